@@ -1,0 +1,84 @@
+"""Dense: y = f(W·x + b)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nn4mc_codegen.check import refuse
+from nn4mc_codegen.ir import Op, Shape
+from nn4mc_codegen.ops.activation import LINEAR, Activation, read_activation
+
+
+@dataclass(frozen=True, eq=False)
+class Dense(Op):
+    """`kernel` (inputs, outputs) is W transposed, as Keras stores it; `bias` (outputs,)."""
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    activation: Activation
+
+    kind = "dense"
+    keras_layers = ("Dense",)
+    takes_identity = True
+
+    @classmethod
+    def from_keras(cls, layer) -> Dense:
+        if layer.config.get("quantization_config"):
+            raise refuse(layer.name, "its weights are quantised", "save the float32 model")
+        use_bias = layer.config.get("use_bias", True)
+        names = ("kernel", "bias") if use_bias else ("kernel",)
+        weights = layer.weights(names)
+        kernel = weights[0]
+        units = layer.config.get("units", layer.config.get("output_dim"))
+        if kernel.ndim != 2 or kernel.shape[1] != units:
+            raise refuse(
+                layer.name,
+                f"kernel has shape {kernel.shape} but the layer has {units} units",
+                "config and weights are of different models; save the model again",
+            )
+        bias = weights[1] if use_bias else np.zeros(units, np.float32)
+        if bias.shape != (units,):
+            raise refuse(
+                layer.name,
+                f"bias has shape {bias.shape} but the layer has {units} units",
+                "config and weights are of different models; save the model again",
+            )
+        return cls(kernel, bias, read_activation(layer, layer.config.get("activation")))
+
+    @property
+    def derivative_from_result(self) -> bool:
+        return self.activation != LINEAR
+
+    @property
+    def constants(self) -> dict[str, np.ndarray]:
+        return {"W": self.kernel, "b": self.bias}
+
+    @property
+    def formula(self) -> str:
+        if self.activation == LINEAR:
+            return "y = W·x + b"
+        return f"y = f(W·x + b), f(x) = {self.activation.term}"
+
+    def output_shape(self, shapes: Sequence[Shape]) -> Shape:
+        (shape,) = shapes
+        if shape[-1] != self.kernel.shape[0]:
+            raise ValueError(f"takes {self.kernel.shape[0]} inputs but gets shape {shape}")
+        if any(extent != 1 for extent in shape[:-1]):
+            raise ValueError(f"is applied to each row of shape {shape}: put a Flatten before it")
+        return (*shape[:-1], self.kernel.shape[1])
+
+    def _sum(self, x: np.ndarray) -> np.ndarray:
+        return x @ self.kernel.astype(np.float64) + self.bias.astype(np.float64)
+
+    def evaluate(self, *values: np.ndarray) -> np.ndarray:
+        return self.activation.evaluate(self._sum(values[0]))
+
+    def jacobians(self, *values: np.ndarray) -> list[np.ndarray]:
+        slope = self.activation.derivative(self._sum(values[0]).ravel())
+        return [slope[:, None] * self.kernel.T.astype(np.float64)]
+
+    def macs(self, input_size: int, columns: int = 1) -> int:
+        return input_size * self.kernel.shape[1] * columns

@@ -1,0 +1,107 @@
+"""Installs with pip (wheels, venv) and with colcon (ament_python) alike."""
+
+from pathlib import Path
+
+from setuptools import Distribution, find_packages, setup
+
+NAME = "soft_control"
+NODES = sorted(path.stem for path in Path("soft_control/nodes").glob("[a-z]*.py"))
+
+LAUNCHER = """#!/usr/bin/env python3
+from soft_control.nodes.{node} import main
+
+main()
+"""
+
+
+class WithDataFiles(Distribution):
+    """An editable install asks for `has_data` before it installs data_files."""
+
+    has_data = Distribution.has_data_files
+
+
+def launchers() -> list[str]:
+    """`ros2 run` and `ros2 launch` look for a node's executable in lib/soft_control."""
+    folder = Path("build/launchers")
+    folder.mkdir(parents=True, exist_ok=True)
+    for node in NODES:
+        path = folder / node
+        path.write_text(LAUNCHER.format(node=node))
+        path.chmod(0o755)
+    return [str(folder / node) for node in NODES]
+
+
+def tree(folder: str) -> list[tuple[str, list[str]]]:
+    """Every file below `folder`, to stand at the same place below share/soft_control."""
+    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+    parents = sorted({path.parent for path in files})
+    return [
+        (f"share/{NAME}/{parent}", sorted(str(path) for path in files if path.parent == parent))
+        for parent in parents
+    ]
+
+
+setup(
+    name=NAME,
+    distclass=WithDataFiles,
+    version="0.1.0",
+    description="Predictive control that lives inside soft robots",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["soft_control*", "nn4mc_codegen*"]),
+    package_data={
+        "soft_control": ["templates/*"],
+        "nn4mc_codegen": ["templates/*"],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"lib/{NAME}", launchers()),
+        *tree("config"),
+        *tree("launch"),
+        *tree("urdf"),
+        *tree("firmware"),
+    ],
+    install_requires=[
+        "cobs>=1.2",
+        "h5py>=3.10",
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
+        "numpy>=1.26",
+        "pydantic>=2.6",
+        "pyelftools>=0.31",
+        "pyserial>=3.5",
+        "pyyaml>=6.0",
+        "rich>=13.7",
+        "rosbags>=0.11",
+        "scipy>=1.11",
+        "typer>=0.12",
+    ],
+    extras_require={
+        "train": ["tensorflow-cpu>=2.18"],
+        # The very ROS 2 as wheels; where a system ROS 2 is sourced, leave this extra out.
+        "ros": [
+            "ros-rclpy>=9.1",
+            "ros-rmw-fastrtps-cpp",
+            "ros-std-msgs",
+            "ros-sensor-msgs",
+            "ros-geometry-msgs",
+            "ros-nav-msgs",
+            "ros-diagnostic-msgs",
+            "ros-rosgraph-msgs",
+        ],
+        "test": [
+            "casadi>=3.6",
+            "hypothesis>=6.100",
+            "pytest>=8.0,<9",  # launch_testing does not load in pytest 9
+            "ruff>=0.6",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "softctl = soft_control.cli:main",
+            "nn4mc = nn4mc_codegen.cli:main",
+        ],
+    },
+    zip_safe=False,
+)

@@ -1,0 +1,188 @@
+"""Which nodes with which parameters: the one description that `softctl` and launch files both use."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field
+
+from soft_control import paths
+from soft_control.evaluation import ModelCard, load_card
+from soft_control.firmware import MpcSettings
+from soft_control.rigs import Rig, make_rig
+from soft_control.summary import write_json
+
+
+class Experiment(BaseModel, extra="forbid"):
+    """One run: rig x controller x target x reference."""
+
+    rig: str = Field("tendon", description="Simulated rig: soft_control/rigs/<rig>.py.")
+    controller: Literal["mpc", "pid", "excitation"] = Field(
+        "mpc", description="mpc: the firmware; pid: the baseline; excitation: open-loop commands."
+    )
+    target: Literal["sil", "pil", "hil"] = Field(
+        "pil",
+        description="Where the firmware runs: sil in process, pil on an emulated Cortex-M4F, "
+        "hil on a board.",
+    )
+    reference: str = Field(
+        "figure_eight", description="Shape: figure_eight, pringle, diagonal or fixed."
+    )
+    clock: Literal["lockstep", "realtime"] = Field(
+        "lockstep",
+        description="lockstep: the rig waits for each command, the same bits on any machine; "
+        "realtime: the wall clock.",
+    )
+    rate_hz: float = Field(120.0, gt=0, description="Control rate.")
+    duration_s: float = Field(20.0, gt=0, description="Length of the run in the rig's time.")
+    seed: int = Field(0, ge=0, description="Of the rig's noise and of the excitation.")
+    model: Path = Field(
+        Path("models/tendon"), description="Directory that `softctl train` wrote."
+    )
+    firmware: Path = Field(
+        Path("build/tendon"), description="Directory that `softctl build` wrote."
+    )
+    port: str = Field("", description="Serial port of the board (hil only), e.g. /dev/ttyACM0.")
+    out: Path = Field(Path("runs/latest"), description="Directory of the run; must not exist.")
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One process of the graph."""
+
+    name: str
+    parameters: dict[str, Any]
+
+
+def node_parameters(node: str) -> dict[str, Any]:
+    """The parameters that config/<node>.yaml sets; none where there is no such file."""
+    path = paths.config(node)
+    if not path.is_file():
+        return {}
+    return yaml.safe_load(path.read_text())[node]["ros__parameters"]
+
+
+def prepare(experiment: Experiment) -> list[NodeSpec]:
+    """Makes the run's directory, writes experiment.json, and returns the nodes to start.
+
+    Raises ValueError, before anything is written, where model, firmware and rig do not fit.
+    """
+    run_dir = experiment.out.absolute()
+    if run_dir.exists() and any(run_dir.iterdir()):
+        raise ValueError(f"{experiment.out} is not empty: a run never overwrites another, "
+                         "choose another --out")
+    rig = make_rig(experiment.rig)
+    card = None if experiment.controller == "excitation" else load_card(experiment.model)
+    firmware = read_firmware(experiment, card) if experiment.controller == "mpc" else None
+    if experiment.target == "hil" and experiment.controller == "mpc" and not experiment.port:
+        raise ValueError("hil needs a board: name its serial port with --port")
+
+    curve = None if card is None else reference_curve(experiment, card)
+    record = experiment.model_dump(mode="json") | {
+        "target": experiment.target if firmware else None,
+        "reference": experiment.reference if curve else None,
+        "curve": curve,
+        "command_names": list(rig.command_names),
+        "command_min": rig.command_min.tolist(),
+        "command_max": rig.command_max.tolist(),
+        "firmware": firmware,
+        "model_hash": card.model_hash if card else None,
+    }
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(run_dir / "experiment.json", record)
+    return nodes(experiment, rig, card, firmware, curve, run_dir)
+
+
+def nodes(
+    experiment: Experiment,
+    rig: Rig,
+    card: ModelCard | None,
+    firmware: dict[str, Any] | None,
+    curve: dict[str, Any] | None,
+    run_dir: Path,
+) -> list[NodeSpec]:
+    """The graph of an experiment, in the order of the walk."""
+    lace_port = str(run_dir / "lightlace.port")
+    rate = {"rate_hz": experiment.rate_hz}
+    commands = {
+        "command_names": list(rig.command_names),
+        "command_min": rig.command_min.tolist(),
+        "command_max": rig.command_max.tolist(),
+    }
+    neutral = ((rig.command_min + rig.command_max) / 2).tolist()
+    graph = {
+        "rig": rate | {
+            "rig": experiment.rig, "seed": experiment.seed, "duration_s": experiment.duration_s,
+            "clock": experiment.clock, "lace_port": lace_port,
+        },
+        "lightlace": {"port": lace_port, "clock": experiment.clock},
+    }
+    if curve:
+        graph["reference"] = rate | curve | {
+            "preview": firmware["horizon"] if firmware else 0,
+            "trigger": "/tip_position" if experiment.controller == "pid" else "/signals/calibrated",
+        }
+    if experiment.controller == "mpc":
+        graph["mcu"] = rate | {
+            "target": experiment.target, "firmware": str(experiment.firmware.absolute()),
+            "port": experiment.port, "clock": experiment.clock,
+            "command_names": commands["command_names"], "command_neutral": neutral,
+            "signal_names": card.signal_names,
+        }
+    elif experiment.controller == "pid":
+        graph["pid"] = rate | commands | {"command_neutral": neutral}
+    else:
+        graph["excitation"] = rate | commands | {
+            "seed": experiment.seed, "duration_s": experiment.duration_s,
+        }
+    graph["logger"] = {"run_dir": str(run_dir), "clock": experiment.clock}
+    peers = list(graph)
+    return [
+        NodeSpec(name, {**node_parameters(name), **own, "peers": peers})
+        for name, own in graph.items()
+    ]
+
+
+def reference_curve(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
+    """Keyword arguments of references.Reference: config/reference.yaml on the model's surface."""
+    keys = ("amplitude_y", "amplitude_z", "angular_rate", "center_y", "center_z")
+    parameters = node_parameters("reference")
+    surface = card.surface or [0.0] * 6
+    return {"shape": experiment.reference, "surface": surface} | {
+        key: float(parameters[key]) for key in keys
+    }
+
+
+def read_firmware(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
+    """firmware.json of the build, checked against the model and the experiment."""
+    path = experiment.firmware / "firmware.json"
+    if not path.is_file():
+        raise ValueError(f"no firmware in {experiment.firmware}: run `softctl build` first")
+    firmware = json.loads(path.read_text())
+    if firmware["model_hash"] != card.model_hash:
+        raise ValueError(
+            f"the firmware in {experiment.firmware} was built from another model "
+            f"({firmware['model_hash']}) than {experiment.model} ({card.model_hash}): "
+            "run `softctl build` again"
+        )
+    if not math.isclose(card.rate_hz, experiment.rate_hz):
+        raise ValueError(
+            f"the model in {experiment.model} predicts at {card.rate_hz:g} Hz; "
+            f"it cannot control at {experiment.rate_hz:g} Hz: train at that rate"
+        )
+    return firmware
+
+
+def mpc_settings(rig_name: str) -> MpcSettings:
+    """What config/mcu.yaml asks of the MPC, within the limits of the rig."""
+    rig = make_rig(rig_name)
+    return MpcSettings(
+        command_min=rig.command_min.tolist(),
+        command_max=rig.command_max.tolist(),
+        **node_parameters("mcu")["mpc"],
+    )

@@ -1,0 +1,345 @@
+"""The learned forward kinematics as NumPy, and how well it predicts.
+
+`Model` needs no TensorFlow. Whatever predicts one sample, y(k+1) = step(x(k)), can be put through the same
+free run: this network, the firmware that was generated from it, a fallback network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from soft_control.dataset import Recording, resample, windows
+
+CARD_FILE = "fk.json"
+NETWORK_FILE = "fk.keras"
+ROLLOUT_SAMPLES = 10
+BASELINE_LAGS_S = np.arange(0.0, 0.31, 0.02)
+
+
+class ModelError(ValueError):
+    """A model directory that cannot be used, or a recording that does not suit the model."""
+
+
+class ModelCard(BaseModel):
+    """What goes with the network file: normalised = (physical - offset) / scale, on both sides of the network."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+
+    rig: str
+    """Name of the rig that was recorded."""
+    rate_hz: float
+    """Control rate; the network predicts one such sample ahead."""
+    input_lags: int
+    """nd: commands the network sees, u(k-d) … u(k-d-nd+1)."""
+    output_lags: int
+    """dd: positions the network sees, y(k) … y(k-dd+1)."""
+    input_delay: int
+    """d: whole samples of transport delay that the network need not learn."""
+    command_names: list[str]
+    command_offset: list[float]
+    """rad, one a command."""
+    command_scale: list[float]
+    """rad, one a command."""
+    output_offset: list[float]
+    """m, one an axis."""
+    output_scale: float
+    """m, one for all three axes, so that errors stay isotropic."""
+    signal_names: list[str]
+    """The live signals that the network sees; constant ones were left out."""
+    signal_offset: list[float]
+    """Of the calibrated, unitless signals."""
+    signal_scale: list[float]
+    surface: list[float] | None
+    """c of x = c · [1, y, z, y², yz, z²], m: the surface that two servos reach; none with more commands."""
+    metrics: dict[str, float]
+    """mm, over the recordings of `evaluated_on`; see `evaluate`."""
+    evaluated_on: list[str]
+    """The runs held out for validation, or the training runs where none was."""
+    recordings: list[str]
+    """The training runs."""
+    model_hash: str
+    """First 16 hex digits of the SHA-256 of the network file."""
+
+    @property
+    def command_columns(self) -> int:
+        """nd·m, leading entries of x."""
+        return self.input_lags * len(self.command_names)
+
+    @property
+    def output_columns(self) -> int:
+        """dd·n, the entries of x after the commands."""
+        return self.output_lags * len(self.output_offset)
+
+    def input_sizes(self) -> dict[str, int]:
+        """The network's named inputs in their order in x; inputs of size 0 do not exist."""
+        outputs = len(self.output_offset)
+        sizes = {
+            "commands": self.command_columns,
+            "output": outputs,
+            "past_outputs": self.output_columns - outputs,
+            "signals": len(self.signal_names),
+        }
+        return {name: size for name, size in sizes.items() if size}
+
+    def normalised_command(self, command: np.ndarray) -> np.ndarray:
+        """(…, m) rad -> normalised."""
+        return (command - np.array(self.command_offset)) / np.array(self.command_scale)
+
+    def normalised_output(self, position: np.ndarray) -> np.ndarray:
+        """(…, 3) m -> normalised."""
+        return (position - np.array(self.output_offset)) / self.output_scale
+
+    def position(self, output: np.ndarray) -> np.ndarray:
+        """(…, 3) normalised -> m."""
+        return output * self.output_scale + np.array(self.output_offset)
+
+    def normalised_signal(self, signal: np.ndarray) -> np.ndarray:
+        """(…, p) calibrated -> normalised."""
+        return (signal - np.array(self.signal_offset)) / np.array(self.signal_scale)
+
+
+class IncrementNetwork:
+    """y(k+1) = y(k) + dense layers of x, tanh between them, the last one linear. float64."""
+
+    def __init__(self, layers: Sequence[tuple[np.ndarray, np.ndarray]], output_column: int):
+        self.layers = [(np.asarray(w, dtype=float), np.asarray(b, dtype=float)) for w, b in layers]
+        outputs = len(self.layers[-1][1])
+        self._newest = slice(output_column, output_column + outputs)
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """x (…, inputs) -> y(k+1) (…, n), all normalised."""
+        a = x
+        for w, b in self.layers[:-1]:
+            a = np.tanh(a @ w + b)
+        w, b = self.layers[-1]
+        return x[..., self._newest] + a @ w + b
+
+    def jacobian(self, x: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+        """x (inputs,) -> y (n,) and its derivatives with respect to the first `columns` entries of x."""
+        a, chain = x, np.eye(len(x))[:, :columns]
+        for w, b in self.layers[:-1]:
+            a = np.tanh(a @ w + b)
+            chain = (1.0 - a * a)[:, None] * (w.T @ chain)
+        w, b = self.layers[-1]
+        jacobian = w.T @ chain
+        jacobian += np.eye(len(x))[self._newest, :columns]
+        return x[self._newest] + a @ w + b, jacobian
+
+
+class Model:
+    """A model directory in memory: card and network, on normalised values."""
+
+    def __init__(self, card: ModelCard, network: IncrementNetwork):
+        self.card = card
+        self.network = network
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """Normalised x (…, inputs) -> normalised y(k+1) (…, 3)."""
+        return self.network.step(x)
+
+    def jacobian(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """y(k+1) (3,) and its derivatives (3, nd·m + dd·3) with respect to the command and output lags."""
+        return self.network.jacobian(x, self.card.command_columns + self.card.output_columns)
+
+
+class Predictor(Protocol):
+    """All that a free run needs."""
+
+    card: ModelCard
+
+    def step(self, x: np.ndarray) -> np.ndarray: ...
+
+
+# ------------------------------------------------------------------------------------------------ prediction
+
+
+def free_run(model: Predictor, recording: Recording) -> np.ndarray:
+    """Predicted positions (T, 3), m, from commands and signals alone.
+
+    All lags start at the first command and the first measured position; no other measured position is seen. The
+    recording must be on the model's control grid (`resample`), else ModelError.
+    """
+    card = model.card
+    if not recording.on_grid(card.rate_hz):
+        raise ModelError(f"{recording.source}: not sampled at {card.rate_hz:g} Hz; resample it first")
+    commands = card.normalised_command(recording.commands)
+    signals = card.normalised_signal(recording.signal(card.signal_names))
+    start = card.normalised_output(recording.position[0])
+    outputs = np.empty((len(recording), len(start)))
+    outputs[0] = start
+    m, n = commands.shape[1], len(start)
+    command_end = card.command_columns
+    output_end = command_end + card.output_columns
+    x = np.concatenate(
+        [np.tile(commands[0], card.input_lags), np.tile(start, card.output_lags), signals[0]]
+    )
+    for k in range(len(recording) - 1):
+        x[m:command_end] = x[: command_end - m]
+        x[:m] = commands[max(k - card.input_delay, 0)]
+        x[output_end:] = signals[k]
+        y = model.step(x)
+        x[command_end + n : output_end] = x[command_end : output_end - n]
+        x[command_end : command_end + n] = y
+        outputs[k + 1] = y
+    return card.position(outputs)
+
+
+def rollouts(model: Predictor, recording: Recording, samples: int, held: bool) -> np.ndarray:
+    """Errors (S, 3), m, at the end of rollouts over `samples` from every window of the recording.
+
+    The commands are those of the run; signals are live, or `held` at their first value as in the MPC's horizon.
+    """
+    card = model.card
+    x, _, first = windows(
+        recording, card.input_lags, card.output_lags, card.input_delay, card.signal_names
+    )
+    x = normalised_windows(card, x)
+    starts = len(x) - samples + 1
+    if starts < 1:
+        raise ModelError(f"{recording.source}: too short for a rollout over {samples} samples")
+    n = len(card.output_offset)
+    command_end = card.command_columns
+    output_end = command_end + card.output_columns
+    rolled = x[:starts].copy()
+    for j in range(samples):
+        rolled[:, :command_end] = x[j : j + starts, :command_end]
+        if not held:
+            rolled[:, output_end:] = x[j : j + starts, output_end:]
+        y = model.step(rolled)
+        rolled[:, command_end + n : output_end] = rolled[:, command_end : output_end - n].copy()
+        rolled[:, command_end : command_end + n] = y
+    return card.position(y) - recording.position[first + samples : first + samples + starts]
+
+
+def normalised_windows(card: ModelCard, x: np.ndarray) -> np.ndarray:
+    """Windows (S, inputs) in physical units -> normalised, entry by entry."""
+    offset = np.concatenate(
+        [
+            np.tile(card.command_offset, card.input_lags),
+            np.tile(card.output_offset, card.output_lags),
+            card.signal_offset,
+        ]
+    )
+    scale = np.concatenate(
+        [
+            np.tile(card.command_scale, card.input_lags),
+            np.full(card.output_columns, card.output_scale),
+            card.signal_scale,
+        ]
+    )
+    return (x - offset) / scale
+
+
+# -------------------------------------------------------------------------------------------------- metrics
+
+
+def rmse_mm(error: np.ndarray) -> float:
+    """Root mean square of the 3-D distance, mm, of errors (T, 3), m."""
+    return float(1e3 * np.sqrt(np.mean(np.sum(error * error, axis=1))))
+
+
+def evaluate(model: Predictor, recordings: Recording | Sequence[Recording]) -> dict[str, float]:
+    """Errors in mm over one run or several: RMSE of the 3-D distance, and for the free run also p95 and maximum."""
+    runs = [recordings] if isinstance(recordings, Recording) else list(recordings)
+    runs = [resample(run, model.card.rate_hz) for run in runs]
+
+    def ahead(samples: int, held: bool) -> float:
+        return rmse_mm(np.vstack([rollouts(model, run, samples, held) for run in runs]))
+
+    free = np.vstack([free_run(model, run) - run.position for run in runs])
+    distance = 1e3 * np.linalg.norm(free, axis=1)
+    return {
+        "one_step_mm": ahead(1, held=False),
+        "ten_step_live_mm": ahead(ROLLOUT_SAMPLES, held=False),
+        "ten_step_held_mm": ahead(ROLLOUT_SAMPLES, held=True),
+        "free_run_mm": rmse_mm(free),
+        "free_run_p95_mm": float(np.percentile(distance, 95)),
+        "free_run_max_mm": float(np.max(distance)),
+    }
+
+
+def least_squares_baseline(
+    training: Sequence[Recording], test: Recording, rate_hz: float
+) -> np.ndarray:
+    """Positions (T, 3), m, on the test run's control grid by the plainest model there is.
+
+    Least squares on the quadratic terms of the commands of one instant, a lag ago; the lag is the one that fits
+    the training runs best.
+    """
+    training = [resample(run, rate_hz) for run in training]
+    position = np.vstack([run.position for run in training])
+
+    def fit(lag: int) -> tuple[float, np.ndarray]:
+        terms = np.vstack([_quadratic(run.commands, lag) for run in training])
+        coefficients = np.linalg.lstsq(terms, position, rcond=None)[0]
+        return float(np.sum((terms @ coefficients - position) ** 2)), coefficients
+
+    lags = sorted({round(lag_s * rate_hz) for lag_s in BASELINE_LAGS_S})
+    fits = {lag: fit(lag) for lag in lags}
+    best = min(fits, key=lambda lag: fits[lag][0])
+    return _quadratic(resample(test, rate_hz).commands, best) @ fits[best][1]
+
+
+def _quadratic(commands: np.ndarray, lag: int) -> np.ndarray:
+    """1, the commands and their products, (T, …), `lag` samples ago (the first command before the start)."""
+    lagged = np.vstack([np.repeat(commands[:1], lag, axis=0), commands[: len(commands) - lag]])
+    row, column = np.triu_indices(commands.shape[1])
+    return np.hstack([np.ones((len(lagged), 1)), lagged, lagged[:, row] * lagged[:, column]])
+
+
+def surface_terms(position: np.ndarray) -> np.ndarray:
+    """[1, y, z, y², yz, z²] of positions (T, 3): what `ModelCard.surface` multiplies."""
+    y, z = position[:, 1], position[:, 2]
+    return np.column_stack([np.ones(len(y)), y, z, y * y, y * z, z * z])
+
+
+# ----------------------------------------------------------------------------------------- model directory
+
+
+def load_card(directory: str | Path) -> ModelCard:
+    """The card DIR/fk.json. Raises ModelError when it or its network is missing, broken, or of another."""
+    directory = Path(directory)
+    for name in (CARD_FILE, NETWORK_FILE):
+        if not (directory / name).is_file():
+            raise ModelError(f"{directory}: no {name}: not a model directory of softctl train")
+    try:
+        card = ModelCard.model_validate_json((directory / CARD_FILE).read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ModelError(f"{directory / CARD_FILE}: {where}: {first['msg']}") from error
+    network_file = directory / NETWORK_FILE
+    if file_hash(network_file) != card.model_hash:
+        raise ModelError(f"{network_file}: its hash is not the card's {card.model_hash}; train again")
+    return card
+
+
+def load_model(directory: str | Path) -> Model:
+    """Card and network of a model directory. Raises ModelError as `load_card` does."""
+    card = load_card(directory)
+    layers = _dense_layers(Path(directory) / NETWORK_FILE)
+    return Model(card, IncrementNetwork(layers, card.command_columns))
+
+
+def _dense_layers(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    import io
+    import zipfile
+
+    import h5py
+
+    with zipfile.ZipFile(path) as archive:
+        file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+    names = sorted(file["layers"], key=lambda n: (len(n), n))
+    groups = [file["layers"][n]["vars"] for n in names if "dense" in n]
+    return [(g["0"][()], g["1"][()]) for g in groups]
+
+
+def file_hash(path: Path) -> str:
+    """First 16 hex digits of the SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

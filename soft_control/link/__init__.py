@@ -1,0 +1,28 @@
+"""The host's end of the wire to the microcontroller. docs/protocol.md is the specification."""
+
+from __future__ import annotations
+
+from soft_control.link.messages import Command, Info, SolverStatus, Supervisor
+from soft_control.link.session import (
+    LinkError,
+    McuSession,
+    ModelMismatch,
+    VersionError,
+    open_session,
+)
+from soft_control.link.transport import HilTransport, PilTransport, SilTransport
+
+__all__ = [
+    "Command",
+    "HilTransport",
+    "Info",
+    "LinkError",
+    "McuSession",
+    "ModelMismatch",
+    "PilTransport",
+    "SilTransport",
+    "SolverStatus",
+    "Supervisor",
+    "VersionError",
+    "open_session",
+]

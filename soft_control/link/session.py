@@ -1,0 +1,278 @@
+"""A run with a microcontroller: hello, reset, then sample after sample."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from soft_control.firmware import read_build
+from soft_control.link import messages
+from soft_control.link.framing import FrameDecoder, encode_frame
+from soft_control.link.messages import (
+    Boot,
+    Command,
+    Error,
+    ErrorCode,
+    Hello,
+    Info,
+    Message,
+    MessageError,
+    Observe,
+    Reference,
+    Reset,
+    ResetCause,
+    Sample,
+    Sizes,
+    VersionError,
+)
+from soft_control.link.transport import (
+    HilTransport,
+    PilTransport,
+    SilTransport,
+    Transport,
+    TransportError,
+)
+
+__all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError", "open_session"]
+
+RETRY_S = 0.25
+"""HELLO and RESET are sent again after this long: a board may still be starting."""
+
+M = TypeVar("M", bound=Message)
+
+
+class LinkError(RuntimeError):
+    """The microcontroller is silent, gone, or has refused a frame."""
+
+
+class ModelMismatch(RuntimeError):
+    """The microcontroller runs another model or build than the host expects."""
+
+
+class McuSession:
+    """Lockstep with one microcontroller. Not for two threads at once.
+
+    All positions are (3,) m, commands (m,) rad, signals (p,) calibrated and unitless, as in the
+    model card's order. Every method but close raises LinkError, naming the transport, the last good
+    sample and what to do.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        timeout_s: float = 2.0,
+        start_timeout_s: float = 10.0,
+        model_hash: str | None = None,
+        build_id: str | None = None,
+    ) -> None:
+        """Waits for the microcontroller; closes the transport if that fails.
+
+        Raises LinkError, VersionError, and ModelMismatch if it is not the given model and build.
+        """
+        self.stale_reports = 0
+        """How often the microcontroller has said that the host was silent for too long."""
+        self._transport = transport
+        self._timeout_s = timeout_s
+        self._decoder = FrameDecoder()
+        self._arrived: list[bytes] = []
+        self._sizes = Sizes(0, 0, 0)
+        self._last_k: int | None = None
+        try:
+            self.info = self._introduce(start_timeout_s)
+            _check_identity(self.info, model_hash, build_id)
+        except BaseException:
+            self.close()
+            raise
+
+    def hello(self) -> Info:
+        """Who is there, with the link's counters since the last reset."""
+        return self._ask(Hello(), Info, "HELLO", self._timeout_s)
+
+    def reset(
+        self,
+        command: Sequence[float],
+        position: Sequence[float],
+        reference: Sequence[Sequence[float]] = (),
+        k: int = 0,
+        host_timeout_ms: int = 0,
+    ) -> None:
+        """Start a run at sample k, at rest at that command and position.
+
+        reference: points of samples k, k+1, … k+N-1; each sample then brings the point of k+N.
+        host_timeout_ms: silence after which the microcontroller holds its command; 0 = never.
+        """
+        request = Reset(k, host_timeout_ms, _finite(command), _finite(position))
+        self._last_k = None
+        self.info = self._ask(request, Info, "RESET", self._timeout_s)
+        step = messages.points_max(self._sizes)
+        for first in range(0, len(reference), step):
+            points = tuple(_finite(point) for point in reference[first : first + step])
+            self._send(Reference(k + first, points))
+
+    def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Command:
+        """The command for sample k, from its signals and the reference of sample k + N."""
+        counts = messages.signal_counts(signals)
+        return self._step(Sample(k, counts, _finite(reference)))
+
+    def observe(self, k: int, signals: Sequence[float], command: Sequence[float]) -> Command:
+        """The prediction for sample k + 1 if `command` is applied at k; nothing is controlled."""
+        return self._step(Observe(k, messages.signal_counts(signals), _finite(command)))
+
+    def close(self) -> None:
+        """Never raises."""
+        self._transport.close()
+
+    def __enter__(self) -> McuSession:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ----------------------------------------------------------------------- exchanges
+
+    def _introduce(self, timeout_s: float) -> Info:
+        info = self._ask(Hello(), Info, "HELLO", timeout_s)
+        self._sizes = info.sizes
+        return info
+
+    def _ask(self, request: Message, answer: type[M], what: str, timeout_s: float) -> M:
+        """Sends until answered: for requests that may come twice."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._send(request)
+            patience = min(deadline, time.monotonic() + RETRY_S)
+            found = self._receive(answer, patience)
+            if found is not None:
+                return found
+            if time.monotonic() >= deadline:
+                raise self._silent(what, timeout_s)
+
+    def _step(self, request: Sample | Observe) -> Command:
+        what = f"sample {request.k}"
+        self._send(request)
+        deadline = time.monotonic() + self._timeout_s
+        while (command := self._receive(Command, deadline)) is not None:
+            if command.k == request.k:
+                self._last_k = request.k
+                return command
+        raise self._silent(what, self._timeout_s)
+
+    def _send(self, message: Message) -> None:
+        try:
+            self._transport.write(encode_frame(message.encode(self._sizes)))
+        except TransportError as error:
+            raise self._failed(str(error)) from error
+
+    def _receive(self, wanted: type[M], deadline: float) -> M | None:
+        """The next message of that type, or None at the deadline; what else comes is dealt with."""
+        while True:
+            while self._arrived:
+                message = self._understand(self._arrived.pop(0))
+                if isinstance(message, wanted):
+                    return message
+                self._react(message, wanted)
+            left = deadline - time.monotonic()
+            try:
+                data = self._transport.read(max(left, 0.0))
+            except TransportError as error:
+                raise self._failed(str(error)) from error
+            self._arrived += self._decoder.feed(data)
+            if not data and left <= 0:
+                return None
+
+    def _understand(self, content: bytes) -> Message | None:
+        try:
+            return messages.decode(content, self._sizes)
+        except MessageError:
+            return None  # an answer to somebody before us, with other sizes
+
+    def _react(self, message: Message | None, wanted: type[Message]) -> None:
+        if isinstance(message, Error):
+            if message.code == ErrorCode.HOST_STALE:
+                self.stale_reports += 1
+            elif wanted is Command or message.type == Reset.TYPE:
+                raise self._failed(_refusal(message))
+        elif isinstance(message, Boot) and wanted is Command:
+            cause = _name(ResetCause, message.reset_cause)
+            raise self._failed(f"the microcontroller has started again (cause: {cause})")
+
+    # ----------------------------------------------------------------------- errors
+
+    def _silent(self, what: str, timeout_s: float) -> LinkError:
+        return self._failed(f"no answer to {what} within {timeout_s:g} s: {self._transport.advice}")
+
+    def _failed(self, reason: str) -> LinkError:
+        name = self._transport.name
+        last = "no good sample yet" if self._last_k is None else f"last good sample {self._last_k}"
+        return LinkError(f"{name}: {reason} ({last})")
+
+
+def open_session(
+    target: Literal["sil", "pil", "hil"],
+    build_dir: str | Path,
+    port: str | None = None,
+    timeout_s: float = 2.0,
+) -> McuSession:
+    """A session with the firmware of BUILD_DIR; hil needs the port of the board that runs it.
+
+    Raises BuildError, LinkError, VersionError, ModelMismatch; ValueError for an unknown target.
+    """
+    build = read_build(build_dir)
+    try:
+        if target == "sil":
+            transport: Transport = SilTransport(build.library)
+        elif target == "pil":
+            transport = PilTransport(build.elf)
+        elif target == "hil" and port:
+            transport = HilTransport(port)
+        elif target == "hil":
+            raise ValueError("target hil needs the serial port of the board, such as /dev/ttyACM0")
+        else:
+            raise ValueError(f"unknown target {target!r}: sil, pil or hil")
+    except TransportError as error:
+        raise LinkError(f"{target}: {error}") from error
+    return McuSession(
+        transport, timeout_s=timeout_s, model_hash=build.model_hash, build_id=build.build_id
+    )
+
+
+def _check_identity(info: Info, model_hash: str | None, build_id: str | None) -> None:
+    advice = "flash this build, or point to the build that is flashed"
+    if model_hash is not None and info.model_hash != model_hash:
+        raise ModelMismatch(
+            f"the microcontroller runs model {info.model_hash}, not {model_hash}: {advice}"
+        )
+    if build_id is not None and info.build_id != build_id:
+        raise ModelMismatch(
+            f"the microcontroller runs build {info.build_id}, not {build_id}: {advice}"
+        )
+
+
+def _finite(values: Sequence[float]) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in np.asarray(values, dtype=float))
+    if not all(map(math.isfinite, numbers)):
+        raise MessageError(f"{list(numbers)}: not all finite; nothing was sent")
+    return numbers
+
+
+def _refusal(error: Error) -> str:
+    name = messages.MESSAGES[error.type].__name__ if error.type in messages.MESSAGES else "?"
+    return f"the microcontroller refused {name.upper()}: {_name(ErrorCode, error.code)}"
+
+
+def _name(kind: type, value: int) -> str:
+    try:
+        return kind(value).name.lower().replace("_", " ")
+    except ValueError:
+        return f"{kind.__name__} {value}"

@@ -1,0 +1,25 @@
+"""Where the project's own files are: in a source checkout, or installed under share/soft_control."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def share() -> Path:
+    """The folder that holds config/, launch/, urdf/ and firmware/."""
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "package.xml").is_file():
+        return checkout
+    for prefix in (Path(__file__).resolve().parents[4], Path(sys.prefix)):
+        if (prefix / "share" / "soft_control").is_dir():
+            return prefix / "share" / "soft_control"
+    raise FileNotFoundError(
+        "share/soft_control is neither beside the package nor below the Python prefix; "
+        "reinstall soft_control"
+    )
+
+
+def config(name: str) -> Path:
+    """The configuration file config/<name>.yaml."""
+    return share() / "config" / f"{name}.yaml"

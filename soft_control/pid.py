@@ -1,0 +1,69 @@
+"""PID baseline: fixed decoupling, filtered derivative, anti-windup by conditional integration.
+
+It sees the measured tip position, has no preview, and stands in for the MCU on the same topics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PidConfig:
+    """Gains act on the decoupled error (m,), which has the unit of the commands."""
+
+    decoupling: np.ndarray
+    """(m, 3) commands per m of tip position: inverse of the rig's slopes at the neutral point."""
+    kp: np.ndarray
+    """(m,) 1"""
+    ki: np.ndarray
+    """(m,) 1/s"""
+    kd: np.ndarray
+    """(m,) s"""
+    command_neutral: np.ndarray
+    """(m,)"""
+    command_min: np.ndarray
+    """(m,)"""
+    command_max: np.ndarray
+    """(m,)"""
+    derivative_time_constant: float = 0.02
+    """s, of the first-order filter on the derivative."""
+
+
+@dataclass
+class PidState:
+    """What the law remembers, and the terms worth plotting; all (m,) in the unit of the commands."""
+
+    integral: np.ndarray
+    error: np.ndarray | None = None
+    derivative: np.ndarray | None = None
+
+
+def reset(config: PidConfig) -> PidState:
+    """The state at rest."""
+    return PidState(integral=np.zeros_like(config.command_neutral))
+
+
+def step(
+    config: PidConfig, state: PidState, reference: np.ndarray, position: np.ndarray, dt: float
+) -> np.ndarray:
+    """Command (m,) for the tip `position` (3,) m and its `reference` (3,) m, `dt` s after the last.
+
+    A command at its limit stops integrating in the direction that holds it there (Åström and
+    Hägglund, Advanced PID Control, 2006, section 3.5).
+    """
+    error = config.decoupling @ (reference - position)
+    slope = np.zeros_like(error) if state.error is None else (error - state.error) / dt
+    blend = dt / (config.derivative_time_constant + dt)
+    last = np.zeros_like(error) if state.derivative is None else state.derivative
+    derivative = last + blend * (slope - last)
+
+    integral = state.integral + config.ki * error * dt
+    wanted = config.command_neutral + config.kp * error + integral + config.kd * derivative
+    command = np.clip(wanted, config.command_min, config.command_max)
+    winding = (wanted - command) * error > 0
+    state.integral = np.where(winding, state.integral, integral)
+    state.error, state.derivative = error, derivative
+    return command

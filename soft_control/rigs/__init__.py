@@ -1,0 +1,68 @@
+"""Simulated rigs: pure, seeded, no ROS.
+
+A rig takes actuator commands, moves, and answers with a sample, as the real one does. A new rig is
+one file here with a line in `RIGS`, one file in config/ and one URDF.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+RIGS = {"tendon": "soft_control.rigs.tendon:TendonRig"}
+"""Name to module:class, imported on demand: one rig does not need the packages of another."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the instruments read at one instant."""
+
+    position: np.ndarray
+    """Tip position (3,), m, in rig_base about the neutral point, with tracking noise."""
+    signals: np.ndarray
+    """Raw sensor signals (p,), integer counts."""
+
+
+class Rig(Protocol):
+    """What the rest of the project knows of a rig."""
+
+    command_names: tuple[str, ...]
+    """m names, as in /command and the URDF."""
+    command_min: np.ndarray
+    """(m,), rad for servos."""
+    command_max: np.ndarray
+    """(m,), rad for servos."""
+    signal_names: tuple[str, ...]
+    """p names, as in /signals/raw."""
+
+    def reset(self, seed: int | None = None) -> None:
+        """Back to rest at the neutral point, command at mid-range; `seed` None repeats the last."""
+
+    def step(self, command: np.ndarray, duration_s: float) -> None:
+        """Hold `command` (m,) for `duration_s`; beyond the limits the actuators saturate."""
+
+    def tip_position(self) -> np.ndarray:
+        """True tip position (3,), m, in rig_base about the neutral point."""
+
+    def measure(self) -> Sample:
+        """The instruments at this instant; each call draws new noise."""
+
+    def save(self) -> dict[str, Any]:
+        """Complete state, noise generator included, as a plain dict that JSON can hold."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `save()`: the same commands then give the same bits."""
+
+
+def make_rig(name: str, **options: Any) -> Rig:
+    """Rig by name; `options` go to its constructor: seed, and parameters to change (gain=1.2).
+
+    Raises ValueError for an unknown name or parameter.
+    """
+    if name not in RIGS:
+        raise ValueError(f"unknown rig '{name}': choose one of {', '.join(sorted(RIGS))}")
+    module, _, cls = RIGS[name].partition(":")
+    return getattr(importlib.import_module(module), cls)(**options)

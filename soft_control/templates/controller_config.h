@@ -1,0 +1,21 @@
+/* Sizes and settings of one controller, written by soft_control.firmware. Do not edit. */
+#ifndef CONTROLLER_CONFIG_H
+#define CONTROLLER_CONFIG_H
+
+#define COMMANDS {{ card.command_names | length }}
+#define OUTPUTS {{ card.output_offset | length }}
+#define SIGNALS {{ card.signal_names | length }}
+#define SIGNAL_SLOTS {{ [card.signal_names | length, 1] | max }} /* C has no empty arrays */
+#define INPUT_LAGS {{ card.input_lags }}
+#define OUTPUT_LAGS {{ card.output_lags }}
+#define INPUT_DELAY {{ card.input_delay }}
+#define CONTROL_RATE_HZ {{ card.rate_hz | f32 }}
+
+#define HORIZON {{ settings.horizon }}
+#define CONTROL_HORIZON {{ settings.control_horizon }}
+#define FIRST_COST_STAGE {{ first_cost_stage }}
+#define MPC_ITERATIONS {{ settings.iterations }}
+#define LINE_SEARCH_TRIALS {{ settings.line_search_trials }}
+#define TAIL_CONTINUES {{ settings.tail_continues | int }}
+
+#endif

@@ -1,0 +1,218 @@
+"""One firmware for all tests of this folder, and its C functions and structs through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from ctypes import c_bool, c_char_p, c_float, c_int16, c_size_t, c_uint8, c_uint16, c_uint32
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from soft_control.evaluation import ModelCard
+from soft_control.firmware import FirmwareBuild, MpcSettings, build
+from soft_control.link import McuSession, open_session
+
+HERE = Path(__file__).parent
+VECTORS = json.loads((HERE / "vectors.json").read_text())
+M, N, P = (VECTORS["sizes"][name] for name in ("commands", "outputs", "signals"))
+INPUT_LAGS, OUTPUT_LAGS, DELAY, HORIZON = 3, 3, 5, 12
+COMMAND_REST = (-0.17, -0.4)
+FRAME_SIZE_MAX, CONTENT_MAX, POINTS_MAX = 254, 250, (250 - 6) // (4 * N)
+
+
+@pytest.fixture(scope="session")
+def settings() -> MpcSettings:
+    return MpcSettings(
+        horizon=HORIZON,
+        control_horizon=3,
+        output_weight=[1.0] * N,
+        move_weight=[0.02] * M,
+        command_min=[-1.745, -1.745],
+        command_max=[1.396, 0.873],
+        move_max=[0.0506] * M,
+    )
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An increment network as `softctl train` saves it, with random weights."""
+    keras = pytest.importorskip("keras", reason="the test network is made with Keras")
+    directory = tmp_path_factory.mktemp("model")
+    keras.utils.set_random_seed(3)
+    sizes = {
+        "commands": INPUT_LAGS * M, "output": N, "past_outputs": (OUTPUT_LAGS - 1) * N, "signals": P
+    }
+    inputs = {name: keras.Input((size,), name=name) for name, size in sizes.items()}
+    x = keras.layers.Concatenate()(list(inputs.values()))
+    for _ in range(2):
+        x = keras.layers.Dense(32, activation="tanh")(x)
+    # Increments of a few percent of the range a sample, as a trained network has them.
+    small = keras.initializers.RandomNormal(stddev=0.02)
+    increment = keras.layers.Dense(N, kernel_initializer=small)(x)
+    output = keras.layers.Add()([inputs["output"], increment])
+    keras.Model(list(inputs.values()), output).save(directory / "fk.keras")
+    card = ModelCard(
+        rig="tendon",
+        rate_hz=120.0,
+        input_lags=INPUT_LAGS,
+        output_lags=OUTPUT_LAGS,
+        input_delay=DELAY,
+        command_names=["servo_0", "servo_1"],
+        command_offset=list(COMMAND_REST),
+        command_scale=[0.8, 0.7],
+        output_offset=[0.001, 0.002, 0.003],
+        output_scale=0.012,
+        signal_names=[f"lace_{i:02d}" for i in range(P)],
+        signal_offset=[0.5] * P,
+        signal_scale=[0.2] * P,
+        surface=None,
+        metrics={},
+        evaluated_on=[],
+        recordings=[],
+        model_hash=hashlib.sha256((directory / "fk.keras").read_bytes()).hexdigest()[:16],
+    )
+    (directory / "fk.json").write_text(card.model_dump_json())
+    return directory
+
+
+@pytest.fixture(scope="session")
+def has_board_compiler() -> bool:
+    return shutil.which("arm-none-eabi-gcc") is not None
+
+
+@pytest.fixture(scope="session")
+def firmware(
+    model_dir: Path,
+    settings: MpcSettings,
+    has_board_compiler: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> FirmwareBuild:
+    """For the host, and for the board if its compiler is there."""
+    boards = ("host", "stm32f405") if has_board_compiler else ("host",)
+    return build(model_dir, settings, tmp_path_factory.mktemp("build"), boards)
+
+
+@pytest.fixture
+def open_target(
+    firmware: FirmwareBuild, has_board_compiler: bool
+) -> Iterator[Callable[[str], McuSession]]:
+    """Opens sessions by target; they are closed after the test."""
+    sessions: list[McuSession] = []
+
+    def open_(target: str) -> McuSession:
+        if target == "pil" and not has_board_compiler:
+            pytest.skip("arm-none-eabi-gcc is not installed")
+        if target == "pil" and shutil.which("qemu-system-arm") is None:
+            pytest.skip("qemu-system-arm is not installed")
+        sessions.append(open_session(target, firmware.directory))
+        return sessions[-1]
+
+    yield open_
+    for session in sessions:
+        session.close()
+
+
+class FrameDecoder(ctypes.Structure):
+    _fields_ = [
+        ("body", c_uint8 * (CONTENT_MAX + 2)), ("size", c_uint16), ("block_left", c_uint8),
+        ("started", c_bool), ("too_long", c_bool), ("bad_frames", c_uint32),
+    ]
+
+
+class Request(ctypes.Structure):
+    _fields_ = [
+        ("type", c_uint8), ("count", c_uint8), ("host_timeout_ms", c_uint16), ("k", c_uint32),
+        ("signals", c_int16 * P), ("command", c_float * M), ("position", c_float * N),
+        ("points", (c_float * N) * POINTS_MAX),
+    ]
+
+
+class Info(ctypes.Structure):
+    _fields_ = [
+        ("model_hash", c_char_p), ("build_id", c_char_p), ("board", c_char_p),
+        ("step_cost_unit", c_uint8), ("missed_samples", c_uint32), ("lost_points", c_uint32),
+        ("bad_frames", c_uint32),
+    ]
+
+
+class Command(ctypes.Structure):
+    _fields_ = [
+        ("k", c_uint32), ("status", c_uint8), ("supervisor", c_uint8), ("iterations", c_uint8),
+        ("command", c_float * M), ("predicted", c_float * N), ("cost", c_float),
+        ("step_cost", c_uint32),
+    ]
+
+
+class Limits(ctypes.Structure):
+    """mpc_config_t"""
+
+    _fields_ = [
+        ("command_min", c_float * M), ("command_max", c_float * M), ("move_max", c_float * M),
+        ("output_weight", c_float * N), ("move_weight", c_float * M),
+    ]
+
+
+class Reference(ctypes.Structure):
+    _fields_ = [
+        ("points", (c_float * N) * (HORIZON + 1)), ("keys", c_uint32 * (HORIZON + 1)),
+        ("before", c_float * N), ("lost", c_uint32),
+    ]
+
+
+class Supervisor(ctypes.Structure):
+    _fields_ = [
+        ("last_sample_ms", c_uint32), ("missed_samples", c_uint32), ("host_timeout_ms", c_uint16),
+        ("stale_reported", c_bool),
+    ]
+
+
+@pytest.fixture(scope="session")
+def c(firmware: FirmwareBuild) -> SimpleNamespace:
+    """The library (`c.lib`) and the structs of its headers."""
+    lib = ctypes.CDLL(str(firmware.library))
+    for name in ("frame_encode", "frame_decode", "message_encode_boot", "message_encode_info",
+                 "message_encode_command", "message_encode_error"):
+        getattr(lib, name).restype = c_size_t
+    lib.frame_encode.argtypes = [c_char_p, c_size_t, c_char_p]
+    lib.frame_crc.restype = c_uint16
+    lib.frame_crc.argtypes = [c_char_p, c_size_t]
+    lib.supervisor_finite.restype = c_bool
+    lib.supervisor_stale.restype = c_bool
+    lib.supervisor_became_stale.restype = c_bool
+    lib.reference_horizon.restype = c_uint32
+    return SimpleNamespace(
+        lib=lib, M=M, N=N, P=P, HORIZON=HORIZON,
+        FrameDecoder=FrameDecoder, Request=Request, Info=Info, Command=Command,
+        Limits=Limits, Reference=Reference, Supervisor=Supervisor,
+    )
+
+
+@pytest.fixture(scope="session")
+def c_decode(c: SimpleNamespace) -> Callable[[bytes], tuple[list[bytes], int]]:
+    """Bytes through a fresh C decoder: contents of the good frames, count of the bad ones."""
+
+    def decode(data: bytes) -> tuple[list[bytes], int]:
+        decoder = c.FrameDecoder()
+        contents = []
+        for byte in data:
+            size = c.lib.frame_decode(ctypes.byref(decoder), c_uint8(byte))
+            if size:
+                contents.append(bytes(decoder.body[:size]))
+        return contents, decoder.bad_frames
+
+    return decode
+
+
+@pytest.fixture(scope="session")
+def c_encode(c: SimpleNamespace) -> Callable[[bytes], bytes]:
+    def encode(content: bytes) -> bytes:
+        frame = ctypes.create_string_buffer(FRAME_SIZE_MAX)
+        size = c.lib.frame_encode(content, len(content), frame)
+        return frame.raw[:size]
+
+    return encode

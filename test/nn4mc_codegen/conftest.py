@@ -1,0 +1,127 @@
+"""Graphs, model files and compiled C for the compiler's tests."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from nn4mc_codegen.emit import emit
+from nn4mc_codegen.ir import Graph, Node, Op, Tensor
+from nn4mc_codegen.ops.activation import Activation
+from nn4mc_codegen.ops.dense import Dense
+from nn4mc_codegen.verify import HostCode, build_library
+
+
+class GraphBuilder:
+    """Builds a `Graph` node by node."""
+
+    def __init__(self, seed: int = 0):
+        self._random = np.random.default_rng(seed)
+        self._inputs: list[Tensor] = []
+        self._nodes: list[Node] = []
+
+    def input(self, *shape: int, name: str = "") -> Tensor:
+        self._inputs.append(Tensor(name or f"in_{len(self._inputs)}", shape))
+        return self._inputs[-1]
+
+    def apply(self, op: Op, *inputs: Tensor) -> Tensor:
+        name = f"layer_{len(self._nodes)}"
+        output = Tensor(name, op.output_shape([t.shape for t in inputs]))
+        self._nodes.append(Node(name, op, inputs, output))
+        return output
+
+    def dense(self, x: Tensor, units: int, activation: Activation | None = None) -> Tensor:
+        """Weights of the scale that keeps a signal's variance."""
+        kernel = self._random.normal(0.0, x.size**-0.5, (x.size, units)).astype(np.float32)
+        bias = self._random.normal(0.0, 0.3, units).astype(np.float32)
+        return self.apply(Dense(kernel, bias, activation or Activation("linear")), x)
+
+    def graph(self, output: Tensor) -> Graph:
+        return Graph(tuple(self._inputs), output, tuple(self._nodes))
+
+
+@pytest.fixture
+def build() -> Callable[[], GraphBuilder]:
+    return GraphBuilder
+
+
+@pytest.fixture
+def compile_graphs(tmp_path: Path) -> Callable[..., list[HostCode]]:
+    """Compiles (graph, chosen elements) pairs with one call of the C compiler."""
+
+    def compile_all(cases: Sequence[tuple[Graph, Sequence[int]]]) -> list[HostCode]:
+        sources = []
+        for number, (graph, chosen) in enumerate(cases):
+            origin = {"model_file": "m.keras", "model_hash": "0" * 16, "command": "nn4mc"}
+            for file_name, text in emit(graph, f"n{number}", chosen, **origin)[1].items():
+                path = tmp_path / file_name
+                path.write_text(text, encoding="utf-8")
+                sources += [path] if path.suffix == ".c" else []
+        library = tmp_path / "all.so"
+        build_library(sources, library, "-O1")
+        return [
+            HostCode(library, f"n{i}", graph.input_size, graph.output.size, len(chosen))
+            for i, (graph, chosen) in enumerate(cases)
+        ]
+
+    return compile_all
+
+
+@dataclass
+class ModelFiles:
+    """Writes model files as Keras lays them out, without Keras."""
+
+    folder: Path
+
+    def hdf5(
+        self,
+        config: dict,
+        weights: dict[str, list[tuple[str, np.ndarray]]],
+        version: str = "2.2.4",
+        name: str = "model.h5",
+    ) -> Path:
+        path = self.folder / name
+        with h5py.File(path, "w") as file:
+            file.attrs["model_config"] = json.dumps(config).encode()
+            file.attrs["keras_version"] = version.encode()
+            for layer, arrays in weights.items():
+                group = file.create_group(f"model_weights/{layer}")
+                names = [f"{layer}/{array_name}:0" for array_name, _ in arrays]
+                group.attrs["weight_names"] = np.array(names, dtype="S")
+                for array_name, (_, array) in zip(names, arrays, strict=True):
+                    group[array_name] = array
+            file.require_group("model_weights")
+        return path
+
+    def zip(
+        self,
+        config: dict,
+        weights: dict[str, list[np.ndarray]],
+        version: str = "3.4.1",
+        name: str = "model.keras",
+    ) -> Path:
+        """`weights` by the name of their group, which is not the layer's."""
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w") as file:
+            for group, arrays in weights.items():
+                for number, array in enumerate(arrays):
+                    file[f"layers/{group}/vars/{number}"] = array
+        path = self.folder / name
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("metadata.json", json.dumps({"keras_version": version}))
+            archive.writestr("config.json", json.dumps(config))
+            archive.writestr("model.weights.h5", buffer.getvalue())
+        return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> ModelFiles:
+    return ModelFiles(tmp_path)
