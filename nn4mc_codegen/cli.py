@@ -112,23 +112,24 @@ def inspect(model: Model, as_json: Json = False) -> None:
                 "model_hash": model_hash,
                 "inputs": inputs,
                 "layers": [asdict(layer) for layer in layers],
-                "parameters": sum(layer.parameters for layer in layers),
-                "macs": sum(layer.macs for layer in layers),
+                "parameters": graph.parameters,
+                "macs": graph.macs,
             }
         )
     else:
-        Console().print(_layer_table(f"{model.name} ({model_hash})", inputs, layers))
+        title = f"{model.name} ({model_hash}), {graph.parameters} weights, {graph.macs} MACs"
+        Console().print(_layer_table(title, inputs, layers))
 
 
 def _layer_table(
     title: str, inputs: dict[str, tuple[int, ...]], layers: tuple[Layer, ...]
 ) -> Table:
-    table = Table(title=Text(title), show_footer=True, title_justify="left")
-    table.add_column("layer", "total")
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("layer")
     table.add_column("operator")
     table.add_column("shape")
-    table.add_column("weights", str(sum(layer.parameters for layer in layers)), justify="right")
-    table.add_column("MACs", str(sum(layer.macs for layer in layers)), justify="right")
+    table.add_column("weights", justify="right")
+    table.add_column("MACs", justify="right")
     table.add_column("formula")
     rows = [(name, "input", shape, "", "", "") for name, shape in inputs.items()]
     rows += [(x.name, x.kind, x.shape, x.parameters, x.macs, x.formula) for x in layers]

@@ -71,15 +71,14 @@ def compile_model(
         command=command_line(path, name, jacobian),
     )
     files = write_all(out_dir, texts)
-    layers = describe(graph)
     return Result(
         files=files,
         model_hash=model_hash,
-        layers=layers,
+        layers=describe(graph),
         inputs={t.name: t.size for t in graph.inputs},
         outputs=graph.output.size,
-        parameters=sum(layer.parameters for layer in layers),
-        macs=sum(layer.macs for layer in layers),
+        parameters=graph.parameters,
+        macs=graph.macs,
         jacobian_columns=plan.chosen,
         jacobian_mode=plan.jacobian.mode if plan.jacobian else None,
         jacobian_macs=plan.jacobian.macs if plan.jacobian else 0,
@@ -138,6 +137,9 @@ def command_line(path: Path, name: str, jacobian: str | int | Sequence[str] | No
 def write_all(out_dir: Path, texts: dict[str, str]) -> tuple[Path, ...]:
     """Write all files or none: each to a temporary name first, then renamed."""
     out_dir.mkdir(parents=True, exist_ok=True)
+    for file_name in texts:
+        if (out_dir / file_name).is_dir():
+            raise IsADirectoryError(f"{out_dir / file_name} is a folder; it cannot be written")
     written: list[tuple[Path, Path]] = []
     try:
         for file_name, text in texts.items():

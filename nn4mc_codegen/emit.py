@@ -47,7 +47,6 @@ def emit(
         "inputs": input_macros(graph),
         "chosen": ", ".join(f"{r.start}..{r.stop - 1}" for r in ranges(plan.chosen)),
         "activation_list": _activations(plan),
-        "constant_bytes": 4 * sum(c.size for n in graph.nodes for c in n.op.constants.values()),
     }
     environment = _environment()
     fill["templates"] = {

@@ -41,13 +41,16 @@ class Op:
     passes_derivatives: ClassVar[bool] = False
     # The template's reverse has a short form for derivatives of the result that are the identity.
     takes_identity: ClassVar[bool] = False
-    # The templates' reverse and forward take the result, from which the derivative follows.
-    derivative_from_result: bool = False
 
     @classmethod
     def from_keras(cls, layer) -> Op:
         """Read an `importers.keras.KerasLayer`; raises `check.ModelError`."""
         raise NotImplementedError
+
+    @property
+    def derivative_from_result(self) -> bool:
+        """Whether the templates' reverse and forward read the result."""
+        return False
 
     @property
     def constants(self) -> dict[str, np.ndarray]:
@@ -121,6 +124,16 @@ class Graph:
     @property
     def input_size(self) -> int:
         return sum(t.size for t in self.inputs)
+
+    @property
+    def parameters(self) -> int:
+        """Trained values; a layer that is called several times has its own once."""
+        ops = dict.fromkeys(node.op for node in self.nodes)
+        return sum(values.size for op in ops for values in op.constants.values())
+
+    @property
+    def macs(self) -> int:
+        return sum(node.macs for node in self.nodes)
 
     def evaluate(self, x: np.ndarray) -> np.ndarray:
         """Output (n,) for the flat input x (inputs,), in float64."""

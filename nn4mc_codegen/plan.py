@@ -213,8 +213,9 @@ def make_plan(graph: Graph, chosen: Sequence[int], symbols: dict[Node, str]) -> 
     """
     chosen = tuple(sorted(chosen))
     x = Array("x", graph.input_size, bool(chosen))
-    places = _Places(x, chosen)
-    numbers = dict(zip(graph.inputs, _split(places.numbers(x), graph.inputs), strict=True))
+    places = _Places()
+    in_x = places.add(x, np.isin(np.arange(x.size), chosen))
+    numbers = dict(zip(graph.inputs, _split(in_x, graph.inputs), strict=True))
     steps: list[Step] = []
     by_constants: dict[int, str] = {}
     for node in graph.nodes:
@@ -223,9 +224,10 @@ def make_plan(graph: Graph, chosen: Sequence[int], symbols: dict[Node, str]) -> 
             numbers[node.output] = node.op.evaluate(*values)
             continue
         views = tuple(tuple(places.runs(v)) for v in values)
-        active = any(places.is_active(v) for v in values)
+        active = any(places.any_active(v) for v in values)
         result = Array(f"h_{symbols[node]}", node.output.size, active)
-        numbers[node.output] = places.numbers(result).reshape(node.output.shape)
+        in_result = places.add(result, np.full(result.size, active))
+        numbers[node.output] = in_result.reshape(node.output.shape)
         constants = by_constants.setdefault(id(node.op), symbols[node])
         steps.append(Step(node, symbols[node], constants, views, result))
     output = tuple(places.runs(numbers[graph.output]))
@@ -247,27 +249,21 @@ def _split(numbers: np.ndarray, tensors: Sequence[Tensor]) -> list[np.ndarray]:
 class _Places:
     """Numbers every element of every array, so that rearranged elements can be found again."""
 
-    def __init__(self, x: Array, chosen: tuple[int, ...]):
+    def __init__(self) -> None:
         self._arrays: list[Array] = []
         self._firsts: list[int] = []
-        self._total = 0
-        self._x = x
-        self._chosen = np.array(chosen, dtype=np.int64)
+        self._active = np.zeros(0, bool)
 
-    def numbers(self, array: Array) -> np.ndarray:
-        first, self._total = self._total, self._total + array.size
+    def add(self, array: Array, active: np.ndarray) -> np.ndarray:
+        """Numbers of its elements; `active`: which of them depend on the chosen inputs."""
+        first = self._active.size
         self._arrays.append(array)
         self._firsts.append(first)
-        return np.arange(first, self._total)
+        self._active = np.append(self._active, active)
+        return np.arange(first, self._active.size)
 
-    def is_active(self, numbers: np.ndarray) -> bool:
-        for run in self.runs(numbers):
-            if run.array is self._x:
-                if np.any((run.start <= self._chosen) & (self._chosen < run.start + run.length)):
-                    return True
-            elif run.array.active:
-                return True
-        return False
+    def any_active(self, numbers: np.ndarray) -> bool:
+        return bool(self._active[numbers].any())
 
     def runs(self, numbers: np.ndarray) -> Iterator[Run]:
         flat = numbers.ravel()

@@ -152,7 +152,7 @@ def reference_curve(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
     """Keyword arguments of references.Reference: config/reference.yaml on the model's surface."""
     keys = ("amplitude_y", "amplitude_z", "angular_rate", "center_y", "center_z")
     parameters = node_parameters("reference")
-    surface = card.surface or [0.0] * 6
+    surface = card.surface or [0.0]
     return {"shape": experiment.reference, "surface": surface} | {
         key: float(parameters[key]) for key in keys
     }

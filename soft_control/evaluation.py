@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nn4mc_codegen.importers import read_model
+from nn4mc_codegen.ops.dense import Dense
 from soft_control.dataset import Recording, resample, windows
 
 CARD_FILE = "fk.json"
@@ -56,7 +58,7 @@ class ModelCard(BaseModel):
     """Of the calibrated, unitless signals."""
     signal_scale: list[float]
     surface: list[float] | None
-    """c of x = c · [1, y, z, y², yz, z²], m: the surface that two servos reach; none with more commands."""
+    """Coefficients of `references.surface_terms`, m: the surface x(y, z) that two servos reach; none with more."""
     metrics: dict[str, float]
     """mm, over the recordings of `evaluated_on`; see `evaluate`."""
     evaluated_on: list[str]
@@ -293,12 +295,6 @@ def _quadratic(commands: np.ndarray, lag: int) -> np.ndarray:
     return np.hstack([np.ones((len(lagged), 1)), lagged, lagged[:, row] * lagged[:, column]])
 
 
-def surface_terms(position: np.ndarray) -> np.ndarray:
-    """[1, y, z, y², yz, z²] of positions (T, 3): what `ModelCard.surface` multiplies."""
-    y, z = position[:, 1], position[:, 2]
-    return np.column_stack([np.ones(len(y)), y, z, y * y, y * z, z * z])
-
-
 # ----------------------------------------------------------------------------------------- model directory
 
 
@@ -321,23 +317,12 @@ def load_card(directory: str | Path) -> ModelCard:
 
 
 def load_model(directory: str | Path) -> Model:
-    """Card and network of a model directory. Raises ModelError as `load_card` does."""
+    """Card and network of a model directory, read without TensorFlow. Raises ModelError as `load_card` does."""
     card = load_card(directory)
-    layers = _dense_layers(Path(directory) / NETWORK_FILE)
+    graph, _ = read_model(Path(directory) / NETWORK_FILE)
+    dense = [node.op for node in graph.nodes if isinstance(node.op, Dense)]
+    layers = [(op.kernel, op.bias) for op in dense]
     return Model(card, IncrementNetwork(layers, card.command_columns))
-
-
-def _dense_layers(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-    import io
-    import zipfile
-
-    import h5py
-
-    with zipfile.ZipFile(path) as archive:
-        file = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
-    names = sorted(file["layers"], key=lambda n: (len(n), n))
-    groups = [file["layers"][n]["vars"] for n in names if "dense" in n]
-    return [(g["0"][()], g["1"][()]) for g in groups]
 
 
 def file_hash(path: Path) -> str:

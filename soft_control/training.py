@@ -28,8 +28,8 @@ from soft_control.evaluation import (
     load_model,
     normalised_windows,
     rmse_mm,
-    surface_terms,
 )
+from soft_control.references import fit_surface
 
 __all__ = ["ModelCard", "Progress", "TrainingSettings", "evaluate", "free_run", "load_model", "train"]
 
@@ -72,6 +72,8 @@ class TrainingSettings(BaseModel):
     """Of Adam at the start; falls to zero along a cosine."""
     clip: float = Field(0.5, gt=0)
     """Largest norm of a gradient."""
+    difference_gain: float = Field(5.0, ge=1)
+    """How much larger than the lags themselves their differences appear to the network in training."""
     weight_decay: float = Field(0.0, ge=0)
     """Weight of the squared kernels in the loss."""
     seed: int = 0
@@ -145,9 +147,6 @@ def _blank_card(runs: Sequence[Recording], settings: TrainingSettings) -> ModelC
     scale = float(np.sqrt(np.mean((position - offset) ** 2)))
     if scale == 0.0:
         raise TrainingError(f"the tip never moves in {', '.join(run.source for run in runs)}")
-    surface = None
-    if commands.shape[1] <= 2:
-        surface = np.linalg.lstsq(surface_terms(position), position[:, 0], rcond=None)[0].tolist()
     return ModelCard(
         rig=settings.rig,
         rate_hz=settings.rate_hz,
@@ -162,7 +161,7 @@ def _blank_card(runs: Sequence[Recording], settings: TrainingSettings) -> ModelC
         signal_names=names,
         signal_offset=signals.mean(axis=0).tolist(),
         signal_scale=signals.std(axis=0).tolist(),
-        surface=surface,
+        surface=list(fit_surface(position)) if commands.shape[1] <= 2 else None,
         metrics={},
         evaluated_on=[],
         recordings=[run.source for run in runs],
@@ -231,7 +230,7 @@ class _Streams:
             for run in runs
         ]
         x = np.vstack([normalised_windows(card, x) for x, _, _ in pieces]).astype(np.float32)
-        self.basis = _basis(x, card)
+        self.basis = _basis(x, card, settings.difference_gain)
         self.commands, self.lags, self.signals = np.split(
             x, [card.command_columns, card.command_columns + card.output_columns], axis=1
         )
@@ -272,7 +271,7 @@ class _Streams:
         self.at = np.minimum(self.at + self.settings.rollout_samples, len(self.left) - 1)
 
 
-def _basis(x: np.ndarray, card: ModelCard) -> np.ndarray:
+def _basis(x: np.ndarray, card: ModelCard, largest: float) -> np.ndarray:
     """(inputs, inputs): x @ basis is what the network is trained on, newest lags and differences of lags.
 
     Neighbouring lags are nearly equal and all that tells a motion is in their differences, far too small beside
@@ -286,9 +285,10 @@ def _basis(x: np.ndarray, card: ModelCard) -> np.ndarray:
     ]
     for start, lags, width in blocks:
         for column in range(start + width, start + lags * width):
-            spread = np.std(x[:, column - width] - x[:, column])
-            basis[column - width, column] = 1.0 / (spread or 1.0)
-            basis[column, column] = -1.0 / (spread or 1.0)
+            spread = np.std(x[:, column - width] - x[:, column]) or 1.0
+            gain = min(1.0 / spread, largest)
+            basis[column - width, column] = gain
+            basis[column, column] = -gain
     return basis
 
 

@@ -9,8 +9,8 @@
 /* Where moving away from a new limit would need this much less than it does without the limits
  * held, the new one is a combination of those. */
 #define DEPENDENT 1e-5f
-/* Changes of the set of held limits; each usually adds one. */
-#define CHANGES_MAX (3 * LINSOLVE_SIZE)
+/* Changes of the set of held limits, each usually one more: bounds the time. */
+#define CHANGES_MAX (2 * LINSOLVE_SIZE)
 
 /* A limit that x is held on, n' x = its bound with n = sign * (ones of the limit). */
 typedef struct {

@@ -27,7 +27,8 @@ void linsolve_solve(const float *factor, float *vector, int size);
 
 /* The x that minimises g' x + x' A x / 2 within `limits`, from x = -A^-1 g, its free minimum.
  * Goldfarb and Idnani, "A numerically stable dual method for solving strictly convex quadratic
- * programs", 1983: take in the limit that x violates most until it violates none. */
+ * programs", 1983: take in the limit that x violates most until it violates none. x may violate some
+ * yet if that takes very many changes. */
 void linsolve_bound(const float *factor, const linsolve_limit_t *limits, int limit_count, float *x);
 
 #endif

@@ -1,7 +1,9 @@
 /* Gauss-Newton MPC: Soloway and Haley, "Neural generalized predictive control: a Newton-Raphson
  * implementation", 1996, with the exact Jacobian chained through the horizon and without second
- * derivatives of the network. On bounds (Bertsekas, "Projected Newton methods for optimization
- * problems with simple constraints", 1982) see build_gradient and linsolve_bound.
+ * derivatives of the network. Bounds: what stands on one and is pushed against it is held (Bertsekas,
+ * "Projected Newton methods for optimization problems with simple constraints", 1982), and the step
+ * is the minimum of the quadratic model within all of them (linsolve_bound), not one cut off there:
+ * cut off, a step much longer than the moves allowed need not lower the cost at all.
  *
  * Time runs backwards in every array over the horizon, newest first, the past at the end: the lags
  * that fk wants at any stage are then one contiguous slice, already in its order. */
@@ -54,11 +56,12 @@ typedef float jacobians_t[PLANNED][OUTPUTS * FK_JACOBIAN_COLUMNS];
 /* dy_N .. y_d+1/dD of each variable, and a row of zeros where their number is odd. */
 typedef float sensitivities_t[LINSOLVE_STRIDE][PLANNED * OUTPUTS];
 
-/* Half the cost as a quadratic in a step z of the variables: cost / 2 + g' z + z' H z / 2. */
+/* Half the cost as a quadratic in a step z of the variables, cost / 2 + g' z + z' H z / 2. The moves
+ * change by z, but for those that keep a command on its bound: they take back what reaches it. */
 typedef struct {
     float gradient[VARIABLES];
     float hessian[LINSOLVE_STRIDE][LINSOLVE_STRIDE]; /* lower half */
-    bool on_bound[VARIABLES]; /* the command after this move stays on its bound; z = 0 */
+    bool on_bound[VARIABLES]; /* the command after this move stays on its bound: z = 0 */
     int stop[VARIABLES];      /* first j whose command this variable no longer reaches */
 } quadratic_t;
 
@@ -173,7 +176,8 @@ static void bound_plan(const mpc_config_t *config, plan_t *plan)
             } else if (wanted > high + BOUND_TOLERANCE || wanted < low - BOUND_TOLERANCE) {
                 plan->stop[c] = smaller(plan->stop[c], j);
             }
-            command_of(plan, j)[c] = command = bounded;
+            command = bounded;
+            command_of(plan, j)[c] = command;
         }
     }
 }
@@ -218,7 +222,7 @@ static inline void add_column(float sum[OUTPUTS], const float *column, float fac
  *   dy_j+1/dD = sum_l dfk/du_t-l du_t-l/dD + sum_l dfk/dy_j-l dy_j-l/dD      t = j - d,
  *
  * where du_t/dD is 0 before i and from `stop` on, and 1 between (a continued last move: 1, 2, 3 ..).
- * What is zero by structure is neither computed nor written: y before stage d + 1 + i. */
+ * What is zero by structure, y before stage d + 1 + i, is not computed: the row comes zeroed. */
 static void sensitivity_of(jacobians_t jacobians, int i, int c, int stop,
                            float sensitivity[PLANNED * OUTPUTS])
 {
@@ -264,9 +268,9 @@ static bool pushed_on_bound(const mpc_config_t *config, plan_t *plan, int v, flo
 {
     const int c = v % COMMANDS;
     const float command = command_of(plan, v / COMMANDS)[c];
-    const float room =
+    const float way =
         gradient < 0.0f ? config->command_max[c] - command : command - config->command_min[c];
-    return room <= BOUND_TOLERANCE;
+    return way <= BOUND_TOLERANCE;
 }
 
 /* Sensitivities, g = S' Q e + R D, and the bounds to hold. From the last move back: earlier moves
@@ -343,13 +347,14 @@ static void build_hessian(const mpc_config_t *config, sensitivities_t sensitivit
         float *row = model->hessian[a];
         const float move_weight = config->move_weight[a % COMMANDS];
 
-        row[a] += DAMPING * row[a] + move_weight;
+        row[a] += move_weight;
         /* The move that takes back a takes back b as well: R (a + b)^2. */
         for (int b = a; b >= 0 && model->stop[b] < CONTROL_HORIZON; b -= COMMANDS) {
             if (model->stop[b] == model->stop[a]) {
                 row[b] += move_weight;
             }
         }
+        row[a] += DAMPING * row[a];
         const bool fixed = model->on_bound[a] || !(row[a] > 0.0f);
         for (int b = 0; b < a; ++b) {
             if (fixed || model->on_bound[b]) {
@@ -427,7 +432,8 @@ static bool newton_step(const mpc_config_t *config, plan_t *plan, quadratic_t *m
     return all_finite(step, VARIABLES);
 }
 
-/* Projected backtracking: the longest of the steps 1, 1/2, 1/4 .. that lowers the cost. */
+/* Backtracking: the longest of the steps 1, 1/2, 1/4 .. that lowers the cost. They end within the
+ * bounds; bound_plan makes sure of the last bit, and stops the tail. */
 static bool search(const mpc_config_t *config, const float reference[HORIZON][OUTPUTS],
                    plan_t *plan, float x[FK_INPUTS], const float step[VARIABLES], uint8_t *trials)
 {

@@ -270,9 +270,7 @@ class _Reader:
 
     def _apply(self, layer: dict, node_name: str, inputs: list[Tensor]) -> Tensor:
         class_name, config, name = layer["class_name"], layer["config"], _layer_name(layer)
-        dtype = _dtype(config.get("dtype"))
-        if dtype not in (None, "float32"):
-            raise refuse(name, f"computes in {dtype}", "save the model with dtype float32")
+        _require_float32(name, config)
         if class_name in DROPPED:
             return inputs[0]
         op_class = KERAS_LAYERS.get(class_name)
@@ -312,17 +310,18 @@ def _input_tensor(layer: dict, built: Any) -> Tensor:
         raise refuse(
             name, f"input shape {tuple(extents)} is too large", f"at most {MAX_ELEMENTS} elements"
         )
-    dtype = _dtype(config.get("dtype"))
-    if dtype not in (None, "float32"):
-        raise refuse(name, f"input is {dtype}", "use a float32 input")
+    if layer["class_name"] == "InputLayer":
+        _require_float32(name, config)
     return Tensor(name, tuple(extents))
 
 
-def _dtype(value: Any) -> str | None:
-    """Name of a dtype or of a dtype policy, as either Keras writes it."""
-    if isinstance(value, dict):
-        value = value.get("config", {}).get("name", value.get("class_name"))
-    return None if value is None else str(value)
+def _require_float32(name: str, config: dict) -> None:
+    """Of a dtype, or of a dtype policy as Keras 3 writes it."""
+    dtype = config.get("dtype")
+    if isinstance(dtype, dict):
+        dtype = dtype.get("config", {}).get("name", dtype.get("class_name"))
+    if dtype not in (None, "float32"):
+        raise refuse(name, f"computes in {dtype}", "save the model with dtype float32")
 
 
 def _triples(value: Any) -> Iterator[tuple[str, int]]:

@@ -1,7 +1,7 @@
 """Elementwise activations, as a layer of their own and as the last act of Dense.
 
 Derivatives are taken from the output y, which the forward pass has anyway. At a kink the choice is
-TensorFlow's: relu'(0) = 0, leaky_relu'(0) = slope, elu'(0) = alpha, selu'(0) = scale·alpha, and
+TensorFlow's: relu'(0) = 0, leaky_relu'(0) = slope, elu'(0) = alpha, selu'(0) = scale, and
 hard_sigmoid' = 0 at both ends of its ramp.
 """
 
@@ -51,7 +51,7 @@ MEANINGS = {
     "selu": Meaning(
         "s·(x > 0 ? x : a·(exp(x) - 1))",
         lambda x, s, a: s * np.where(x > 0, x, a * np.expm1(np.minimum(x, 0.0))),
-        lambda x, s, a: s * np.where(x > 0, 1.0, a * np.exp(np.minimum(x, 0.0))),
+        lambda x, s, a: s * np.where(x >= 0, 1.0, a * np.exp(np.minimum(x, 0.0))),
     ),
     "tanh": Meaning("tanh(x)", np.tanh, lambda x: np.cosh(np.clip(x, -300, 300)) ** -2),
     "sigmoid": Meaning("1 / (1 + exp(-x))", _sigmoid, lambda x: _sigmoid(x) * _sigmoid(-x)),
@@ -76,7 +76,6 @@ class Activation(Op):
 
     kind = "activation"
     keras_layers = ("Activation", "ReLU", "LeakyReLU", "ELU")
-    derivative_from_result = True
 
     @classmethod
     def from_keras(cls, layer) -> Activation:
@@ -85,6 +84,10 @@ class Activation(Op):
         )
         name = None if layer.class_name == "Activation" else layer.class_name
         return read_activation(layer, config, name)
+
+    @property
+    def derivative_from_result(self) -> bool:
+        return self.name != "linear"
 
     @property
     def symbol(self) -> str:

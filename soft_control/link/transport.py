@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import shutil
 import signal
 import socket
@@ -22,11 +21,10 @@ from typing import Protocol
 
 import serial
 
+from soft_control.processes import die_with_parent
+
 BAUD = 2_000_000
 READ_SIZE = 4096
-PR_SET_PDEATHSIG = 1
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class TransportError(RuntimeError):
@@ -122,13 +120,6 @@ class PilTransport:
         self._process: subprocess.Popen | None = None
         self._errors = tempfile.TemporaryFile()
         self._socket, theirs = socket.socketpair()
-        parent = os.getpid()
-
-        def die_with_parent() -> None:
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before the line above
-                os._exit(1)
-
         with theirs:
             # A tick of the virtual clock is an instruction: the board counts its step with it.
             machine = ["-M", "netduinoplus2", "-icount", "shift=0", "-kernel", str(elf)]
@@ -141,7 +132,7 @@ class PilTransport:
                     stdout=self._errors,
                     stderr=self._errors,
                     pass_fds=[theirs.fileno()],
-                    preexec_fn=die_with_parent,
+                    preexec_fn=die_with_parent(),
                     start_new_session=True,  # Ctrl-C is for us: we stop it in our own time
                 )
             except OSError as error:

@@ -1,9 +1,9 @@
 """Fit the simulated tendon rig to recorded runs: `python -m soft_control.rigs.fit_tendon DATA_DIR`.
 
 DATA_DIR holds the runs as CSV files (columns t_s, u0_deg, u1_deg, lace_00.., x_m, y_m, z_m). What
-they identify goes into config/tendon.yaml, in place of the values there; config/tendon_fit.json keeps
-the residuals, what each run says by itself, and why the other parameters stay assumed. Every stage
-is simulated by the rig itself.
+they identify goes into config/tendon.yaml, in place of the values there; config/tendon_fit.json
+keeps the residuals, what each run says by itself, and why the other parameters stay assumed. Every
+stage is simulated by the rig itself.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ LACE_RUN = FIT_RUNS[1]
 
 NEUTRAL_DEG = np.array([-45.0, 15.0])
 """Recorded command that becomes mid-range of the simulated rig, as if its servo horns were mounted
-further on. As recorded, mid-range is near the end of the surface: 25 mm up and down are out of reach.
+further on. As recorded, mid-range is near the end of the surface: 25 mm up and down are not there.
 """
 RIDGE = 0.3
-"""Weight of the quadratic terms (mm at 45 deg) against the residual (mm). The runs cover two thirds of
-the range; without it the surface folds just outside of them and the figure-eight is out of reach."""
+"""Weight of the quadratic terms (mm at 45 deg) against the residual (mm). The runs cover two thirds
+of the range; without it the surface folds just outside and the figure-eight is out of reach."""
 SETTLE_S = 20.0
 """Rest at the first command before a replay: the runs do not record what came before."""
 FULL_SCALE_COUNTS = {0: 42, 5: 140, 6: 167, 10: 14}

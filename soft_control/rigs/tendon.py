@@ -2,8 +2,8 @@
 
 One command goes through the rig in this order:
 
-    transport delay -> servo (counts, stops, rate limit) -> tendon slack -> lag -> hysteresis -> creep
-    -> quadratic map -> tip position;   bending -> contacts of the light guides -> counts
+    transport delay -> servo (counts, stops, rate limit) -> tendon slack -> lag -> hysteresis
+    -> creep -> quadratic map -> tip position;   bending -> contacts of the light guides -> counts
 
 Every stage before the map passes a constant angle unchanged, so at rest the tip is the map of the
 two commands, but for slack and hysteresis. The stages advance on a fixed grid of `SUBSTEP_S`. No
@@ -125,7 +125,7 @@ class TendonParameters(_Model):
         path = path or config("tendon")
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return cls.model_validate({**values, **changes} if changes else values)
+            return cls.model_validate({**values, **changes} if isinstance(values, dict) else values)
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from error
         except yaml.YAMLError as error:
@@ -229,7 +229,7 @@ def _play(held: float, pulled: float, half_width: float) -> float:
 class TendonRig:
     """The tendon rig after the protocol `soft_control.rigs.Rig`; commands in rad, positions in m.
 
-    `changes` are parameters to change, such as gain=1.2, load_offset=(0, 0, 1e-3), dead_channels=(5,).
+    `changes` are parameters to change: gain=1.2, load_offset=(0, 0, 1e-3), dead_channels=(5,).
     """
 
     command_names = ("servo_0", "servo_1")

@@ -336,8 +336,10 @@ def test_iterates_as_the_numpy_form(tanh_firmware: Firmware) -> None:
         c_config, c_state = tanh_firmware.config(config), tanh_firmware.state(state)
         for _ in range(4):
             state = replace(state, moves=array_of(c_state, "moves"))
+            start = mpc.predict(config, network, state, reference, state.moves).cost
             c_result = tanh_firmware.step(c_config, c_state, reference)
             result = mpc.step(config, network, state, reference)
+            assert c_result.cost <= start * (1 + 1e-5)
             assert_same_iterate(c_result, c_state, result, state)
             moved += result.status == mpc.Status.MAX_ITERATIONS
             bounded += bool((np.abs(state.moves) == config.move_max).any())

@@ -48,24 +48,25 @@ class GraphBuilder:
         return Graph(tuple(self._inputs), output, tuple(self._nodes))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build() -> Callable[[], GraphBuilder]:
     return GraphBuilder
 
 
-@pytest.fixture
-def compile_graphs(tmp_path: Path) -> Callable[..., list[HostCode]]:
+@pytest.fixture(scope="session")
+def compile_graphs(tmp_path_factory) -> Callable[..., list[HostCode]]:
     """Compiles (graph, chosen elements) pairs with one call of the C compiler."""
 
     def compile_all(cases: Sequence[tuple[Graph, Sequence[int]]]) -> list[HostCode]:
+        folder = tmp_path_factory.mktemp("c")
         sources = []
         for number, (graph, chosen) in enumerate(cases):
             origin = {"model_file": "m.keras", "model_hash": "0" * 16, "command": "nn4mc"}
             for file_name, text in emit(graph, f"n{number}", chosen, **origin)[1].items():
-                path = tmp_path / file_name
+                path = folder / file_name
                 path.write_text(text, encoding="utf-8")
                 sources += [path] if path.suffix == ".c" else []
-        library = tmp_path / "all.so"
+        library = folder / "all.so"
         build_library(sources, library, "-O1")
         return [
             HostCode(library, f"n{i}", graph.input_size, graph.output.size, len(chosen))

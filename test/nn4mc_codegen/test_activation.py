@@ -7,8 +7,8 @@ import pytest
 
 from nn4mc_codegen.ops.activation import SELU_ALPHA, SELU_SCALE, Activation
 
-# Largest error of the value, relative to it where it exceeds 1, absolute below. tanh is the rational
-# approximation, measured over every float32; the others inherit from it what their formulas pass on.
+# Largest error of the value, relative to it where it exceeds 1, absolute below. That of tanh was
+# measured over every float32; the others inherit from it what their formulas pass on.
 VALUE_BOUNDS = {
     Activation("tanh"): 3.0e-7,
     Activation("sigmoid"): 1.8e-7,
@@ -37,7 +37,7 @@ def sweep() -> np.ndarray:
     return np.pad(x, (0, -x.size % BLOCK))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def codes(build, compile_graphs):
     """For each activation its graph and its C, on BLOCK elements."""
     graphs = []
@@ -99,9 +99,7 @@ def test_slopes_by_both_ways(build, compile_graphs):
         expected = graph.jacobian(x)[:, list(chosen)]
         f = graph.nodes[0].op
         scale = SELU_SCALE * SELU_ALPHA if f.name == "selu" else 1.0
-        np.testing.assert_allclose(
-            jacobian, expected, atol=scale * SLOPE_BOUND, err_msg=f.symbol
-        )
+        np.testing.assert_allclose(jacobian, expected, atol=scale * SLOPE_BOUND, err_msg=f.symbol)
 
 
 def test_kinks():

@@ -293,9 +293,7 @@ CONTENTS = {
     "pickle": pickle.dumps({"a": 1}),
     "zip magic": b"PK\x03\x04 and no more",
     "zip of nothing": zip_of(),
-    "zip of garbage": zip_of(
-        config_json=b"{", metadata_json=b"{}", **{"model.weights.h5": b"x"}
-    ),
+    "zip of garbage": zip_of(config_json=b"{", metadata_json=b"{}", **{"model.weights.h5": b"x"}),
     "zip of lists": zip_of(
         config_json=b"[[[]]]", metadata_json=b"[]", **{"model.weights.h5": b"\x89HDF\r\n\x1a\n"}
     ),
