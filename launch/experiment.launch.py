@@ -6,7 +6,6 @@ Arguments are the options of `softctl run`; `ros2 launch -s soft_control experim
 them.
 """
 
-from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -18,6 +17,7 @@ from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from launch import LaunchDescription
 from soft_control.bringup import Experiment, prepare
 
 FIELDS = Experiment.model_fields
@@ -45,7 +45,10 @@ def ended(name):
 
     def stop(event, context):
         if event.returncode:
-            return [LogInfo(msg=f"{name} failed"), EmitEvent(event=Shutdown(reason=f"{name} failed"))]
+            return [
+                LogInfo(msg=f"{name} failed"),
+                EmitEvent(event=Shutdown(reason=f"{name} failed")),
+            ]
         return [EmitEvent(event=Shutdown(reason=f"{name} ended"))]
 
     return stop
@@ -53,9 +56,7 @@ def ended(name):
 
 def generate_launch_description():
     arguments = [
-        DeclareLaunchArgument(
-            name, default_value=str(field.default), description=field.description
-        )
+        DeclareLaunchArgument(name, default_value=str(field.default), description=field.description)
         for name, field in FIELDS.items()
     ]
     unbuffered = SetEnvironmentVariable("PYTHONUNBUFFERED", "1")

@@ -1,4 +1,4 @@
-"""Which nodes with which parameters: the one description that `softctl` and launch files both use."""
+"""Which nodes with which parameters: the one description that `softctl` and launch files use."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ class Experiment(BaseModel, extra="forbid"):
     rate_hz: float = Field(120.0, gt=0, description="Control rate.")
     duration_s: float = Field(20.0, gt=0, description="Length of the run in the rig's time.")
     seed: int = Field(0, ge=0, description="Of the rig's noise and of the excitation.")
-    model: Path = Field(
-        Path("models/tendon"), description="Directory that `softctl train` wrote."
-    )
+    model: Path = Field(Path("models/tendon"), description="Directory that `softctl train` wrote.")
     firmware: Path = Field(
         Path("build/tendon"), description="Directory that `softctl build` wrote."
     )
@@ -74,8 +72,9 @@ def prepare(experiment: Experiment) -> list[NodeSpec]:
     """
     run_dir = experiment.out.absolute()
     if run_dir.exists() and any(run_dir.iterdir()):
-        raise ValueError(f"{experiment.out} is not empty: a run never overwrites another, "
-                         "choose another --out")
+        raise ValueError(
+            f"{experiment.out} is not empty: a run never overwrites another, choose another --out"
+        )
     rig = make_rig(experiment.rig)
     card = None if experiment.controller == "excitation" else load_card(experiment.model)
     firmware = read_firmware(experiment, card) if experiment.controller == "mpc" else None
@@ -116,30 +115,48 @@ def nodes(
     }
     neutral = ((rig.command_min + rig.command_max) / 2).tolist()
     graph = {
-        "rig": rate | {
-            "rig": experiment.rig, "seed": experiment.seed, "duration_s": experiment.duration_s,
-            "clock": experiment.clock, "lace_port": lace_port,
+        "rig": rate
+        | {
+            "rig": experiment.rig,
+            "seed": experiment.seed,
+            "duration_s": experiment.duration_s,
+            "clock": experiment.clock,
+            "lace_port": lace_port,
         },
         "lightlace": {"port": lace_port, "clock": experiment.clock},
     }
     if curve:
-        graph["reference"] = rate | curve | {
-            "preview": firmware["horizon"] if firmware else 0,
-            "trigger": "/tip_position" if experiment.controller == "pid" else "/signals/calibrated",
-        }
+        graph["reference"] = (
+            rate
+            | curve
+            | {
+                "preview": firmware["horizon"] if firmware else 0,
+                "trigger": "/tip_position"
+                if experiment.controller == "pid"
+                else "/signals/calibrated",
+            }
+        )
     if experiment.controller == "mpc":
         graph["mcu"] = rate | {
-            "target": experiment.target, "firmware": str(experiment.firmware.absolute()),
-            "port": experiment.port, "clock": experiment.clock,
-            "command_names": commands["command_names"], "command_neutral": neutral,
+            "target": experiment.target,
+            "firmware": str(experiment.firmware.absolute()),
+            "port": experiment.port,
+            "clock": experiment.clock,
+            "command_names": commands["command_names"],
+            "command_neutral": neutral,
             "signal_names": card.signal_names,
         }
     elif experiment.controller == "pid":
         graph["pid"] = rate | commands | {"command_neutral": neutral}
     else:
-        graph["excitation"] = rate | commands | {
-            "seed": experiment.seed, "duration_s": experiment.duration_s,
-        }
+        graph["excitation"] = (
+            rate
+            | commands
+            | {
+                "seed": experiment.seed,
+                "duration_s": experiment.duration_s,
+            }
+        )
     graph["logger"] = {"run_dir": str(run_dir), "clock": experiment.clock}
     peers = list(graph)
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -41,11 +42,17 @@ def main() -> None:
     """Entry point: what a user got wrong is one line and exit code 2, a failed run exit code 1."""
     from soft_control.runner import RunFailed
 
+    warnings.showwarning = show_warning
     try:
         app()
     except (ValueError, RuntimeError, OSError) as error:
         errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, RunFailed) else 2)
+
+
+def show_warning(message: Warning | str, *_: object) -> None:
+    """A warning is a sentence for the user; where in our code it was raised is not."""
+    errors.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
 
 
 def described(field: str, **options: object) -> typer.models.OptionInfo:
@@ -59,7 +66,9 @@ def collect(
         "data/tendon"
     ),
     rig: Annotated[str, described("rig")] = "tendon",
-    runs: Annotated[int, typer.Option(min=1, help="How many runs; each has a seed of its own.")] = 4,
+    runs: Annotated[
+        int, typer.Option(min=1, help="How many runs; each has a seed of its own.")
+    ] = 4,
     duration_s: Annotated[float, typer.Option(min=1, help="Length of each run.")] = 60.0,
     rate_hz: Annotated[float, described("rate_hz")] = 120.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first run; then one up.")] = 100,
@@ -67,8 +76,12 @@ def collect(
     """Record a rig under open-loop commands: one rosbag2 bag a run, in OUT/run_<seed>."""
     for i in range(runs):
         experiment = Experiment(
-            rig=rig, controller="excitation", rate_hz=rate_hz, duration_s=duration_s,
-            seed=seed + i, out=out / f"run_{seed + i}",
+            rig=rig,
+            controller="excitation",
+            rate_hz=rate_hz,
+            duration_s=duration_s,
+            seed=seed + i,
+            out=out / f"run_{seed + i}",
         )
         carry_out(experiment, f"recording {i + 1} of {runs}")
         console.print(f"recorded {experiment.out}/bag", highlight=False)
@@ -123,7 +136,7 @@ def codegen(
     model: Annotated[Path, typer.Argument(help="Directory of `train`.")] = Path("models/tendon"),
     out: Annotated[Path, typer.Option(help="Directory for the C files.")] = Path("build/fk"),
 ) -> None:
-    """The network's C alone: step and Jacobian (what `nn4mc compile` does, with the right names)."""
+    """The network's C alone: step and Jacobian, as `nn4mc compile` writes them."""
     from nn4mc_codegen import compile_model
     from soft_control.evaluation import NETWORK_FILE, load_card
     from soft_control.firmware import jacobian_inputs
@@ -176,9 +189,18 @@ def run(
     from soft_control.report import read_entries, table
 
     experiment = Experiment(
-        rig=rig, controller=controller, target=target, reference=reference, clock=clock,
-        rate_hz=rate_hz, duration_s=duration_s, seed=seed, model=model, firmware=firmware,
-        port=port, out=out,
+        rig=rig,
+        controller=controller,
+        target=target,
+        reference=reference,
+        clock=clock,
+        rate_hz=rate_hz,
+        duration_s=duration_s,
+        seed=seed,
+        model=model,
+        firmware=firmware,
+        port=port,
+        out=out,
     )
     title = f"{controller} on {target}" if controller == "mpc" else controller
     carry_out(experiment, title)
@@ -256,15 +278,25 @@ def tune(
     curve = reference_curve(Experiment(rig=rig, reference=reference), card)
     with console.status("tuning") as status:
         parameters, rmse_mm = tune_pid(
-            rig, Reference(**curve), card.rate_hz, duration_s, generations, seed,
+            rig,
+            Reference(**curve),
+            card.rate_hz,
+            duration_s,
+            generations,
+            seed,
             lambda best: status.update(f"tuning: best mean RMSE so far {best:.3f} mm"),
         )
     gains = ", ".join(f"{gain:g}" for gain in TUNING_GAINS)
-    write_parameters(out, "pid", parameters, [
-        f"Written by `softctl tune` for the {rig} rig, {reference}, {card.rate_hz:g} Hz:",
-        f"mean RMSE {rmse_mm:.3f} mm over rigs whose gain is {gains} times the nominal one.",
-        "decoupling: (commands x 3) in rad/m; kp: 1; ki: 1/s; kd: s.",
-    ])
+    write_parameters(
+        out,
+        "pid",
+        parameters,
+        [
+            f"Written by `softctl tune` for the {rig} rig, {reference}, {card.rate_hz:g} Hz:",
+            f"mean RMSE {rmse_mm:.3f} mm over rigs whose gain is {gains} times the nominal one.",
+            "decoupling: (commands x 3) in rad/m; kp: 1; ki: 1/s; kd: s.",
+        ],
+    )
     console.print(f"gains in {out}: mean RMSE {rmse_mm:.3f} mm over the tuning rigs")
 
 
@@ -332,8 +364,12 @@ def carry_out(experiment: Experiment, title: str) -> None:
 
 def progress_bar(*columns: str) -> Progress:
     return Progress(
-        TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn(),
-        TimeElapsedColumn(), *(TextColumn(c) for c in columns), console=console,
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        *(TextColumn(c) for c in columns),
+        console=console,
     )
 
 

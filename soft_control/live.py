@@ -1,4 +1,4 @@
-"""A look at a run while it goes: takes the newest messages a few times a second, disturbs nothing."""
+"""A look at a run while it goes: the newest messages, a few times a second, disturbing nothing."""
 
 from __future__ import annotations
 

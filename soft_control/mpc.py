@@ -138,9 +138,7 @@ class Quadratic:
     """T (Nc*m, Nc*m): moves change by T z; identity but for commands that stay on a bound."""
 
 
-def reset(
-    config: MpcConfig, command: np.ndarray, output: np.ndarray, signals: int = 0
-) -> MpcState:
+def reset(config: MpcConfig, command: np.ndarray, output: np.ndarray, signals: int = 0) -> MpcState:
     """Rest at `command` (m,) and `output` (n,), `signals` zeros, no move planned."""
     return MpcState(
         commands=np.tile(command, (config.input_delay + config.input_lags, 1)),
@@ -185,9 +183,7 @@ def step(
     return MpcResult(status, iterations, trials, plan.cost, plan.commands[0])
 
 
-def advance(
-    config: MpcConfig, fk: ForwardKinematics, state: MpcState, command: np.ndarray
-) -> bool:
+def advance(config: MpcConfig, fk: ForwardKinematics, state: MpcState, command: np.ndarray) -> bool:
     """Apply u(k) (m,): shift the lags with y(k+1) = fk(…), and the warm start.
 
     False if the command or the prediction is not finite; its predecessor then stands in for it.
@@ -272,9 +268,7 @@ def linearise(
     )
 
 
-def newton_step(
-    config: MpcConfig, plan: Plan, model: Quadratic
-) -> tuple[np.ndarray, float]:
+def newton_step(config: MpcConfig, plan: Plan, model: Quadratic) -> tuple[np.ndarray, float]:
     """Change of the moves (Nc*m,) that minimises `model` within the bounds, and by how much it
     promises to lower the cost; NaN if the model has no finite minimum.
 

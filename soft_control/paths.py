@@ -1,4 +1,4 @@
-"""Where the project's own files are: in a source checkout, or installed under share/soft_control."""
+"""Where the project's own files are: in a source checkout, or below share/soft_control."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class PidConfig:
 
 @dataclass
 class PidState:
-    """What the law remembers, and the terms worth plotting; all (m,) in the unit of the commands."""
+    """What the law remembers, and terms worth plotting; all (m,) in the unit of the commands."""
 
     integral: np.ndarray
     error: np.ndarray | None = None

@@ -1,4 +1,4 @@
-"""A recorded run through the firmware: what it predicts, free-running, against what was measured."""
+"""A recorded run through the firmware: its free-running prediction against what was measured."""
 
 from __future__ import annotations
 

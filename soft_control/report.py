@@ -20,8 +20,13 @@ from matplotlib import pyplot as plt  # noqa: E402  the backend must be chosen f
 AXES = "xyz"
 COLOURS = ("#0b6bb8", "#d9711a", "#3d8f45", "#8a4fa3", "#8c6d31", "#c2417c")
 STYLE = {
-    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-    "grid.alpha": 0.3, "legend.frameon": False, "svg.hashsalt": "soft_control",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "svg.hashsalt": "soft_control",
 }
 
 
@@ -49,7 +54,9 @@ def read_entries(run_dirs: Sequence[Path]) -> list[Entry]:
 def label_of(run: Run, run_dir: Path) -> str:
     controller = run.experiment["controller"].upper()
     target = run.experiment["target"]
-    return f"{controller} on {target} ({run_dir.name})" if target else f"{controller} ({run_dir.name})"
+    return (
+        f"{controller} on {target} ({run_dir.name})" if target else f"{controller} ({run_dir.name})"
+    )
 
 
 def write_report(entries: Sequence[Entry], out: Path) -> None:
@@ -58,7 +65,9 @@ def write_report(entries: Sequence[Entry], out: Path) -> None:
         loader=jinja2.PackageLoader("soft_control"), autoescape=True, trim_blocks=True
     )
     page = environment.get_template("report.html").render(
-        entries=entries, verdict=verdict(entries), rows=table(entries),
+        entries=entries,
+        verdict=verdict(entries),
+        rows=table(entries),
         figures=[(caption, as_svg(draw(entries))) for caption, draw in FIGURES.items()],
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +91,9 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
     def memory(s: dict) -> str:
         if s["flash_bytes"] is None:
             return "-"
-        return f"{s['flash_bytes']:,} B ({s['flash_percent']:.2f} % of 1 MiB) / {s['ram_bytes']:,} B"
+        return (
+            f"{s['flash_bytes']:,} B ({s['flash_percent']:.2f} % of 1 MiB) / {s['ram_bytes']:,} B"
+        )
 
     return [
         row("tracking error RMSE, mm", mm("rmse_mm")),
@@ -93,8 +104,12 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
         row("has preview", lambda s: "no" if s["controller"] == "pid" else "yes"),
         row("step cost, instructions, median / max", cost),
         row("flash / RAM", memory),
-        row("solver status", lambda s: ", ".join(
-            f"{name} {count}" for name, count in s["solver_status"].items()) or "-"),
+        row(
+            "solver status",
+            lambda s: (
+                ", ".join(f"{name} {count}" for name, count in s["solver_status"].items()) or "-"
+            ),
+        ),
         row("commands outside bounds", lambda s: str(s["commands_outside_bounds"])),
         row("deadline misses", lambda s: str(s["deadline_misses"])),
         row("samples", lambda s: f"{s['samples']}{'' if s['complete'] else ' (cut short)'}"),
@@ -114,8 +129,10 @@ def verdict(entries: Sequence[Entry]) -> str:
         return "No run lasted long enough to be measured."
     if len(best) == 1:
         (entry,) = best.values()
-        return f"{entry.label}: RMSE {entry.summary['rmse_mm']:.2f} mm, " \
-               f"maximum {entry.summary['max_mm']:.2f} mm."
+        return (
+            f"{entry.label}: RMSE {entry.summary['rmse_mm']:.2f} mm, "
+            f"maximum {entry.summary['max_mm']:.2f} mm."
+        )
     mpc, pid = best["mpc"].summary, best["pid"].summary
     conditions = (
         "MPC never sees the measured position but has preview of the reference; "
@@ -123,11 +140,15 @@ def verdict(entries: Sequence[Entry]) -> str:
     )
     ratio = pid["rmse_mm"] / mpc["rmse_mm"]
     if ratio > 1:
-        return f"MPC wins: RMSE {mpc['rmse_mm']:.2f} mm against {pid['rmse_mm']:.2f} mm " \
-               f"({ratio:.1f} times less), maximum {mpc['max_mm']:.2f} mm against " \
-               f"{pid['max_mm']:.2f} mm. {conditions}"
-    return f"PID wins: RMSE {pid['rmse_mm']:.2f} mm against {mpc['rmse_mm']:.2f} mm of MPC, " \
-           f"maximum {pid['max_mm']:.2f} mm against {mpc['max_mm']:.2f} mm. {conditions}"
+        return (
+            f"MPC wins: RMSE {mpc['rmse_mm']:.2f} mm against {pid['rmse_mm']:.2f} mm "
+            f"({ratio:.1f} times less), maximum {mpc['max_mm']:.2f} mm against "
+            f"{pid['max_mm']:.2f} mm. {conditions}"
+        )
+    return (
+        f"PID wins: RMSE {pid['rmse_mm']:.2f} mm against {mpc['rmse_mm']:.2f} mm of MPC, "
+        f"maximum {pid['max_mm']:.2f} mm against {mpc['max_mm']:.2f} mm. {conditions}"
+    )
 
 
 def draw_plane(entries: Sequence[Entry]) -> plt.Figure:
@@ -148,8 +169,13 @@ def draw_time(entries: Sequence[Entry]) -> plt.Figure:
         first = entries[0].run
         axes.plot(first.t_s, 1e3 * first.reference[:, i], "k--", lw=1.2, label="reference")
         for entry in entries:
-            axes.plot(entry.run.t_s, 1e3 * entry.run.position[:, i], color=entry.colour, lw=1.0,
-                      label=entry.label)
+            axes.plot(
+                entry.run.t_s,
+                1e3 * entry.run.position[:, i],
+                color=entry.colour,
+                lw=1.0,
+                label=entry.label,
+            )
         axes.set_ylabel(f"{AXES[i]}, mm")
     rows[0].legend(loc="upper right", ncols=3)
     rows[-1].set_xlabel("time, s")
@@ -169,14 +195,20 @@ def draw_error(entries: Sequence[Entry]) -> plt.Figure:
 def draw_commands(entries: Sequence[Entry]) -> plt.Figure:
     experiment = entries[0].run.experiment
     names = experiment["command_names"]
-    figure, rows = plt.subplots(len(names), 1, figsize=(9, 1.9 * len(names)), sharex=True,
-                                squeeze=False)
+    figure, rows = plt.subplots(
+        len(names), 1, figsize=(9, 1.9 * len(names)), sharex=True, squeeze=False
+    )
     for i, axes in enumerate(rows[:, 0]):
         for limit in (experiment["command_min"][i], experiment["command_max"][i]):
             axes.axhline(np.degrees(limit), color="#a33", lw=1.0, ls=":")
         for entry in entries:
-            axes.plot(entry.run.t_s, np.degrees(entry.run.commands[:, i]), color=entry.colour,
-                      lw=1.0, label=entry.label)
+            axes.plot(
+                entry.run.t_s,
+                np.degrees(entry.run.commands[:, i]),
+                color=entry.colour,
+                lw=1.0,
+                label=entry.label,
+            )
         axes.set_ylabel(f"{names[i]}, deg")
     rows[-1, 0].set_xlabel("time, s")
     rows[0, 0].legend(loc="upper right", ncols=2)
@@ -194,8 +226,13 @@ def draw_step_cost(entries: Sequence[Entry]) -> plt.Figure:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="upper right")
     else:
-        axes.text(0.5, 0.5, "no run of this report measured it (sil does not)", ha="center",
-                  transform=axes.transAxes)
+        axes.text(
+            0.5,
+            0.5,
+            "no run of this report measured it (sil does not)",
+            ha="center",
+            transform=axes.transAxes,
+        )
     return figure
 
 

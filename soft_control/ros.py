@@ -195,5 +195,6 @@ def from_point(message: PointStamped) -> np.ndarray:
 
 def from_path(message: Path) -> np.ndarray:
     """Positions (T, 3) in m."""
-    return np.array([[p.pose.position.x, p.pose.position.y, p.pose.position.z]
-                     for p in message.poses])
+    return np.array(
+        [[p.pose.position.x, p.pose.position.y, p.pose.position.z] for p in message.poses]
+    )

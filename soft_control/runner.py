@@ -40,7 +40,8 @@ def ros_domain() -> Iterator[int]:
             continue
         before = dict(os.environ)
         os.environ |= {
-            "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "ROS_DOMAIN_ID": str(domain),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         }
         try:
             yield domain
@@ -52,9 +53,7 @@ def ros_domain() -> Iterator[int]:
     raise RuntimeError("100 runs are under way on this machine: no ROS domain is free")
 
 
-def run(
-    nodes: list[NodeSpec], run_dir: Path, on_poll: Callable[[], None] = lambda: None
-) -> None:
+def run(nodes: list[NodeSpec], run_dir: Path, on_poll: Callable[[], None] = lambda: None) -> None:
     """Runs the graph until its rig has taken the last sample; calls `on_poll` ten times a second.
 
     Logs go to <run_dir>/log, parameters to <run_dir>/parameters. Raises RunFailed with what the
@@ -87,9 +86,12 @@ def start(node: NodeSpec, run_dir: Path) -> subprocess.Popen:
     with open(run_dir / "log" / f"{node.name}.log", "w") as log:
         return subprocess.Popen(
             [sys.executable, "-m", module, "--ros-args", "--params-file", str(parameters)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
             # Ctrl-C reaches this process alone, which then stops the nodes in order.
-            start_new_session=True, preexec_fn=die_with_parent(signal.SIGINT),
+            start_new_session=True,
+            preexec_fn=die_with_parent(signal.SIGINT),
         )
 
 

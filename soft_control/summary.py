@@ -70,10 +70,12 @@ def read_run(run_dir: Path) -> Run:
         t_s=(at - at[0]) * 1e-9,
         position=position,
         reference=np.array([_xyz(references[s].poses[0].pose.position) for s in stamps])
-        if experiment["curve"] else None,
+        if experiment["curve"]
+        else None,
         commands=np.array([commands[s].position for s in stamps]),
-        predicted=np.array([_xyz(predictions[s].point) if s in predictions else nan
-                            for s in stamps]),
+        predicted=np.array(
+            [_xyz(predictions[s].point) if s in predictions else nan for s in stamps]
+        ),
         solver=[_solver(topics["/solver"][s]) for s in stamps if s in topics.get("/solver", {})],
         late=late,
     )

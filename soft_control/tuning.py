@@ -46,13 +46,19 @@ def tune_pid(
         )
 
     def rmse_mm(gains: np.ndarray) -> float:
-        return float(np.mean([
-            track_rmse_mm(rig, config(gains), reference, rate_hz, duration_s) for rig in rigs
-        ]))
+        return float(
+            np.mean(
+                [track_rmse_mm(rig, config(gains), reference, rate_hz, duration_s) for rig in rigs]
+            )
+        )
 
     found = differential_evolution(
-        rmse_mm, [bound for bound in BOUNDS.values() for _ in range(commands)], seed=seed,
-        maxiter=generations, popsize=6, polish=False,
+        rmse_mm,
+        [bound for bound in BOUNDS.values() for _ in range(commands)],
+        seed=seed,
+        maxiter=generations,
+        popsize=6,
+        polish=False,
         callback=lambda intermediate_result: progress(float(intermediate_result.fun)),
     )
     kp, ki, kd = found.x.reshape(len(BOUNDS), commands).tolist()

@@ -30,20 +30,28 @@ OUT = Path(tempfile.mkdtemp(prefix="soft_control_launch_")) / "run"
 
 
 @pytest.mark.launch_test
-@pytest.mark.skipif(not MODEL or not FIRMWARE,
-                    reason="SOFT_CONTROL_MODEL and SOFT_CONTROL_FIRMWARE name no trained rig")
+@pytest.mark.skipif(
+    not MODEL or not FIRMWARE,
+    reason="SOFT_CONTROL_MODEL and SOFT_CONTROL_FIRMWARE name no trained rig",
+)
 def generate_test_description():
     source = PythonLaunchDescriptionSource(str(share() / "launch" / "experiment.launch.py"))
     arguments = {
-        "controller": "mpc", "target": "pil", "duration_s": "4.0",
-        "model": MODEL, "firmware": FIRMWARE, "out": str(OUT),
+        "controller": "mpc",
+        "target": "pil",
+        "duration_s": "4.0",
+        "model": MODEL,
+        "firmware": FIRMWARE,
+        "out": str(OUT),
     }
-    return launch.LaunchDescription([
-        SetEnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST"),
-        SetEnvironmentVariable("ROS_DOMAIN_ID", str(1 + os.getpid() % 100)),
-        IncludeLaunchDescription(source, launch_arguments=arguments.items()),
-        ReadyToTest(),
-    ])
+    return launch.LaunchDescription(
+        [
+            SetEnvironmentVariable("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST"),
+            SetEnvironmentVariable("ROS_DOMAIN_ID", str(1 + os.getpid() % 100)),
+            IncludeLaunchDescription(source, launch_arguments=arguments.items()),
+            ReadyToTest(),
+        ]
+    )
 
 
 class TestWhileItRuns(unittest.TestCase):

@@ -67,9 +67,7 @@ class SilTransport:
     name = "sil"
     advice = "the firmware library does not answer; build it again"
 
-    def __init__(
-        self, library: str | Path, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, library: str | Path, clock: Callable[[], float] = time.monotonic) -> None:
         """clock (s) is the firmware's millisecond clock. Raises TransportError."""
         library = Path(library).resolve()
         try:

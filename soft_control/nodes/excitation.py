@@ -12,13 +12,23 @@ from soft_control.ros import main as run
 class Excitation(RigNode):
     def __init__(self) -> None:
         super().__init__(
-            "excitation", seed=0, rate_hz=120.0, duration_s=60.0, command_names=[""],
-            command_min=[0.0], command_max=[0.0], move_max=[0.0],
+            "excitation",
+            seed=0,
+            rate_hz=120.0,
+            duration_s=60.0,
+            command_names=[""],
+            command_min=[0.0],
+            command_max=[0.0],
+            move_max=[0.0],
         )
         self.names = self.value("command_names")
         self.commands = excitation(
-            self.value("duration_s"), self.value("rate_hz"), self.vector("command_min"),
-            self.vector("command_max"), self.vector("move_max"), self.value("seed"),
+            self.value("duration_s"),
+            self.value("rate_hz"),
+            self.vector("command_min"),
+            self.vector("command_max"),
+            self.vector("move_max"),
+            self.value("seed"),
         )
         self.k = 0
         self.command = self.publish_on(JointState, "/command")

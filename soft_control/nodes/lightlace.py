@@ -21,8 +21,13 @@ from soft_control.ros import main as run
 class LightLace(RigNode):
     def __init__(self) -> None:
         super().__init__(
-            "lightlace", port="", baud=2_000_000, clock="realtime",
-            full_scale_counts=[0.0], port_timeout_s=10.0, silence_timeout_s=30.0,
+            "lightlace",
+            port="",
+            baud=2_000_000,
+            clock="realtime",
+            full_scale_counts=[0.0],
+            port_timeout_s=10.0,
+            silence_timeout_s=30.0,
         )
         self.calibration = Calibration(tuple(self.value("full_scale_counts")))
         self.channels = len(self.calibration.full_scale_counts)

@@ -9,10 +9,10 @@ from pathlib import Path
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from soft_control.summary import summarise
 from soft_control.dataset import RecordingError
 from soft_control.ros import RigNode
 from soft_control.ros import main as run
+from soft_control.summary import summarise
 
 
 class Logger(RigNode):
@@ -21,9 +21,7 @@ class Logger(RigNode):
         self.run_dir = Path(self.value("run_dir"))
         self.lockstep = self.value("clock") == "lockstep"
         self.arrived = time.monotonic()
-        self.writer = Writer(
-            self.run_dir / "bag", version=9, storage_plugin=StoragePlugin.MCAP
-        )
+        self.writer = Writer(self.run_dir / "bag", version=9, storage_plugin=StoragePlugin.MCAP)
         self.writer.open()
         typestore = get_typestore(Stores.ROS2_KILTED)
         for entry in self.value("topics"):
@@ -31,8 +29,10 @@ class Logger(RigNode):
             connection = self.writer.add_connection(topic, type_name, typestore=typestore)
             package, _, name = type_name.partition("/msg/")
             self.listen(
-                getattr(import_module(f"{package}.msg"), name), topic,
-                lambda data, connection=connection: self.write(connection, data), raw=True,
+                getattr(import_module(f"{package}.msg"), name),
+                topic,
+                lambda data, connection=connection: self.write(connection, data),
+                raw=True,
             )
         self.present()
 

@@ -18,9 +18,17 @@ class Mcu(RigNode):
 
     def __init__(self) -> None:
         super().__init__(
-            "mcu", target="pil", firmware="", port="", clock="lockstep", rate_hz=120.0,
-            command_names=[""], command_neutral=[0.0], signal_names=[""],
-            answer_timeout_s=2.0, host_timeout_ms=200,
+            "mcu",
+            target="pil",
+            firmware="",
+            port="",
+            clock="lockstep",
+            rate_hz=120.0,
+            command_names=[""],
+            command_neutral=[0.0],
+            signal_names=[""],
+            answer_timeout_s=2.0,
+            host_timeout_ms=200,
         )
         self.names = self.value("command_names")
         self.period_ns = round(1e9 / self.value("rate_hz"))
@@ -28,7 +36,9 @@ class Mcu(RigNode):
         realtime = self.value("clock") == "realtime"
         self.host_timeout_ms = self.value("host_timeout_ms") if realtime else 0
         self.session = open_session(
-            self.value("target"), self.value("firmware"), self.value("port"),
+            self.value("target"),
+            self.value("firmware"),
+            self.value("port"),
             timeout_s=self.value("answer_timeout_s"),
         )
         self.unit = StepCostUnit(self.session.info.step_cost_unit).name.lower()
@@ -45,7 +55,9 @@ class Mcu(RigNode):
         ahead = from_path(reference)
         if self.k == 0:
             self.session.reset(
-                self.vector("command_neutral"), [0.0, 0.0, 0.0], ahead[:-1],
+                self.vector("command_neutral"),
+                [0.0, 0.0, 0.0],
+                ahead[:-1],
                 host_timeout_ms=self.host_timeout_ms,
             )
         calibrated = dict(zip(signals.name, signals.position, strict=True))
@@ -59,14 +71,17 @@ class Mcu(RigNode):
 
     def diagnosis(self, now_ns: int, answer: Command) -> DiagnosticArray:
         values = {
-            "cost": f"{answer.cost:.9g}", "iterations": answer.iterations,
-            "step_cost": answer.step_cost, "step_cost_unit": self.unit,
+            "cost": f"{answer.cost:.9g}",
+            "iterations": answer.iterations,
+            "step_cost": answer.step_cost,
+            "step_cost_unit": self.unit,
             "supervisor": answer.supervisor,
         }
         bad = answer.status == SolverStatus.NOT_FINITE or answer.supervisor
         status = DiagnosticStatus(
             level=DiagnosticStatus.WARN if bad else DiagnosticStatus.OK,
-            name="mpc", hardware_id=self.session.info.board,
+            name="mpc",
+            hardware_id=self.session.info.board,
             message=SolverStatus(answer.status).name.lower(),
             values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
         )

@@ -14,8 +14,16 @@ from soft_control.ros import main as run
 class Pid(RigNode):
     def __init__(self) -> None:
         super().__init__(
-            "pid", rate_hz=120.0, command_names=[""], decoupling=[0.0], kp=[0.0], ki=[0.0],
-            kd=[0.0], command_neutral=[0.0], command_min=[0.0], command_max=[0.0],
+            "pid",
+            rate_hz=120.0,
+            command_names=[""],
+            decoupling=[0.0],
+            kp=[0.0],
+            ki=[0.0],
+            kd=[0.0],
+            command_neutral=[0.0],
+            command_min=[0.0],
+            command_max=[0.0],
             derivative_time_constant=0.02,
         )
         self.names = self.value("command_names")

@@ -19,8 +19,16 @@ class ReferenceGenerator(RigNode):
 
     def __init__(self) -> None:
         super().__init__(
-            "reference", shape="figure_eight", amplitude_y=0.0, amplitude_z=0.0, angular_rate=0.0,
-            center_y=0.0, center_z=0.0, surface=[0.0], preview=0, rate_hz=120.0,
+            "reference",
+            shape="figure_eight",
+            amplitude_y=0.0,
+            amplitude_z=0.0,
+            angular_rate=0.0,
+            center_y=0.0,
+            center_z=0.0,
+            surface=[0.0],
+            preview=0,
+            rate_hz=120.0,
             trigger="/signals/calibrated",
         )
         keys = ("shape", "amplitude_y", "amplitude_z", "angular_rate", "center_y", "center_z")

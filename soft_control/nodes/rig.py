@@ -19,15 +19,22 @@ from sensor_msgs.msg import JointState
 
 from soft_control.link.lace_line import format_line
 from soft_control.rigs import make_rig
-from soft_control.ros import EVERY_SAMPLE, RigNode, point, to_ns, to_stamp
+from soft_control.ros import RigNode, point, to_ns, to_stamp
 from soft_control.ros import main as run
 
 
 class RigSimulation(RigNode):
     def __init__(self) -> None:
         super().__init__(
-            "rig", rig="tendon", seed=0, rate_hz=120.0, duration_s=20.0, clock="lockstep",
-            lace_port="", lace_format="plain", command_timeout_s=30.0,
+            "rig",
+            rig="tendon",
+            seed=0,
+            rate_hz=120.0,
+            duration_s=20.0,
+            clock="lockstep",
+            lace_port="",
+            lace_format="plain",
+            command_timeout_s=30.0,
         )
         self.rig = make_rig(self.value("rig"), seed=self.value("seed"))
         self.lockstep = self.value("clock") == "lockstep"

@@ -45,7 +45,10 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("model")
     keras.utils.set_random_seed(3)
     sizes = {
-        "commands": INPUT_LAGS * M, "output": N, "past_outputs": (OUTPUT_LAGS - 1) * N, "signals": P
+        "commands": INPUT_LAGS * M,
+        "output": N,
+        "past_outputs": (OUTPUT_LAGS - 1) * N,
+        "signals": P,
     }
     inputs = {name: keras.Input((size,), name=name) for name, size in sizes.items()}
     x = keras.layers.Concatenate()(list(inputs.values()))
@@ -119,31 +122,49 @@ def open_target(
 
 class FrameDecoder(ctypes.Structure):
     _fields_ = [
-        ("body", c_uint8 * (CONTENT_MAX + 2)), ("size", c_uint16), ("block_left", c_uint8),
-        ("started", c_bool), ("too_long", c_bool), ("bad_frames", c_uint32),
+        ("body", c_uint8 * (CONTENT_MAX + 2)),
+        ("size", c_uint16),
+        ("block_left", c_uint8),
+        ("started", c_bool),
+        ("too_long", c_bool),
+        ("bad_frames", c_uint32),
     ]
 
 
 class Request(ctypes.Structure):
     _fields_ = [
-        ("type", c_uint8), ("count", c_uint8), ("host_timeout_ms", c_uint16), ("k", c_uint32),
-        ("signals", c_int16 * P), ("command", c_float * M), ("position", c_float * N),
+        ("type", c_uint8),
+        ("count", c_uint8),
+        ("host_timeout_ms", c_uint16),
+        ("k", c_uint32),
+        ("signals", c_int16 * P),
+        ("command", c_float * M),
+        ("position", c_float * N),
         ("points", (c_float * N) * POINTS_MAX),
     ]
 
 
 class Info(ctypes.Structure):
     _fields_ = [
-        ("model_hash", c_char_p), ("build_id", c_char_p), ("board", c_char_p),
-        ("step_cost_unit", c_uint8), ("missed_samples", c_uint32), ("lost_points", c_uint32),
+        ("model_hash", c_char_p),
+        ("build_id", c_char_p),
+        ("board", c_char_p),
+        ("step_cost_unit", c_uint8),
+        ("missed_samples", c_uint32),
+        ("lost_points", c_uint32),
         ("bad_frames", c_uint32),
     ]
 
 
 class Command(ctypes.Structure):
     _fields_ = [
-        ("k", c_uint32), ("status", c_uint8), ("supervisor", c_uint8), ("iterations", c_uint8),
-        ("command", c_float * M), ("predicted", c_float * N), ("cost", c_float),
+        ("k", c_uint32),
+        ("status", c_uint8),
+        ("supervisor", c_uint8),
+        ("iterations", c_uint8),
+        ("command", c_float * M),
+        ("predicted", c_float * N),
+        ("cost", c_float),
         ("step_cost", c_uint32),
     ]
 
@@ -152,21 +173,28 @@ class Limits(ctypes.Structure):
     """mpc_config_t"""
 
     _fields_ = [
-        ("command_min", c_float * M), ("command_max", c_float * M), ("move_max", c_float * M),
-        ("output_weight", c_float * N), ("move_weight", c_float * M),
+        ("command_min", c_float * M),
+        ("command_max", c_float * M),
+        ("move_max", c_float * M),
+        ("output_weight", c_float * N),
+        ("move_weight", c_float * M),
     ]
 
 
 class Reference(ctypes.Structure):
     _fields_ = [
-        ("points", (c_float * N) * (HORIZON + 1)), ("keys", c_uint32 * (HORIZON + 1)),
-        ("before", c_float * N), ("lost", c_uint32),
+        ("points", (c_float * N) * (HORIZON + 1)),
+        ("keys", c_uint32 * (HORIZON + 1)),
+        ("before", c_float * N),
+        ("lost", c_uint32),
     ]
 
 
 class Supervisor(ctypes.Structure):
     _fields_ = [
-        ("last_sample_ms", c_uint32), ("missed_samples", c_uint32), ("host_timeout_ms", c_uint16),
+        ("last_sample_ms", c_uint32),
+        ("missed_samples", c_uint32),
+        ("host_timeout_ms", c_uint16),
         ("stale_reported", c_bool),
     ]
 
@@ -175,8 +203,14 @@ class Supervisor(ctypes.Structure):
 def c(firmware: FirmwareBuild) -> SimpleNamespace:
     """The library (`c.lib`) and the structs of its headers."""
     lib = ctypes.CDLL(str(firmware.library))
-    for name in ("frame_encode", "frame_decode", "message_encode_boot", "message_encode_info",
-                 "message_encode_command", "message_encode_error"):
+    for name in (
+        "frame_encode",
+        "frame_decode",
+        "message_encode_boot",
+        "message_encode_info",
+        "message_encode_command",
+        "message_encode_error",
+    ):
         getattr(lib, name).restype = c_size_t
     lib.frame_encode.argtypes = [c_char_p, c_size_t, c_char_p]
     lib.frame_crc.restype = c_uint16
@@ -186,9 +220,18 @@ def c(firmware: FirmwareBuild) -> SimpleNamespace:
     lib.supervisor_became_stale.restype = c_bool
     lib.reference_horizon.restype = c_uint32
     return SimpleNamespace(
-        lib=lib, M=M, N=N, P=P, HORIZON=HORIZON,
-        FrameDecoder=FrameDecoder, Request=Request, Info=Info, Command=Command,
-        Limits=Limits, Reference=Reference, Supervisor=Supervisor,
+        lib=lib,
+        M=M,
+        N=N,
+        P=P,
+        HORIZON=HORIZON,
+        FrameDecoder=FrameDecoder,
+        Request=Request,
+        Info=Info,
+        Command=Command,
+        Limits=Limits,
+        Reference=Reference,
+        Supervisor=Supervisor,
     )
 
 

@@ -68,9 +68,12 @@ def test_config_has_the_units_of_the_network(firmware, c, model_dir, settings):
 
     class Config(ctypes.Structure):
         _fields_ = [
-            ("command_offset", ctypes.c_float * 2), ("command_scale", ctypes.c_float * 2),
-            ("output_offset", ctypes.c_float * 3), ("output_scale", ctypes.c_float),
-            ("signal_offset", ctypes.c_float * 4), ("signal_scale", ctypes.c_float * 4),
+            ("command_offset", ctypes.c_float * 2),
+            ("command_scale", ctypes.c_float * 2),
+            ("output_offset", ctypes.c_float * 3),
+            ("output_scale", ctypes.c_float),
+            ("signal_offset", ctypes.c_float * 4),
+            ("signal_scale", ctypes.c_float * 4),
             ("mpc", c.Limits),
         ]
 

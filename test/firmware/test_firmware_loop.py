@@ -98,7 +98,8 @@ def test_a_run_keeps_its_bounds_and_repeats_bit_for_bit(open_target, settings):
     assert commands == [second.step() for _ in range(300)]
     assert {c.supervisor for c in commands} == {0}
     assert {SolverStatus(c.status) for c in commands} <= {
-        SolverStatus.CONVERGED, SolverStatus.MAX_ITERATIONS
+        SolverStatus.CONVERGED,
+        SolverStatus.MAX_ITERATIONS,
     }
     u = np.array([REST, *(c.command for c in commands)])
     assert np.ptp(u, axis=0).min() > 0.1  # it does something
@@ -147,7 +148,9 @@ def test_observe_is_the_free_run_of_the_network(open_target, model_dir):
 def test_nothing_but_hello_before_reset(firmware):
     raw = Raw(firmware.library)
     for message in (
-        Sample(0, (0,) * 4, ORIGIN), Observe(0, (0,) * 4, REST), Reference(0, (ORIGIN,))
+        Sample(0, (0,) * 4, ORIGIN),
+        Observe(0, (0,) * 4, REST),
+        Reference(0, (ORIGIN,)),
     ):
         assert raw.ask(message) == [Error(ErrorCode.WRONG_STATE, message.TYPE)]
     assert raw.ask(Hello()) == [raw.info]

@@ -69,8 +69,12 @@ def test_encodes_boot(c):
 def test_encodes_info(c):
     fields = VECTOR["info"]["fields"]
     info = c.Info(
-        fields["model_hash"].encode(), fields["build_id"].encode(), fields["board"].encode(),
-        fields["step_cost_unit"], fields["missed_samples"], fields["lost_points"],
+        fields["model_hash"].encode(),
+        fields["build_id"].encode(),
+        fields["board"].encode(),
+        fields["step_cost_unit"],
+        fields["missed_samples"],
+        fields["lost_points"],
         fields["bad_frames"],
     )
     content = content_of(lambda to: c.lib.message_encode_info(to, ctypes.byref(info)))

@@ -86,9 +86,7 @@ class Sizes:
 
     @property
     def inputs(self) -> int:
-        return (
-            self.input_lags * self.commands + self.output_lags * self.outputs + self.signals
-        )
+        return self.input_lags * self.commands + self.output_lags * self.outputs + self.signals
 
     @property
     def jacobian_columns(self) -> int:

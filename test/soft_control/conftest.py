@@ -24,18 +24,20 @@ def record(seed: int, duration_s: float) -> Recording:
     rig = make_rig("tendon", seed=seed)
     move_max = np.asarray(node_parameters("excitation")["move_max"])
     calibration = Calibration(tuple(node_parameters("lightlace")["full_scale_counts"]))
-    commands = excitation(
-        duration_s, RATE_HZ, rig.command_min, rig.command_max, move_max, seed
-    )
+    commands = excitation(duration_s, RATE_HZ, rig.command_min, rig.command_max, move_max, seed)
     seen = []
     for command in commands:
         seen.append(rig.measure())
         rig.step(command, 1 / RATE_HZ)
     return Recording(
-        source=f"seed {seed}", t_s=np.arange(len(commands)) / RATE_HZ, commands=commands,
+        source=f"seed {seed}",
+        t_s=np.arange(len(commands)) / RATE_HZ,
+        commands=commands,
         position=np.array([sample.position for sample in seen]),
         signals=calibration.apply(np.array([sample.signals for sample in seen])),
-        reference=None, command_names=rig.command_names, signal_names=rig.signal_names,
+        reference=None,
+        command_names=rig.command_names,
+        signal_names=rig.signal_names,
     )
 
 

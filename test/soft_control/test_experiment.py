@@ -27,8 +27,9 @@ def softctl(*arguments: object, **options) -> subprocess.CompletedProcess:
 
 
 def run(tendon, out: Path, *arguments: object) -> dict:
-    done = softctl("run", "--model", tendon.model, "--firmware", tendon.firmware, "--out", out,
-                   *arguments)
+    done = softctl(
+        "run", "--model", tendon.model, "--firmware", tendon.firmware, "--out", out, *arguments
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads((out / "summary.json").read_text())
 
@@ -75,10 +76,25 @@ def mpc_on_pil(tendon, tmp_path_factory) -> Path:
 def test_a_run_leaves_a_complete_summary(mpc_on_pil, tendon):
     summary = json.loads((mpc_on_pil / "summary.json").read_text())
     assert {
-        "rig", "controller", "target", "reference", "rate_hz", "duration_s", "rmse_mm", "p95_mm",
-        "max_mm", "path_rmse_mm", "flash_bytes", "flash_percent", "ram_bytes",
-        "step_instructions_median", "step_instructions_max", "deadline_misses", "solver_status",
-        "seed", "model_hash",
+        "rig",
+        "controller",
+        "target",
+        "reference",
+        "rate_hz",
+        "duration_s",
+        "rmse_mm",
+        "p95_mm",
+        "max_mm",
+        "path_rmse_mm",
+        "flash_bytes",
+        "flash_percent",
+        "ram_bytes",
+        "step_instructions_median",
+        "step_instructions_max",
+        "deadline_misses",
+        "solver_status",
+        "seed",
+        "model_hash",
     } <= summary.keys()
     assert summary["samples"] == 480 and summary["complete"]
     assert sum(summary["solver_status"].values()) == 480
@@ -102,7 +118,7 @@ def test_the_bag_is_one_that_others_read(mpc_on_pil):
 
 
 def test_the_same_run_is_the_same_bits_and_sil_agrees_with_pil(tendon, mpc_on_pil, tmp_path):
-    """Same C, no fused multiply-adds, no libm: host and Cortex-M4F round alike, so nothing remains."""
+    """One C source that rounds alike on host and Cortex-M4F: nothing remains between them."""
     again = run(tendon, tmp_path / "again", "--target", "pil", "--duration-s", 4)
     on_host = run(tendon, tmp_path / "sil", "--target", "sil", "--duration-s", 4)
     first = json.loads((mpc_on_pil / "summary.json").read_text())
@@ -127,17 +143,40 @@ def test_pid_stands_in_for_the_mcu(tendon, tmp_path):
 
 
 def test_realtime_counts_what_comes_too_late(tendon, tmp_path):
-    summary = run(tendon, tmp_path / "rt", "--target", "sil", "--clock", "realtime",
-                  "--duration-s", 4, "--reference", "fixed")
+    summary = run(
+        tendon,
+        tmp_path / "rt",
+        "--target",
+        "sil",
+        "--clock",
+        "realtime",
+        "--duration-s",
+        4,
+        "--reference",
+        "fixed",
+    )
     # How many depends on the machine's load; that they are counted and the run goes on does not.
     assert summary["deadline_misses"] >= 0 and summary["samples"] > 100
 
 
 def start(tendon, out: Path) -> subprocess.Popen:
     process = subprocess.Popen(
-        [*SOFTCTL, "run", "--model", str(tendon.model), "--firmware", str(tendon.firmware),
-         "--out", str(out), "--duration-s", "600"],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        [
+            *SOFTCTL,
+            "run",
+            "--model",
+            str(tendon.model),
+            "--firmware",
+            str(tendon.firmware),
+            "--out",
+            str(out),
+            "--duration-s",
+            "600",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     bag = out / "bag" / "bag.mcap"
     deadline = time.monotonic() + 60
@@ -204,8 +243,9 @@ def test_a_killed_softctl_takes_its_nodes_along(tendon, tmp_path):
 def test_a_run_never_overwrites_another(tendon, tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "summary.json").write_text("{}")
-    done = softctl("run", "--model", tendon.model, "--firmware", tendon.firmware,
-                   "--out", tmp_path / "old")
+    done = softctl(
+        "run", "--model", tendon.model, "--firmware", tendon.firmware, "--out", tmp_path / "old"
+    )
     assert done.returncode == 2 and "not empty" in done.stderr
 
 

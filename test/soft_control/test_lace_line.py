@@ -19,8 +19,11 @@ def test_what_is_written_is_read_back(values, line_format):
     assert parse_line(format_line(values, line_format), len(values)) == values
 
 
-@given(st.lists(st.integers(0, 999), min_size=11, max_size=11), st.sampled_from(FORMATS),
-       st.integers(1, 60))
+@given(
+    st.lists(st.integers(0, 999), min_size=11, max_size=11),
+    st.sampled_from(FORMATS),
+    st.integers(1, 60),
+)
 def test_a_line_torn_at_its_front_is_no_sample_of_fewer_channels(values, line_format, lost):
     """The first line after opening a port starts anywhere. Digits lost from the first number of a
     plain line cannot be told; fields lost can."""

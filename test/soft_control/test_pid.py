@@ -11,8 +11,12 @@ DT = 1 / 120
 
 def config(**changes) -> pid.PidConfig:
     defaults = dict(
-        decoupling=np.eye(2, 3), kp=np.array([0.5, 0.8]), ki=np.array([2.0, 3.0]),
-        kd=np.array([0.02, 0.01]), command_neutral=np.zeros(2), command_min=np.full(2, -10.0),
+        decoupling=np.eye(2, 3),
+        kp=np.array([0.5, 0.8]),
+        ki=np.array([2.0, 3.0]),
+        kd=np.array([0.02, 0.01]),
+        command_neutral=np.zeros(2),
+        command_min=np.full(2, -10.0),
         command_max=np.full(2, 10.0),
     )
     return pid.PidConfig(**defaults | changes)

@@ -13,9 +13,7 @@ SURFACE = (2e-3, -3e-3, 1.5e-4, 1e-3, -2e-4, 4e-4)
 
 def on_surface(y_cm, z_cm):
     c = SURFACE
-    return (
-        c[0] + c[1] * z_cm + c[2] * z_cm**2 + c[3] * y_cm + c[4] * y_cm * z_cm + c[5] * y_cm**2
-    )
+    return c[0] + c[1] * z_cm + c[2] * z_cm**2 + c[3] * y_cm + c[4] * y_cm * z_cm + c[5] * y_cm**2
 
 
 def test_figure_eight_is_the_papers():
