@@ -1,17 +1,34 @@
 # `make demo` and `make test` do all of their own set-up; the second time it costs a second.
 SHELL := /bin/bash
 VENV := .venv
+comma := ,
 BIN := $(VENV)/bin
 APT := python3 python3-venv gcc libc6-dev make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
 EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
-comma := ,
 
 .PHONY: demo test lint setup clean
 
-demo: setup
-	$(BIN)/softctl demo
+# Recorded and trained once; again only where what they come from has changed.
+demo: models/tendon/fk.json
+	$(BIN)/softctl build models/tendon --out build/tendon
+	rm -rf runs/demo
+	$(BIN)/softctl run --controller mpc --target pil --out runs/demo/mpc
+	$(BIN)/softctl run --controller pid --out runs/demo/pid
+	$(BIN)/softctl report runs/demo/mpc runs/demo/pid --out runs/demo/report.html
+
+RIG := config/tendon.yaml config/excitation.yaml config/lightlace.yaml \
+  soft_control/excitation.py $(wildcard soft_control/rigs/*.py)
+LEARNING := soft_control/dataset.py soft_control/evaluation.py soft_control/training.py
+
+data/tendon/.recorded: $(VENV)/.ready $(RIG)
+	rm -rf data/tendon
+	$(BIN)/softctl collect --out data/tendon
+	touch $@
+
+models/tendon/fk.json: data/tendon/.recorded $(LEARNING)
+	$(BIN)/softctl train data/tendon --out models/tendon
 
 test: setup
 	$(BIN)/ruff check .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from soft_control import paths
 from soft_control.evaluation import ModelCard, load_card
-from soft_control.firmware import MpcSettings
+from soft_control.firmware import FirmwareBuild, MpcSettings, read_build
 from soft_control.rigs import Rig, make_rig
 from soft_control.summary import write_json
 
@@ -77,87 +76,82 @@ def prepare(experiment: Experiment) -> list[NodeSpec]:
         )
     rig = make_rig(experiment.rig)
     card = None if experiment.controller == "excitation" else load_card(experiment.model)
-    firmware = read_firmware(experiment, card) if experiment.controller == "mpc" else None
+    build = matching_build(experiment, card) if experiment.controller == "mpc" else None
     if experiment.target == "hil" and experiment.controller == "mpc" and not experiment.port:
         raise ValueError("hil needs a board: name its serial port with --port")
 
     curve = None if card is None else reference_curve(experiment, card)
     record = experiment.model_dump(mode="json") | {
-        "target": experiment.target if firmware else None,
+        "target": experiment.target if build else None,
         "reference": experiment.reference if curve else None,
         "curve": curve,
         "command_names": list(rig.command_names),
         "command_min": rig.command_min.tolist(),
         "command_max": rig.command_max.tolist(),
-        "firmware": firmware,
+        "build": build.model_dump(mode="json") if build else None,
         "model_hash": card.model_hash if card else None,
     }
     run_dir.mkdir(parents=True, exist_ok=True)
     write_json(run_dir / "experiment.json", record)
-    return nodes(experiment, rig, card, firmware, curve, run_dir)
+    return nodes(experiment, rig, card, build, curve, run_dir)
 
 
 def nodes(
     experiment: Experiment,
     rig: Rig,
     card: ModelCard | None,
-    firmware: dict[str, Any] | None,
+    build: FirmwareBuild | None,
     curve: dict[str, Any] | None,
     run_dir: Path,
 ) -> list[NodeSpec]:
     """The graph of an experiment, in the order of the walk."""
     lace_port = str(run_dir / "lightlace.port")
-    rate = {"rate_hz": experiment.rate_hz}
+    clock, rate_hz = experiment.clock, experiment.rate_hz
+    neutral = ((rig.command_min + rig.command_max) / 2).tolist()
     commands = {
         "command_names": list(rig.command_names),
         "command_min": rig.command_min.tolist(),
         "command_max": rig.command_max.tolist(),
     }
-    neutral = ((rig.command_min + rig.command_max) / 2).tolist()
-    graph = {
-        "rig": rate
-        | {
+    graph: dict[str, dict[str, Any]] = {
+        "rig": {
             "rig": experiment.rig,
             "seed": experiment.seed,
+            "rate_hz": rate_hz,
             "duration_s": experiment.duration_s,
-            "clock": experiment.clock,
+            "clock": clock,
             "lace_port": lace_port,
         },
-        "lightlace": {"port": lace_port, "clock": experiment.clock},
+        "lightlace": {"port": lace_port, "clock": clock},
     }
     if curve:
-        graph["reference"] = (
-            rate
-            | curve
-            | {
-                "preview": firmware["horizon"] if firmware else 0,
-                "trigger": "/tip_position"
-                if experiment.controller == "pid"
-                else "/signals/calibrated",
-            }
-        )
+        # The topic whose samples the controller acts on asks for the reference.
+        tethered = experiment.controller == "pid"
+        graph["reference"] = curve | {
+            "rate_hz": rate_hz,
+            "preview": build.horizon if build else 0,
+            "trigger": "/tip_position" if tethered else "/signals/calibrated",
+        }
     if experiment.controller == "mpc":
-        graph["mcu"] = rate | {
+        graph["mcu"] = {
             "target": experiment.target,
             "firmware": str(experiment.firmware.absolute()),
             "port": experiment.port,
-            "clock": experiment.clock,
+            "rate_hz": rate_hz,
+            "clock": clock,
             "command_names": commands["command_names"],
             "command_neutral": neutral,
             "signal_names": card.signal_names,
         }
     elif experiment.controller == "pid":
-        graph["pid"] = rate | commands | {"command_neutral": neutral}
+        graph["pid"] = commands | {"rate_hz": rate_hz, "command_neutral": neutral}
     else:
-        graph["excitation"] = (
-            rate
-            | commands
-            | {
-                "seed": experiment.seed,
-                "duration_s": experiment.duration_s,
-            }
-        )
-    graph["logger"] = {"run_dir": str(run_dir), "clock": experiment.clock}
+        graph["excitation"] = commands | {
+            "rate_hz": rate_hz,
+            "seed": experiment.seed,
+            "duration_s": experiment.duration_s,
+        }
+    graph["logger"] = {"run_dir": str(run_dir), "clock": clock}
     peers = list(graph)
     return [
         NodeSpec(name, {**node_parameters(name), **own, "peers": peers})
@@ -175,16 +169,13 @@ def reference_curve(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
     }
 
 
-def read_firmware(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
-    """firmware.json of the build, checked against the model and the experiment."""
-    path = experiment.firmware / "firmware.json"
-    if not path.is_file():
-        raise ValueError(f"no firmware in {experiment.firmware}: run `softctl build` first")
-    firmware = json.loads(path.read_text())
-    if firmware["model_hash"] != card.model_hash:
+def matching_build(experiment: Experiment, card: ModelCard) -> FirmwareBuild:
+    """The firmware of the experiment. Raises ValueError where it does not fit model and rate."""
+    build = read_build(experiment.firmware)
+    if build.model_hash != card.model_hash:
         raise ValueError(
             f"the firmware in {experiment.firmware} was built from another model "
-            f"({firmware['model_hash']}) than {experiment.model} ({card.model_hash}): "
+            f"({build.model_hash}) than {experiment.model} ({card.model_hash}): "
             "run `softctl build` again"
         )
     if not math.isclose(card.rate_hz, experiment.rate_hz):
@@ -192,7 +183,7 @@ def read_firmware(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
             f"the model in {experiment.model} predicts at {card.rate_hz:g} Hz; "
             f"it cannot control at {experiment.rate_hz:g} Hz: train at that rate"
         )
-    return firmware
+    return build
 
 
 def mpc_settings(rig_name: str) -> MpcSettings:

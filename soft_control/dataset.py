@@ -1,7 +1,8 @@
 """Recorded runs: read, put on the control grid, cut into windows.
 
-A recording is one run of a rig. Runs stay whole: training and test never share one, because neighbouring samples
-of a run are nearly equal and a split by sample would let a network recite instead of predict.
+A recording is one run of a rig. Runs stay whole: training and test never share one, because
+neighbouring samples of a run are nearly equal and a split by sample would let a network recite
+instead of predict.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Recording:
 def read_recording(path: str | Path) -> Recording:
     """Read a CSV file (columns as in the recorded data of the tendon rig) or a rosbag2 directory.
 
-    Raises RecordingError for what cannot be used, warns with RecordingWarning for rows that are left out.
+    Raises RecordingError for what cannot be used, warns with RecordingWarning for what is left out.
     """
     path = Path(path)
     if path.is_dir():
@@ -94,16 +95,19 @@ def read_recording(path: str | Path) -> Recording:
     return _read_csv(path)
 
 
-# ---------------------------------------------------------------------------------------------------- CSV
+# ---------------------------------------------------------------------------------------------- CSV
 
 
 def _read_csv(path: Path) -> Recording:
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.reader(file)
-        header = [name.strip() for name in next(lines, [])]
-        if not header:
-            raise RecordingError(f"{path}: empty file")
-        rows, numbers = _numbers(path, header, lines)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecordingError(f"{path}: not a text file") from error
+    lines = csv.reader(text.splitlines())
+    header = [name.strip() for name in next(lines, [])]
+    if not header:
+        raise RecordingError(f"{path}: empty file")
+    rows, numbers = _numbers(path, header, lines)
     command_columns = [name for name in header if name.startswith("u") and name.endswith("_deg")]
     signal_columns = [name for name in header if name.startswith("lace_")]
     missing = [name for name in ("t_s", *POSITION_COLUMNS) if name not in header]
@@ -163,11 +167,11 @@ def _numbers(
     return rows, numbers
 
 
-# -------------------------------------------------------------------------------------------------- rosbag2
+# ------------------------------------------------------------------------------------------ rosbag2
 
 
 def _read_bag(path: Path) -> Recording:
-    """Join the topics of a rosbag2 directory by their exact stamps: the command stamped t_k belongs to sample k."""
+    """Join a bag's topics by their exact stamps: the command stamped t_k belongs to sample k."""
     topics, _ = read_topics(
         path, ("/tip_position", "/command", "/signals/calibrated", "/reference")
     )
@@ -193,7 +197,9 @@ def _read_bag(path: Path) -> Recording:
     t_s = np.array([(stamp - first) * 1e-9 for stamp in stamps])
     position = table(topics["/tip_position"], lambda message: _xyz(message.point))
     command = table(commands, lambda message: message.position)
-    signal = table(signals, lambda message: message.position) if signals else np.zeros((len(stamps), 0))
+    signal = np.zeros((len(stamps), 0))
+    if signals:
+        signal = table(signals, lambda message: message.position)
     finite = np.all(np.isfinite(np.hstack([position, command, signal])), axis=1)
     if not np.all(finite):
         _warn(path, f"not finite, left out: {_listed('sample', np.flatnonzero(~finite))}")
@@ -250,14 +256,14 @@ def _xyz(point) -> tuple[float, float, float]:
     return point.x, point.y, point.z
 
 
-# ------------------------------------------------------------------------------------------- grid and windows
+# --------------------------------------------------------------------------------- grid and windows
 
 
 def resample(recording: Recording, rate_hz: float) -> Recording:
     """Put a recording on the control grid.
 
-    Commands and signals hold their last value, as actuator and controller saw them; positions and references are
-    interpolated. A recording that is on the grid already comes back unchanged.
+    Commands and signals hold their last value, as actuator and controller saw them; positions and
+    references are interpolated. A recording that is on the grid already comes back unchanged.
     """
     if recording.on_grid(rate_hz):
         return recording
@@ -281,7 +287,7 @@ def resample(recording: Recording, rate_hz: float) -> Recording:
 
 
 def live_signals(recordings: Sequence[Recording]) -> list[str]:
-    """Names of the signals that every recording has and that vary in every one; warns for the others."""
+    """Names of the signals that vary in every recording; warns about the others."""
     names = list(dict.fromkeys(name for run in recordings for name in run.signal_names))
     live = []
     for name in names:
@@ -306,13 +312,16 @@ def windows(
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """All complete windows of a recording that is on the control grid, in physical units.
 
-    Returns x (S, nd·m + dd·3 + p), y (S, 3) and the sample k of the first window. Row i, with k = first + i, is
-    x = u(k-d) … u(k-d-nd+1), y(k) … y(k-dd+1), s(k), newest first, and y(k+1).
+    Returns x (S, nd·m + dd·3 + p), y (S, 3) and the sample k of the first window. Row i, with
+    k = first + i, is x = u(k-d) … u(k-d-nd+1), y(k) … y(k-dd+1), s(k), newest first, and y(k+1).
+    Raises RecordingError if the recording is too short or lacks a signal.
     """
     first = max(input_delay + input_lags, output_lags) - 1
     last = len(recording) - 1  # exclusive: the last sample is only ever a label
     if last <= first:
-        raise RecordingError(f"{recording.source}: {len(recording)} samples are too few for one window")
+        raise RecordingError(
+            f"{recording.source}: {len(recording)} samples are too few for one window"
+        )
 
     def lagged(values: np.ndarray, newest: int, lags: int) -> list[np.ndarray]:
         return [values[first - lag : last - lag] for lag in range(newest, newest + lags)]
@@ -325,11 +334,11 @@ def windows(
     return x, recording.position[first + 1 : last + 1], first
 
 
-# -------------------------------------------------------------------------------------------------- checks
+# ------------------------------------------------------------------------------------------- checks
 
 
 def _increasing(path: Path, t_s: np.ndarray, rows: Sequence[str]) -> np.ndarray:
-    """Which rows to keep: the first of each stamp. Raises RecordingError where time runs backwards."""
+    """Which rows to keep: the first of each stamp. Raises RecordingError where time goes back."""
     steps = np.diff(t_s)
     backwards = np.flatnonzero(steps < 0)
     if len(backwards):

@@ -1,7 +1,7 @@
 """The learned forward kinematics as NumPy, and how well it predicts.
 
-`Model` needs no TensorFlow. Whatever predicts one sample, y(k+1) = step(x(k)), can be put through the same
-free run: this network, the firmware that was generated from it, a fallback network.
+`Model` needs no TensorFlow. Whatever predicts one sample, y(k+1) = step(x(k)), can be put through
+the same free run: this network, the firmware generated from it, a fallback network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from soft_control.dataset import Recording, resample, windows
 CARD_FILE = "fk.json"
 NETWORK_FILE = "fk.keras"
 ROLLOUT_SAMPLES = 10
-BASELINE_LAGS_S = np.arange(0.0, 0.31, 0.02)
+BASELINE_LAGS_S = (0.05, 0.2)  # the transport delay of the tendon rig, and its faster creep
+BASELINE_RIDGE = 1e-3
 
 
 class ModelError(ValueError):
@@ -29,7 +30,7 @@ class ModelError(ValueError):
 
 
 class ModelCard(BaseModel):
-    """What goes with the network file: normalised = (physical - offset) / scale, on both sides of the network."""
+    """What goes with the network file; it works on normalised = (physical - offset) / scale."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
@@ -58,7 +59,7 @@ class ModelCard(BaseModel):
     """Of the calibrated, unitless signals."""
     signal_scale: list[float]
     surface: list[float] | None
-    """Coefficients of `references.surface_terms`, m: the surface x(y, z) that two servos reach; none with more."""
+    """Of `references.surface_terms`, m: the surface x(y, z) that two servos reach; else none."""
     metrics: dict[str, float]
     """mm, over the recordings of `evaluated_on`; see `evaluate`."""
     evaluated_on: list[str]
@@ -123,7 +124,7 @@ class IncrementNetwork:
         return x[..., self._newest] + a @ w + b
 
     def jacobian(self, x: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-        """x (inputs,) -> y (n,) and its derivatives with respect to the first `columns` entries of x."""
+        """x (inputs,) -> y (n,) and its derivatives (n, columns) by the first entries of x."""
         a, chain = x, np.eye(len(x))[:, :columns]
         for w, b in self.layers[:-1]:
             a = np.tanh(a @ w + b)
@@ -146,7 +147,7 @@ class Model:
         return self.network.step(x)
 
     def jacobian(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """y(k+1) (3,) and its derivatives (3, nd·m + dd·3) with respect to the command and output lags."""
+        """y(k+1) (3,) and its derivatives (3, nd·m + dd·3) by the command and output lags."""
         return self.network.jacobian(x, self.card.command_columns + self.card.output_columns)
 
 
@@ -158,18 +159,20 @@ class Predictor(Protocol):
     def step(self, x: np.ndarray) -> np.ndarray: ...
 
 
-# ------------------------------------------------------------------------------------------------ prediction
+# --------------------------------------------------------------------------------------- prediction
 
 
 def free_run(model: Predictor, recording: Recording) -> np.ndarray:
     """Predicted positions (T, 3), m, from commands and signals alone.
 
-    All lags start at the first command and the first measured position; no other measured position is seen. The
-    recording must be on the model's control grid (`resample`), else ModelError.
+    All lags start at the first command and the first measured position; no other measured position
+    is seen. The recording must be on the model's control grid (`resample`), else ModelError.
     """
     card = model.card
     if not recording.on_grid(card.rate_hz):
-        raise ModelError(f"{recording.source}: not sampled at {card.rate_hz:g} Hz; resample it first")
+        raise ModelError(
+            f"{recording.source}: not sampled at {card.rate_hz:g} Hz; resample it first"
+        )
     commands = card.normalised_command(recording.commands)
     signals = card.normalised_signal(recording.signal(card.signal_names))
     start = card.normalised_output(recording.position[0])
@@ -195,7 +198,8 @@ def free_run(model: Predictor, recording: Recording) -> np.ndarray:
 def rollouts(model: Predictor, recording: Recording, samples: int, held: bool) -> np.ndarray:
     """Errors (S, 3), m, at the end of rollouts over `samples` from every window of the recording.
 
-    The commands are those of the run; signals are live, or `held` at their first value as in the MPC's horizon.
+    The commands are those of the run; signals are live, or `held` at their first value as they are
+    in the MPC's horizon.
     """
     card = model.card
     x, _, first = windows(
@@ -238,7 +242,7 @@ def normalised_windows(card: ModelCard, x: np.ndarray) -> np.ndarray:
     return (x - offset) / scale
 
 
-# -------------------------------------------------------------------------------------------------- metrics
+# ------------------------------------------------------------------------------------------ metrics
 
 
 def rmse_mm(error: np.ndarray) -> float:
@@ -247,7 +251,7 @@ def rmse_mm(error: np.ndarray) -> float:
 
 
 def evaluate(model: Predictor, recordings: Recording | Sequence[Recording]) -> dict[str, float]:
-    """Errors in mm over one run or several: RMSE of the 3-D distance, and for the free run also p95 and maximum."""
+    """RMSE of the distance over one run or several, mm; of the free run also p95 and maximum."""
     runs = [recordings] if isinstance(recordings, Recording) else list(recordings)
     runs = [resample(run, model.card.rate_hz) for run in runs]
 
@@ -269,37 +273,37 @@ def evaluate(model: Predictor, recordings: Recording | Sequence[Recording]) -> d
 def least_squares_baseline(
     training: Sequence[Recording], test: Recording, rate_hz: float
 ) -> np.ndarray:
-    """Positions (T, 3), m, on the test run's control grid by the plainest model there is.
+    """Positions (T, 3), m, on the test run's control grid by a model without memory.
 
-    Least squares on the quadratic terms of the commands of one instant, a lag ago; the lag is the one that fits
-    the training runs best.
+    Least squares on the quadratic terms of the commands `BASELINE_LAGS_S` ago, standardised, with a
+    small ridge, without which terms that are nearly equal make it useless on another run.
     """
-    training = [resample(run, rate_hz) for run in training]
-    position = np.vstack([run.position for run in training])
-
-    def fit(lag: int) -> tuple[float, np.ndarray]:
-        terms = np.vstack([_quadratic(run.commands, lag) for run in training])
-        coefficients = np.linalg.lstsq(terms, position, rcond=None)[0]
-        return float(np.sum((terms @ coefficients - position) ** 2)), coefficients
-
-    lags = sorted({round(lag_s * rate_hz) for lag_s in BASELINE_LAGS_S})
-    fits = {lag: fit(lag) for lag in lags}
-    best = min(fits, key=lambda lag: fits[lag][0])
-    return _quadratic(resample(test, rate_hz).commands, best) @ fits[best][1]
+    runs = [resample(run, rate_hz) for run in training]
+    terms = np.vstack([_quadratic_terms(run.commands, rate_hz) for run in runs])
+    position = np.vstack([run.position for run in runs])
+    mean, spread = terms.mean(axis=0), terms.std(axis=0)
+    terms = (terms - mean) / spread
+    ridge = BASELINE_RIDGE * len(terms) * np.eye(terms.shape[1])
+    centre = position.mean(axis=0)
+    coefficients = np.linalg.solve(terms.T @ terms + ridge, terms.T @ (position - centre))
+    tested = _quadratic_terms(resample(test, rate_hz).commands, rate_hz)
+    return (tested - mean) / spread @ coefficients + centre
 
 
-def _quadratic(commands: np.ndarray, lag: int) -> np.ndarray:
-    """1, the commands and their products, (T, …), `lag` samples ago (the first command before the start)."""
-    lagged = np.vstack([np.repeat(commands[:1], lag, axis=0), commands[: len(commands) - lag]])
-    row, column = np.triu_indices(commands.shape[1])
-    return np.hstack([np.ones((len(lagged), 1)), lagged, lagged[:, row] * lagged[:, column]])
+def _quadratic_terms(commands: np.ndarray, rate_hz: float) -> np.ndarray:
+    """The lagged commands (the first one before the start) and all their products, (T, …)."""
+    samples = np.arange(len(commands))
+    lags = [round(lag_s * rate_hz) for lag_s in BASELINE_LAGS_S]
+    lagged = np.hstack([commands[np.maximum(samples - lag, 0)] for lag in lags])
+    row, column = np.triu_indices(lagged.shape[1])
+    return np.hstack([lagged, lagged[:, row] * lagged[:, column]])
 
 
-# ----------------------------------------------------------------------------------------- model directory
+# ---------------------------------------------------------------------------------- model directory
 
 
 def load_card(directory: str | Path) -> ModelCard:
-    """The card DIR/fk.json. Raises ModelError when it or its network is missing, broken, or of another."""
+    """The card DIR/fk.json. Raises ModelError when it or its network is missing or broken."""
     directory = Path(directory)
     for name in (CARD_FILE, NETWORK_FILE):
         if not (directory / name).is_file():
@@ -312,12 +316,14 @@ def load_card(directory: str | Path) -> ModelCard:
         raise ModelError(f"{directory / CARD_FILE}: {where}: {first['msg']}") from error
     network_file = directory / NETWORK_FILE
     if file_hash(network_file) != card.model_hash:
-        raise ModelError(f"{network_file}: its hash is not the card's {card.model_hash}; train again")
+        raise ModelError(
+            f"{network_file}: its hash is not the card's {card.model_hash}; train again"
+        )
     return card
 
 
 def load_model(directory: str | Path) -> Model:
-    """Card and network of a model directory, read without TensorFlow. Raises ModelError as `load_card` does."""
+    """Card and network, read without TensorFlow. Raises ModelError as `load_card` does."""
     card = load_card(directory)
     graph, _ = read_model(Path(directory) / NETWORK_FILE)
     dense = [node.op for node in graph.nodes if isinstance(node.op, Dense)]

@@ -16,14 +16,12 @@ def excitation(
     move_max: np.ndarray,
     seed: int,
 ) -> np.ndarray:
-    """Commands (T, m) within [minimum, maximum] that move at most `move_max` a sample; all three are (m,).
+    """Commands (T, m) within [minimum, maximum] that move at most `move_max` a sample, all (m,).
 
-    Sections of four kinds in random order, from mid-range on: smoothed random targets, multisines, slow sweeps,
-    steps that are held. Raises ValueError for a duration of less than one sample or an empty range.
+    Sections of four kinds in random order, from mid-range on: smoothed random targets, multisines,
+    slow sweeps, steps that are held. Raises ValueError for less than one sample or an empty range.
     """
-    minimum, maximum, move_max = (
-        np.asarray(v, dtype=float) for v in (minimum, maximum, move_max)
-    )
+    minimum, maximum, move_max = (np.asarray(v, dtype=float) for v in (minimum, maximum, move_max))
     samples = round(duration_s * rate_hz)
     if samples < 1:
         raise ValueError(f"duration_s {duration_s} at {rate_hz} Hz holds no sample")

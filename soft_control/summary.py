@@ -129,7 +129,7 @@ def measure(run: Run) -> dict[str, Any]:
     slack = np.spacing(np.float32(max(np.abs(low).max(), np.abs(high).max())))
     outside = ((run.commands < low - slack) | (run.commands > high + slack)).any(axis=1)
     costs = [int(s["step_cost"]) for s in run.solver if s["step_cost_unit"] == "instructions"]
-    firmware = experiment["firmware"] or {}
+    build = experiment["build"] or {}
     wanted = round(experiment["duration_s"] * experiment["rate_hz"])
     return {
         **{key: experiment[key] for key in ("rig", "controller", "target", "reference", "clock")},
@@ -138,7 +138,7 @@ def measure(run: Run) -> dict[str, Any]:
         "samples": len(run.t_s),
         "complete": len(run.t_s) >= wanted,
         **errors_mm(run),
-        **{key: firmware.get(key) for key in ("flash_bytes", "flash_percent", "ram_bytes")},
+        **{key: build.get(key) for key in ("flash_bytes", "flash_percent", "ram_bytes")},
         "step_instructions_median": int(np.median(costs)) if costs else None,
         "step_instructions_max": max(costs) if costs else None,
         "deadline_misses": run.late,
