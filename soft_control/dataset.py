@@ -208,7 +208,7 @@ def _read_bag(path: Path) -> Recording:
     if all(stamp in references and references[stamp].poses for stamp in stamps):
         reference = table(references, lambda message: _xyz(message.poses[0].pose.position))[finite]
     return Recording(
-        source=path.name,
+        source=f"{path.resolve().parent.name}/{path.name}",
         t_s=t_s[finite],
         commands=command[finite],
         position=position[finite],

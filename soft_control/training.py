@@ -1,8 +1,8 @@
 """Learn a rig's forward kinematics: recordings in, model directory out.
 
-The network predicts the increment of the tip position and is trained on its own predictions, rolled
-out with their state carried along the run, because that is how the controller uses it. TensorFlow is
-imported only here, and only once a training starts.
+The network predicts the increment of the tip position and is trained on its own predictions,
+rolled out with their state carried along the run, because that is how the controller uses it.
+TensorFlow is imported only here, and only once a training starts.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ __all__ = [
     "evaluate", "free_run", "load_model", "train",
 ]  # fmt: skip
 
-# Signals stand still for up to so many samples at the end of a rollout. Twice the MPC's horizon: with
-# its 12 samples the network leans on the signals so much that it predicts badly once they are held.
+# Signals stand still for up to so many samples at the end of a rollout: twice the MPC's horizon.
+# With its 12 samples the network still leans on signals too much to predict well without them.
 HELD_SAMPLES = 24
 VALIDATIONS = 20  # in the course of a training
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # same weights, same file
@@ -178,7 +178,7 @@ def _blank_card(runs: Sequence[Recording], settings: TrainingSettings) -> ModelC
     )
 
 
-# ------------------------------------------------------------------------------------------- network
+# ------------------------------------------------------------------------------------------ network
 
 
 def _tensorflow():
@@ -193,9 +193,9 @@ def _tensorflow():
 class _Trainee:
     """The network in training: a Keras model whose first kernel is learned in a basis of its own.
 
-    Neighbouring lags are nearly equal and all that tells a motion is in their differences, too small
-    beside the lags for gradient descent to find. So it is x @ basis that the layers see in training;
-    the network that is saved takes plain lags all the same, its first kernel is basis @ kernel.
+    Neighbouring lags are nearly equal and all that tells a motion is in their differences, too
+    small beside the lags for gradient descent to find. So the layers see x @ basis in training. The
+    network that is saved takes plain lags all the same: its first kernel is basis @ kernel.
     """
 
     def __init__(self, card: ModelCard, settings: TrainingSettings):
@@ -249,19 +249,32 @@ class _Trainee:
         return Model(self.card, IncrementNetwork(layers, self.card.command_columns))
 
     def save(self, path: Path) -> None:
-        """Write the .keras archive without the times that Keras puts into it."""
+        """Write the .keras archive without the times and addresses that Keras puts into it."""
         learned = self.keras.get_weights()
         self.keras.set_weights(self.weights())
         self.keras.save(path)
         self.keras.set_weights(learned)
         with zipfile.ZipFile(path) as archive:
             entries = {name: archive.read(name) for name in sorted(archive.namelist())}
-        metadata = json.loads(entries["metadata.json"])
-        del metadata["date_saved"]
-        entries["metadata.json"] = json.dumps(metadata, sort_keys=True).encode()
+        for name in ("config.json", "metadata.json"):
+            content = _reproducible(json.loads(entries[name]), {})
+            entries[name] = json.dumps(content, sort_keys=True).encode()
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in entries.items():
                 archive.writestr(zipfile.ZipInfo(name, ZIP_TIME), content)
+
+
+def _reproducible(value, numbers: dict[int, int]):
+    """A JSON value without date; its shared_object_id, which are addresses, numbered from 0."""
+    if isinstance(value, list):
+        return [_reproducible(item, numbers) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {k: _reproducible(v, numbers) for k, v in value.items() if k != "date_saved"}
+    if "shared_object_id" in kept:
+        address = kept["shared_object_id"]
+        kept["shared_object_id"] = numbers.setdefault(address, len(numbers))
+    return kept
 
 
 def _build(card: ModelCard, settings: TrainingSettings):
@@ -296,7 +309,7 @@ def _basis(card: ModelCard, gain: float) -> np.ndarray:
     return basis
 
 
-# ------------------------------------------------------------------------------------------ training
+# ----------------------------------------------------------------------------------------- training
 
 
 class _Streams:
@@ -331,19 +344,19 @@ class _Streams:
         return self.commands[None, at], self.lags[at], self.signals[None, at], self.labels[None, at]
 
     def rollout(self) -> tuple[np.ndarray, ...]:
-        """Commands (L, B, …), output lags at the start (B, …), signals (L, B, …), labels (L, B, n)."""
+        """Commands (L, B, …), output lags at the start (B, …), signals and labels (L, B, …)."""
         samples, batch = self.settings.rollout_samples, self.settings.batch
         again = self.rng.random(batch) < self.settings.reset_share
         again |= self.remaining < samples
         self.at = np.where(again, self.rng.choice(self.starts, batch), self.at)
         self.remaining = self.left[self.at]
         self.state = np.where(again[:, None], self.lags[self.at], self.state)
-        row = np.arange(samples)[:, None]
         held = self.rng.random(batch) < self.settings.held_share
-        still = self.rng.integers(1, min(HELD_SAMPLES, samples) + 1, batch)
-        signal_row = np.minimum(row, np.where(held, samples - still, samples))
-        at = self.at
-        return self.commands[at + row], self.state, self.signals[at + signal_row], self.labels[at + row]
+        still = self.rng.integers(0, min(HELD_SAMPLES, samples - 1) + 1, batch)
+        row = np.arange(samples)[:, None]
+        seen = self.at + np.minimum(row, samples - 1 - np.where(held, still, 0))
+        at = self.at + row
+        return self.commands[at], self.state, self.signals[seen], self.labels[at]
 
     def carry(self, state: np.ndarray) -> None:
         """Go on from the predicted output lags at the end of a rollout."""
@@ -383,11 +396,8 @@ def _roll_out(
             if error_mm < best_mm:
                 best_mm, best = error_mm, trainee.keras.get_weights()
         if i % 20 == 0 or i == updates:
-            progress(
-                Progress(
-                    stage="rollout", update=i, updates=updates, loss=float(loss), free_run_mm=error_mm
-                )
-            )
+            report = Progress(stage="rollout", update=i, updates=updates, loss=float(loss))
+            progress(report.model_copy(update={"free_run_mm": error_mm}))
     if best is not None:
         trainee.keras.set_weights(best)
     if not np.all(np.isfinite(np.concatenate([w.ravel() for w in trainee.weights()]))):

@@ -18,7 +18,7 @@ from soft_control.summary import SETTLE_S, error_figures, tracking_error_mm
 TUNING_GAINS = (1.0, 0.8, 1.25)
 """Of the rigs that the optimiser sees: tuned on the nominal one alone, the loop cycles as soon as a
 rig answers a little more strongly."""
-BOUNDS = {"kp": (0.0, 1.5), "ki": (0.0, 15.0), "kd": (0.0, 0.1)}
+BOUNDS = {"kp": (0.0, 1.5), "ki": (0.0, 40.0), "kd": (0.0, 0.1)}
 
 
 def tune_pid(

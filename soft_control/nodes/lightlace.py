@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import deque
@@ -35,18 +34,20 @@ class LightLace(RigNode):
         self.lockstep = self.value("clock") == "lockstep"
         self.samples = 0
         self.torn = 0
+        self.failure: Exception | None = None
         self.clock_ns: deque[int] = deque()
         self.lines: deque[list[int]] = deque()
+        self.pairing = threading.Lock()
 
         self.raw = self.publish_on(JointState, "/signals/raw")
         self.calibrated = self.publish_on(JointState, "/signals/calibrated")
         if self.lockstep:
             self.listen(Clock, "/clock", self.on_clock)
         self.port = self.open_port()
-        # The executor cannot wait for a serial port: a thread reads and wakes it for each line.
-        self.arrived: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
-        self.wake = self.create_guard_condition(self.on_lines)
+        # The executor cannot wait for a serial port, so a thread does, and publishes itself: waking
+        # the executor for each line with a guard condition loses one wake-up in some ten thousand.
         threading.Thread(target=self.read, daemon=True).start()
+        self.create_timer(0.5, self.check)
         self.present()
 
     def open_port(self) -> serial.Serial:
@@ -69,35 +70,30 @@ class LightLace(RigNode):
                 line = self.port.readline()
                 if not line:
                     raise TimeoutError(f"silent for {self.value('silence_timeout_s'):g} s")
-                self.arrived.put(line)
-                self.wake.trigger()
+                self.on_line(line)
         except (OSError, TypeError) as error:  # pyserial: TypeError where the port was closed
-            self.arrived.put(error)
-            self.wake.trigger()
+            self.failure, self.failed_s = error, time.monotonic()
 
-    def on_lines(self) -> None:
-        while not self.arrived.empty():
-            line = self.arrived.get()
-            if isinstance(line, Exception):
-                # At the end of a run the port goes a moment before this node is told to stop.
-                self.create_timer(1.0, lambda error=line: self.gone(error))
-                return
-            try:
-                counts = parse_line(line, self.channels)
-            except LaceLineError as error:
-                self.torn += 1
-                self.get_logger().warning(f"line dropped ({self.torn} so far): {error}")
-                continue
-            if self.lockstep:
-                self.lines.append(counts)
-            else:
-                self.publish(self.get_clock().now().nanoseconds, counts)
-        self.pair()
+    def check(self) -> None:
+        """Not at once: at the end of a run the port goes a moment before this node is told to."""
+        if self.failure and time.monotonic() - self.failed_s > 1.0:
+            raise RuntimeError(
+                f"the sensor on '{self.value('port')}' is gone after {self.samples} samples: "
+                f"{self.failure}"
+            )
 
-    def gone(self, error: Exception) -> None:
-        raise RuntimeError(
-            f"the sensor on '{self.value('port')}' is gone after {self.samples} samples: {error}"
-        )
+    def on_line(self, line: bytes) -> None:
+        try:
+            counts = parse_line(line, self.channels)
+        except LaceLineError as error:
+            self.torn += 1
+            self.get_logger().warning(f"line dropped ({self.torn} so far): {error}")
+            return
+        if self.lockstep:
+            self.lines.append(counts)
+            self.pair()
+        else:
+            self.publish(self.get_clock().now().nanoseconds, counts)
 
     def on_clock(self, message: Clock) -> None:
         self.clock_ns.append(to_ns(message.clock))
@@ -105,8 +101,9 @@ class LightLace(RigNode):
 
     def pair(self) -> None:
         """Lockstep: the n-th line belongs to the n-th tick of the clock."""
-        while self.clock_ns and self.lines:
-            self.publish(self.clock_ns.popleft(), self.lines.popleft())
+        with self.pairing:
+            while self.clock_ns and self.lines:
+                self.publish(self.clock_ns.popleft(), self.lines.popleft())
 
     def publish(self, now_ns: int, counts: list[int]) -> None:
         self.raw.publish(joint_state(now_ns, self.names, counts))

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +27,7 @@ from soft_control.excitation import excitation
 from soft_control.references import fit_surface
 from soft_control.training import TrainingError, TrainingSettings, _Streams, train
 
+PROJECT = Path(__file__).resolve().parents[2]
 RATE_HZ = 50.0
 TINY = TrainingSettings(
     rate_hz=RATE_HZ, input_lags=2, output_lags=2, input_delay=1, hidden=(6,), updates=30,
@@ -136,7 +139,8 @@ def test_loading_and_free_running_need_no_tensorflow(trained):
         f"load_model({str(trained.folder)!r})\n"
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": "."})
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 # ------------------------------------------------------------------------------------- training
@@ -169,7 +173,7 @@ def test_streams_walk_along_their_run_and_hold_signals_at_the_end(trained):
     settings = TINY.model_copy(update={"reset_share": 0.0, "held_share": 1.0})
     streams = _Streams(trained.card, runs, settings)
     length = settings.rollout_samples
-    before = None
+    before, held = None, 0
     for update in range(60):
         carried, ran_out = streams.state, streams.remaining < length
         commands, state, signals, labels = streams.rollout()
@@ -178,25 +182,40 @@ def test_streams_walk_along_their_run_and_hold_signals_at_the_end(trained):
         assert np.all(streams.remaining >= length)
         for b in range(settings.batch):
             if restarted[b] or before is None:
-                # From the truth: the newest output lag moves to the first label as the rig does.
-                at = streams.at[b]
-                np.testing.assert_array_equal(state[b], streams.lags[at])
+                np.testing.assert_array_equal(state[b], streams.lags[streams.at[b]])
             else:
                 np.testing.assert_array_equal(state[b], before[b])
-            np.testing.assert_array_equal(signals[-2, b], signals[-1, b])
+        rows = streams.at + np.arange(length)[:, None]
+        first_held = np.any(signals != streams.signals[rows], axis=2).argmax(axis=0)
+        for b, first in enumerate(first_held):
+            if first:  # from there on, what the sample before had
+                still = np.broadcast_to(signals[first - 1, b], (length - first, 2))
+                np.testing.assert_array_equal(signals[first:, b], still)
+        held += np.count_nonzero(first_held)
         before = np.full_like(state, update)
         streams.carry(before)
+    assert held > 0.8 * 60 * settings.batch  # all but those that are held for 0 samples
 
 
-def test_same_seed_same_file_other_seed_other_file(tmp_path, trained):
-    runs = [linear_run(1), linear_run(2)]
-    train(runs, [linear_run(3)], TINY, tmp_path / "again")
-    other = TINY.model_copy(update={"seed": 1})
-    train(runs, [linear_run(3)], other, tmp_path / "other")
+def test_same_seed_same_file_in_another_process(tmp_path, trained):
+    job = ([linear_run(1), linear_run(2)], [linear_run(3)], TINY, tmp_path)
+    (tmp_path / "job").write_bytes(pickle.dumps(job))
+    code = (
+        "import pickle, sys; from soft_control.training import train\n"
+        "train(*pickle.load(open(sys.argv[1], 'rb')))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "job"],
+        check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    )  # fmt: skip
     for name in ("fk.keras", "fk.json"):
-        content = (trained.folder / name).read_bytes()
-        assert (tmp_path / "again" / name).read_bytes() == content
-        assert (tmp_path / "other" / name).read_bytes() != content
+        assert (tmp_path / name).read_bytes() == (trained.folder / name).read_bytes()
+
+
+def test_another_seed_is_another_network(tmp_path, trained):
+    other = TINY.model_copy(update={"seed": 1})
+    card = train([linear_run(1), linear_run(2)], [linear_run(3)], other, tmp_path)
+    assert card.model_hash != trained.card.model_hash
 
 
 def test_a_linear_rig_is_recovered(tmp_path):
