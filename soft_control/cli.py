@@ -267,7 +267,8 @@ def tune(
     """Find the PID's gains on a simulated rig and write them, for a fair baseline.
 
     The optimiser sees the nominal rig and two whose gain is a fifth lower and a quarter higher, so
-    that the gains it finds do not cycle on the first rig that differs.
+    that the gains it finds do not cycle on the first rig that differs; and a step besides the
+    reference, so that they do not cycle after one.
     """
     from soft_control.bringup import reference_curve
     from soft_control.evaluation import load_card
@@ -292,7 +293,8 @@ def tune(
         "pid",
         parameters,
         [
-            f"Written by `softctl tune` for the {rig} rig, {reference}, {card.rate_hz:g} Hz:",
+            f"Written by `softctl tune` for the {rig} rig, {reference} and a step, "
+            f"{card.rate_hz:g} Hz:",
             f"mean RMSE {rmse_mm:.3f} mm over rigs whose gain is {gains} times the nominal one.",
             "decoupling: (commands x 3) in rad/m; kp: 1; ki: 1/s; kd: s.",
         ],

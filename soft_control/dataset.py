@@ -288,19 +288,19 @@ def resample(recording: Recording, rate_hz: float) -> Recording:
 
 def live_signals(recordings: Sequence[Recording]) -> list[str]:
     """Names of the signals that vary in every recording; warns about the others."""
-    names = list(dict.fromkeys(name for run in recordings for name in run.signal_names))
-    live = []
-    for name in names:
+    left_out: dict[tuple[str, str], list[str]] = {}
+    for name in dict.fromkeys(name for run in recordings for name in run.signal_names):
         for run in recordings:
             if name not in run.signal_names:
-                _warn(run.source, f"signal {name} is missing, left out")
+                left_out.setdefault((run.source, "missing"), []).append(name)
                 break
             if np.ptp(run.signal([name])) == 0.0:
-                _warn(run.source, f"signal {name} is constant, left out")
+                left_out.setdefault((run.source, "constant"), []).append(name)
                 break
-        else:
-            live.append(name)
-    return live
+    for (source, why), names in left_out.items():
+        _warn(source, f"{why}, left out: {_listed('signal', names)}")
+    dead = {name for names in left_out.values() for name in names}
+    return [name for name in recordings[0].signal_names if name not in dead]
 
 
 def windows(

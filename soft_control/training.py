@@ -183,7 +183,8 @@ def _blank_card(runs: Sequence[Recording], settings: TrainingSettings) -> ModelC
 
 def _tensorflow():
     """TensorFlow and Keras, quiet; imported as late as possible because it takes seconds."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # another order of sums on another machine
     import keras
     import tensorflow as tf
 

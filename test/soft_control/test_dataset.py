@@ -280,5 +280,5 @@ def test_live_signals_vary_in_every_run():
     still = np.column_stack([np.arange(30.0), np.ones(30)])
     first, second = recording(), recording(source="second", signals=still)
     assert live_signals([first]) == ["lace_00", "lace_01"]
-    with pytest.warns(RecordingWarning, match="second: signal lace_01 is constant"):
+    with pytest.warns(RecordingWarning, match="second: constant, left out: signal lace_01"):
         assert live_signals([first, second]) == ["lace_00"]

@@ -226,7 +226,7 @@ def test_a_linear_rig_is_recovered(tmp_path):
     train([linear_run(1), linear_run(2)], [], settings, tmp_path)
     unseen = linear_run(7)
     metrics = evaluate(load_model(tmp_path), unseen)
-    # The tip moves by tens of mm: 1 % of that is what tanh units of this size reach in seconds.
+    # The tip moves by 15 mm RMS; trainings of this length come to 0.9 to 1.1 % of that.
     size_mm = rmse_mm(unseen.position - unseen.position.mean(axis=0))
     assert size_mm > 10
     assert metrics["free_run_mm"] < 0.02 * size_mm
@@ -259,7 +259,7 @@ def test_a_constant_signal_is_left_out_with_a_warning(tmp_path):
     pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
     signals = linear_run(2).signals * [1, 0]
     settings = TINY.model_copy(update={"updates": 1})
-    with pytest.warns(RecordingWarning, match="run 2: signal lace_01 is constant, left out"):
+    with pytest.warns(RecordingWarning, match="run 2: constant, left out: signal lace_01"):
         card = train([linear_run(1), linear_run(2, signals=signals)], [], settings, tmp_path)
     assert card.signal_names == ["lace_00"]
 
@@ -365,7 +365,7 @@ def test_recorded_runs_are_predicted_across_days(shared_data, tmp_path, training
     unseen = resample(unseen, settings.rate_hz)
     error_mm = rmse_mm(free_run(model, unseen) - unseen.position)
     baseline = least_squares_baseline([run], unseen, settings.rate_hz)
-    # 2.0 mm is the requirement; a quarter of the default training reaches 1.4 to 1.7 mm.
+    # 2.0 mm is the requirement; a quarter of the default training reaches 1.3 to 1.5 mm.
     assert error_mm < 2.0
     # 1.60 mm on 2020-09-28, 1.41 mm on 2020-09-23 when this was written
     assert 1.3 < rmse_mm(baseline - unseen.position) < 1.7
