@@ -138,16 +138,13 @@ def verdict(entries: Sequence[Entry]) -> str:
         "MPC never sees the measured position but has preview of the reference; "
         "PID sees the position and has no preview."
     )
-    ratio = pid["rmse_mm"] / mpc["rmse_mm"]
-    if ratio > 1:
-        return (
-            f"MPC wins: RMSE {mpc['rmse_mm']:.2f} mm against {pid['rmse_mm']:.2f} mm "
-            f"({ratio:.1f} times less), maximum {mpc['max_mm']:.2f} mm against "
-            f"{pid['max_mm']:.2f} mm. {conditions}"
-        )
+    winner, loser, first, second = ("MPC", "PID", mpc, pid)
+    if pid["rmse_mm"] < mpc["rmse_mm"]:
+        winner, loser, first, second = ("PID", "MPC", pid, mpc)
     return (
-        f"PID wins: RMSE {pid['rmse_mm']:.2f} mm against {mpc['rmse_mm']:.2f} mm of MPC, "
-        f"maximum {pid['max_mm']:.2f} mm against {mpc['max_mm']:.2f} mm. {conditions}"
+        f"{winner} has the smaller tracking error: RMSE {first['rmse_mm']:.2f} mm against "
+        f"{second['rmse_mm']:.2f} mm of {loser}; maximum {first['max_mm']:.2f} mm against "
+        f"{second['max_mm']:.2f} mm. {conditions}"
     )
 
 
