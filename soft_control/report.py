@@ -14,7 +14,7 @@ import numpy as np
 
 from soft_control.summary import Run, measure, read_run, tracking_error_mm
 
-matplotlib.use("Agg")
+matplotlib.use("Agg")  # files only, no display
 from matplotlib import pyplot as plt  # noqa: E402  the backend must be chosen first
 
 AXES = "xyz"
@@ -64,11 +64,13 @@ def write_report(entries: Sequence[Entry], out: Path) -> None:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("soft_control"), autoescape=True, trim_blocks=True
     )
+    with plt.rc_context(STYLE):
+        figures = [(caption, as_svg(draw(entries))) for caption, draw in FIGURES.items()]
     page = environment.get_template("report.html").render(
         entries=entries,
         verdict=verdict(entries),
         rows=table(entries),
-        figures=[(caption, as_svg(draw(entries))) for caption, draw in FIGURES.items()],
+        figures=figures,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page)
@@ -156,7 +158,7 @@ def draw_plane(entries: Sequence[Entry]) -> plt.Figure:
         position = 1e3 * entry.run.position
         axes.plot(position[:, 1], position[:, 2], color=entry.colour, lw=1.1, label=entry.label)
     axes.set(xlabel="y, mm", ylabel="z, mm", aspect="equal")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.2))
     return figure
 
 

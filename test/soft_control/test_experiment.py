@@ -216,6 +216,35 @@ def test_a_sensor_that_is_unplugged_is_named_and_the_bag_is_kept(tendon, tmp_pat
     assert "rig ended with code -9" in said and str(out) in said
 
 
+def test_a_sensor_port_that_closes_is_named(tmp_path):
+    controller, port = os.openpty()
+    parameters = tmp_path / "lightlace.yaml"
+    parameters.write_text(
+        "lightlace:\n  ros__parameters:\n    clock: realtime\n"
+        f"    port: {os.ttyname(port)}\n    full_scale_counts: [10.0, 10.0]\n"
+    )
+    os.close(port)
+    node = subprocess.Popen(
+        [sys.executable, "-m", "soft_control.nodes.lightlace", "--ros-args", "--params-file"]
+        + [str(parameters)],
+        env=os.environ | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": "99"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while not any(
+        f.is_symlink() and os.readlink(f).startswith("/dev/pts")
+        for f in Path(f"/proc/{node.pid}/fd").glob("*")
+    ):
+        assert node.poll() is None and time.monotonic() < deadline, "the port was never opened"
+        time.sleep(0.05)
+    os.write(controller, b"1,2\r\n3,4\r\n")
+    os.close(controller)
+    _, said = node.communicate(timeout=30)
+    assert node.returncode == 1
+    assert "error: lightlace: the sensor on '/dev/pts/" in said and "is gone" in said
+
+
 def test_ctrl_c_ends_in_order(tendon, tmp_path):
     out = tmp_path / "run"
     process = start(tendon, out)
