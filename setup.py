@@ -93,6 +93,7 @@ setup(
         "test": [
             "casadi>=3.6",
             "hypothesis>=6.100",
+            "mcap>=1.1",
             "pytest>=8.0,<9",  # launch_testing does not load in pytest 9
             "ruff>=0.6",
         ],

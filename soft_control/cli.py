@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import (
@@ -46,8 +47,15 @@ def main() -> None:
     try:
         app()
     except (ValueError, RuntimeError, OSError) as error:
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        said = invalid(error) if isinstance(error, ValidationError) else str(error)
+        errors.print(f"error: {said}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(1 if isinstance(error, RunFailed) else 2)
+
+
+def invalid(error: ValidationError) -> str:
+    """The first thing wrong with an option or setting, as one line."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg']}"
 
 
 def show_warning(message: Warning | str, *_: object) -> None:
@@ -109,7 +117,11 @@ def train(
     from soft_control.training import TrainingSettings
     from soft_control.training import train as fit
 
-    chosen = TrainingSettings(rig=rig, rate_hz=rate_hz, **json.loads(settings))
+    try:
+        more = json.loads(settings)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--settings {settings!r} is no JSON: {error}") from None
+    chosen = TrainingSettings(rig=rig, rate_hz=rate_hz, **more)
     training = [read_recording(path) for path in recording_paths(recordings)]
     held_out = [read_recording(path) for path in recording_paths(validation or [])]
     if not held_out and len(training) > 1:
