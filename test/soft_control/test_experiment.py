@@ -280,5 +280,5 @@ def test_a_run_never_overwrites_another(tendon, tmp_path):
 
 def test_firmware_of_another_model_is_refused(tendon, tmp_path):
     done = softctl("run", "--model", tendon.model, "--firmware", tmp_path, "--out", tmp_path / "x")
-    assert done.returncode == 2 and "softctl build" in done.stderr
+    assert done.returncode == 2 and "build the firmware first" in done.stderr
     assert not (tmp_path / "x").exists()
