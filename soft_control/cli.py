@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -44,6 +45,8 @@ def main() -> None:
     from soft_control.runner import RunFailed
 
     warnings.showwarning = show_warning
+    # A shell that starts a job in the background makes it deaf to SIGINT, and Python leaves it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     except (ValueError, RuntimeError, OSError) as error:

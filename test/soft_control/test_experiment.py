@@ -188,7 +188,11 @@ def start(tendon, out: Path) -> subprocess.Popen:
 
 
 def ended(process: subprocess.Popen, out: Path, below: dict[str, int]) -> str:
-    said, _ = process.communicate(timeout=60)
+    try:
+        said, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its nodes go with it
+        raise
     assert not [p for p in below.values() if Path(f"/proc/{p}").exists() and p != process.pid]
     assert not nodes_of(out)
     assert len(read_recording(out / "bag")) > 100
