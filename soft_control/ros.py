@@ -21,9 +21,10 @@ from std_msgs.msg import String
 
 FRAME = "rig_base"
 
-# Every sample counts: nothing is dropped between nodes or on the way to the bag.
+# Every sample counts: nothing is dropped between nodes or on the way to the bag. In lockstep nobody
+# waits for the logger, which on a loaded machine falls more than a thousand samples behind.
 EVERY_SAMPLE = QoSProfile(
-    reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=1000
+    reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=100_000
 )
 LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,

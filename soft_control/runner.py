@@ -18,7 +18,7 @@ import yaml
 from soft_control.bringup import NodeSpec
 from soft_control.processes import die_with_parent
 
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 60.0  # the logger may have much to write yet
 
 
 class RunFailed(RuntimeError):
