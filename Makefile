@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 comma := ,
 BIN := $(VENV)/bin
-APT := python3 python3-venv gcc libc6-dev make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+APT := python3 python3-venv gcc g++ libc6-dev make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
 EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
