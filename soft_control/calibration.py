@@ -31,8 +31,3 @@ class Calibration:
                 "check full_scale_counts in config/lightlace.yaml"
             )
         return np.divide(counts, scale, out=np.zeros_like(counts), where=scale > 0)
-
-
-def calibrate(counts: np.ndarray) -> Calibration:
-    """Calibration from recorded counts (T, p): each channel's largest value is its full scale."""
-    return Calibration(tuple(float(v) for v in np.max(counts, axis=0)))

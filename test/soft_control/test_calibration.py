@@ -3,13 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from soft_control.calibration import Calibration, calibrate
+from soft_control.calibration import Calibration
 
 
-def test_largest_count_becomes_one_and_a_dead_channel_zero():
+def test_full_scale_becomes_one_and_a_dead_channel_zero():
     counts = np.array([[10, 0, 3], [20, 0, 1]])
-    calibration = calibrate(counts)
-    assert calibration.full_scale_counts == (20.0, 0.0, 3.0)
+    calibration = Calibration((20.0, 0.0, 3.0))
     np.testing.assert_array_equal(calibration.apply(counts), [[0.5, 0, 1], [1, 0, 1 / 3]])
 
 
