@@ -3,12 +3,12 @@ SHELL := /bin/bash
 VENV := .venv
 comma := ,
 BIN := $(VENV)/bin
-APT := python3 python3-venv gcc g++ libc6-dev make gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+APT := python3 python3-venv gcc g++ libc6-dev make cmake gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
 EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test bench setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -33,6 +33,17 @@ models/tendon/fk.json: data/tendon/.recorded $(LEARNING)
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+# Counts instructions and reads no clock: the same numbers on any machine.
+bench: setup build/bench/.ready
+	$(BIN)/python bench/run.py
+
+build/bench/.ready: bench/requirements.txt
+	python3 -m venv build/bench
+	build/bench/bin/python -m pip install --quiet --upgrade pip
+	build/bench/bin/python -m pip install --quiet -r bench/requirements.txt
+	build/bench/bin/python -m pip install --quiet --no-deps keras2c==2.0
+	touch $@
 
 setup: $(VENV)/.ready
 

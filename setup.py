@@ -64,6 +64,7 @@ setup(
     ],
     install_requires=[
         "cobs>=1.2",
+        "flatbuffers>=23.5.26",
         "h5py>=3.10",
         "jinja2>=3.1",
         "matplotlib>=3.8",
@@ -75,6 +76,7 @@ setup(
         "rich>=13.7",
         "rosbags>=0.11",
         "scipy>=1.11",
+        "tflite>=2.18",
         "typer>=0.12",
     ],
     extras_require={
@@ -96,6 +98,7 @@ setup(
             "mcap>=1.1",
             "pytest>=8.0,<9",  # launch_testing does not load in pytest 9
             "ruff>=0.6",
+            "tf_keras>=2.18",  # writes files as Keras 2 did
         ],
     },
     entry_points={

@@ -11,132 +11,269 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from nn4mc_codegen.check import ModelError
-from nn4mc_codegen.compile import Layer, compile_model, describe
-from nn4mc_codegen.importers import read_model
-from nn4mc_codegen.verify import VerifyError, verify_model
+from nn4mc_codegen.compile import compile_with
+from nn4mc_codegen.host import HostError
+from nn4mc_codegen.inspection import Inspection, inspect_model
+from nn4mc_codegen.options import CHOICES, Options
+from nn4mc_codegen.qemu import QemuError
+from nn4mc_codegen.verify import Verdict, verify_model
 
 app = typer.Typer(
     name="nn4mc",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help=(
-        "Turn a trained Keras network into C99 for a microcontroller: no heap, no double, no "
-        "state, and the exact Jacobian where you ask for it.\n\n"
-        "Begin with: nn4mc inspect model.keras"
-    ),
+    help="""Turn a trained Keras or TensorFlow Lite network into C99 for a microcontroller: no heap,
+no double, static memory, recurrent state that you can save and restore, exact derivatives where you
+ask for them.
+
+\b
+  nn4mc inspect fk.keras                       what is in it, and what each layer costs
+  nn4mc compile fk.keras -o out --name fk      writes out/fk.h and out/fk.c
+  nn4mc verify fk.keras --jacobian all         is the C right, and what does it need?""",
 )
 
-Model = Annotated[Path, typer.Argument(help="Keras model: .keras, or legacy .h5 / .hdf5.")]
+Model = Annotated[Path, typer.Argument(help="Model file: .keras, legacy .h5 or .hdf5, or .tflite.")]
+Name = Annotated[str, typer.Option(help="Prefix of every C name, and name of the files.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-JACOBIAN_HELP = (
-    "Inputs whose derivatives are wanted: names of the model's inputs separated by commas, a "
-    "number of leading elements of the flat input, or all."
-)
+Jacobian = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of the exact Jacobian, NAME_jacobian: names of inputs separated by commas, a "
+        "number of leading elements of the flat input, or all; of a recurrent network also state "
+        "or state:NAME."
+    ),
+]
+Vjp = Annotated[str | None, typer.Option(help="The same for g = J'v, NAME_vjp.")]
+Jvp = Annotated[str | None, typer.Option(help="The same for dy = J t, NAME_jvp.")]
+Hvp = Annotated[str | None, typer.Option(help="The same for the second-order product, NAME_hvp.")]
+Fold = Annotated[
+    str | None,
+    typer.Option(help="Inputs that stay constant over many steps: their share is computed once."),
+]
+Optimize = Annotated[
+    str,
+    typer.Option(
+        help=f"{', '.join(CHOICES['optimize'])}: straight-line code, blocks of rows, or loops."
+    ),
+]
+Weights = Annotated[
+    str, typer.Option(help="flash, or ram: copied there by the start-up code, no wait states.")
+]
+Dtype = Annotated[
+    str, typer.Option(help="float32, or int8: quantised by the ranges of --representative.")
+]
+Representative = Annotated[
+    Path | None,
+    typer.Option(help="Typical inputs for int8: .npy, .npz or .csv, a sample a row."),
+]
 
 
 @app.command("compile")
 def compile_command(
     model: Model,
     out_dir: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the two files; made if missing.")
+        Path, typer.Option("--output", "-o", help="Folder for the files; made if missing.")
     ],
-    name: Annotated[
-        str, typer.Option(help="Prefix of every C name, and name of the files.")
-    ] = "fk",
-    jacobian: Annotated[str | None, typer.Option(help=JACOBIAN_HELP)] = None,
+    name: Name = "fk",
+    jacobian: Jacobian = None,
+    vjp: Vjp = None,
+    jvp: Jvp = None,
+    hvp: Hvp = None,
+    fold: Fold = None,
+    optimize: Optimize = "balanced",
+    weights: Weights = "flash",
+    dtype: Dtype = "float32",
+    representative: Representative = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="plain: two files. cmake: with a CMakeLists.txt. arduino: a library folder with "
+            "an example. single-file: one header, NAME_IMPLEMENTATION in one C file."
+        ),
+    ] = "plain",
+    self_test: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Samples of a self-test for your board, NAME_selftest(); 0: none."
+        ),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Write NAME.h and NAME.c. The same model and options give the same bytes.
+    """Write the C of a network. The same model and options give the same bytes.
 
-    Example: nn4mc compile fk.keras -o firmware --name fk --jacobian commands,output
+    \b
+    Examples:
+      nn4mc compile fk.keras -o firmware --name fk --jacobian commands,output
+      nn4mc compile gru.h5 -o gru --name gru --jacobian all,state --hvp commands
+      nn4mc compile fk.keras -o ~/Arduino/libraries/fk --layout arduino --self-test 5
+      nn4mc compile fk.keras -o small --dtype int8 --representative inputs.csv
     """
     with _errors():
-        result = compile_model(model, out_dir, name, jacobian)
+        options = Options(
+            name=name,
+            jacobian=jacobian,
+            vjp=vjp,
+            jvp=jvp,
+            hvp=hvp,
+            fold=fold,
+            optimize=optimize,
+            weights=weights,
+            dtype=dtype,
+            representative=representative,
+            layout=layout,
+            self_test=self_test,
+        )
+        result = compile_with(model, out_dir, options)
     if as_json:
         _print_json({**asdict(result), "files": [str(f) for f in result.files]})
         return
-    console = Console()
     for file in result.files:
-        console.print(f"{file}", highlight=False, soft_wrap=True)
-    text = f"{result.parameters} weights ({4 * result.parameters} B), {result.macs} MACs a step"
+        print(file)
+    text = f"{result.parameters} weights, {result.macs} MACs a step"
     if result.jacobian_columns:
         text += (
-            f"; Jacobian {result.outputs} × {len(result.jacobian_columns)}: "
+            f"; Jacobian of {len(result.jacobian_columns)} columns: "
             f"{result.jacobian_macs} MACs more, {result.jacobian_mode} mode"
         )
-    console.print(text, highlight=False, soft_wrap=True)
+    print(f"{text}; at most {result.memory_bytes} B of arrays on the stack")
+    if result.accuracy:
+        print(result.accuracy)
 
 
 @app.command()
 def verify(
     model: Model,
-    jacobian: Annotated[str, typer.Option(help=JACOBIAN_HELP)] = "all",
-    samples: Annotated[int, typer.Option(min=1, help="How many random inputs.")] = 300,
-    seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0,
+    name: Name = "fk",
+    jacobian: Jacobian = None,
+    vjp: Vjp = None,
+    jvp: Jvp = None,
+    hvp: Hvp = None,
+    fold: Fold = None,
+    optimize: Optimize = "balanced",
+    weights: Weights = "flash",
+    dtype: Dtype = "float32",
+    representative: Representative = None,
+    samples: Annotated[int, typer.Option(min=2, help="Random inputs; steps if recurrent.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random inputs.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Build the C for this machine and compare it with the network in float64, on random inputs.
+    """Compare source model, meaning in float64, C on this machine and C on a Cortex-M4F.
 
-    Exit code 1 if it differs by more than float32 rounding explains.
+    Every function and every layer is compared, a recurrent network along a sequence with a reset
+    midway. The Cortex-M4F is emulated by QEMU; it also gives flash, RAM, stack and exact
+    instruction counts. What is not installed is skipped, and the verdict says so. Exit code 1 where
+    anything differs by more than rounding explains.
+
+    \b
+    Example: nn4mc verify fk.keras --jacobian all --optimize size
     """
-    with _errors():
-        verdict = verify_model(model, jacobian, samples, seed)
-    if as_json:
-        _print_json({**asdict(verdict), "passed": verdict.passed})
-    else:
-        word = "same" if verdict.passed else "DIFFERENT"
-        print(
-            f"{word}: {verdict.samples} inputs, largest error of an output "
-            f"{verdict.step_error:.1e}, of the Jacobian {verdict.jacobian_error:.1e} of its "
-            "largest entry"
+    console = Console(stderr=True)
+    with _errors(), console.status("") as status:
+        options = Options(
+            name=name,
+            jacobian=jacobian,
+            vjp=vjp,
+            jvp=jvp,
+            hvp=hvp,
+            fold=fold,
+            optimize=optimize,
+            weights=weights,
+            dtype=dtype,
+            representative=representative,
         )
+        verdict = verify_model(
+            model, options, samples, seed, lambda what: status.update(Text(what))
+        )
+    if as_json:
+        _print_json(
+            {
+                **asdict(verdict),
+                "passed": verdict.passed,
+                "largest_error": verdict.largest_error,
+                "stack_bytes": verdict.stack_bytes,
+                "verdict": verdict.line,
+            }
+        )
+    else:
+        _tables().print(_verdict_table(verdict))
+        print(verdict.line)
     raise typer.Exit(0 if verdict.passed else 1)
 
 
 @app.command()
-def inspect(model: Model, as_json: Json = False) -> None:
-    """Show layers, shapes, weights and multiply-accumulates (MACs) of a model."""
-    with _errors():
-        graph, model_hash = read_model(model)
-    layers = describe(graph)
-    inputs = {t.name: t.shape for t in graph.inputs}
+def inspect(
+    model: Model,
+    measure: Annotated[
+        bool,
+        typer.Option(help="Count instructions on an emulated Cortex-M4F, where it is installed."),
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Show the layers of a model: shapes, weights, multiply-accumulates (MACs), instructions.
+
+    \b
+    Example: nn4mc inspect fk.keras --json
+    """
+    console = Console(stderr=True)
+    with _errors(), console.status("") as status:
+        found = inspect_model(model, measure, lambda what: status.update(Text(what)))
     if as_json:
-        _print_json(
-            {
-                "model_hash": model_hash,
-                "inputs": inputs,
-                "layers": [asdict(layer) for layer in layers],
-                "parameters": graph.parameters,
-                "macs": graph.macs,
-            }
-        )
-    else:
-        title = f"{model.name} ({model_hash}), {graph.parameters} weights, {graph.macs} MACs"
-        Console().print(_layer_table(title, inputs, layers))
+        _print_json(asdict(found))
+        return
+    _tables().print(_layer_table(model, found))
+    how = "counted on an emulated Cortex-M4F" if found.measured else f"estimated: {found.reason}"
+    print(f"instructions of a step: {found.instructions}, {how}")
 
 
-def _layer_table(
-    title: str, inputs: dict[str, tuple[int, ...]], layers: tuple[Layer, ...]
-) -> Table:
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("layer")
-    table.add_column("operator")
-    table.add_column("shape")
-    table.add_column("weights", justify="right")
-    table.add_column("MACs", justify="right")
+def _layer_table(model: Path, found: Inspection) -> Table:
+    title = f"{model.name} ({found.model_hash}), {found.parameters} weights, {found.macs} MACs"
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE)
+    for column in ("layer", "operator", "shape"):
+        table.add_column(column)
+    for column in ("weights", "MACs", "instructions"):
+        table.add_column(column, justify="right")
     table.add_column("formula")
-    rows = [(name, "input", shape, "", "", "") for name, shape in inputs.items()]
-    rows += [(x.name, x.kind, x.shape, x.parameters, x.macs, x.formula) for x in layers]
+    rows = [(n, "input", shape, "", "", "", "") for n, shape in found.inputs.items()]
+    rows += [(n, "state", (size,), "", "", "", "") for n, size in found.states.items()]
+    rows += [
+        (x.name, x.kind, x.shape, x.parameters, x.macs, cost, x.formula)
+        for x, cost in zip(found.layers, found.layer_instructions, strict=True)
+    ]
     for name, kind, shape, *rest in rows:
         cells = (name, kind, "×".join(map(str, shape)), *map(str, rest))
         table.add_row(*map(Text, cells))  # names and formulas are not markup
     return table
+
+
+def _verdict_table(verdict: Verdict) -> Table:
+    table = Table(box=box.SIMPLE)
+    table.add_column("")
+    for column in ("error, host", "error, Cortex-M4F", "instructions", "cycles", "stack"):
+        table.add_column(column, justify="right")
+    for f in verdict.functions:
+        costs = (f.instructions, f.cycles, f.stack_bytes)
+        table.add_row(Text(f.name), *_errors_of(f), *("" if c is None else str(c) for c in costs))
+    for layer in verdict.layers:
+        table.add_row(Text(f"layer {layer.name}"), *_errors_of(layer), "", "", "")
+    return table
+
+
+def _errors_of(part) -> tuple[str, str]:
+    arm = "" if part.arm_error is None else f"{part.arm_error:.1e}"
+    return f"{part.host_error:.1e}", arm if part.passed else f"{arm} DIFFERENT".strip()
+
+
+def _tables() -> Console:
+    """As wide as the terminal; a file or a pipe has room for every formula."""
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 @contextmanager
@@ -144,7 +281,7 @@ def _errors() -> Iterator[None]:
     """A user's error is one line on stderr and exit code 2."""
     try:
         yield
-    except (ModelError, VerifyError, OSError) as error:
+    except (ModelError, HostError, QemuError, OSError) as error:
         print(f"nn4mc: {error}", file=sys.stderr)
         raise typer.Exit(2) from None
 

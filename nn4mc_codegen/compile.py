@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nn4mc_codegen.calibrate import load_samples, quantize_graph
 from nn4mc_codegen.check import ModelError
-from nn4mc_codegen.emit import emit
+from nn4mc_codegen.emit import Emitted, Origin, emit
+from nn4mc_codegen.emit_int8 import EmittedInt8, emit_int8
 from nn4mc_codegen.importers import read_model
 from nn4mc_codegen.ir import Graph
+from nn4mc_codegen.layout import arrange
+from nn4mc_codegen.options import Columns, Options
+from nn4mc_codegen.oracle import make_cases, random_inputs
+from nn4mc_codegen.quantize import Accuracy, QuantGraph
+from nn4mc_codegen.selftest import selftest_texts
 
 
 @dataclass(frozen=True)
@@ -45,32 +51,41 @@ class Result:
     """reverse or forward"""
     jacobian_macs: int
     """of the Jacobian, beyond the step it contains"""
+    memory_bytes: int
+    """most that one call keeps in arrays of its own"""
+    accuracy: Accuracy | None
+    """of a network that was quantised here: what that costs"""
 
 
 def compile_model(
     path: Path | str,
     out_dir: Path | str,
     name: str = "fk",
-    jacobian: str | int | Sequence[str] | None = None,
+    jacobian: Columns = None,
+    **options,
 ) -> Result:
     """Write `name`.h and `name`.c for a model file into `out_dir`: both or, on any error, neither.
 
-    `jacobian` chooses the Jacobian's columns: names of inputs (a sequence, or separated by
-    commas), a number of leading elements of the flat input, "all", or None for no Jacobian.
-    Raises `ModelError` (one line) for what cannot be compiled, OSError where it cannot be written.
+    `jacobian` chooses the Jacobian's columns (see `options.Columns`); `options` are the other
+    fields of `options.Options`. Raises `ModelError` (one line) for what cannot be compiled, OSError
+    where it cannot be written.
     """
-    path, out_dir = Path(path), Path(out_dir)
-    graph, model_hash = read_model(path)
-    chosen = chosen_elements(graph, jacobian)
-    plan, texts = emit(
-        graph,
-        name,
-        chosen,
-        model_file=path.name,
-        model_hash=model_hash,
-        command=command_line(path, name, jacobian),
-    )
-    files = write_all(out_dir, texts)
+    return compile_with(Path(path), Path(out_dir), Options(name, jacobian, **options))
+
+
+def compile_with(path: Path, out_dir: Path, options: Options) -> Result:
+    """`compile_model` with all options in one."""
+    graph, model_hash = load_graph(path, options)
+    origin = Origin(path.name, model_hash, options.command_line(path.name))
+    emitted = emit_graph(graph, options, origin)
+    texts = dict(emitted.texts)
+    if options.self_test:
+        header = texts[f"{options.name}.h"]
+        x = random_inputs(graph.input_size, options.self_test, seed=0)
+        resets = (options.self_test // 2,)
+        cases = make_cases(graph, header, options.name, emitted.columns, x, resets)
+        texts |= selftest_texts(options.name, cases)
+    files = write_all(out_dir, arrange(texts, options, path.name, model_hash))
     return Result(
         files=files,
         model_hash=model_hash,
@@ -78,11 +93,34 @@ def compile_model(
         inputs={t.name: t.size for t in graph.inputs},
         outputs=graph.output.size,
         parameters=graph.parameters,
-        macs=graph.macs,
-        jacobian_columns=plan.chosen,
-        jacobian_mode=plan.jacobian.mode if plan.jacobian else None,
-        jacobian_macs=plan.jacobian.macs if plan.jacobian else 0,
+        macs=emitted.macs,
+        jacobian_columns=emitted.columns["jacobian"],
+        jacobian_mode=emitted.jacobian_mode,
+        jacobian_macs=emitted.macs_beyond_step("jacobian"),
+        memory_bytes=emitted.memory_bytes,
+        accuracy=graph.accuracy if isinstance(graph, QuantGraph) else None,
     )
+
+
+def load_graph(path: Path, options: Options) -> tuple[Graph | QuantGraph, str]:
+    """The graph that `options` ask for, and the hash of the file; raises `ModelError`."""
+    graph, model_hash = read_model(path)
+    if isinstance(graph, QuantGraph):
+        if options.representative:
+            raise ModelError(f"{path.name}: is int8 already; leave representative out")
+    elif options.dtype == "int8":
+        if not options.representative:
+            raise ModelError("int8 needs representative inputs: a .npy, .npz or .csv file")
+        graph = quantize_graph(graph, load_samples(Path(options.representative), graph))
+    elif options.representative:
+        raise ModelError("representative inputs are for dtype int8 only")
+    return graph, model_hash
+
+
+def emit_graph(
+    graph: Graph | QuantGraph, options: Options, origin: Origin
+) -> Emitted | EmittedInt8:
+    return (emit_int8 if isinstance(graph, QuantGraph) else emit)(graph, options, origin)
 
 
 def describe(graph: Graph) -> tuple[Layer, ...]:
@@ -99,41 +137,6 @@ def describe(graph: Graph) -> tuple[Layer, ...]:
     )
 
 
-def chosen_elements(graph: Graph, jacobian: str | int | Sequence[str] | None) -> tuple[int, ...]:
-    """Elements of the flat input that `jacobian` (see `compile_model`) chooses."""
-    if jacobian is None:
-        return ()
-    if isinstance(jacobian, str):
-        words = [word.strip() for word in jacobian.split(",")]
-    else:
-        words = [str(jacobian)] if isinstance(jacobian, int) else list(jacobian)
-    if words == ["all"]:
-        return tuple(range(graph.input_size))
-    if len(words) == 1 and words[0].isdigit():
-        count = int(words[0])
-        if not 1 <= count <= graph.input_size:
-            raise ModelError(f"jacobian {count}: the flat input has {graph.input_size} elements")
-        return tuple(range(count))
-    names = [t.name for t in graph.inputs]
-    for word in words:
-        if word not in names:
-            raise ModelError(f"jacobian: no input '{word}'; the inputs are {', '.join(names)}")
-    found, offset = [], 0
-    for tensor in graph.inputs:
-        if tensor.name in words:
-            found.extend(range(offset, offset + tensor.size))
-        offset += tensor.size
-    return tuple(found)
-
-
-def command_line(path: Path, name: str, jacobian: str | int | Sequence[str] | None) -> str:
-    words = ["nn4mc", "compile", path.name, "--name", name]
-    if jacobian is not None:
-        plain = isinstance(jacobian, str | int)
-        words += ["--jacobian", str(jacobian) if plain else ",".join(jacobian)]
-    return " ".join(words)
-
-
 def write_all(out_dir: Path, texts: dict[str, str]) -> tuple[Path, ...]:
     """Write all files or none: each to a temporary name first, then renamed."""
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -143,8 +146,10 @@ def write_all(out_dir: Path, texts: dict[str, str]) -> tuple[Path, ...]:
     written: list[tuple[Path, Path]] = []
     try:
         for file_name, text in texts.items():
-            handle, temporary = tempfile.mkstemp(dir=out_dir, prefix=f".{file_name}.")
-            written.append((Path(temporary), out_dir / file_name))
+            final = out_dir / file_name
+            final.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name}.")
+            written.append((Path(temporary), final))
             with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
             os.chmod(temporary, 0o644)

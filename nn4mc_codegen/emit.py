@@ -1,63 +1,178 @@
-"""From a graph to fk.h and fk.c: the templates in templates/, filled from a `plan.Plan`.
+"""From a graph to fk.h and fk.c: lowered, derived, scheduled, and printed by the templates.
 
 The same model, name and options give the same bytes: no time, no path, nothing unordered.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
-import jinja2
 import numpy as np
 
-from nn4mc_codegen.check import ModelError, printable
-from nn4mc_codegen.ir import Graph, Rewire
-from nn4mc_codegen.ops import ALL
-from nn4mc_codegen.ops.activation import Activation
-from nn4mc_codegen.plan import Array, Forward, Matrix, Plan, Reverse, make_plan
+from nn4mc_codegen import derive
+from nn4mc_codegen.check import ModelError
+from nn4mc_codegen.columns import chosen_elements
+from nn4mc_codegen.fold import fold
+from nn4mc_codegen.ir import Graph
+from nn4mc_codegen.lower import Lowered, lower, unique
+from nn4mc_codegen.options import Options
+from nn4mc_codegen.procedures import PrintedProcedure
+from nn4mc_codegen.program import Elements
+from nn4mc_codegen.schedule import STACK_FLOATS, Procedure, schedule
+from nn4mc_codegen.source import Code
+
+# What each generated function is given.
+READS = {
+    "step": ("state", "x"),
+    "jacobian": ("state", "x"),
+    "vjp": ("state", "x", "v"),
+    "jvp": ("state", "x", "t"),
+    "hvp": ("state", "x", "v", "t"),
+    "fold": ("x",),
+    "step_folded": ("state", "folded", "x"),
+    "jacobian_folded": ("state", "folded", "x"),
+}
 
 
-def emit(
-    graph: Graph,
-    name: str,
-    chosen: Sequence[int] = (),
-    *,
-    model_file: str,
-    model_hash: str,
-    command: str,
-) -> tuple[Plan, dict[str, str]]:
-    """The plan, and the text of each file by its name.
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from, for the header."""
 
-    `chosen` are the elements of the flat x that are the Jacobian's columns.
-    """
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-        raise ModelError(f"name '{name}' is no C identifier; use letters, digits and _")
-    plan = make_plan(graph, chosen, _symbols(graph))
+    model_file: str
+    model_hash: str
+    command: str
+
+
+@dataclass(eq=False)
+class Emitted:
+    """What was generated: the functions, and which way the Jacobian goes."""
+
+    texts: dict[str, str]
+    procedures: dict[str, Procedure]
+    columns: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """for jacobian, vjp, jvp, hvp their columns, for fold the constant elements"""
+    jacobian_mode: str | None = None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Most that one call keeps in arrays of its own."""
+        return 4 * max(p.memory_size for p in self.procedures.values())
+
+    @property
+    def static_floats(self) -> int:
+        """Size of the static array that functions share which need more than the stack may hold."""
+        size = self.memory_bytes // 4
+        return size if size > STACK_FLOATS else 0
+
+    @property
+    def macs(self) -> int:
+        """Of one step."""
+        return self.procedures["step"].macs
+
+    @property
+    def folded(self) -> int:
+        """Elements of what is folded."""
+        return sum(a.size for a in self.procedures["fold"].results)
+
+    def macs_beyond_step(self, name: str) -> int:
+        """Multiply-accumulates of a derivative, beyond those of the step it may contain."""
+        if name not in self.procedures:
+            return 0
+        return self.procedures[name].macs - self.procedures["step"].macs
+
+
+def emit(graph: Graph, options: Options, origin: Origin) -> Emitted:
+    """C files of a graph. Raises `ModelError` for columns that are not there."""
+    lowered = lower(graph, pairs=options.optimize != "size")
+    p, mode = lowered.program, options.optimize
+    emitted = Emitted({}, {"step": schedule(p, lowered.results, mode)})
+    for kind in ("jacobian", "vjp", "jvp", "hvp", "fold"):
+        emitted.columns[kind] = chosen_elements(graph, getattr(options, kind), kind)
+    for kind in ("jacobian", "vjp", "jvp", "hvp"):
+        if emitted.columns[kind]:
+            _derive(kind, lowered, lowered.results, emitted, mode)
+    if emitted.columns["fold"]:
+        _fold(graph, lowered, emitted, mode)
+    code = Code(options, bool(graph.states))
+    bodies = {
+        name: PrintedProcedure(code, procedure, READS[name]).body
+        for name, procedure in emitted.procedures.items()
+    }
     fill = {
-        "plan": plan,
-        "name": name,
-        "macro": name.upper(),
-        "model_file": _comment(model_file),
-        "model_hash": model_hash,
-        "command": _comment(command),
-        "table": [_comment(line) for line in layer_table(graph)],
+        "name": options.name,
+        "macro": options.name.upper(),
+        "options": options,
+        "graph": graph,
+        "origin": origin,
+        "table": layer_table(graph),
         "inputs": input_macros(graph),
-        "chosen": ", ".join(f"{r.start}..{r.stop - 1}" for r in ranges(plan.chosen)),
-        "activation_list": _activations(plan),
+        "emitted": emitted,
+        "columns": emitted.columns,
+        "chosen": {kind: _words(graph, columns) for kind, columns in emitted.columns.items()},
+        "rows": {k: len(lowered.rows(columns)) for k, columns in emitted.columns.items()},
+        "code": code,
+        "c": code,
+        "bodies": bodies,
     }
-    environment = _environment()
-    fill["templates"] = {
-        op.kind: environment.get_template(f"{op.kind}.j2").module
-        for op in ALL
-        if not issubclass(op, Rewire)
-    }
-    return plan, {
-        f"{name}.h": environment.get_template("header.h.j2").render(fill),
-        f"{name}.c": environment.get_template("source.c.j2").render(fill),
-    }
+    for file_name, template in (("h", "header.h.j2"), ("c", "source.c.j2")):
+        text = code.environment.get_template(template).render(fill)
+        emitted.texts[f"{options.name}.{file_name}"] = text
+    return emitted
+
+
+def _derive(
+    kind: str,
+    lowered: Lowered,
+    results: dict[str, Elements],
+    emitted: Emitted,
+    mode: str,
+    suffix: str = "",
+) -> None:
+    """Add the procedure of one kind of derivative of `results`."""
+    p, columns = lowered.program, emitted.columns[kind]
+    wrt = np.concatenate([lowered.x, lowered.state])[list(columns)]
+    y = lowered.rows(columns, results)
+    procedures = emitted.procedures
+    if kind == "jacobian":
+        ways = {
+            "reverse": derive.vjp(p, y, derive.identity(y.size), wrt),
+            "forward": derive.jvp(p, y, wrt, derive.identity(wrt.size)).T,
+        }
+        found = {way: schedule(p, results | {"jacobian": J}, mode) for way, J in ways.items()}
+        way = min(found, key=lambda way: found[way].macs)
+        procedures[kind + suffix] = found[way]
+        emitted.jacobian_mode = emitted.jacobian_mode or way
+        return
+    if kind == "jvp":
+        t = p.input("t", wrt.size).elements
+        procedures[kind] = schedule(p, {"dy": derive.jvp(p, y, wrt, t[None])[0]}, mode)
+        return
+    gradient = derive.vjp(p, y, p.input("v", y.size).elements[None], wrt)[0]
+    if kind == "vjp":
+        procedures[kind] = schedule(p, {"g": gradient}, mode)
+    else:
+        t = p.input("t", wrt.size).elements
+        procedures[kind] = schedule(p, {"h": derive.jvp(p, gradient, wrt, t[None])[0]}, mode)
+
+
+def _fold(graph: Graph, lowered: Lowered, emitted: Emitted, mode: str) -> None:
+    """Add the procedures that do not read the folded inputs, and the one that does."""
+    columns = emitted.columns["fold"]
+    if max(columns) >= graph.input_size:
+        raise ModelError("fold: a state changes with every step; fold inputs")
+    both = sorted({*columns} & {*emitted.columns["jacobian"]})
+    if both:
+        raise ModelError(
+            f"fold: the Jacobian has columns of folded inputs, {_words(graph, both)}; "
+            "choose one or the other"
+        )
+    p = lowered.program
+    folded = fold(p, lowered.x[list(columns)], lowered.results)
+    emitted.procedures["fold"] = schedule(p, {"folded": folded.values}, mode)
+    emitted.procedures["step_folded"] = schedule(p, folded.results, mode)
+    if emitted.columns["jacobian"]:
+        _derive("jacobian", lowered, folded.results, emitted, mode, "_folded")
 
 
 def layer_table(graph: Graph) -> list[str]:
@@ -82,177 +197,36 @@ def layer_table(graph: Graph) -> list[str]:
 
 
 def input_macros(graph: Graph) -> list[dict]:
-    """Each input's place in the flat x and the name of its macros."""
-    names = _unique([t.name.upper() for t in graph.inputs])
-    offset, found = 0, []
-    for tensor, macro in zip(graph.inputs, names, strict=True):
-        found.append({"name": tensor.name, "macro": macro, "offset": offset, "size": tensor.size})
+    """Each input's place in the flat x, each state's in the flat state, and their macros' names."""
+    offset, places = 0, []
+    for tensor in graph.inputs:
+        places.append((tensor.name, offset, tensor.size))
         offset += tensor.size
-    return found
+    places += [(state.name, state.offset, state.size) for state in graph.states]
+    # A sequential model's input has its first layer's name, and so may its state.
+    inputs = [t.name for t in graph.inputs]
+    names = [s.name if s.name not in inputs else f"{s.name}_state" for s in graph.states]
+    macros = unique([name.upper() for name in (*inputs, *names)])
+    return [
+        {"name": name, "macro": macro, "offset": offset, "size": size}
+        for (name, offset, size), macro in zip(places, macros, strict=True)
+    ]
 
 
-def ranges(numbers: Sequence[int]) -> list[range]:
-    """Ascending numbers as ranges without holes."""
+def _words(graph: Graph, columns: Sequence[int]) -> str:
+    """Columns as ranges of elements: x[0..3], x[7], state[0..9]."""
     found: list[range] = []
-    for number in numbers:
-        if found and found[-1].stop == number:
+    for number in columns:
+        if found and found[-1].stop == number != graph.input_size:
             found[-1] = range(found[-1].start, number + 1)
         else:
             found.append(range(number, number + 1))
-    return found
-
-
-def unrolled(total: int, limit: int) -> int:
-    """How many turns of a loop of `total` to write out: the largest divisor up to the limit."""
-    return next(u for u in range(max(1, min(limit, total)), 0, -1) if total % u == 0)
-
-
-class Tile(NamedTuple):
-    """A loop from begin to end in blocks of `size`."""
-
-    begin: int
-    end: int
-    size: int
-
-    def open(self, index: str) -> str:
-        """Its first line; a single block needs no loop."""
-        if self.begin + self.size == self.end:
-            return "{"
-        return f"for (int {index} = {self.begin}; {index} < {self.end}; {index} += {self.size}) {{"
-
-    def at(self, index: str, offset: int = 0, scale: int = 1) -> str:
-        """scale times the number of the block's first element plus an offset."""
-        if self.begin + self.size == self.end:
-            return str(scale * (self.begin + offset))
-        return _plus(index, offset) if scale == 1 else f"{scale} * {_plus(index, offset, '()')}"
-
-
-def tiles(total: int, limit: int) -> list[Tile]:
-    """Loops that cover 0 … total in blocks of at most `limit`.
-
-    One loop where a block of more than half the limit divides the total, else two.
-    """
-    for size in range(min(limit, total), limit // 2, -1):
-        if total % size == 0:
-            return [Tile(0, total, size)]
-    whole = total - total % limit
-    pair = Tile(0, whole, limit), Tile(whole, total, total - whole)
-    return [tile for tile in pair if tile.end > tile.begin]
-
-
-def c_float(value: float) -> str:
-    """A float32 as a C literal that reads back as the same float32."""
-    text = f"{np.float32(value):.9g}"
-    return text + ("f" if any(c in text for c in ".en") else ".0f")
-
-
-def _c_array(values: np.ndarray) -> str:
-    literals = [c_float(v) for v in values.ravel()]
-    lines = [", ".join(literals[i : i + 8]) for i in range(0, len(literals), 8)]
-    return "{\n    " + ",\n    ".join(lines) + "}"
-
-
-def _plus(expression: str, offset: int, brackets: str = "") -> str:
-    """expression + offset, in brackets where asked and needed."""
-    if offset == 0:
-        return expression
-    text = f"{expression} + {offset}"
-    return f"({text})" if brackets else text
-
-
-def _sum(*terms: str) -> str:
-    """The sum of expressions, without zeros."""
-    return " + ".join(term for term in terms if term != "0") or "0"
-
-
-def _packed(text: str) -> str:
-    """Short statements of one indentation, as many to a line as fit."""
-    lines: list[str] = []
-    for line in text.splitlines():
-        if lines and len(lines[-1]) + len(line.strip()) < 110:
-            lines[-1] += " " + line.strip()
-        else:
-            lines.append(line)
-    return "\n".join(lines) + "\n"
-
-
-def _pointers(inputs: Sequence[Array | Matrix], declared: bool = True) -> str:
-    return ", ".join(f"const float *{a.name}" if declared else a.name for a in inputs)
-
-
-def _parameters(inputs: Sequence[Array | Matrix], results: Sequence[Matrix], declared: bool) -> str:
-    """Parameters of a function, or the same as arguments of its call."""
-    written = [f"float *{m.name}" if declared else m.name for m in results]
-    return ", ".join(filter(None, [_pointers(inputs, declared), *written]))
-
-
-def _reverse_parameters(s: Reverse, declared: bool = True) -> str:
-    result = [s.step.result] if s.step.op.derivative_from_result else []
-    return _parameters([*result, *([s.seed] if s.seed else [])], s.matrices, declared)
-
-
-def _forward_parameters(s: Forward, declared: bool = True) -> str:
-    result = [s.step.result] if s.step.op.derivative_from_result else []
-    return _parameters([*result, *s.matrices], [s.matrix], declared)
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals |= {
-        "tiles": tiles,
-        "unrolled": unrolled,
-        "sum": _sum,
-        "pointers": _pointers,
-        "reverse_parameters": _reverse_parameters,
-        "forward_parameters": _forward_parameters,
-    }
-    environment.filters |= {
-        "c": c_float,
-        "c_array": _c_array,
-        "plus": _plus,
-        "comment": _comment,
-        "packed": _packed,
-    }
-    return environment
-
-
-def _activations(plan: Plan) -> list[Activation]:
-    """Each activation in use, once, ordered by the name of its C function."""
-    found = {}
-    for step in plan.steps:
-        f = step.op if isinstance(step.op, Activation) else getattr(step.op, "activation", None)
-        if f is not None:
-            found[f.symbol] = f
-    return [found[symbol] for symbol in sorted(found)]
-
-
-def _symbols(graph: Graph) -> dict:
-    return dict(zip(graph.nodes, _unique([node.name for node in graph.nodes]), strict=True))
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """Names fit to be parts of C names, no two alike."""
-    found: list[str] = []
-    for name in names:
-        plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
-        unique, count = plain, 1
-        while unique in found:
-            count += 1
-            unique = f"{plain}_{count}"
-        found.append(unique)
-    return found
-
-
-def _comment(text: str) -> str:
-    """Text that can neither end a comment nor hide in one."""
-    text = printable(text).replace("\\", "/").replace("??", "? ?")
-    return text.replace("*/", "* /").replace("/*", "/ *")
+    words = []
+    for r in found:
+        name, first = ("x", 0) if r.start < graph.input_size else ("state", graph.input_size)
+        begin, end = r.start - first, r.stop - 1 - first
+        words.append(f"{name}[{begin}..{end}]" if end > begin else f"{name}[{begin}]")
+    return ", ".join(words)
 
 
 def _shape(shape: Sequence[int]) -> str:

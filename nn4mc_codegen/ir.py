@@ -14,6 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from nn4mc_codegen.program import Elements, Program
+
 Shape = tuple[int, ...]
 
 
@@ -30,17 +32,13 @@ class Tensor:
 
 
 class Op:
-    """One operator. Each subclass has its own file in ops/ and a template of the same name.
+    """One operator. Each subclass has its own file in ops/; the recipe is in ops/__init__.py.
 
-    `kind` names the template; `keras_layers` the Keras classes that `from_keras` reads.
+    `keras_layers` are the Keras classes that `from_keras` reads.
     """
 
     kind: ClassVar[str]
     keras_layers: ClassVar[tuple[str, ...]] = ()
-    # Each input's derivative is the identity: derivatives of the result are those of every input.
-    passes_derivatives: ClassVar[bool] = False
-    # The template's reverse has a short form for derivatives of the result that are the identity.
-    takes_identity: ClassVar[bool] = False
 
     @classmethod
     def from_keras(cls, layer) -> Op:
@@ -48,13 +46,17 @@ class Op:
         raise NotImplementedError
 
     @property
-    def derivative_from_result(self) -> bool:
-        """Whether the templates' reverse and forward read the result."""
-        return False
-
-    @property
     def constants(self) -> dict[str, np.ndarray]:
         """Trained values by the letter of the formula, float32."""
+        return {}
+
+    @property
+    def states(self) -> dict[str, int]:
+        """Sizes of what a recurrent operator carries from step to step, by name.
+
+        Such an operator reads its states after its inputs, and makes them anew, side by side; the
+        first is its result. That holds for `evaluate`, `jacobians` and `lower`.
+        """
         return {}
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
@@ -68,9 +70,12 @@ class Op:
         """For each input the derivative (output size, input size) at `values`."""
         raise NotImplementedError
 
-    def macs(self, input_size: int, columns: int = 1) -> int:
-        """Multiply-accumulates of applying the operator's matrix to `columns` vectors of which
-        `input_size` elements matter."""
+    def lower(self, p: Program, *x: Elements) -> Elements:
+        """The result's elements, of its shape, made in `p` from those of the inputs."""
+        raise NotImplementedError
+
+    def macs(self, *shapes: Shape) -> int:
+        """Multiply-accumulates of the operator on inputs of these shapes."""
         return 0
 
     @property
@@ -97,6 +102,9 @@ class Rewire(Op):
         chosen = np.eye(ends[-1])[self.evaluate(*numbers).ravel()]
         return np.split(chosen, ends[:-1], axis=1)
 
+    def lower(self, p: Program, *x: Elements) -> Elements:
+        return self.evaluate(*x)
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -107,14 +115,25 @@ class Node:
 
     @property
     def macs(self) -> int:
-        return self.op.macs(sum(t.size for t in self.inputs))
+        return self.op.macs(*(t.shape for t in self.inputs))
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """One vector that a recurrent node carries, and its place in the flat state."""
+
+    name: str
+    node: Node
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Nodes in topological order, several named inputs, one output.
 
-    The flat input x is the inputs one after the other, each in row-major order.
+    The flat input x is the inputs one after the other, each in row-major order. In a network with
+    recurrent nodes it is that of one time step, and the flat state is theirs one after the other.
     """
 
     inputs: tuple[Tensor, ...]
@@ -135,28 +154,86 @@ class Graph:
     def macs(self) -> int:
         return sum(node.macs for node in self.nodes)
 
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
-        """Output (n,) for the flat input x (inputs,), in float64."""
-        return self._values(x)[self.output].ravel()
-
-    def jacobian(self, x: np.ndarray) -> np.ndarray:
-        """d output / d x (n, inputs) at x (inputs,), in float64, by the chain rule."""
-        values = self._values(x)
-        ends = np.cumsum([t.size for t in self.inputs])
-        slopes = dict(zip(self.inputs, np.split(np.eye(self.input_size), ends[:-1]), strict=True))
+    @property
+    def states(self) -> tuple[State, ...]:
+        """What the network carries from step to step, in the order of the flat state."""
+        found, offset = [], 0
         for node in self.nodes:
-            local = node.op.jacobians(*(values[t] for t in node.inputs))
-            pairs = zip(local, node.inputs, strict=True)
-            slopes[node.output] = sum(d @ slopes[t] for d, t in pairs)
-        return slopes[self.output]
+            for letter, size in node.op.states.items():
+                name = node.name if len(node.op.states) == 1 else f"{node.name}_{letter}"
+                found.append(State(name, node, offset, size))
+                offset += size
+        return tuple(found)
 
-    def _values(self, x: np.ndarray) -> dict[Tensor, np.ndarray]:
+    @property
+    def state_size(self) -> int:
+        return sum(state.size for state in self.states)
+
+    def evaluate(self, x: np.ndarray, state: np.ndarray | None = None) -> np.ndarray:
+        """Output (n,) for the flat input x (inputs,), in float64; by default after a reset."""
+        return self.step(x, state)[0]
+
+    def step(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Output (n,) and new state (states,) for x (inputs,) and the state, in float64."""
+        values, states = self._values(x, state)
+        made = [np.zeros(0), *(values[node].ravel() for node in self.nodes if node in states)]
+        return values[self.output].ravel(), np.concatenate(made)
+
+    def run(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Outputs (steps, n) and states (steps, states) along the sequence x (steps, inputs)."""
+        outputs, states = [], []
+        for row in x:
+            y, state = self.step(row, state)
+            outputs.append(y)
+            states.append(state)
+        return np.array(outputs), np.array(states)
+
+    def jacobian(self, x: np.ndarray, state: np.ndarray | None = None) -> np.ndarray:
+        """d output / d x (n, inputs) at x (inputs,), in float64, by the chain rule."""
+        return self.full_jacobian(x, state)[: self.output.size, : self.input_size]
+
+    def full_jacobian(self, x: np.ndarray, state: np.ndarray | None = None) -> np.ndarray:
+        """Derivatives of [output, new state] with respect to [x, state], in float64."""
+        values, states = self._values(x, state)
+        columns = np.eye(self.input_size + self.state_size)
+        ends = np.cumsum([t.size for t in self.inputs])
+        slopes = dict(zip(self.inputs, np.split(columns, ends), strict=False))
+        rows, offset = [], self.input_size
+        for node in self.nodes:
+            given = [values[t] for t in node.inputs]
+            ahead = [slopes[t] for t in node.inputs]
+            for part in states.get(node, ()):
+                given.append(part)
+                ahead.append(columns[offset : offset + part.size])
+                offset += part.size
+            pairs = zip(node.op.jacobians(*given), ahead, strict=True)
+            slope = sum(d @ s for d, s in pairs)
+            if node in states:
+                rows.append(slope)
+            slopes[node.output] = slope[: node.output.size]
+        return np.vstack([slopes[self.output], *rows])
+
+    def _values(
+        self, x: np.ndarray, state: np.ndarray | None
+    ) -> tuple[dict[Tensor | Node, np.ndarray], dict[Node, list[np.ndarray]]]:
+        """Values of all tensors, new states of recurrent nodes; and their old states, in parts."""
         x = np.asarray(x, dtype=np.float64)
         if x.shape != (self.input_size,):
             raise ValueError(f"input has shape {x.shape}, the model takes ({self.input_size},)")
+        state = np.zeros(self.state_size) if state is None else np.asarray(state, np.float64)
+        if state.shape != (self.state_size,):
+            raise ValueError(f"state has shape {state.shape}, the model has ({self.state_size},)")
+        states: dict[Node, list[np.ndarray]] = {}
+        for part in self.states:
+            states.setdefault(part.node, []).append(state[part.offset : part.offset + part.size])
         ends = np.cumsum([t.size for t in self.inputs])
         parts = np.split(x, ends[:-1])
         values = {t: part.reshape(t.shape) for t, part in zip(self.inputs, parts, strict=True)}
         for node in self.nodes:
-            values[node.output] = node.op.evaluate(*(values[t] for t in node.inputs))
-        return values
+            given = [values[t] for t in node.inputs]
+            value = node.op.evaluate(*given, *states.get(node, ()))
+            if node in states:
+                values[node] = value
+                value = value[: node.output.size].reshape(node.output.shape)
+            values[node.output] = value
+        return values, states

@@ -1,145 +1,275 @@
-"""Does the C do what the network means? Builds it for this machine and compares with `ir.Graph`."""
+"""Does the C do what the network means, on this machine and on an emulated Cortex-M4F?
+
+    source model -> meaning of the graph in float64 -> C on this machine -> C on the Cortex-M4F
+
+Every function of the generated C is compared, and the outputs of every layer: for that, the network
+is compiled once more for each layer, up to there.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from nn4mc_codegen.compile import chosen_elements, command_line
-from nn4mc_codegen.emit import emit
+from nn4mc_codegen.compile import emit_graph, load_graph
+from nn4mc_codegen.emit import Origin
+from nn4mc_codegen.host import HostCode, build_library
 from nn4mc_codegen.importers import read_model
+from nn4mc_codegen.interface import functions
 from nn4mc_codegen.ir import Graph
+from nn4mc_codegen.ir import Rewire as FloatRewire
+from nn4mc_codegen.options import Options
+from nn4mc_codegen.oracle import STEP_TOLERANCE, Case, make_cases, random_inputs
+from nn4mc_codegen.qemu import measure, missing_tools
+from nn4mc_codegen.quantize import Accuracy, QuantGraph, Rewire
+from nn4mc_codegen.reference import SourceVerdict, compare_with_source
 
-STRICT_FLAGS = (
-    "-std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Werror -ffp-contract=off"
-).split()
-
-# Rounding of float32 sums: outputs of trained networks are of order 1, and so is this generous.
-STEP_TOLERANCE = 2e-6
-JACOBIAN_TOLERANCE = 1e-5
+# Layers that only put elements elsewhere, and compute nothing.
+REWIRES = (FloatRewire, Rewire)
 
 
-class VerifyError(RuntimeError):
-    """The host's C compiler is missing or refuses the generated C."""
+@dataclass(frozen=True)
+class FunctionVerdict:
+    """One function of the C against the meaning."""
+
+    name: str
+    passed: bool
+    host_error: float
+    """largest |C - meaning| of what it writes; of outputs and states relative to the largest where
+    that exceeds 1, of derivatives relative to the largest"""
+    arm_error: float | None
+    """the same on the Cortex-M4F; None where it was not run"""
+    same_bits: bool | None
+    """whether both machines gave the same bits"""
+    instructions: int | None
+    """on the Cortex-M4F, most of a sample"""
+    cycles: int | None
+    """estimated, of the first sample"""
+    stack_bytes: int | None
+
+
+@dataclass(frozen=True)
+class LayerVerdict:
+    """The network up to one layer against the meaning."""
+
+    name: str
+    passed: bool
+    host_error: float
+    arm_error: float | None
 
 
 @dataclass(frozen=True)
 class Verdict:
     samples: int
-    step_error: float
-    """largest |C - meaning| of an output, relative to the largest output where that exceeds 1"""
-    jacobian_error: float | None
-    """largest |C - meaning| of an entry, relative to the largest entry of all Jacobians"""
+    source: SourceVerdict
+    functions: tuple[FunctionVerdict, ...]
+    layers: tuple[LayerVerdict, ...]
+    arm_skipped: str | None
+    """why nothing was run on the Cortex-M4F"""
+    flash_bytes: int | None
+    ram_bytes: int | None
+    accuracy: Accuracy | None
+    """of a network that was quantised here: what int8 costs"""
 
     @property
     def passed(self) -> bool:
-        return self.step_error <= STEP_TOLERANCE and (
-            self.jacobian_error is None or self.jacobian_error <= JACOBIAN_TOLERANCE
+        return self.source.passed and all(v.passed for v in (*self.functions, *self.layers))
+
+    @property
+    def stack_bytes(self) -> int | None:
+        """Most of all functions."""
+        return max(
+            (f.stack_bytes for f in self.functions if f.stack_bytes is not None), default=None
         )
 
+    @property
+    def largest_error(self) -> float:
+        """Of all functions; NaN where one gave NaN."""
+        errors = [f.host_error for f in self.functions]
+        errors += [f.arm_error for f in self.functions if f.arm_error is not None]
+        return float(np.max(errors))
 
-class HostCode:
-    """Generated C, compiled for this machine and callable with NumPy arrays."""
-
-    def __init__(self, library: Path, name: str, inputs: int, outputs: int, columns: int):
-        self._library = ctypes.CDLL(str(library))
-        self._name = name
-        self._outputs = outputs
-        self._columns = columns
-        self._inputs = inputs
-
-    def step(self, x: np.ndarray) -> np.ndarray:
-        """y (n,) float32 for the flat input x (inputs,)."""
-        y = np.full(self._outputs, np.nan, np.float32)
-        self._call("step", self._input(x), y)
-        return y
-
-    def jacobian(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """y (n,) and the Jacobian (n, columns), float32."""
-        y = np.full(self._outputs, np.nan, np.float32)
-        # NaN, so that an entry that the C forgets is found.
-        jacobian = np.full((self._outputs, self._columns), np.nan, np.float32)
-        self._call("jacobian", self._input(x), y, jacobian)
-        return y, jacobian
-
-    def _input(self, x: np.ndarray) -> np.ndarray:
-        x = np.ascontiguousarray(x, np.float32)
-        if x.shape != (self._inputs,):
-            raise ValueError(f"input has shape {x.shape}, the model takes ({self._inputs},)")
-        return x
-
-    def _call(self, function: str, *arrays: np.ndarray) -> None:
-        pointers = (a.ctypes.data_as(ctypes.c_void_p) for a in arrays)
-        getattr(self._library, f"{self._name}_{function}")(*pointers)
-
-
-def build_library(sources: list[Path], library: Path, optimise: str = "-O1") -> None:
-    """Compile C files into one shared library; raises `VerifyError`."""
-    command = ["cc", *STRICT_FLAGS, optimise, "-fPIC", "-shared", "-o", str(library)]
-    try:
-        done = subprocess.run(
-            [*command, *map(str, sources), "-lm"], capture_output=True, text=True, check=False
-        )
-    except FileNotFoundError:
-        raise VerifyError(
-            "no C compiler: install one that is called cc (apt install gcc)"
-        ) from None
-    if done.returncode:
-        lines = done.stderr.splitlines()
-        first = next((line for line in lines if "error" in line), "no message")
-        raise VerifyError(f"the C compiler refuses the generated C: {first}")
-
-
-def compare(
-    graph: Graph, code: HostCode, chosen: tuple[int, ...], samples: int, seed: int
-) -> Verdict:
-    """Compare on inputs drawn from normal distributions of scale 0.3, 1 and 3 in turn."""
-    random = np.random.default_rng(seed)
-    step_errors, jacobian_errors, largest = [], [0.0], [np.finfo(np.float64).tiny]
-    for sample in range(samples):
-        scale = (0.3, 1.0, 3.0)[sample % 3]
-        x = random.normal(0.0, scale, graph.input_size).astype(np.float32)
-        expected, y = graph.evaluate(x), code.step(x)
-        step_errors.append(np.max(np.abs(y - expected)) / max(1.0, np.max(np.abs(expected))))
-        if chosen:
-            same_y, jacobian = code.jacobian(x)
-            if not np.array_equal(same_y, y):
-                step_errors.append(np.inf)  # both run the same code
-            meant = graph.jacobian(x)[:, list(chosen)]
-            largest.append(np.max(np.abs(meant)))
-            jacobian_errors.append(np.max(np.abs(jacobian - meant)))
-    # np.max, unlike max, does not lose a NaN.
-    jacobian_error = float(np.max(jacobian_errors) / np.max(largest)) if chosen else None
-    return Verdict(samples, float(np.max(step_errors)), jacobian_error)
+    @property
+    def line(self) -> str:
+        """The verdict in one line."""
+        word = "same" if self.passed else "DIFFERENT"
+        parts = [f"{word}: {self.samples} samples, largest error {self.largest_error:.1e}"]
+        if self.source.error is None:
+            parts.append(self.source.runner)
+        else:
+            parts.append(f"{self.source.runner} differs by {self.source.error:.1e}")
+        if self.arm_skipped:
+            parts.append(f"Cortex-M4F not run: {self.arm_skipped}")
+        else:
+            step = self.functions[0]
+            bits = all(f.same_bits is not False for f in self.functions)
+            parts.append(
+                f"Cortex-M4F gives {'the same' if bits else 'other last'} bits as this host"
+            )
+            parts.append(
+                f"flash {self.flash_bytes} B, RAM {self.ram_bytes} B, stack {self.stack_bytes} B"
+            )
+            parts.append(
+                f"{step.instructions} instructions, about {step.cycles} cycles (estimated) a step"
+            )
+        if self.accuracy:
+            parts.append(str(self.accuracy))
+        return "; ".join(parts)
 
 
 def verify_model(
-    path: Path | str, jacobian: str | int | None = "all", samples: int = 300, seed: int = 0
+    path: Path | str,
+    options: Options,
+    samples: int = 300,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda what: None,
 ) -> Verdict:
-    """Compile a model file to C, build it with cc, compare with the IR's meaning.
+    """Compile a model file with `options` and compare all that can run it; see `Verdict`.
 
-    Raises `ModelError` or `VerifyError`.
+    A recurrent network runs along one sequence of `samples` steps, with a reset midway. `progress`
+    is told what is being done. Raises `ModelError`, `HostError` or `QemuError`.
     """
     path = Path(path)
-    graph, model_hash = read_model(path)
-    chosen = chosen_elements(graph, jacobian)
+    progress("reading the model")
+    graph, model_hash = load_graph(path, options)
+    progress("running the source model")
+    # The source of a network that is quantised here is the float32 one.
+    source = compare_with_source(path, read_model(path)[0], min(samples, 30), seed)
+    origin = Origin(path.name, model_hash, options.command_line(path.name))
+    return verify_graph(graph, options, origin, source, samples, seed, progress)
+
+
+def verify_graph(
+    graph: Graph | QuantGraph,
+    options: Options,
+    origin: Origin,
+    source: SourceVerdict,
+    samples: int = 300,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda what: None,
+) -> Verdict:
+    """`verify_model` for a graph."""
+    skipped = missing_tools()
+    x = random_inputs(graph.input_size, samples, seed)
+    resets = (samples // 2,)
+    prefixes = prefix_graphs(graph)
+    plain = Options(optimize=options.optimize, weights=options.weights)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _, texts = emit(
-            graph,
-            "fk",
-            chosen,
-            model_file=path.name,
-            model_hash=model_hash,
-            command=command_line(path, "fk", jacobian),
-        )
-        for file_name, text in texts.items():
-            (folder / file_name).write_text(text, encoding="utf-8")
-        build_library([folder / "fk.c"], folder / "fk.so")
-        code = HostCode(folder / "fk.so", "fk", graph.input_size, graph.output.size, len(chosen))
-        return compare(graph, code, chosen, samples, seed)
+        progress("compiling for this machine")
+        emitted = emit_graph(graph, options, origin)
+        _write(folder, emitted.texts)
+        for number, prefix in enumerate(prefixes):
+            texts = emit_graph(prefix, replace(plain, name=f"layer{number}"), origin).texts
+            _write(folder, texts)
+        build_library(sorted(folder.glob("*.c")), folder / "all.so")
+
+        def cases_of(name: str, part: Graph | QuantGraph, columns: dict) -> list[Case]:
+            header = (folder / f"{name}.h").read_text(encoding="utf-8")
+            return make_cases(part, header, name, columns, x, resets, seed)
+
+        code = HostCode(folder / "all.so", folder / f"{options.name}.h")
+        checked = []
+        for case in cases_of(options.name, graph, getattr(emitted, "columns", {})):
+            progress(case.function.name)
+            checked.append(_check(folder, options.name, code, case, skipped is None))
+        kept = functions(emitted.texts[f"{options.name}.h"], options.name)
+        if getattr(graph, "states", ()):
+            checked.append(_check_run(options.name, code, graph, x))
+        size = None
+        if skipped is None:
+            size = measure(folder, options.name, x[:1], keep=kept)
+        layers = []
+        for number, prefix in enumerate(prefixes):
+            name = f"layer{number}"
+            progress(f"layer {prefix.nodes[-1].name}")
+            code = HostCode(folder / "all.so", folder / f"{name}.h")
+            step = cases_of(name, prefix, {})[0]
+            verdict = _check(folder, name, code, step, skipped is None, cycles=False)
+            layers.append(
+                LayerVerdict(
+                    prefix.nodes[-1].name, verdict.passed, verdict.host_error, verdict.arm_error
+                )
+            )
+    return Verdict(
+        samples=samples,
+        source=source,
+        functions=tuple(checked),
+        layers=tuple(layers),
+        arm_skipped=skipped,
+        flash_bytes=size.flash_bytes if size else None,
+        ram_bytes=size.ram_bytes if size else None,
+        accuracy=getattr(graph, "accuracy", None),
+    )
+
+
+def prefix_graphs(graph: Graph | QuantGraph) -> list[Graph | QuantGraph]:
+    """For each layer that computes something, the network up to there; the last is the whole."""
+    found = []
+    for last in graph.nodes:
+        if isinstance(last.op, REWIRES):
+            continue
+        needed, nodes = {last.output}, []
+        for node in reversed(graph.nodes):
+            if node.output in needed:
+                needed.update(node.inputs)
+                nodes.append(node)
+        found.append(type(graph)(graph.inputs, last.output, tuple(reversed(nodes))))
+    return found
+
+
+def _check(
+    folder: Path, name: str, code: HostCode, case: Case, on_arm: bool, cycles: bool = True
+) -> FunctionVerdict:
+    inputs = dict(case.inputs)
+    if any(a.name == "folded" for a in case.function.inputs):
+        inputs["folded"] = code.run(inputs["x"], "fold")["folded"]
+    x = inputs.pop("x")
+    how = {"resets": case.resets, "state": case.state, **inputs}
+    host = code.run(x, case.short_name, **how)
+    passed, measured = case.passes(host), None
+    if on_arm:
+        measured = measure(folder, name, x, case.short_name, cycles=cycles, **how)
+        passed = passed and case.passes(measured.outputs)
+    return FunctionVerdict(
+        name=case.function.name,
+        passed=bool(passed),
+        host_error=_largest(case.errors(host)),
+        arm_error=_largest(case.errors(measured.outputs)) if measured else None,
+        same_bits=_same_bits(host, measured.outputs) if measured else None,
+        instructions=measured.instructions if measured else None,
+        cycles=measured.cycles if measured else None,
+        stack_bytes=measured.stack_bytes if measured else None,
+    )
+
+
+def _check_run(name: str, code: HostCode, graph: Graph, x: np.ndarray) -> FunctionVerdict:
+    """The whole sequence at once, on this machine: no more than its steps, which the Cortex-M4F
+    runs one by one."""
+    y, state = code.sequence(x)
+    meant = [values[-1] for values in graph.run(x)]
+    errors = [
+        np.max(np.abs(found - expected)) / max(1.0, np.max(np.abs(expected)))
+        for found, expected in zip((y, state), meant, strict=True)
+    ]
+    error = float(np.max(errors))
+    return FunctionVerdict(
+        f"{name}_run", error <= STEP_TOLERANCE, error, None, None, None, None, None
+    )
+
+
+def _largest(errors: dict[str, float]) -> float:
+    return float(np.max(list(errors.values())))  # unlike max, it does not lose a NaN
+
+
+def _same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return all(a[name].tobytes() == b[name].tobytes() for name in a)
+
+
+def _write(folder: Path, texts: dict[str, str]) -> Sequence[Path]:
+    for file_name, text in texts.items():
+        (folder / file_name).write_text(text, encoding="utf-8")

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nn4mc_codegen.expression import var
 from nn4mc_codegen.ir import Op, Shape
+from nn4mc_codegen.program import Elements, Program
 
 
 @dataclass(frozen=True)
 class Add(Op):
     kind = "add"
     keras_layers = ("Add",)
-    passes_derivatives = True
     formula = "y = x0 + x1 + …"
 
     @classmethod
@@ -31,3 +32,6 @@ class Add(Op):
 
     def jacobians(self, *values: np.ndarray) -> list[np.ndarray]:
         return [np.eye(v.size) for v in values]
+
+    def lower(self, p: Program, *x: Elements) -> Elements:
+        return p.map(sum((var(k) for k in range(1, len(x))), start=var(0)), *x)

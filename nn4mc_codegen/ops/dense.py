@@ -1,7 +1,8 @@
-"""Dense: y = f(W·x + b)."""
+"""Dense: y = f(W·x + b), of each row where x is a matrix."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 from nn4mc_codegen.check import refuse
 from nn4mc_codegen.ir import Op, Shape
 from nn4mc_codegen.ops.activation import LINEAR, Activation, read_activation
+from nn4mc_codegen.program import Elements, Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +24,6 @@ class Dense(Op):
 
     kind = "dense"
     keras_layers = ("Dense",)
-    takes_identity = True
 
     @classmethod
     def from_keras(cls, layer) -> Dense:
@@ -49,10 +50,6 @@ class Dense(Op):
         return cls(kernel, bias, read_activation(layer, layer.config.get("activation")))
 
     @property
-    def derivative_from_result(self) -> bool:
-        return self.activation != LINEAR
-
-    @property
     def constants(self) -> dict[str, np.ndarray]:
         return {"W": self.kernel, "b": self.bias}
 
@@ -66,8 +63,6 @@ class Dense(Op):
         (shape,) = shapes
         if shape[-1] != self.kernel.shape[0]:
             raise ValueError(f"takes {self.kernel.shape[0]} inputs but gets shape {shape}")
-        if any(extent != 1 for extent in shape[:-1]):
-            raise ValueError(f"is applied to each row of shape {shape}: put a Flatten before it")
         return (*shape[:-1], self.kernel.shape[1])
 
     def _sum(self, x: np.ndarray) -> np.ndarray:
@@ -78,7 +73,14 @@ class Dense(Op):
 
     def jacobians(self, *values: np.ndarray) -> list[np.ndarray]:
         slope = self.activation.derivative(self._sum(values[0]).ravel())
-        return [slope[:, None] * self.kernel.T.astype(np.float64)]
+        rows = values[0].size // len(self.kernel)
+        return [slope[:, None] * np.kron(np.eye(rows), self.kernel.T.astype(np.float64))]
 
-    def macs(self, input_size: int, columns: int = 1) -> int:
-        return input_size * self.kernel.shape[1] * columns
+    def lower(self, p: Program, *x: Elements) -> Elements:
+        W = p.constant(f"W_{p.label}", self.kernel).T
+        b = p.constant(f"b_{p.label}", self.bias)
+        y = p.linear(W, x[0].reshape(-1, W.shape[1]), b)
+        return self.activation.lower(p, y.reshape(*x[0].shape[:-1], len(W)))
+
+    def macs(self, *shapes: Shape) -> int:
+        return math.prod(shapes[0]) * self.kernel.shape[1]

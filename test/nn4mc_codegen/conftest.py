@@ -13,11 +13,14 @@ import h5py
 import numpy as np
 import pytest
 
-from nn4mc_codegen.emit import emit
+from nn4mc_codegen.emit import Origin, emit
+from nn4mc_codegen.host import HostCode, build_library
 from nn4mc_codegen.ir import Graph, Node, Op, Tensor
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.dense import Dense
-from nn4mc_codegen.verify import HostCode, build_library
+from nn4mc_codegen.options import Options
+
+ORIGIN = Origin("m.keras", "0" * 16, "nn4mc compile")
 
 
 class GraphBuilder:
@@ -48,30 +51,78 @@ class GraphBuilder:
         return Graph(tuple(self._inputs), output, tuple(self._nodes))
 
 
+TOY_HEADER = """
+#ifndef TOY_H
+#define TOY_H
+#define TOY_INPUTS 2
+#define TOY_OUTPUTS 1
+#define TOY_STATES 1
+#ifdef __cplusplus
+extern "C" {
+#endif
+typedef struct { float value[TOY_STATES]; } toy_state;
+void toy_reset(toy_state *state);
+void toy_step(toy_state *state, const float x[TOY_INPUTS], float y[TOY_OUTPUTS]);
+void toy_vjp(const toy_state *state, const float x[TOY_INPUTS], const float v[TOY_OUTPUTS],
+    float g[TOY_INPUTS]);
+#ifdef __cplusplus
+}
+#endif
+#endif
+"""
+TOY_SOURCE = """
+#include "toy.h"
+void toy_reset(toy_state *state)
+{
+    state->value[0] = 1.0f;
+}
+void toy_step(toy_state *state, const float x[TOY_INPUTS], float y[TOY_OUTPUTS])
+{
+    state->value[0] += x[0];
+    y[0] = state->value[0] * x[1];
+}
+void toy_vjp(const toy_state *state, const float x[TOY_INPUTS], const float v[TOY_OUTPUTS],
+    float g[TOY_INPUTS])
+{
+    g[0] = v[0] * x[1];
+    g[1] = v[0] * (state->value[0] + x[0]);
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def toy_texts() -> dict[str, str]:
+    """A network by hand: h = h + x[0], y = h·x[1], from h = 1."""
+    return {"toy.h": TOY_HEADER, "toy.c": TOY_SOURCE}
+
+
 @pytest.fixture(scope="session")
 def build() -> Callable[[], GraphBuilder]:
     return GraphBuilder
 
 
 @pytest.fixture(scope="session")
-def compile_graphs(tmp_path_factory) -> Callable[..., list[HostCode]]:
-    """Compiles (graph, chosen elements) pairs with one call of the C compiler."""
+def origin() -> Origin:
+    return ORIGIN
 
-    def compile_all(cases: Sequence[tuple[Graph, Sequence[int]]]) -> list[HostCode]:
+
+@pytest.fixture(scope="session")
+def compile_graphs(tmp_path_factory) -> Callable[..., list[HostCode]]:
+    """Compiles graphs, each with its Jacobian's columns or a dict of options, by one call of cc."""
+
+    def compile_all(cases: Sequence[tuple[Graph, Sequence[int] | dict]]) -> list[HostCode]:
         folder = tmp_path_factory.mktemp("c")
         sources = []
-        for number, (graph, chosen) in enumerate(cases):
-            origin = {"model_file": "m.keras", "model_hash": "0" * 16, "command": "nn4mc"}
-            for file_name, text in emit(graph, f"n{number}", chosen, **origin)[1].items():
+        for number, (graph, wanted) in enumerate(cases):
+            options = wanted if isinstance(wanted, dict) else {"jacobian": wanted or None}
+            emitted = emit(graph, Options(f"n{number}", **options), ORIGIN)
+            for file_name, text in emitted.texts.items():
                 path = folder / file_name
                 path.write_text(text, encoding="utf-8")
                 sources += [path] if path.suffix == ".c" else []
         library = folder / "all.so"
         build_library(sources, library, "-O1")
-        return [
-            HostCode(library, f"n{i}", graph.input_size, graph.output.size, len(chosen))
-            for i, (graph, chosen) in enumerate(cases)
-        ]
+        return [HostCode(library, folder / f"n{i}.h") for i in range(len(cases))]
 
     return compile_all
 

@@ -16,7 +16,7 @@ tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
 from nn4mc_codegen import compile_model  # noqa: E402
-from nn4mc_codegen.verify import HostCode, build_library  # noqa: E402
+from nn4mc_codegen.host import HostCode, build_library  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -128,7 +128,7 @@ def cases(tmp_path_factory) -> dict[str, Case]:
     build_library([r.files[1] for r in results.values()], library)
     return {
         name: Case(
-            HostCode(library, name, sum(r.inputs.values()), r.outputs, len(r.jacobian_columns)),
+            HostCode(library, r.files[0]),
             functions[name],
             sum(r.inputs.values()),
             r.jacobian_columns,
@@ -205,7 +205,7 @@ def test_published_hasel_network(shared_data: Path, tmp_path):
     result = compile_model(path, tmp_path, jacobian=18)
     assert result.jacobian_columns == tuple(range(18))
     build_library([result.files[1]], tmp_path / "fk.so")
-    compare(Case(HostCode(tmp_path / "fk.so", "fk", 36, 3, 18), function, 36, tuple(range(18))))
+    compare(Case(HostCode(tmp_path / "fk.so", result.files[0]), function, 36, tuple(range(18))))
 
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "selu", "hard_sigmoid"])
@@ -221,7 +221,7 @@ def test_derivative_at_kinks_is_tensorflows(name, tmp_path):
         tape.watch(variable)
         y = model(variable)
     slopes = tape.gradient(y, variable)[0]
-    _, jacobian = HostCode(tmp_path / "m.so", "fk", 3, 3, 3).jacobian(x[0])
+    _, jacobian = HostCode(tmp_path / "m.so", result.files[0]).jacobian(x[0])
     np.testing.assert_allclose(np.diag(jacobian), slopes, rtol=1e-6)  # two roundings
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from nn4mc_codegen.cli import app
+from nn4mc_codegen.qemu import missing_tools
 
 runner = CliRunner()
+needs_arm = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def run(*words):
 def test_compile(model, tmp_path):
     result = run("compile", model, "-o", tmp_path / "out", "--name", "net", "--jacobian", "d")
     assert result.exit_code == 0, result.output
-    assert "8 weights" in result.stdout and "Jacobian 2 × 3" in result.stdout
+    assert "8 weights" in result.stdout and "Jacobian of 3 columns" in result.stdout
     assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["net.c", "net.h"]
     header = (tmp_path / "out" / "net.h").read_text()
     assert "nn4mc compile model.h5 --name net --jacobian d" in header
@@ -42,17 +45,68 @@ def test_compile_json(model, tmp_path):
     assert json.loads(result.stdout)["inputs"] == {"d": 3}
 
 
+def test_every_option_of_compile_reaches_the_c(model, tmp_path):
+    words = "--name net --vjp all --jvp 2 --hvp all --optimize size --weights ram".split()
+    result = run("compile", model, "-o", tmp_path, *words, "--self-test", 2, "--layout", "cmake")
+    assert result.exit_code == 0, result.output
+    assert sorted(f.name for f in tmp_path.iterdir() if f != model) == [
+        "CMakeLists.txt",
+        "net.c",
+        "net.h",
+        "net_selftest.c",
+        "net_selftest.h",
+    ]
+    header = (tmp_path / "net.h").read_text()
+    for function in ("net_step(", "net_vjp(", "net_jvp(", "net_hvp("):
+        assert function in header
+    assert "--optimize size --weights ram" in header
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("optimize", "fast"), ("layout", "zip"), ("dtype", "int4"), ("name", "1x"), ("vjp", "no")],
+)
+def test_wrong_choices_are_one_line(model, tmp_path, option, value):
+    result = run("compile", model, "-o", tmp_path / "out", f"--{option}", value)
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+    assert result.stderr.startswith("nn4mc: ") and result.stderr.count("\n") == 1
+    assert value in result.stderr
+
+
 def test_inspect(model):
-    text = run("inspect", model).stdout
-    assert "dense" in text and "tanh" in text
-    assert json.loads(run("inspect", model, "--json").stdout)["macs"] == 6
+    text = run("inspect", model, "--no-measure").stdout
+    assert "dense" in text and "tanh" in text and "estimated: not asked for" in text
+    found = json.loads(run("inspect", model, "--no-measure", "--json").stdout)
+    assert found["macs"] == 6 and found["layers"][0]["shape"] == [2]
+    assert found["instructions"] == 6 * 2.5 + 2 * 15
+
+
+@needs_arm
+def test_inspect_measures(model):
+    found = json.loads(run("inspect", model, "--json").stdout)
+    assert found["measured"] and 30 < found["instructions"] < 150
+    assert sum(found["layer_instructions"]) == found["instructions"]
 
 
 def test_verify(model):
-    result = run("verify", model, "--samples", 20)
-    assert result.exit_code == 0 and result.stdout.startswith("same: 20 inputs")
-    verdict = json.loads(run("verify", model, "--samples", 20, "--json").stdout)
-    assert verdict["passed"] and verdict["step_error"] < 1e-6
+    result = run("verify", model, "--samples", 20, "--jacobian", "all")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].startswith("same: 20 samples")
+    found = json.loads(run("verify", model, "--samples", 20, "--json").stdout)
+    assert found["passed"] and found["largest_error"] < 1e-6
+    assert found["verdict"].startswith("same: 20 samples")
+    assert [f["name"] for f in found["functions"]] == ["fk_step"]
+    assert [layer["name"] for layer in found["layers"]] == ["d"]
+
+
+def test_verify_without_an_emulator_says_so(model, monkeypatch, tmp_path):
+    for tool in ("cc", "ld", "as"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = run("verify", model, "--samples", 5)
+    assert result.exit_code == 0, result.output
+    assert "Cortex-M4F not run: arm-none-eabi-gcc and qemu-system-arm not found" in result.stdout
+    assert "apt install gcc-arm-none-eabi" in result.stdout.splitlines()[-1]
 
 
 def test_without_a_c_compiler(model, monkeypatch):

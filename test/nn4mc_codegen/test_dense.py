@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from nn4mc_codegen.emit import emit
 from nn4mc_codegen.ops.activation import Activation
+from nn4mc_codegen.ops.dense import Dense
+from nn4mc_codegen.options import Options
 
 # float32 sums of up to a hundred products of order 1/sqrt(100): a few units in the last place.
 STEP_TOLERANCE = 2e-6
@@ -25,7 +26,7 @@ SIZES = [
 ]
 
 
-def test_step_and_jacobian(build, compile_graphs):
+def test_step_and_jacobian(build, compile_graphs, origin):
     cases = []
     for inputs, hidden, outputs, columns, mode in SIZES:
         b = build(inputs)
@@ -33,8 +34,7 @@ def test_step_and_jacobian(build, compile_graphs):
         h = b.dense(h, hidden, Activation("relu"))
         graph = b.graph(b.dense(h, outputs))
         chosen = tuple(range(columns))
-        plan, _ = emit(graph, "fk", chosen, model_file="m", model_hash="0", command="c")
-        assert plan.jacobian.mode == mode
+        assert emit(graph, Options(jacobian=chosen), origin).jacobian_mode == mode
         cases.append((graph, chosen))
 
     random = np.random.default_rng(0)
@@ -66,10 +66,18 @@ def test_relu_passes_nan_on(build, compile_graphs):
     assert np.isnan(code.step(np.array([np.nan, 0.0], np.float32))).all()
 
 
-def test_matrix_of_rows_is_refused(build):
+def test_rows_of_a_matrix_have_the_same_weights(build, compile_graphs):
     b = build()
-    x = b.input(6)
-    dense = b.graph(b.dense(x, 2)).nodes[0].op
-    with pytest.raises(ValueError, match="put a Flatten before it"):
-        dense.output_shape([(2, 6)])
-    assert dense.output_shape([(1, 6)]) == (1, 2)
+    x = b.input(5, 6)
+    kernel, bias = np.linspace(-1, 1, 6 * 7, dtype=np.float32).reshape(6, 7), np.ones(7, np.float32)
+    graph = b.graph(b.apply(Dense(kernel, bias, Activation("tanh")), x))
+    code, transposed = compile_graphs([(graph, tuple(range(30))), (graph, (0, 29))])
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    np.testing.assert_allclose(
+        code.step(x.ravel()).reshape(5, 7), np.tanh(x @ kernel + bias), atol=STEP_TOLERANCE
+    )
+    meant = graph.jacobian(x.ravel())
+    np.testing.assert_allclose(code.jacobian(x.ravel())[1], meant, atol=JACOBIAN_TOLERANCE)
+    np.testing.assert_allclose(
+        transposed.jacobian(x.ravel())[1], meant[:, [0, 29]], atol=JACOBIAN_TOLERANCE
+    )

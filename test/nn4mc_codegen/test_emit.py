@@ -8,13 +8,15 @@ import subprocess
 import numpy as np
 import pytest
 
+from nn4mc_codegen.c import c_float, tiles
 from nn4mc_codegen.check import ModelError
-from nn4mc_codegen.emit import c_float, emit, tiles, unrolled
+from nn4mc_codegen.emit import Origin, emit
 from nn4mc_codegen.ops.activation import SELU_ALPHA, SELU_SCALE, Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.concatenate import Concatenate
+from nn4mc_codegen.options import Options
 
-ORIGIN = {"model_file": "m.keras", "model_hash": "0123456789abcdef", "command": "nn4mc compile"}
+ORIGIN = Origin("m.keras", "0123456789abcdef", "nn4mc compile")
 WARNINGS = "-Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Wshadow -Werror".split()
 CORTEX_M4F = "-mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16".split()
 EVERY_ACTIVATION = [
@@ -38,14 +40,18 @@ def graph(build):
     return b.graph(b.apply(Add(), y, b.dense(h, 3)))
 
 
+def texts_of(graph, jacobian=None, **options):
+    return emit(graph, Options("fk", jacobian, **options), ORIGIN).texts
+
+
 def test_same_model_same_bytes(graph):
-    first = emit(graph, "fk", range(7), **ORIGIN)[1]
-    assert first == emit(graph, "fk", range(7), **ORIGIN)[1]
+    first = texts_of(graph, "all")
+    assert first == texts_of(graph, "all")
     assert set(first) == {"fk.h", "fk.c"}
 
 
 def test_header_explains_itself(graph):
-    header = emit(graph, "fk", range(4), **ORIGIN)[1]["fk.h"]
+    header = texts_of(graph, 4)["fk.h"]
     for line in (
         "#define FK_INPUTS 7",
         "#define FK_OUTPUTS 3",
@@ -63,18 +69,28 @@ def test_header_explains_itself(graph):
 
 
 def test_without_jacobian_there_is_none(graph):
-    texts = emit(graph, "fk", **ORIGIN)[1]
+    texts = texts_of(graph)
     assert "fk_jacobian" not in texts["fk.h"] + texts["fk.c"]
     assert "#define FK_JACOBIAN_COLUMNS 0" in texts["fk.h"]
 
 
 def test_no_double_no_heap_no_static_variable(graph):
-    source = emit(graph, "fk", range(7), **ORIGIN)[1]["fk.c"]
-    for word in ("double", "malloc", "static float", "tanhf", "expf"):
+    source = texts_of(graph, "all")["fk.c"]
+    for word in ("double)", "double x", "malloc", "static float", "tanhf", "expf"):
         assert word not in source
 
 
-@pytest.mark.parametrize("chosen", [(), tuple(range(7)), (6,)], ids=["none", "reverse", "forward"])
+ASKED = {
+    "step": {},
+    "reverse": {"jacobian": "all"},
+    "forward": {"jacobian": (6,)},
+    "everything": {"jacobian": 4, "vjp": "all", "jvp": 2, "hvp": "all", "fold": "output"},
+    "speed": {"jacobian": "all", "hvp": "all", "optimize": "speed"},
+    "size": {"jacobian": "all", "hvp": "all", "optimize": "size", "weights": "ram"},
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
 @pytest.mark.parametrize(
     "compiler",
     [
@@ -85,11 +101,10 @@ def test_no_double_no_heap_no_static_variable(graph):
     ],
     ids=["c", "c++", "cortex-m4f", "unfused"],
 )
-def test_compiles_without_a_warning(graph, tmp_path, compiler, chosen):
+def test_compiles_without_a_warning(graph, tmp_path, compiler, asked):
     if shutil.which(compiler[0]) is None:
         pytest.skip(f"{compiler[0]} is not installed")
-    plan, texts = emit(graph, "fk", chosen, **ORIGIN)
-    for name, text in texts.items():
+    for name, text in texts_of(graph, **ASKED[asked]).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     command = [*compiler, *WARNINGS, "-O1", "-c", str(tmp_path / "fk.c"), "-o", "/dev/null"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -100,7 +115,7 @@ def test_cortex_m4f_needs_no_library(graph, tmp_path):
     """fmaf() becomes an instruction; nothing of libm is left to link."""
     if shutil.which("arm-none-eabi-gcc") is None:
         pytest.skip("arm-none-eabi-gcc is not installed")
-    for name, text in emit(graph, "fk", range(7), **ORIGIN)[1].items():
+    for name, text in texts_of(graph, "all").items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     flags = [*CORTEX_M4F, "-O2", "-ffp-contract=off", "-c"]
     source, object_file = str(tmp_path / "fk.c"), str(tmp_path / "fk.o")
@@ -115,17 +130,17 @@ def test_names_of_a_file_cannot_leave_a_comment_or_collide(build, tmp_path):
     b = build()
     first, second = b.input(2, name="*/ int x; /*"), b.input(2, name="-/ int x; --")
     graph = b.graph(b.dense(b.apply(Concatenate(-1), first, second), 2))
-    origin = ORIGIN | {"model_file": "a*/b\\\n??/.keras"}
-    for name, text in emit(graph, "fk", (0,), **origin)[1].items():
+    origin = Origin("a*/b\\\n??/.keras", "0", "nn4mc")
+    for name, text in emit(graph, Options(jacobian=(0,)), origin).texts.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     command = ["cc", "-std=c99", *WARNINGS, "-c", str(tmp_path / "fk.c"), "-o", "/dev/null"]
     subprocess.run(command, check=True)
 
 
 @pytest.mark.parametrize("name", ["", "1fk", "_fk", "f k", "fk;", "fé"])
-def test_bad_prefix_is_refused(graph, name):
+def test_bad_prefix_is_refused(name):
     with pytest.raises(ModelError, match="no C identifier"):
-        emit(graph, name, **ORIGIN)
+        Options(name)
 
 
 def test_floats_read_back_as_themselves():
@@ -147,4 +162,3 @@ def test_tiles_cover_everything_once(total, limit):
             covered.extend(range(begin, begin + tile.size))
     assert covered == list(range(total))
     assert len(tiles(total, limit)) <= 2
-    assert total % unrolled(total, limit) == 0

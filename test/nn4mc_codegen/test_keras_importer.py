@@ -168,10 +168,10 @@ def layer(class_name: str, **config) -> dict:
 
 
 REFUSED_LAYERS = [
-    (layer("GRU", units=3), r"layer 'odd': GRU is not supported; build the model from"),
+    (layer("Attention"), r"layer 'odd': Attention is not supported; build the model from"),
     (layer("Lambda", function="gAAB"), r"layer 'odd': Lambda is not supported"),
     (layer("Functional", layers=[]), r"layer 'odd': Functional is not supported"),
-    (layer("Dense", units=2, activation="swish"), r"'odd': activation 'swish' is not supported"),
+    (layer("Dense", units=2, activation="mish"), r"'odd': activation 'mish' is not supported"),
     (
         layer("Dense", units=2, activation={"class_name": "function", "config": "mine"}),
         r"'odd': activation 'mine'",
@@ -183,8 +183,8 @@ REFUSED_LAYERS = [
     ),
     (layer("Dense", units=2, quantization_config={"bits": 8}), r"'odd': its weights are quantised"),
     (layer("Dense", units=5), r"'odd': kernel has shape \(3, 2\) but the layer has 5 units"),
-    (layer("ReLU", max_value=6.0), r"'odd': ReLU with max_value"),
-    (layer("LeakyReLU", negative_slope=-0.1), r"'odd': leaky_relu with slope -0.1"),
+    (layer("ReLU", max_value=-1.0), r"'odd': ReLU with .* maximum -1; use none below 0"),
+    (layer("LeakyReLU", negative_slope=-0.1), r"'odd': ReLU with slope -0.1"),
     (layer("ELU", alpha="x"), r"'odd': alpha is 'x'"),
     (layer("Concatenate", axis=0), r"'odd': concatenates along axis 0"),
     (layer("Flatten", data_format="channels_first"), r"'odd': data_format channels_first"),

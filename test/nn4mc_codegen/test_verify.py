@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+
+import numpy as np
 import pytest
 
-from nn4mc_codegen.emit import emit
+from nn4mc_codegen import verify
+from nn4mc_codegen.compile import emit_graph
+from nn4mc_codegen.emit import Origin
+from nn4mc_codegen.host import HostError
 from nn4mc_codegen.ops.activation import Activation
-from nn4mc_codegen.verify import HostCode, VerifyError, build_library, compare
+from nn4mc_codegen.ops.add import Add
+from nn4mc_codegen.ops.concatenate import Concatenate
+from nn4mc_codegen.ops.recurrent import SimpleRNN
+from nn4mc_codegen.options import Options
+from nn4mc_codegen.qemu import missing_tools
+from nn4mc_codegen.reference import SourceVerdict, compare_with_source
+from nn4mc_codegen.verify import prefix_graphs, verify_graph
+
+needs_arm = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
+ALL = Options(jacobian="all", vjp="all", jvp="all", hvp="all")
+ORIGIN = Origin("m.keras", "0123", "nn4mc")
 
 
 @pytest.fixture
@@ -15,35 +31,159 @@ def graph(build):
     return b.graph(b.dense(b.dense(b.input(4), 6, Activation("tanh")), 3))
 
 
-def verdict_of(graph, folder, change=("", "")):
-    origin = {"model_file": "m", "model_hash": "0", "command": "c"}
-    for name, text in emit(graph, "fk", (0, 1), **origin)[1].items():
-        (folder / name).write_text(text.replace(*change), encoding="utf-8")
-    build_library([folder / "fk.c"], folder / "fk.so")
-    return compare(graph, HostCode(folder / "fk.so", "fk", 4, 3, 2), (0, 1), 30, seed=0)
+@pytest.fixture
+def recurrent(build):
+    b = build()
+    random = np.random.default_rng(0)
+    kernel, recurrent, bias = (
+        random.normal(0, 0.4, shape).astype(np.float32) for shape in ((3, 4), (4, 4), (4,))
+    )
+    cell = SimpleRNN(kernel, recurrent, bias, Activation("tanh"))
+    return b.graph(b.dense(b.apply(cell, b.input(3)), 2))
 
 
-def test_right_code_passes(graph, tmp_path):
-    verdict = verdict_of(graph, tmp_path)
-    assert verdict.passed and verdict.samples == 30
-    assert verdict.step_error < 1e-6 and verdict.jacobian_error < 1e-6
+@pytest.fixture
+def sabotage(monkeypatch):
+    """Adds a statement to the end of a generated function."""
+
+    def insert(file: str, function: str, statement: str) -> None:
+        def emit_wrong(graph, options, origin):
+            emitted = emit_graph(graph, options, origin)
+            if file in emitted.texts:
+                text = emitted.texts[file]
+                end = text.index("\n}\n", text.index(f"void {function}("))
+                emitted.texts[file] = f"{text[:end]}\n    {statement}{text[end:]}"
+            return emitted
+
+        monkeypatch.setattr(verify, "emit_graph", emit_wrong)
+
+    return insert
+
+
+@pytest.fixture
+def verdict_of(monkeypatch):
+    def run(graph, options=ALL, on_arm=False, samples=20):
+        if not on_arm:
+            monkeypatch.setattr(verify, "missing_tools", lambda: "not wanted")
+        return verify_graph(graph, options, ORIGIN, SourceVerdict("nobody", None, 0.0), samples)
+
+    return run
+
+
+def failed(verdict):
+    return {part.name for part in (*verdict.functions, *verdict.layers) if not part.passed}
+
+
+@needs_arm
+def test_right_code_passes(graph, verdict_of):
+    verdict = verdict_of(graph, on_arm=True)
+    assert verdict.passed and verdict.samples == 20
+    names = ["fk_step", "fk_jacobian", "fk_vjp", "fk_jvp", "fk_hvp"]
+    assert [f.name for f in verdict.functions] == names
+    assert [layer.name for layer in verdict.layers] == ["layer_0", "layer_1"]
+    for part in (*verdict.functions, *verdict.layers):
+        assert part.host_error == part.arm_error < 1e-5
+    assert all(f.same_bits for f in verdict.functions)
+    assert verdict.line.startswith("same: 20 samples, largest error ")
+    for cost in ("flash", "RAM 0 B", "stack", "instructions", "cycles (estimated)"):
+        assert cost in verdict.line
+
+
+@needs_arm
+def test_recurrent_code_passes(recurrent, verdict_of):
+    options = Options(jacobian="all,state", vjp="state", hvp="all,state")
+    verdict = verdict_of(recurrent, options, on_arm=True, samples=40)
+    assert verdict.passed
+    *stepwise, whole_sequence = verdict.functions
+    assert whole_sequence.name == "fk_run" and whole_sequence.arm_error is None
+    assert all(f.same_bits for f in stepwise)
+
+
+@needs_arm
+def test_folded_code_passes(graph, verdict_of):
+    verdict = verdict_of(graph, Options(fold=(1, 2), jacobian=1), on_arm=True)
+    assert verdict.passed and all(f.same_bits for f in verdict.functions)
+    names = ["fk_step", "fk_jacobian", "fk_step_folded", "fk_jacobian_folded"]
+    assert [f.name for f in verdict.functions] == names
 
 
 @pytest.mark.parametrize(
-    ("change", "wrong"),
+    ("function", "statement"),
     [
-        (("    y[0] = s0;", "    y[0] = s0 + 1e-5f;"), "step_error"),
-        (("    y[0] = s0;", "    "), "step_error"),  # stays NaN
-        (("jacobian[0] = s0_0;", "jacobian[0] = s0_0 * 1.001f;"), "jacobian_error"),
-        (("jacobian[0] = s0_0;", ""), "jacobian_error"),
+        ("step", "y[0] += 1e-5f;"),
+        ("step", "y[2] = 0.0f / 0.0f;"),
+        ("jacobian", "jacobian[0] *= 1.001f;"),
+        ("jacobian", "y[0] += 1e-5f;"),
+        ("vjp", "g[3] = 0.0f;"),
+        ("jvp", "dy[1] += t[0] * 1e-3f;"),
+        ("hvp", "h[2] *= 1.01f;"),
     ],
 )
-def test_wrong_code_is_found(graph, tmp_path, change, wrong):
-    verdict = verdict_of(graph, tmp_path, change)
-    assert not verdict.passed
-    assert not getattr(verdict, wrong) <= 1e-6
+def test_a_wrong_function_is_found(graph, sabotage, verdict_of, function, statement):
+    sabotage("fk.c", f"fk_{function}", statement)
+    verdict = verdict_of(graph)
+    assert failed(verdict) == {f"fk_{function}"}
+    assert verdict.line.startswith("DIFFERENT: ")
+    assert verdict.arm_skipped == "not wanted" and "Cortex-M4F not run" in verdict.line
 
 
-def test_code_that_does_not_compile_is_an_error(graph, tmp_path):
-    with pytest.raises(VerifyError, match="the C compiler refuses"):
-        verdict_of(graph, tmp_path, ("float s0", "int s0"))
+def test_a_wrong_layer_is_found(graph, sabotage, verdict_of):
+    sabotage("layer0.c", "layer0_step", "y[5] += 1e-5f;")
+    assert failed(verdict_of(graph)) == {"layer_0"}
+
+
+def test_a_wrong_state_is_found(recurrent, sabotage, verdict_of):
+    """The output does not need the state again in this step; the next one does."""
+    sabotage("fk.c", "fk_step", "state->value[0] *= 1.0001f;")
+    assert failed(verdict_of(recurrent, Options())) == {"fk_step", "fk_run"}
+    sabotage("fk.c", "fk_reset", "state->value[1] = 0.01f;")
+    assert "fk_step" in failed(verdict_of(recurrent, Options()))
+    sabotage("fk.c", "fk_run", "y[0] += 1e-5f;")
+    assert failed(verdict_of(recurrent, Options())) == {"fk_run"}
+
+
+@needs_arm
+def test_what_is_wrong_on_the_microcontroller_only_is_found(graph, sabotage, verdict_of):
+    wrong = "\n#ifdef __arm__\n    y[0] += 1e-5f;\n#endif"
+    sabotage("fk.c", "fk_step", wrong)
+    verdict = verdict_of(graph, Options(), on_arm=True)
+    assert failed(verdict) == {"fk_step"} and not verdict.functions[0].same_bits
+    assert verdict.functions[0].host_error < 2e-6 < verdict.functions[0].arm_error
+
+
+def test_a_source_that_differs_is_a_difference(graph, monkeypatch):
+    monkeypatch.setattr(verify, "missing_tools", lambda: "not wanted")
+    source = SourceVerdict("Keras", 1e-3, 2e-6)
+    verdict = verify_graph(graph, Options(), ORIGIN, source, 5)
+    assert not verdict.passed and "Keras differs by 1.0e-03" in verdict.line
+
+
+def test_code_that_does_not_compile_is_an_error(graph, sabotage, verdict_of):
+    sabotage("fk.c", "fk_step", "int;;")
+    with pytest.raises(HostError, match="the C compiler refuses"):
+        verdict_of(graph)
+
+
+def test_prefixes_hold_what_a_layer_needs_and_no_more(build):
+    b = build()
+    x = b.input(4)
+    left, right = b.dense(x, 3), b.dense(x, 3)
+    joined = b.apply(Concatenate(-1), left, right)
+    graph = b.graph(b.dense(b.apply(Add(), b.dense(joined, 3), left), 2))
+    names = [[node.name for node in prefix.nodes] for prefix in prefix_graphs(graph)]
+    assert names == [
+        ["layer_0"],
+        ["layer_1"],
+        ["layer_0", "layer_1", "layer_2", "layer_3"],  # layer_2 only puts elements elsewhere
+        ["layer_0", "layer_1", "layer_2", "layer_3", "layer_4"],
+        ["layer_0", "layer_1", "layer_2", "layer_3", "layer_4", "layer_5"],
+    ]
+
+
+def test_source_that_cannot_be_run(graph, tmp_path, monkeypatch):
+    for module in ("keras", "tf_keras"):
+        monkeypatch.setitem(sys.modules, module, None)
+    path = tmp_path / "m.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n")
+    found = compare_with_source(path, graph, 3, 0)
+    assert found.runner == "source not run: Keras is not installed" and found.passed

@@ -1,0 +1,161 @@
+"""The functions that a generated header declares, and samples for them as arrays.
+
+Host and emulated microcontroller are called by what the header says, so that a new function of the
+generated C needs no new code here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+TYPES = {"float": np.float32, "int8_t": np.int8}
+
+
+class InterfaceError(ValueError):
+    """The header declares no such function, or an array does not fit; one line."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One parameter of a generated function."""
+
+    type: str
+    """float, int8_t, or NAME_state"""
+    name: str
+    size: int
+    """elements; of a state, its values"""
+    const: bool
+
+    @property
+    def is_state(self) -> bool:
+        return self.type.endswith("_state")
+
+    @property
+    def declaration(self) -> str:
+        return f"{'const ' if self.const else ''}{self.type} *{self.name}"
+
+
+@dataclass(frozen=True)
+class Function:
+    """A generated function: what it reads, what it writes, how many states it has."""
+
+    name: str
+    arguments: tuple[Argument, ...]
+
+    @property
+    def inputs(self) -> tuple[Argument, ...]:
+        return tuple(a for a in self.arguments if a.const and not a.is_state)
+
+    @property
+    def outputs(self) -> tuple[Argument, ...]:
+        return tuple(a for a in self.arguments if not a.const and not a.is_state)
+
+    @property
+    def states(self) -> int:
+        return next((a.size for a in self.arguments if a.is_state), 0)
+
+    @property
+    def advances(self) -> bool:
+        """Whether it takes the state one step on; if not, it only reads it."""
+        return any(a.is_state and not a.const for a in self.arguments)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Arguments of one call after the other, (samples, elements) each, in the types of C."""
+
+    inputs: dict[str, np.ndarray]
+    resets: np.ndarray
+    """(samples,) whether the state is reset before a sample"""
+    state: np.ndarray | None
+    """(samples, states) what it is set to before each instead; None: it is carried on"""
+
+    def __len__(self) -> int:
+        return len(self.resets)
+
+
+def macros(header: str) -> dict[str, int]:
+    """The header's macros that are whole numbers."""
+    return {m: int(v) for m, v in re.findall(r"^#define\s+(\w+)\s+(-?\d+)\s*$", header, re.M)}
+
+
+def functions(header: str, name: str) -> tuple[str, ...]:
+    """The functions that take one sample: step, jacobian, vjp, …, without their prefix."""
+    found = re.findall(rf"\bvoid\s+{name}_(\w+)\(([^)]*)\);", _without_comments(header))
+    sample = _parameter(name)
+    return tuple(
+        function
+        for function, arguments in found
+        if "[" in arguments and all(map(sample.fullmatch, arguments.split(",")))
+    )
+
+
+def read_function(header: str, name: str, function: str) -> Function:
+    """`name`_`function` as the text of the generated header declares it.
+
+    Raises `InterfaceError`.
+    """
+    values = macros(header)
+    pattern = rf"\bvoid\s+{name}_{function}\(([^)]*)\);"
+    found = re.search(pattern, _without_comments(header))
+    if found is None:
+        raise InterfaceError(f"{name}.h declares no {name}_{function}")
+    arguments = []
+    for text in found.group(1).split(","):
+        words = _parameter(name).fullmatch(text)
+        if words is None:
+            raise InterfaceError(f"{name}_{function}: parameter '{text.strip()}' is not supported")
+        const, kind, state, array, extent = words.groups()
+        factors = [f.strip() for f in (extent or f"{name.upper()}_STATES").split("*")]
+        size = int(np.prod([values[f] if f in values else int(f) for f in factors]))
+        arguments.append(Argument(kind, state or array, size, bool(const)))
+    return Function(f"{name}_{function}", tuple(arguments))
+
+
+def make_samples(
+    function: Function,
+    values: Mapping[str, np.ndarray],
+    resets: Sequence[bool] | None,
+    state: np.ndarray | None,
+) -> Samples:
+    """Arrays by the names of the parameters, a sample a row or one sample as a vector.
+
+    The state is reset before the first sample, unless `state` sets it. Raises `InterfaceError`.
+    """
+    wanted = [a.name for a in function.inputs]
+    if set(wanted) != set(values):
+        raise InterfaceError(
+            f"{function.name} takes {', '.join(wanted)}; given {', '.join(values)}"
+        )
+    rows = {a.name: np.atleast_2d(np.asarray(values[a.name])) for a in function.inputs}
+    count = max(map(len, rows.values()))
+    for a in function.inputs:
+        if rows[a.name].shape not in ((count, a.size), (1, a.size)):
+            raise InterfaceError(
+                f"{function.name}: {a.name} has shape {rows[a.name].shape}, not ({count}, {a.size})"
+            )
+    first = np.arange(count) == 0
+    if state is not None:
+        state = np.broadcast_to(np.asarray(state, np.float32), (count, function.states))
+    return Samples(
+        inputs={
+            a.name: np.ascontiguousarray(
+                np.broadcast_to(rows[a.name], (count, a.size)), TYPES[a.type]
+            )
+            for a in function.inputs
+        },
+        resets=first if resets is None else first | np.asarray(resets, bool),
+        state=state,
+    )
+
+
+def _parameter(name: str) -> re.Pattern:
+    return re.compile(rf"\s*(const )?(float|int8_t|{name}_state) (?:\*(state)|(\w+)\[([^]]+)\])\s*")
+
+
+def _without_comments(header: str) -> str:
+    return re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)

@@ -1,0 +1,20 @@
+/* What the program that measures needs of the emulated board, and no more. */
+#ifndef CORTEX_M4F_H
+#define CORTEX_M4F_H
+
+#include <stdint.h>
+
+/* Under -icount shift=0 this timer counts executed instructions. */
+#define TIM2_CNT (*(volatile uint32_t *)0x40000024u)
+
+extern uint32_t stack_bottom[];
+
+/* Files of the host, through semihosting. Opening one that is missing ends the program. */
+int file_open(const char *name, int mode);
+#define READ_BINARY 1
+#define WRITE_BINARY 5
+/* Whether all bytes came. */
+int file_read(int file, void *bytes, uint32_t size);
+void file_write(int file, const void *bytes, uint32_t size);
+
+#endif
