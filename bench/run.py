@@ -161,6 +161,7 @@ def run_peer_python(script: str, *words: str) -> str:
     try:
         done = subprocess.run(
             command,
+            cwd=BUILD,  # emlearn leaves files where it runs
             env=environment,
             capture_output=True,
             text=True,

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
+import jinja2
 import numpy as np
 
 from nn4mc_codegen.check import printable
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def c_environment() -> jinja2.Environment:
+    """Renders templates/. A name that is not given is an error; a tag's line prints nothing."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
 
 
 def c_float(value: float) -> str:

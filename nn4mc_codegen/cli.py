@@ -143,7 +143,7 @@ def compile_command(
             f"; Jacobian of {len(result.jacobian_columns)} columns: "
             f"{result.jacobian_macs} MACs more, {result.jacobian_mode} mode"
         )
-    print(f"{text}; at most {result.memory_bytes} B of arrays on the stack")
+    print(f"{text}; working arrays of at most {result.memory_bytes} B")
     if result.accuracy:
         print(result.accuracy)
 

@@ -125,7 +125,7 @@ def back(
 ) -> None:
     """From the result's `adjoint` (J, size), send each operand its own: arrive(elements (…),
     adjoints (J, …))."""
-    raise NotImplementedError(instruction.kind)
+    raise TypeError(f"no derivative rule for {instruction.kind}")
 
 
 @singledispatch
@@ -133,7 +133,7 @@ def ahead(
     instruction: Instruction, p: Program, tangent: Callable[[Elements], Elements]
 ) -> Elements:
     """The result's tangents (T, size); `tangent(elements)` (T, …) gives those of operands."""
-    raise NotImplementedError(instruction.kind)
+    raise TypeError(f"no derivative rule for {instruction.kind}")
 
 
 @back.register

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import jinja2
 import numpy as np
 
-from nn4mc_codegen.c import c_comment, c_float
+from nn4mc_codegen.c import c_comment, c_environment, c_float
 from nn4mc_codegen.check import ModelError
 from nn4mc_codegen.emit import Origin, input_macros, layer_table
 from nn4mc_codegen.int8_memory import Place, copies_of, places_of, rounded_up
@@ -45,7 +43,6 @@ from nn4mc_codegen.quantize import (
 SHAPES = {(2, 1): 1.5, (2, 2): 1.25, (4, 1): 1.25, (4, 2): 1.1}
 # A sum below this may stand in the upper 24 bits of a register.
 NARROW = 1 << 23
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -79,13 +76,7 @@ def emit_int8(graph: QuantGraph, options: Options, origin: Origin) -> EmittedInt
         {**macros, "tensor": tensor}
         for macros, tensor in zip(input_macros(graph), graph.inputs, strict=True)
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = c_environment()
     environment.filters |= {"comment": c_comment, "float": c_float}
     fill = {
         "name": options.name,

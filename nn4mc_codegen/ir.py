@@ -8,6 +8,7 @@ tested against them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -31,7 +32,7 @@ class Tensor:
         return int(np.prod(self.shape, dtype=np.int64))
 
 
-class Op:
+class Op(ABC):
     """One operator. Each subclass has its own file in ops/; the recipe is in ops/__init__.py.
 
     `keras_layers` are the Keras classes that `from_keras` reads.
@@ -41,9 +42,9 @@ class Op:
     keras_layers: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
+    @abstractmethod
     def from_keras(cls, layer) -> Op:
         """Read an `importers.keras.KerasLayer`; raises `check.ModelError`."""
-        raise NotImplementedError
 
     @property
     def constants(self) -> dict[str, np.ndarray]:
@@ -59,28 +60,30 @@ class Op:
         """
         return {}
 
+    @abstractmethod
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         """Shape of the result; raises ValueError where the inputs do not fit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def evaluate(self, *values: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """The result, of its shape, from the inputs in theirs, in float64."""
 
+    @abstractmethod
     def jacobians(self, *values: np.ndarray) -> list[np.ndarray]:
         """For each input the derivative (output size, input size) at `values`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lower(self, p: Program, *x: Elements) -> Elements:
         """The result's elements, of its shape, made in `p` from those of the inputs."""
-        raise NotImplementedError
 
     def macs(self, *shapes: Shape) -> int:
         """Multiply-accumulates of the operator on inputs of these shapes."""
         return 0
 
     @property
+    @abstractmethod
     def formula(self) -> str:
-        raise NotImplementedError
+        """What it computes, for people."""
 
 
 class Rewire(Op):
@@ -128,17 +131,8 @@ class State:
     size: int
 
 
-@dataclass(frozen=True, eq=False)
-class Graph:
-    """Nodes in topological order, several named inputs, one output.
-
-    The flat input x is the inputs one after the other, each in row-major order. In a network with
-    recurrent nodes it is that of one time step, and the flat state is theirs one after the other.
-    """
-
-    inputs: tuple[Tensor, ...]
-    output: Tensor
-    nodes: tuple[Node, ...]
+class Layers:
+    """What graphs of floats and of int8 have in common: `inputs` and `nodes`."""
 
     @property
     def input_size(self) -> int:
@@ -153,6 +147,19 @@ class Graph:
     @property
     def macs(self) -> int:
         return sum(node.macs for node in self.nodes)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph(Layers):
+    """Nodes in topological order, several named inputs, one output.
+
+    The flat input x is the inputs one after the other, each in row-major order. In a network with
+    recurrent nodes it is that of one time step, and the flat state is theirs one after the other.
+    """
+
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    nodes: tuple[Node, ...]
 
     @property
     def states(self) -> tuple[State, ...]:

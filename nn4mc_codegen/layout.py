@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import jinja2
-
+from nn4mc_codegen.c import c_environment
 from nn4mc_codegen.check import printable
 from nn4mc_codegen.options import Options
 
@@ -64,11 +61,4 @@ def _single_file(texts: dict[str, str], name: str) -> str:
 
 
 def _render(template: str, fill: dict) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(template).render(fill)
+    return c_environment().get_template(template).render(fill)

@@ -8,6 +8,7 @@ known to be zero is never computed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -42,7 +43,7 @@ class Array:
 
 
 @dataclass(eq=False)
-class Instruction:
+class Instruction(ABC):
     """A primitive. Each kind has a class, its rules in derive.py and a template of its name.
 
     `label` names the layer it comes from, `formula` what it computes, in the layer's letters.
@@ -54,17 +55,18 @@ class Instruction:
     formula: str
 
     @property
+    @abstractmethod
     def reads(self) -> list[Elements]:
-        raise NotImplementedError
+        """All that it reads."""
 
+    @abstractmethod
     def compute(self, values: np.ndarray) -> np.ndarray:
         """The result's elements from the values of all elements, by their numbers."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def shape(self) -> tuple[int, int]:
         """(rows, n) of the result."""
-        raise NotImplementedError
 
     def renumbered(self, place: np.ndarray, result: Array) -> Instruction:
         """The same with `place` of every element that it reads, and another result."""

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from elftools.elf.elffile import ELFFile
 
+from nn4mc_codegen.c import TEMPLATES, c_environment
 from nn4mc_codegen.cycles import Cost, cost_of_trace, disassembly
 from nn4mc_codegen.interface import TYPES, Function, Samples, make_samples, read_function
 from nn4mc_codegen.size import Size, elf_size
@@ -33,7 +33,6 @@ FLAGS = (
 ).split()
 LINK_FLAGS = "-nostartfiles --specs=nano.specs -Wl,--gc-sections,--build-id=none".split()
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _EXIT_CODES = {2: "it faulted (a stack of more than 48 KiB, or a wild pointer)", 3: "file error"}
 # A network of a million multiply-adds, emulated a thousand times, takes a minute.
 TIMEOUT_S = 300
@@ -143,7 +142,7 @@ def compile_objects(work: Path, sources: Sequence[Path], flags: Sequence[str]) -
     objects = []
     for number, source in enumerate(sources):
         objects.append(work / f"{number}_{source.stem}.o")
-        options = [*FLAGS, "-I", str(_TEMPLATES), *flags]
+        options = [*FLAGS, "-I", str(TEMPLATES), *flags]
         _call([COMPILER, *options, "-c", str(source), "-o", str(objects[-1])])
     return objects
 
@@ -159,13 +158,7 @@ def size_beyond_empty(work: Path, objects: Sequence[Path], functions: Sequence[s
 
 
 def _program(name: str, function: Function) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("measure.c.j2").render(name=name, function=function)
+    return c_environment().get_template("measure.c.j2").render(name=name, function=function)
 
 
 def _input_type(function: Function) -> np.dtype:
@@ -194,8 +187,8 @@ def _records(function: Function, samples: Samples) -> np.ndarray:
 
 
 def _link(elf: Path, files: Sequence[Path], options: Sequence[str] = ()) -> None:
-    words = [COMPILER, *FLAGS, *LINK_FLAGS, *options, "-T", str(_TEMPLATES / "cortex_m4f.ld")]
-    files = [str(_TEMPLATES / "cortex_m4f.c"), *map(str, files)]
+    words = [COMPILER, *FLAGS, *LINK_FLAGS, *options, "-T", str(TEMPLATES / "cortex_m4f.ld")]
+    files = [str(TEMPLATES / "cortex_m4f.c"), *map(str, files)]
     _call([*words, *files, "-lm", "-o", str(elf)])
 
 

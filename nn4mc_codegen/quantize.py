@@ -11,6 +11,7 @@ bits are checked where an operator is made.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -27,7 +28,7 @@ from nn4mc_codegen.fixed_point import (
     rescale,
     rescale_once,
 )
-from nn4mc_codegen.ir import Shape
+from nn4mc_codegen.ir import Layers, Shape
 from nn4mc_codegen.ops.windows import OUTSIDE, Windows, gathered
 
 LOW, HIGH = -128, 127
@@ -60,7 +61,7 @@ class QTensor:
         return (q - self.zero).astype(np.float32) * np.float32(self.scale)
 
 
-class QOp:
+class QOp(ABC):
     """An operator on int8 tensors; `kind` names the macro that prints its call."""
 
     kind: ClassVar[str]
@@ -75,9 +76,9 @@ class QOp:
     def macs(self) -> int:
         return 0
 
+    @abstractmethod
     def evaluate(self, *values: np.ndarray) -> np.ndarray:
         """Result, flat or in any shape of its size, from int64 arrays in the tensors' shapes."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,36 +195,34 @@ class Window:
 
 
 @dataclass(frozen=True, eq=False)
-class Conv(Linear):
-    """Columns of W are (tap, channel) of a patch; outside the image x is its zero point."""
+class Windowed(Linear):
+    """Outside the image x is its zero point, `input_zero`."""
 
     window: Window
     input_zero: int
 
-    kind = "conv"
-    formula = "y = clip(m·(W·patch(x) + b))"
-
     @property
     def macs(self) -> int:
         return self.weights.size * self.window.positions
+
+
+@dataclass(frozen=True, eq=False)
+class Conv(Windowed):
+    """Columns of W are (tap, channel) of a patch."""
+
+    kind = "conv"
+    formula = "y = clip(m·(W·patch(x) + b))"
 
     def evaluate(self, *values: np.ndarray) -> np.ndarray:
         return self.rescaling(self._sums(self.window.patches(values[0], self.input_zero)))
 
 
 @dataclass(frozen=True, eq=False)
-class Depthwise(Linear):
+class Depthwise(Windowed):
     """Row r of W, a column a tap, meets channel r // per_channel alone."""
-
-    window: Window
-    input_zero: int
 
     kind = "depthwise"
     formula = "y[c] = clip(m[c]·(W[c]·patch(x)[c] + b[c]))"
-
-    @property
-    def macs(self) -> int:
-        return self.weights.size * self.window.positions
 
     @property
     def per_channel(self) -> int:
@@ -506,7 +505,7 @@ class QNode:
 
 
 @dataclass(frozen=True, eq=False)
-class QuantGraph:
+class QuantGraph(Layers):
     """Nodes in topological order; the flat input is the inputs one after the other."""
 
     inputs: tuple[QTensor, ...]
@@ -516,19 +515,6 @@ class QuantGraph:
     """of a network that was quantised here"""
     states: ClassVar[tuple] = ()
     """int8 graphs are not recurrent"""
-
-    @property
-    def input_size(self) -> int:
-        return sum(t.size for t in self.inputs)
-
-    @property
-    def parameters(self) -> int:
-        ops = dict.fromkeys(node.op for node in self.nodes)
-        return sum(values.size for op in ops for values in op.constants.values())
-
-    @property
-    def macs(self) -> int:
-        return sum(node.macs for node in self.nodes)
 
     def evaluate_q(self, q: np.ndarray) -> np.ndarray:
         """int8 output (n,) of the flat int8 input q (inputs,), both as int64."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import jinja2
 import numpy as np
 
+from nn4mc_codegen.c import c_environment
 from nn4mc_codegen.oracle import Case
 
 
@@ -25,13 +24,7 @@ def selftest_texts(name: str, cases: Sequence[Case]) -> dict[str, str]:
             arrays.add(case, a, a.name, case.inputs[a.name])
         for a in case.function.outputs:
             arrays.add(case, a, a.name, case.expected[a.name])
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = c_environment()
     types = {a.type for case in cases for a in case.function.outputs}
     fill = {
         "name": name,

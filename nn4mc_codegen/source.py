@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import jinja2
 
 from nn4mc_codegen import functions
-from nn4mc_codegen.c import c_array, c_comment, c_float, indented, index, packed
+from nn4mc_codegen.c import c_array, c_comment, c_environment, c_float, indented, index, packed
 from nn4mc_codegen.expression import Expression, Function
 from nn4mc_codegen.lower import unique
 from nn4mc_codegen.options import Options
@@ -33,13 +30,7 @@ class Code:
         """names of functions that do a primitive of any size"""
         self.whole: set[str] = set()
         """symbols of functions that are applied to all elements of an array"""
-        self.environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
+        self.environment = c_environment()
         self.environment.globals |= {"index": index}
         self.environment.filters |= {
             "c": c_float,

@@ -77,7 +77,6 @@ DAMAGE = (
     EOFError,
     LookupError,
     MemoryError,
-    NotImplementedError,
     OSError,
     RuntimeError,
     TypeError,

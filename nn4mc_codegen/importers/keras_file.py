@@ -10,6 +10,7 @@ import io
 import json
 import re
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def _major(version: Any) -> int:
     return int(version.split(".")[0])
 
 
-class Weights:
+class Weights(ABC):
     """A file's arrays by layer."""
 
     def arrays(self, layer: str, names: tuple[str, ...]) -> list[np.ndarray]:
@@ -110,9 +111,9 @@ class Weights:
             )
         return [_array(layer, name, d) for name, d in zip(names, found, strict=True)]
 
+    @abstractmethod
     def _datasets(self, layer: str) -> list[h5py.Dataset]:
         """Of a layer in Keras' order: empty if it has none."""
-        raise NotImplementedError
 
 
 class Hdf5Weights(Weights):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -220,7 +221,7 @@ def _text(name: bytes | None) -> str:
     return printable((name or b"").decode("utf-8", "replace")[:MAX_NAME])
 
 
-class Reader:
+class Reader(ABC):
     """Walks through the operators in order; what they mean stands in the subclasses.
 
     `values` has for every tensor so far a constant array, or what the subclass makes of a result,
@@ -246,12 +247,13 @@ class Reader:
             raise ModelError("damaged: no operator makes the model's output")
         return self.finish(inputs, self.values[self.file.outputs[0]])
 
+    @abstractmethod
     def input(self, index: int) -> Any:
         """Make the value of an input of the model."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, inputs: list[Any], output: Any) -> Graph | QuantGraph:
-        raise NotImplementedError
+        """The graph, when every operator has been applied."""
 
     def input_shape(self, index: int) -> Shape:
         shape = self.file.tensor(index).shape
