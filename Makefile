@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
 EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
 
-.PHONY: demo test bench setup clean
+.PHONY: demo test fuzz bench setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -33,6 +33,10 @@ models/tendon/fk.json: data/tendon/.recorded $(LEARNING)
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
+
+# A million hostile problems for the solver under AddressSanitizer and UBSan: some ten minutes.
+fuzz:
+	$(MAKE) -C test/firmware/fuzz PROBLEMS=1000000
 
 # Counts instructions and reads no clock: the same numbers on any machine.
 bench: setup build/bench/.ready

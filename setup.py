@@ -63,12 +63,14 @@ setup(
         *tree("firmware"),
     ],
     install_requires=[
+        "cmaes>=0.11",  # optuna's CMA-ES sampler
         "cobs>=1.2",
         "flatbuffers>=23.5.26",
         "h5py>=3.10",
         "jinja2>=3.1",
         "matplotlib>=3.8",
         "numpy>=1.26",
+        "optuna>=4.0",
         "pydantic>=2.6",
         "pyelftools>=0.31",
         "pyserial>=3.5",
@@ -95,6 +97,7 @@ setup(
         "test": [
             "casadi>=3.6",
             "hypothesis>=6.100",
+            "magpylib>=5.1",
             "mcap>=1.1",
             "pytest>=8.0,<9",  # launch_testing does not load in pytest 9
             "ruff>=0.6",

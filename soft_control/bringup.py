@@ -11,9 +11,12 @@ import yaml
 from pydantic import BaseModel, Field
 
 from soft_control import paths
+from soft_control.dataset import AXES
 from soft_control.evaluation import ModelCard, load_card
 from soft_control.firmware import FirmwareBuild, MpcSettings, read_build
+from soft_control.references import REFERENCE_KEYS, SHAPES
 from soft_control.rigs import Rig, make_rig
+from soft_control.rigs.parameters import NODES
 from soft_control.summary import write_json
 
 
@@ -29,9 +32,7 @@ class Experiment(BaseModel, extra="forbid"):
         description="Where the firmware runs: sil in process, pil on an emulated Cortex-M4F, "
         "hil on a board.",
     )
-    reference: str = Field(
-        "figure_eight", description="Shape: figure_eight, pringle, diagonal or fixed."
-    )
+    reference: str = Field("figure_eight", description=f"Shape: {', '.join(SHAPES)}.")
     clock: Literal["lockstep", "realtime"] = Field(
         "lockstep",
         description="lockstep: the rig waits for each command, the same bits on any machine; "
@@ -40,6 +41,11 @@ class Experiment(BaseModel, extra="forbid"):
     rate_hz: float = Field(120.0, gt=0, description="Control rate.")
     duration_s: float = Field(20.0, gt=0, description="Length of the run in the rig's time.")
     seed: int = Field(0, ge=0, description="Of the rig's noise and of the excitation.")
+    load: str = Field(
+        "",
+        description="Constant load put on the tip in mid-run: the displacement it causes and when, "
+        "x,y,z@t in mm and s, e.g. 0,0,-2@10.",
+    )
     model: Path = Field(Path("models/tendon"), description="Directory that `softctl train` wrote.")
     firmware: Path = Field(
         Path("build/tendon"), description="Directory that `softctl build` wrote."
@@ -56,12 +62,27 @@ class NodeSpec:
     parameters: dict[str, Any]
 
 
-def node_parameters(node: str) -> dict[str, Any]:
-    """The parameters that config/<node>.yaml sets; none where there is no such file."""
-    path = paths.config(node)
-    if not path.is_file():
-        return {}
-    return yaml.safe_load(path.read_text())[node]["ros__parameters"]
+def node_parameters(node: str, rig: str = "tendon") -> dict[str, Any]:
+    """The parameters of a node, for the rig: config/<node>.yaml, over it what config/<rig>.yaml has
+    for its nodes, over that what `softctl tune` found, config/tuned/<rig>_<node>.yaml."""
+    own = read_yaml(paths.config(rig)).get(NODES, {}).get(node, {})
+    tuned = read_yaml(paths.tuned(rig, node)).get(node, {}).get("ros__parameters", {})
+    common = read_yaml(paths.config(node)).get(node, {}).get("ros__parameters", {})
+    return merged(merged(common, own), tuned)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Content of a YAML file; nothing where there is no such file."""
+    return yaml.safe_load(path.read_text()) if path.is_file() else {}
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `over` put into it, section by section."""
+    result = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
 def prepare(experiment: Experiment) -> list[NodeSpec]:
@@ -79,6 +100,15 @@ def prepare(experiment: Experiment) -> list[NodeSpec]:
     build = matching_build(experiment, card) if experiment.controller == "mpc" else None
     if experiment.target == "hil" and experiment.controller == "mpc" and not experiment.port:
         raise ValueError("hil needs a board: name its serial port with --port")
+
+    if experiment.controller == "pid":
+        gains = node_parameters("pid", experiment.rig).get("decoupling", [])
+        if len(gains) != rig.command_min.size * len(AXES):
+            raise ValueError(
+                f"there are no PID gains for the rig {experiment.rig}: find some with "
+                f"`softctl tune --controller pid --model {experiment.model}`"
+            )
+    load_options(experiment.load)
 
     curve = None if card is None else reference_curve(experiment, card)
     record = experiment.model_dump(mode="json") | {
@@ -117,12 +147,17 @@ def nodes(
         "rig": {
             "rig": experiment.rig,
             "seed": experiment.seed,
+            **load_options(experiment.load),
             "rate_hz": rate_hz,
             "duration_s": experiment.duration_s,
             "clock": clock,
             "lace_port": lace_port,
         },
-        "lightlace": {"port": lace_port, "clock": clock},
+        "lightlace": {
+            "port": lace_port,
+            "clock": clock,
+            "signal_names": list(rig.signal_names),
+        },
     }
     if curve:
         # The topic whose samples the controller acts on asks for the reference.
@@ -141,7 +176,9 @@ def nodes(
             "clock": clock,
             "command_names": commands["command_names"],
             "command_neutral": neutral,
-            "signal_names": card.signal_names,
+            # ROS has no empty list of strings, and takes a lone y in YAML for true.
+            "signal_names": card.signal_names or [""],
+            "axes": [AXES.index(axis) for axis in card.axes],
         }
     elif experiment.controller == "pid":
         graph["pid"] = commands | {"rate_hz": rate_hz, "command_neutral": neutral}
@@ -154,18 +191,32 @@ def nodes(
     graph["logger"] = {"run_dir": str(run_dir), "clock": clock}
     peers = list(graph)
     return [
-        NodeSpec(name, {**node_parameters(name), **own, "peers": peers})
+        NodeSpec(name, {**node_parameters(name, experiment.rig), **own, "peers": peers})
         for name, own in graph.items()
     ]
 
 
+def load_options(load: str) -> dict[str, Any]:
+    """Options of `make_rig` for the load x,y,z@t, in mm and s; none for no load.
+
+    Raises ValueError for anything else.
+    """
+    if not load:
+        return {}
+    try:
+        where, _, when = load.partition("@")
+        x, y, z = (1e-3 * float(part) for part in where.split(","))
+        return {"load_offset": [x, y, z], "load_after_s": float(when)}
+    except ValueError:
+        raise ValueError(f"load '{load}' is not x,y,z@t in mm and s, such as 0,0,-2@10") from None
+
+
 def reference_curve(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
-    """Keyword arguments of references.Reference: config/reference.yaml on the model's surface."""
-    keys = ("amplitude_y", "amplitude_z", "angular_rate", "center_y", "center_z")
-    parameters = node_parameters("reference")
+    """Keyword arguments of references.Reference: the rig's amplitudes on the model's surface."""
+    parameters = node_parameters("reference", experiment.rig)
     surface = card.surface or [0.0]
     return {"shape": experiment.reference, "surface": surface} | {
-        key: float(parameters[key]) for key in keys
+        key: float(parameters[key]) for key in REFERENCE_KEYS
     }
 
 
@@ -192,5 +243,5 @@ def mpc_settings(rig_name: str) -> MpcSettings:
     return MpcSettings(
         command_min=rig.command_min.tolist(),
         command_max=rig.command_max.tolist(),
-        **node_parameters("mcu")["mpc"],
+        **node_parameters("mcu", rig_name)["mpc"],
     )

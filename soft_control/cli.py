@@ -195,6 +195,7 @@ def run(
     rate_hz: Annotated[float, described("rate_hz")] = 120.0,
     duration_s: Annotated[float, described("duration_s")] = 20.0,
     seed: Annotated[int, described("seed")] = 0,
+    load: Annotated[str, described("load")] = "",
     model: Annotated[Path, described("model")] = Path("models/tendon"),
     firmware: Annotated[Path, described("firmware")] = Path("build/tendon"),
     port: Annotated[str, described("port")] = "",
@@ -212,6 +213,7 @@ def run(
         rate_hz=rate_hz,
         duration_s=duration_s,
         seed=seed,
+        load=load,
         model=model,
         firmware=firmware,
         port=port,
@@ -271,50 +273,206 @@ def replay(
 
 @app.command()
 def tune(
-    rig: Annotated[str, described("rig")] = "tendon",
+    controller: Annotated[
+        str, typer.Option(help="mpc: weights of the firmware; pid: gains of the baseline.")
+    ] = "mpc",
     reference: Annotated[str, described("reference")] = "figure_eight",
     model: Annotated[Path, described("model")] = Path("models/tendon"),
-    duration_s: Annotated[float, typer.Option(min=4, help="Length of each trial.")] = 12.0,
-    generations: Annotated[int, typer.Option(min=1, help="Of the differential evolution.")] = 12,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    out: Annotated[Path, typer.Option(help="Parameter file to write.")] = Path("config/pid.yaml"),
+    duration_s: Annotated[float, typer.Option(min=4, help="Length of each run.")] = 12.0,
+    trials: Annotated[int, typer.Option(min=1, help="Points to try, each on several runs.")] = 60,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of search and noise: the same seed finds the same.")
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parameter file; default: config/tuned/<rig>_<node>.yaml, in use from then on."
+        ),
+    ] = None,
 ) -> None:
-    """Find the PID's gains on a simulated rig and write them, for a fair baseline.
+    """Find the MPC's weights or the PID's gains on the model's simulated rig and write them.
 
-    The optimiser sees the nominal rig and two whose gain is a fifth lower and a quarter higher, so
-    that the gains it finds do not cycle on the first rig that differs; and a step besides the
-    reference, so that they do not cycle after one.
+    The optimiser (optuna's CMA-ES) minimises the mean tracking error over the nominal rig and two
+    whose gain is a fifth lower and a quarter higher, so that what it finds does not cycle on the
+    first rig that differs (an MPC that never sees a measured position: the nominal one alone); and
+    over a step besides the reference, so that it does not cycle after one. All runs are in process,
+    the MPC as sil. `softctl build` and `softctl run` then use what config/tuned/ holds.
     """
+    from soft_control import paths
     from soft_control.bringup import reference_curve
     from soft_control.evaluation import load_card
     from soft_control.references import Reference
-    from soft_control.tuning import TUNING_GAINS, tune_pid, write_parameters
-
-    card = load_card(model)
-    curve = reference_curve(Experiment(rig=rig, reference=reference), card)
-    with console.status("tuning") as status:
-        parameters, rmse_mm = tune_pid(
-            rig,
-            Reference(**curve),
-            card.rate_hz,
-            duration_s,
-            generations,
-            seed,
-            lambda best: status.update(f"tuning: best mean RMSE so far {best:.3f} mm"),
-        )
-    gains = ", ".join(f"{gain:g}" for gain in TUNING_GAINS)
-    write_parameters(
-        out,
-        "pid",
-        parameters,
-        [
-            f"Written by `softctl tune` for the {rig} rig, {reference} and a step, "
-            f"{card.rate_hz:g} Hz:",
-            f"mean RMSE {rmse_mm:.3f} mm over rigs whose gain is {gains} times the nominal one.",
-            "decoupling: (commands x 3) in rad/m; kp: 1; ki: 1/s; kd: s.",
-        ],
+    from soft_control.tuning import (
+        STEP_REFERENCE,
+        TUNING_GAINS,
+        mpc_tuning_gains,
+        tune_mpc,
+        tune_pid,
+        write_parameters,
     )
-    console.print(f"gains in {out}: mean RMSE {rmse_mm:.3f} mm over the tuning rigs")
+
+    if controller not in ("mpc", "pid"):
+        raise ValueError(f"controller '{controller}': choose mpc or pid")
+    card = load_card(model)
+    curves = [
+        Reference(**reference_curve(Experiment(rig=card.rig, reference=shape), card)).position
+        for shape in (reference, STEP_REFERENCE)
+    ]
+    followed = [(curve, duration_s) for curve in curves]
+    with progress_bar("{task.fields[note]}") as bar:
+        task = bar.add_task(f"tuning {controller}", total=trials, note="")
+
+        def show(made: int, best: float) -> None:
+            bar.update(task, completed=made, note=f"best mean RMSE so far {best:.3f} mm")
+
+        if controller == "pid":
+            parameters, found = tune_pid(
+                card.rig, followed, card.rate_hz, trials, seed, progress=show
+            )
+        else:
+            parameters, found = tune_mpc(model, followed, trials, seed, progress=show)
+    node = {"pid": "pid", "mpc": "mcu"}[controller]
+    path = out or paths.tuned(card.rig, node)
+    tuned_on = TUNING_GAINS if controller == "pid" else mpc_tuning_gains(card.rig)
+    gains = ", ".join(f"{gain:g}" for gain in tuned_on)
+    comment = [
+        f"Written by `softctl tune` for the {card.rig} rig, {reference} and a step, "
+        f"{card.rate_hz:g} Hz, seed {seed}, {trials} trials:",
+        f"mean RMSE {found.score:.3f} mm over rigs whose gain is {gains} times the nominal one.",
+    ]
+    if controller == "pid":
+        comment.append(
+            "decoupling: (commands x 3) in rad/m or the rig's unit/m; kp: 1; ki: 1/s; kd: s."
+        )
+    write_parameters(path, node, parameters, comment)
+    rows = Table("found", "", title=f"mean RMSE {found.score:.3f} mm", title_justify="left")
+    for name, value in found.values.items():
+        rows.add_row(name.replace("_", " "), f"{value:.4g}")
+    console.print(rows)
+    console.print(f"written to {path}", highlight=False)
+
+
+@app.command("check-model")
+def check_model(
+    model: Annotated[Path, typer.Argument(help="Directory of `train`.")] = Path("models/tendon"),
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--recording",
+            help="Bags or CSV files that it was not trained on; default: half a minute of the "
+            "simulated rig.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 900,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+) -> None:
+    """Is a network fit for the MPC? Says so before it is let near a rig; exit code 1 if it is not.
+
+    Compares the compiled C and its derivatives with the network's meaning, looks for units that do
+    nothing, measures the prediction error by horizon with live and with held signals, the free run
+    and its spectral radius, and whether the gains have the signs that the recordings show.
+    """
+    from soft_control.dataset import read_recording
+    from soft_control.evaluation import load_card
+    from soft_control.model_check import check
+
+    if recordings:
+        runs = [read_recording(path) for path in recording_paths(recordings)]
+    else:
+        from soft_control.closed_loop import record
+
+        card = load_card(model)
+        runs = [record(card.rig, seed, 30.0, card.rate_hz)]
+    found = check(model, runs, seed)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        show_model_report(found)
+    if not found.fit:
+        raise typer.Exit(1)
+
+
+def show_model_report(found) -> None:
+    rows = Table("prediction error, RMSE, mm", "signals live", "held", "standing still")
+    for r in found.rollouts:
+        name = f"{r.samples} sample{'s' if r.samples > 1 else ''} ahead"
+        rows.add_row(name, f"{r.live_mm:.3f}", f"{r.held_mm:.3f}", f"{r.standing_still_mm:.3f}")
+    rows.add_row("free run, whole recording", f"{found.free_run_mm:.3f}", "", "")
+    console.print(rows)
+    facts = Table(show_header=False)
+    facts.add_row("C against network: outputs", f"{found.step_error:.1e}")
+    facts.add_row("C against network: derivatives", f"{found.jacobian_error:.1e}")
+    for layer in found.layers:
+        facts.add_row(
+            f"idle {layer.activation} units of {layer.layer}", f"{len(layer.idle)} of {layer.units}"
+        )
+    facts.add_row(
+        "spectral radius of the free run, median / max",
+        f"{found.spectral_radius_median:.3f} / {found.spectral_radius_max:.3f}",
+    )
+    facts.add_row("gains of the right sign", f"{100 * found.gain_signs_agree:.0f} %")
+    console.print(facts)
+    verdict = "fit for the MPC" if found.fit else "UNFIT: " + "; ".join(found.unfit)
+    console.print(f"model {found.model_hash}: {verdict}", highlight=False)
+
+
+benchmark = typer.Typer(
+    help="Comparisons that anyone can repeat; each writes a page and, where it helps, a figure.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(benchmark, name="benchmark")
+
+
+@benchmark.command()
+def msd(
+    out: Annotated[Path, typer.Option(help="Directory of the page and its figure.")] = Path("docs"),
+    parameters: Annotated[
+        Path | None, typer.Option(help="Parameters; default: config/msd_benchmark.yaml.")
+    ] = None,
+) -> None:
+    """MPC against an optimiser-tuned PID on the mass-spring-damper: step and multi-level reference.
+
+    Records the rig, learns it, tunes both controllers with the same optimiser and score, and
+    measures rise time, overshoot, RMSE and effort within the same bounds. Takes some minutes.
+    Exit code 1 if the MPC without preview, which knows no more than the PID, does not win in RMSE,
+    rise time and overshoot on both references.
+    """
+    import tempfile
+
+    from soft_control.msd_benchmark import carry_out as carry_out_benchmark
+    from soft_control.msd_benchmark import load_benchmark
+
+    with tempfile.TemporaryDirectory() as work, progress_bar() as bar:
+        tasks: dict[str, int] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            stage = what.partition(",")[0]
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(what, total=total)
+            bar.update(tasks[stage], description=what, completed=done, total=total)
+
+        result = carry_out_benchmark(load_benchmark(parameters), Path(work), out, show)
+    rows = Table("", "RMSE, mm", "rise, ms", "overshoot, %", "RMS force, N")
+    for shape, by_name in result.figures.items():
+        for name, f in by_name.items():
+            rows.add_row(
+                f"{shape.replace('_', ' ')}, {name}",
+                f"{f['rmse_mm']:.2f}",
+                f"{1e3 * f['rise_s']:.0f}",
+                f"{f['overshoot_percent']:.1f}",
+                f"{f['effort']:.2f}",
+            )
+    console.print(rows)
+    won = result.mpc_wins()
+    console.print(
+        "The MPC is better than the tuned PID in RMSE, rise time and overshoot on both references."
+        if won
+        else "The MPC does not win in everything: see the table."
+    )
+    console.print(f"written to {out}/msd_benchmark.md", highlight=False)
+    if not won:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -333,6 +491,113 @@ def report(
     console.print(rows)
     console.print(Panel(verdict(entries), title="verdict"))
     console.print(f"report: {out}", highlight=False)
+
+
+@benchmark.command()
+def ipopt(
+    models: Annotated[
+        list[Path] | None, typer.Argument(help="Directories of `train`: their networks take part.")
+    ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the authors' hasel_dense_2022-06-06.hdf5: takes part too."),
+    ] = None,
+    problems: Annotated[int, typer.Option(min=2, help="Of each network at each N and Nc.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Of the problems.")] = 0,
+    out: Annotated[Path, typer.Option(help="Directory of the page.")] = Path("docs"),
+) -> None:
+    """The C solver against CasADi with IPOPT: derivatives, gap to the optimum, local optima.
+
+    Builds the solver for this machine with each network at N/Nc 5/2, 5/5, 10/2 and 10/5 and solves
+    random problems both ways. Some minutes for 300 problems each.
+    """
+    import tempfile
+
+    from soft_control.pages import write_page
+    from soft_control.solver_comparison import SETTINGS, STARTS, cells, compare, subjects
+
+    chosen = subjects(published, models or [])
+    if not chosen:
+        raise ValueError("nothing to compare: name model directories or --published")
+    found = {}
+    with tempfile.TemporaryDirectory() as work, progress_bar() as bar:
+        for subject in chosen:
+            for horizon, control_horizon in SETTINGS:
+                task = bar.add_task(f"{subject.name} {horizon}/{control_horizon}", total=problems)
+                found[subject.name, horizon, control_horizon] = compare(
+                    subject,
+                    horizon,
+                    control_horizon,
+                    problems,
+                    seed,
+                    Path(work),
+                    progress=lambda n, task=task: bar.update(task, completed=n),
+                )
+    rows = Table("network, N/Nc", "IPOPT converged", "gap, 1 iteration", "gap, 5", "cost rose")
+    for name, setting, _, converged, *_, first, fifth, rose, _ in cells(found):
+        rows.add_row(f"{name} {setting}", converged, first, fifth, rose)
+    console.print(rows)
+    path = write_page(out, "solver_comparison", rows=cells(found), starts=STARTS)
+    console.print(f"written to {path}", highlight=False)
+
+
+@benchmark.command("closed-loop")
+def closed_loop(
+    models: Annotated[
+        list[Path], typer.Argument(help="Directories of `train`: each runs on its own rig.")
+    ],
+    reference: Annotated[str, described("reference")] = "figure_eight",
+    duration_s: Annotated[float, typer.Option(min=4, help="Length of each run.")] = 12.0,
+    seed: Annotated[int, described("seed")] = 0,
+    out: Annotated[Path, typer.Option(help="Directory of the page.")] = Path("docs"),
+) -> None:
+    """The C solver in a closed loop against IPOPT, converged at every sample, on the same rig.
+
+    For models of the tendon rig it also measures what the delay compensation and the offset
+    estimate are worth when a constant load comes on in mid-run. Exit code 1 if the C solver's
+    total cost is more than 5 % above IPOPT's on any rig.
+    """
+    import tempfile
+
+    from soft_control.evaluation import load_card
+    from soft_control.loop_benchmark import EXCESS_MAX, LOAD_MM, against_ipopt, worth_of_parts
+    from soft_control.pages import write_page
+
+    against, worth = [], []
+    with tempfile.TemporaryDirectory() as work, progress_bar() as bar:
+        tasks: dict[str, int] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        for i, model in enumerate(models):
+            folder = Path(work) / str(i)
+            against.append(against_ipopt(model, folder, reference, duration_s, seed, show))
+            if load_card(model).rig == "tendon":
+                worth.append(
+                    worth_of_parts(model, folder, reference, 2 * duration_s, seed, LOAD_MM, show)
+                )
+    rows = Table("", "cost above IPOPT's", "RMSE, mm", "IPOPT, mm", "IPOPT unconverged")
+    for a in against:
+        rows.add_row(
+            a.rig,
+            f"{100 * a.excess:+.2f} %",
+            f"{a.rmse_mm:.2f}",
+            f"{a.ipopt_rmse_mm:.2f}",
+            f"{a.ipopt_unconverged} of {a.samples}",
+        )
+    console.print(rows)
+    for w in worth:
+        rows = Table(f"{w.rig}, RMSE, mm", "before the load", "after it")
+        for name in w.before_mm:
+            rows.add_row(name, f"{w.before_mm[name]:.2f}", f"{w.after_mm[name]:.2f}")
+        console.print(rows)
+    path = write_page(out, "closed_loop", seed=seed, against=against, worth=worth)
+    console.print(f"written to {path}", highlight=False)
+    if any(a.excess > EXCESS_MAX for a in against):
+        raise typer.Exit(1)
 
 
 def recording_paths(given: list[Path]) -> list[Path]:

@@ -309,10 +309,11 @@ def windows(
     output_lags: int,
     input_delay: int = 0,
     signal_names: Sequence[str] = (),
+    axes: Sequence[str] = AXES,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """All complete windows of a recording that is on the control grid, in physical units.
 
-    Returns x (S, nd·m + dd·3 + p), y (S, 3) and the sample k of the first window. Row i, with
+    Returns x (S, nd·m + dd·n + p), y (S, n) and the sample k of the first window. Row i, with
     k = first + i, is x = u(k-d) … u(k-d-nd+1), y(k) … y(k-dd+1), s(k), newest first, and y(k+1).
     Raises RecordingError if the recording is too short or lacks a signal.
     """
@@ -326,12 +327,13 @@ def windows(
     def lagged(values: np.ndarray, newest: int, lags: int) -> list[np.ndarray]:
         return [values[first - lag : last - lag] for lag in range(newest, newest + lags)]
 
+    position = recording.position[:, [AXES.index(axis) for axis in axes]]
     x = np.hstack(
         lagged(recording.commands, input_delay, input_lags)
-        + lagged(recording.position, 0, output_lags)
+        + lagged(position, 0, output_lags)
         + lagged(recording.signal(signal_names), 0, 1)
     )
-    return x, recording.position[first + 1 : last + 1], first
+    return x, position[first + 1 : last + 1], first
 
 
 # ------------------------------------------------------------------------------------------- checks

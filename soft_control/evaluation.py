@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from nn4mc_codegen.importers import read_model
 from nn4mc_codegen.ops.dense import Dense
-from soft_control.dataset import Recording, resample, windows
+from soft_control.dataset import AXES, Recording, resample, windows
 
 CARD_FILE = "fk.json"
 NETWORK_FILE = "fk.keras"
@@ -44,15 +44,17 @@ class ModelCard(BaseModel):
     """dd: positions the network sees, y(k) … y(k-dd+1)."""
     input_delay: int
     """d: whole samples of transport delay that the network need not learn."""
+    axes: list[str] = list(AXES)
+    """The n axes along which the tip moves; on the others it stays at 0."""
     command_names: list[str]
     command_offset: list[float]
-    """rad, one a command."""
+    """rad or the rig's own unit, one a command."""
     command_scale: list[float]
-    """rad, one a command."""
+    """rad or the rig's own unit, one a command."""
     output_offset: list[float]
     """m, one an axis."""
     output_scale: float
-    """m, one for all three axes, so that errors stay isotropic."""
+    """m, one for all axes, so that errors stay isotropic."""
     signal_names: list[str]
     """The live signals that the network sees; constant ones were left out."""
     signal_offset: list[float]
@@ -95,12 +97,23 @@ class ModelCard(BaseModel):
         return (command - np.array(self.command_offset)) / np.array(self.command_scale)
 
     def normalised_output(self, position: np.ndarray) -> np.ndarray:
-        """(…, 3) m -> normalised."""
-        return (position - np.array(self.output_offset)) / self.output_scale
+        """(…, 3) m -> (…, n) normalised."""
+        return (self.on_axes(position) - np.array(self.output_offset)) / self.output_scale
 
     def position(self, output: np.ndarray) -> np.ndarray:
-        """(…, 3) normalised -> m."""
-        return output * self.output_scale + np.array(self.output_offset)
+        """(…, n) normalised -> (…, 3) m."""
+        return self.in_space(output * self.output_scale + np.array(self.output_offset))
+
+    def on_axes(self, position: np.ndarray) -> np.ndarray:
+        """(…, 3) -> (…, n): the axes along which the tip moves."""
+        return np.asarray(position)[..., [AXES.index(axis) for axis in self.axes]]
+
+    def in_space(self, position: np.ndarray) -> np.ndarray:
+        """(…, n) -> (…, 3): 0 on the other axes."""
+        position = np.asarray(position)
+        placed = np.zeros((*position.shape[:-1], len(AXES)))
+        placed[..., [AXES.index(axis) for axis in self.axes]] = position
+        return placed
 
     def normalised_signal(self, signal: np.ndarray) -> np.ndarray:
         """(…, p) calibrated -> normalised."""
@@ -143,11 +156,11 @@ class Model:
         self.network = network
 
     def step(self, x: np.ndarray) -> np.ndarray:
-        """Normalised x (…, inputs) -> normalised y(k+1) (…, 3)."""
+        """Normalised x (…, inputs) -> normalised y(k+1) (…, n)."""
         return self.network.step(x)
 
     def jacobian(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """y(k+1) (3,) and its derivatives (3, nd·m + dd·3) by the command and output lags."""
+        """y(k+1) (n,) and its derivatives (n, nd·m + dd·n) by the command and output lags."""
         return self.network.jacobian(x, self.card.command_columns + self.card.output_columns)
 
 
@@ -202,9 +215,7 @@ def rollouts(model: Predictor, recording: Recording, samples: int, held: bool) -
     in the MPC's horizon.
     """
     card = model.card
-    x, _, first = windows(
-        recording, card.input_lags, card.output_lags, card.input_delay, card.signal_names
-    )
+    x, _, first = card_windows(card, recording)
     x = normalised_windows(card, x)
     starts = len(x) - samples + 1
     if starts < 1:
@@ -221,6 +232,18 @@ def rollouts(model: Predictor, recording: Recording, samples: int, held: bool) -
         rolled[:, command_end + n : output_end] = rolled[:, command_end : output_end - n].copy()
         rolled[:, command_end : command_end + n] = y
     return card.position(y) - recording.position[first + samples : first + samples + starts]
+
+
+def card_windows(card: ModelCard, recording: Recording) -> tuple[np.ndarray, np.ndarray, int]:
+    """`dataset.windows` as the card's network sees them."""
+    return windows(
+        recording,
+        card.input_lags,
+        card.output_lags,
+        card.input_delay,
+        card.signal_names,
+        card.axes,
+    )
 
 
 def normalised_windows(card: ModelCard, x: np.ndarray) -> np.ndarray:

@@ -15,8 +15,12 @@ def excitation(
     maximum: np.ndarray,
     move_max: np.ndarray,
     seed: int,
+    pace: float = 1.0,
 ) -> np.ndarray:
     """Commands (T, m) within [minimum, maximum] that move at most `move_max` a sample, all (m,).
+
+    The times of the sections' motions are those of a soft block; with a `pace` above 1 each section
+    runs faster than that, up to so many times.
 
     Sections of four kinds in random order, from mid-range on: smoothed random targets, multisines,
     slow sweeps, steps that are held. Raises ValueError for less than one sample or an empty range.
@@ -25,8 +29,8 @@ def excitation(
     samples = round(duration_s * rate_hz)
     if samples < 1:
         raise ValueError(f"duration_s {duration_s} at {rate_hz} Hz holds no sample")
-    if not (np.all(minimum < maximum) and np.all(move_max > 0)):
-        raise ValueError("excitation needs minimum < maximum and move_max > 0 for every command")
+    if not (np.all(minimum < maximum) and np.all(move_max > 0) and pace > 0):
+        raise ValueError("excitation needs minimum < maximum, move_max > 0 and pace > 0")
     rng = np.random.default_rng(seed)
     middle, half = (maximum + minimum) / 2, (maximum - minimum) / 2
     sections: list[np.ndarray] = []
@@ -34,7 +38,8 @@ def excitation(
     while sum(map(len, sections)) < samples:
         for kind in rng.permutation([_targets, _multisine, _sweep, _holds]):
             length = 1 + round(rng.uniform(*SECTION_S) * rate_hz)
-            levels = np.clip(kind(rng, length, rate_hz, len(minimum)), -1.0, 1.0)
+            faster = pace ** rng.uniform() if pace != 1.0 else 1.0
+            levels = np.clip(kind(rng, length, rate_hz / faster, len(minimum)), -1.0, 1.0)
             limit = move_max * SLOWEST ** rng.uniform(0.0, 1.0)
             sections.append(_follow(middle + half * levels, at, limit))
             at = sections[-1][-1]

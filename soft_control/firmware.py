@@ -56,10 +56,32 @@ class MpcSettings(BaseModel):
     """Step lengths 1, ½, ¼, ⅛ that are tried before an iteration gives up."""
     tail_continues: bool = True
     """Beyond Nc the last move goes on; otherwise the command is held."""
+    method: Literal["gauss_newton", "newton", "soloway"] = "gauss_newton"
+    """Second derivatives of the network left out; taken; taken, with the barrier of Soloway and
+    Haley's cost, for comparison."""
+    barrier: float = Field(1e-4, gt=0)
+    """Of the method soloway: cost of a command at a normalised distance of 1 from a bound."""
+    time_budget_ms: float | None = Field(None, gt=0)
+    """A step ends with the best plan so far after this long; by default after a control period."""
     output_weight: list[float]
     """Cost of a squared tracking error, 1/mm², one an axis."""
+    terminal_weight: list[float] | None = None
+    """The same for the last sample of the horizon; by default no other."""
+    output_min: list[float] | None = None
+    """Soft lower bounds of the position, m, one an axis; by default none."""
+    output_max: list[float] | None = None
+    """Soft upper bounds of the position, m."""
+    bound_weight: list[float] | None = None
+    """Cost of a squared excess over them, 1/mm²; by default 100 times output_weight."""
+    disturbance_ratio: float = Field(0.0, ge=0)
+    """Offset estimate from measured positions: variance of its change in a sample over that of
+    their noise; 0: none. 0.0026 makes a gain of 0.05."""
     move_weight: list[float]
     """Cost of a squared move, 1/deg² or 1/unit² (see command_unit), one a command."""
+    command_weight: list[float] | None = None
+    """Cost of a squared distance from command_reference, 1/deg² or 1/unit²; by default none."""
+    command_reference: list[float] | None = None
+    """Commands to prefer, rad or unit; by default the middle of the limits."""
     command_unit: Literal["deg", "unit"] = "deg"
     """deg: commands are in rad and move_weight counts degrees; unit: both in the rig's own unit."""
     command_min: list[float]
@@ -120,8 +142,14 @@ def build(
     sources = share() / "firmware"
 
     out_dir.mkdir(parents=True, exist_ok=True)
+    columns = jacobian_inputs(card)
     nn4mc_codegen.compile_model(
-        model_dir / NETWORK_FILE, out_dir, name="fk", jacobian=jacobian_inputs(card)
+        model_dir / NETWORK_FILE,
+        out_dir,
+        name="fk",
+        jacobian=columns,
+        hvp=None if settings.method == "gauss_newton" else columns,
+        fold=["signals"] if card.signal_names else None,
     )
     build_id = _build_id(sources, out_dir, settings, card)
     _write_config(out_dir, settings, card, build_id)
@@ -162,13 +190,20 @@ def read_build(out_dir: str | Path) -> FirmwareBuild:
 def _check(settings: MpcSettings, card: ModelCard) -> None:
     """Raises BuildError naming the first setting that does not suit the model."""
     commands, outputs = len(card.command_names), len(card.output_offset)
-    for name in ("move_weight", "command_min", "command_max", "move_max"):
-        if len(getattr(settings, name)) != commands:
-            raise BuildError(f"{name} needs {commands} values, one for each command of the model")
-    if len(settings.output_weight) != outputs:
-        raise BuildError(f"output_weight needs {outputs} values, one for each axis of the model")
-    for name in ("output_weight", "move_weight"):
-        if not all(math.isfinite(w) and w >= 0 for w in getattr(settings, name)):
+    commands_of = ("move_weight", "command_min", "command_max", "move_max", "command_weight")
+    commands_of += ("command_reference",)
+    outputs_of = ("output_weight", "terminal_weight", "output_min", "output_max", "bound_weight")
+    sizes = {
+        f"{commands} values, one for each command of the model": commands_of,
+        f"{outputs} values, one for each axis of the model": outputs_of,
+    }
+    for (needed, names), length in zip(sizes.items(), (commands, outputs), strict=True):
+        for name in names:
+            given = getattr(settings, name)
+            if given is not None and len(given) != length:
+                raise BuildError(f"{name} needs {needed}, not {len(given)}")
+    for name in (n for n in (*commands_of, *outputs_of) if n.endswith("weight")):
+        if not all(math.isfinite(w) and w >= 0 for w in getattr(settings, name) or []):
             raise BuildError(f"{name} {getattr(settings, name)}: must be finite, not negative")
     limits = zip(settings.command_min, settings.command_max, settings.move_max, strict=True)
     for command, (low, high, move) in zip(card.command_names, limits, strict=True):
@@ -176,6 +211,11 @@ def _check(settings: MpcSettings, card: ModelCard) -> None:
             raise BuildError(f"limits of {command}: {low} .. {high} is not a range")
         if not (math.isfinite(move) and move > 0):
             raise BuildError(f"move_max of {command} is {move}: must be positive")
+    for axis, (low, high) in enumerate(
+        zip(settings.output_min or [], settings.output_max or [], strict=False)
+    ):
+        if not low <= high:
+            raise BuildError(f"output_min, output_max of axis {axis}: {low} .. {high} is no range")
     reachable = settings.horizon - card.input_delay
     if settings.control_horizon > reachable:
         raise BuildError(
@@ -194,51 +234,48 @@ def _first_cost_stage(settings: MpcSettings, card: ModelCard) -> int:
     return settings.first_cost_stage or card.input_delay + 1
 
 
-# --------------------------------------------------------------------------- normalised settings
+# --------------------------------------------------------------------------- settings
 
 
-def _normalised(settings: MpcSettings, card: ModelCard) -> dict[str, list[float]]:
-    """mpc_config_t, field by field, in the units of the network."""
-    columns = list(
-        zip(
-            card.command_offset,
-            card.command_scale,
-            settings.command_min,
-            settings.command_max,
-            settings.move_max,
-            settings.move_weight,
-            strict=True,
-        )
-    )
-    wire_unit = math.degrees(1.0) if settings.command_unit == "deg" else 1.0
-    output_mm = 1000.0 * card.output_scale
+def physical_settings(settings: MpcSettings) -> dict[str, list[float] | float]:
+    """settings_t of firmware/src/settings.h, field by field in its order: m, rad or unit."""
+    commands, outputs = len(settings.move_weight), len(settings.output_weight)
+    per_rad2 = math.degrees(1.0) ** 2 if settings.command_unit == "deg" else 1.0
+    per_m2 = 1e6
+    middle = [
+        (low + high) / 2
+        for low, high in zip(settings.command_min, settings.command_max, strict=True)
+    ]
+    tracking = settings.output_weight
     return {
-        "command_min": [_limit(low, o, s, inwards=1) for o, s, low, _, _, _ in columns],
-        "command_max": [_limit(high, o, s, inwards=-1) for o, s, _, high, _, _ in columns],
-        "move_max": [_move(move, o, s, low, high) for o, s, low, high, move, _ in columns],
-        "output_weight": [w * output_mm**2 for w in settings.output_weight],
-        "move_weight": [w * (s * wire_unit) ** 2 for _, s, _, _, _, w in columns],
+        "command_min": [_inwards(low, math.inf) for low in settings.command_min],
+        "command_max": [_inwards(high, -math.inf) for high in settings.command_max],
+        "move_max": [_inwards(move, 0.0) for move in settings.move_max],
+        "move_weight": [per_rad2 * w for w in settings.move_weight],
+        "command_weight": [per_rad2 * w for w in settings.command_weight or [0.0] * commands],
+        "command_reference": settings.command_reference or middle,
+        "output_weight": [per_m2 * w for w in tracking],
+        "terminal_weight": [per_m2 * w for w in settings.terminal_weight or tracking],
+        "output_min": settings.output_min or [-math.inf] * outputs,
+        "output_max": settings.output_max or [math.inf] * outputs,
+        "bound_weight": [
+            per_m2 * w for w in settings.bound_weight or [100.0 * w for w in tracking]
+        ],
+        "disturbance_ratio": settings.disturbance_ratio,
     }
 
 
-def _limit(limit: float, offset: float, scale: float, inwards: int) -> float:
-    """The normalised limit, moved inwards until its way back in float32 keeps the limit."""
-    offset32, scale32 = np.float32(offset), np.float32(scale)
-    normalised = (limit - offset) / scale
-    step = inwards * float(np.spacing(np.float32(max(abs(limit), abs(offset))))) / scale
-    while inwards * (float(np.float32(normalised) * scale32 + offset32) - limit) < 0:
-        normalised += step
-    return float(np.float32(normalised))
-
-
-def _move(move: float, offset: float, scale: float, low: float, high: float) -> float:
-    """Smaller by what rounding can add: a sum, and the way back of two commands."""
-    rounding = 8 * 2.0**-24 * (max(abs(low), abs(high)) + abs(offset))
-    return max(move - rounding, 0.0) / scale
+def _inwards(limit: float, inside: float) -> float:
+    """The float32 nearest to limit that is not beyond it."""
+    single = np.float32(limit)
+    beyond = float(single) < limit if inside > limit else float(single) > limit
+    return float(np.nextafter(single, np.float32(inside)) if beyond else single)
 
 
 def _f32(value: float) -> str:
     """A C literal that reads back as exactly the float32 nearest to value."""
+    if math.isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
     with np.errstate(over="ignore"):
         single = np.float32(value)
     if not np.isfinite(single):
@@ -247,22 +284,30 @@ def _f32(value: float) -> str:
     return text + ("f" if "." in text or "e" in text else ".0f")
 
 
+def _f32_array(values: list[float]) -> str:
+    return "{" + ", ".join(map(_f32, values)) + "}"
+
+
 def _render(settings: MpcSettings, card: ModelCard, build_id: str) -> dict[str, str]:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("soft_control"),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["f32"] = _f32
-    environment.filters["f32_array"] = lambda values: "{" + ", ".join(map(_f32, values)) + "}"
+    environment.filters["f32_array"] = _f32_array
+    environment.filters["f32_value"] = lambda v: _f32_array(v) if isinstance(v, list) else _f32(v)
     values = {
         "card": card,
         "settings": settings,
         "first_cost_stage": _first_cost_stage(settings, card),
         "signal_offset": card.signal_offset or [0.0],
         "signal_scale": card.signal_scale or [1.0],
-        "mpc": _normalised(settings, card),
+        "physical": physical_settings(settings),
+        "budget_us": round(1e3 * (settings.time_budget_ms or 1e3 / card.rate_hz)),
         "build_id": build_id,
     }
     files = ("controller_config.h", "controller_config.c")

@@ -2,35 +2,48 @@
 
 It solves the same problem by the same steps, in float64 and forward in time, so that the C can be
 compared with it iterate by iterate. Everything is in the network's normalised units:
-normalised = (physical - offset) / scale.
+normalised = (physical - offset) / scale. The problem itself is stated in firmware/src/mpc.h.
 
-Gauss-Newton after Soloway and Haley, "Neural generalized predictive control: a Newton-Raphson
+Method after Soloway and Haley, "Neural generalized predictive control: a Newton-Raphson
 implementation", 1996; bounds after Bertsekas, "Projected Newton methods for optimization problems
 with simple constraints", 1982.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
-from scipy.optimize import nnls
 
 BOUND_TOLERANCE = 1e-5
 COST_TOLERANCE = 1e-6
 DAMPING = 1e-5
+BARRIER_EDGE = 1e-3
+
+Method = Literal["gauss_newton", "newton", "soloway"]
 
 
 class ForwardKinematics(Protocol):
-    """The network on its flat input x = [u lags, y lags, signals], lags newest first."""
+    """The network on its flat input x = [u lags, y lags, signals], lags newest first.
+
+    One with a state of its own h (s,) takes it as a second argument, after x: step then returns y
+    and the new state, one after the other (n + s,), and so the derivatives have n + s rows, and
+    columns for h after those of the lags.
+    """
 
     def step(self, x: np.ndarray) -> np.ndarray:
         """y (n,)"""
 
     def jacobian(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """y (n,) and dy/dx (n, nd*m + dd*n) for the command and output lags."""
+
+    def curvature(self, x: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Second derivatives of weights·y by the command and output lags (nd*m + dd*n,) squared.
+
+        Only for the methods newton and soloway."""
 
 
 class Status(IntEnum):
@@ -39,6 +52,8 @@ class Status(IntEnum):
     CONVERGED = 0
     MAX_ITERATIONS = 1
     NOT_FINITE = 2
+    DEADLINE = 3
+    INFEASIBLE_PROBLEM = 4
 
 
 @dataclass(frozen=True)
@@ -53,8 +68,20 @@ class MpcConfig:
     """(m,) largest change of a command in one sample."""
     output_weight: np.ndarray
     """(n,) Q, of a squared tracking error in one sample."""
+    terminal_weight: np.ndarray
+    """(n,) Q of the last sample of the horizon."""
+    output_min: np.ndarray
+    """(n,) soft, at a quadratic penalty."""
+    output_max: np.ndarray
+    """(n,) soft."""
+    bound_weight: np.ndarray
+    """(n,) of a squared excess over output_min, output_max in one sample."""
     move_weight: np.ndarray
     """(m,) R, of a squared move."""
+    command_weight: np.ndarray
+    """(m,) S, of a squared distance from command_reference."""
+    command_reference: np.ndarray
+    """(m,) u_ref"""
     input_lags: int
     """nd"""
     output_lags: int
@@ -64,13 +91,16 @@ class MpcConfig:
     horizon: int
     """N, samples"""
     control_horizon: int
-    """Nc, moves"""
+    """Nc, planned commands"""
     first_cost_stage: int
-    """First j whose output counts; d + 1 is the first that a move reaches."""
+    """First j whose output counts; d + 1 is the first that a command reaches."""
     iterations: int = 2
     line_search_trials: int = 4
     tail_continues: bool = True
     """The last move is repeated up to the horizon; else the last command is held."""
+    method: Method = "gauss_newton"
+    barrier: float = 0.0
+    """s of the method soloway."""
 
     @property
     def commands(self) -> int:
@@ -81,6 +111,17 @@ class MpcConfig:
     def outputs(self) -> int:
         """n"""
         return len(self.output_weight)
+
+    @property
+    def planned(self) -> int:
+        """N - d: commands that reach an output within the horizon."""
+        return self.horizon - self.input_delay
+
+    def stage_weight(self, j: int) -> np.ndarray:
+        """Q of y_j (n,), zero before the first stage that counts."""
+        if j < self.first_cost_stage:
+            return np.zeros(self.outputs)
+        return self.terminal_weight if j == self.horizon else self.output_weight
 
 
 @dataclass
@@ -93,8 +134,10 @@ class MpcState:
     """(dd, n): y(k), y(k-1), …"""
     signals: np.ndarray
     """(p,) of sample k; the caller sets them before each step."""
-    moves: np.ndarray
-    """(Nc, m): Δ_0 … Δ_Nc-1"""
+    plan: np.ndarray
+    """(Nc, m): u_0 … u_Nc-1"""
+    network: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    """(s,) state of a recurrent network, before it predicts y(k+1)."""
 
 
 @dataclass(frozen=True)
@@ -105,20 +148,19 @@ class MpcResult:
     trials: int
     """Plans tried by the line searches of all iterations."""
     cost: float
+    """Of the plan; 0 where it is not known."""
     command: np.ndarray
     """(m,) u(k), normalised, within its bounds."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Moves within their bounds, and what they lead to."""
+    """Commands within their bounds, and what they lead to."""
 
-    moves: np.ndarray
-    """(Nc, m)"""
     commands: np.ndarray
-    """(N - d, m): u_0 … u_N-1-d, the commands that reach an output within the horizon."""
+    """(N - d, m): u_0 … u_N-1-d, the planned ones first."""
     stop: np.ndarray
-    """(m,) first j > Nc-1 whose command the bound stops, else N - d."""
+    """(m,) first j of a continued tail whose command its bound stops, else N - d."""
     outputs: np.ndarray
     """(N, n): y_1 … y_N"""
     cost: float
@@ -126,61 +168,78 @@ class Plan:
 
 @dataclass(frozen=True)
 class Quadratic:
-    """cost/2 + g·z + z·H z/2 in a step z (Nc*m,), which is 0 where not free."""
+    """cost/2 + g·z + z·H z/2 in a step z (Nc*m,) of u_0 … u_Nc-1."""
 
     gradient: np.ndarray
     """g (Nc*m,)"""
     hessian: np.ndarray
     """H (Nc*m, Nc*m)"""
-    free: np.ndarray
-    """(Nc*m,) bool"""
-    moves_of: np.ndarray
-    """T (Nc*m, Nc*m): moves change by T z; identity but for commands that stay on a bound."""
 
 
 def reset(config: MpcConfig, command: np.ndarray, output: np.ndarray, signals: int = 0) -> MpcState:
-    """Rest at `command` (m,) and `output` (n,), `signals` zeros, no move planned."""
+    """Rest at `command` (m,) and `output` (n,), `signals` zeros, the plan to stay."""
     return MpcState(
         commands=np.tile(command, (config.input_delay + config.input_lags, 1)),
         outputs=np.tile(output, (config.output_lags, 1)),
         signals=np.zeros(signals),
-        moves=np.zeros((config.control_horizon, config.commands)),
+        plan=np.tile(command, (config.control_horizon, 1)),
     )
 
 
 def step(
-    config: MpcConfig, fk: ForwardKinematics, state: MpcState, reference: np.ndarray
+    config: MpcConfig,
+    fk: ForwardKinematics,
+    state: MpcState,
+    reference: np.ndarray,
+    in_time: Callable[[], bool] = lambda: True,
 ) -> MpcResult:
-    """Improve `state.moves` from sample k and return the command u(k).
+    """Improve `state.plan` from sample k and return the command u(k).
 
-    `reference` (N, n): row j is the wanted output of sample k+j+1.
+    `reference` (N, n): row j is the wanted output of sample k+j+1. `in_time` is asked before each
+    iteration.
     """
-    known = (state.commands, state.outputs, state.signals, state.moves, reference)
+    known = (
+        state.commands,
+        state.outputs,
+        state.signals,
+        state.plan,
+        state.network,
+        reference,
+    )
     if not all(np.isfinite(part).all() for part in known):
-        return _hold_command(config, state, iterations=0, trials=0)
+        return _hold_command(config, state, Status.NOT_FINITE, 0, 0)
+    if not feasible(config, state.commands[0]):
+        return _hold_command(config, state, Status.INFEASIBLE_PROBLEM, 0, 0)
 
-    plan = predict(config, fk, state, reference, state.moves)
+    plan = predict(config, fk, state, reference, bounded(config, state.commands[0], state.plan))
     status, iterations, trials = Status.MAX_ITERATIONS, 0, 0
     while iterations < config.iterations:
+        if not in_time():
+            status = Status.DEADLINE
+            break
         model = linearise(config, fk, state, reference, plan)
-        move, promise = newton_step(config, plan, model)
+        planned = plan.commands[: config.control_horizon]
+        enough = COST_TOLERANCE * plan.cost
+        z, promise = newton_step(config, state.commands[0], planned, model, enough)
         iterations += 1
-        if not np.isfinite(plan.cost) or not np.isfinite(move).all():
-            return _hold_command(config, state, iterations, trials)
-        if promise <= COST_TOLERANCE * plan.cost:
+        if not np.isfinite(plan.cost) or not np.isfinite(promise):
+            return _hold_command(config, state, Status.NOT_FINITE, iterations, trials)
+        if promise <= enough:
             status = Status.CONVERGED
             break
         for halving in range(config.line_search_trials):
-            moves = plan.moves + 0.5**halving * move.reshape(plan.moves.shape)
-            trial = predict(config, fk, state, reference, moves)
+            commands = planned + 0.5**halving * z.reshape(planned.shape)
+            commands = np.clip(commands, config.command_min, config.command_max)
+            trial = predict(config, fk, state, reference, commands)
             trials += 1
             if trial.cost < plan.cost:
                 plan = trial
                 break
         else:
             break
-    state.moves = plan.moves
-    return MpcResult(status, iterations, trials, plan.cost, plan.commands[0])
+    state.plan = plan.commands[: config.control_horizon].copy()
+    cost = plan.cost if iterations else 0.0
+    return MpcResult(status, iterations, trials, cost, state.plan[0].copy())
 
 
 def advance(config: MpcConfig, fk: ForwardKinematics, state: MpcState, command: np.ndarray) -> bool:
@@ -192,13 +251,35 @@ def advance(config: MpcConfig, fk: ForwardKinematics, state: MpcState, command: 
     command = command if good_command else state.commands[0]
     state.commands = np.vstack([command, state.commands[:-1]])
     lags = state.commands[config.input_delay :]
-    x = np.concatenate([lags.ravel(), state.outputs.ravel(), state.signals])
-    y = fk.step(x)
-    good_output = bool(np.isfinite(x).all() and np.isfinite(y).all())
-    state.outputs = np.vstack([y if good_output else state.outputs[0], state.outputs[:-1]])
-    last = state.moves[-1] if config.tail_continues else np.zeros(config.commands)
-    state.moves = np.vstack([state.moves[1:], last])
+    outputs = state.outputs[: config.output_lags]
+    x = np.concatenate([lags.ravel(), outputs.ravel(), state.signals])
+    handed = fk.step(*_arguments(x, state.network))
+    good_output = bool(np.isfinite(x).all() and np.isfinite(handed).all())
+    y = handed[: config.outputs] if good_output else state.outputs[0]
+    state.outputs = np.vstack([y, state.outputs[:-1]])
+    if good_output:
+        state.network = handed[config.outputs :]
+    last = state.plan[-1]
+    if config.tail_continues and config.control_horizon > 1:
+        last = 2 * last - state.plan[-2]
+    state.plan = np.vstack([state.plan[1:], last])
     return good_command and good_output
+
+
+def feasible(config: MpcConfig, last: np.ndarray) -> bool:
+    """Whether any command is within its bounds and its move from `last` (m,)."""
+    low, high, move_max = config.command_min, config.command_max, config.move_max
+    reachable = (last + move_max >= low) & (last - move_max <= high)
+    return bool(((low <= high) & (move_max >= 0) & reachable).all())
+
+
+def bounded(config: MpcConfig, last: np.ndarray, commands: np.ndarray) -> np.ndarray:
+    """`commands` (Nc, m) as near as the bounds let them be, each after the one before it."""
+    result = np.zeros_like(commands)
+    for i, wanted in enumerate(commands):
+        near = np.clip(wanted, last - config.move_max, last + config.move_max)
+        last = result[i] = np.clip(near, config.command_min, config.command_max)
+    return result
 
 
 def predict(
@@ -206,17 +287,23 @@ def predict(
     fk: ForwardKinematics,
     state: MpcState,
     reference: np.ndarray,
-    moves: np.ndarray,
+    planned: np.ndarray,
 ) -> Plan:
-    """The plan of `moves` (Nc, m), brought within the bounds, rolled out, with its cost."""
-    moves, commands, stop = _bounded_commands(config, state.commands[0], moves)
-    outputs: list[np.ndarray] = []
-    for j in range(config.horizon):
-        outputs.append(fk.step(_input(config, state, commands, outputs, j)))
-    errors = np.array(outputs) - reference
-    cost = (config.output_weight * errors[config.first_cost_stage - 1 :] ** 2).sum()
+    """The plan of `planned` (Nc, m), which are within their bounds, rolled out, with its cost."""
+    commands, stop = _extended(config, state.commands[0], planned)
+    y, _ = _roll_out(config, fk, state, commands)
+    cost = sum(
+        (config.stage_weight(j) * (y[j - 1] - reference[j - 1]) ** 2).sum()
+        + (config.bound_weight * _excess(config, y[j - 1]) ** 2).sum()
+        * (j >= config.first_cost_stage)
+        for j in range(1, config.horizon + 1)
+    )
+    moves = np.diff(np.vstack([state.commands[0], planned]), axis=0)
     cost += (config.move_weight * moves**2).sum()
-    return Plan(moves, commands, stop, np.array(outputs), float(cost))
+    cost += (config.command_weight * (commands - config.command_reference) ** 2).sum()
+    if config.method == "soloway":
+        cost += _barrier(config, planned)[0].sum()
+    return Plan(commands, stop, y, float(cost))
 
 
 def linearise(
@@ -226,174 +313,331 @@ def linearise(
     reference: np.ndarray,
     plan: Plan,
 ) -> Quadratic:
-    """Half the cost around `plan` to second order (Gauss-Newton), with the bounds to hold.
-
-    A command that stands on a bound, pushed against it by its gradient, stays there and cuts the
-    effect of earlier moves: its own move takes them back. Hence from the last move to the first:
-    each gradient knows which later commands stay.
-    """
-    m, variables = config.commands, plan.moves.size
-    jacobians = [
-        fk.jacobian(_input(config, state, plan.commands, list(plan.outputs), j))[1]
-        for j in range(config.horizon)
-    ]
-    costed = slice(config.first_cost_stage - 1, config.horizon)
-    error = (plan.outputs - reference)[costed].ravel()
-    q = np.tile(config.output_weight, len(error) // config.outputs)
-    r = np.tile(config.move_weight, config.control_horizon)
-    sensitivity = np.zeros((len(error), variables))
-    moves_of = np.eye(variables)
-    free = np.ones(variables, dtype=bool)
-    stop = plan.stop.copy()
-    for v in reversed(range(variables)):
-        i, c = divmod(v, m)
-        slope = _command_slope(config, plan, i, c, stop[c])
-        sensitivity[:, v] = _output_slope(config, jacobians, slope)[costed].ravel()
-        if stop[c] < config.control_horizon:
-            moves_of[stop[c] * m + c, v] = -1.0
-        gradient = sensitivity[:, v] @ (q * error) + moves_of[:, v] @ (r * plan.moves.ravel())
-
-        bound = config.command_max[c] if gradient < 0 else config.command_min[c]
-        if abs(bound - plan.commands[i, c]) <= BOUND_TOLERANCE:
-            free[v] = False
-            stop[c] = i
-
-    hessian = sensitivity.T @ np.diag(q) @ sensitivity + moves_of.T @ np.diag(r) @ moves_of
-    free &= np.diag(hessian) > 0
-    return Quadratic(
-        gradient=sensitivity.T @ (q * error) + moves_of.T @ (r * plan.moves.ravel()),
-        hessian=hessian + DAMPING * np.diag(np.diag(hessian)),
-        free=free,
-        moves_of=moves_of,
-    )
-
-
-def newton_step(config: MpcConfig, plan: Plan, model: Quadratic) -> tuple[np.ndarray, float]:
-    """Change of the moves (Nc*m,) that minimises `model` within the bounds, and by how much it
-    promises to lower the cost; NaN if the model has no finite minimum.
-
-    With x = L'z + L⁻¹g, H = LL', it is the shortest x within limits G x >= h: the least distance
-    problem of Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23.
-    """
-    free, gradient = model.free, model.gradient[model.free]
-    nothing = np.full(len(free), np.nan), np.nan
-    if not np.isfinite(model.hessian).all() or not np.isfinite(gradient).all():
-        return nothing
-    try:
-        factor = np.linalg.cholesky(model.hessian[np.ix_(free, free)])
-    except np.linalg.LinAlgError:
-        return nothing
-    newest_last = np.tril(np.ones((config.control_horizon, config.control_horizon)))
-    moves_of = model.moves_of[:, free]
-    commands_of = np.kron(newest_last, np.eye(config.commands)) @ moves_of
-    move, command = plan.moves.ravel(), plan.commands[: config.control_horizon].ravel()
-
-    def tiled(bound: np.ndarray) -> np.ndarray:
-        return np.tile(bound, config.control_horizon)
-
-    limited = np.vstack([moves_of, -moves_of, commands_of, -commands_of])
-    room = np.concatenate(
-        [
-            tiled(config.move_max) - move,
-            tiled(config.move_max) + move,
-            tiled(config.command_max) - command,
-            command - tiled(config.command_min),
-        ]
-    )
-    inverse = np.linalg.inv(factor)
-    g = -limited @ inverse.T
-    h = -np.maximum(room, 0.0) - limited @ inverse.T @ inverse @ gradient
-    target = np.append(np.zeros(g.shape[1]), 1.0)
-    multipliers, _ = nnls(np.vstack([g.T, h]), target)
-    residual = np.vstack([g.T, h]) @ multipliers - target
-    x = -residual[:-1] / residual[-1]
-    step = np.zeros(len(free))
-    step[free] = inverse.T @ (x - inverse @ gradient)
-    return model.moves_of @ step, float(-model.gradient @ step)
-
-
-def _command_slope(config: MpcConfig, plan: Plan, i: int, c: int, stop: int) -> np.ndarray:
-    """∂u_j/∂Δ_i of channel c (N - d, m): 1 from j = i to `stop`; a continued last move adds up."""
-    slope = np.zeros_like(plan.commands)
-    slope[i:stop, c] = 1.0
-    if config.tail_continues and i == config.control_horizon - 1:
-        slope[i:stop, c] = np.arange(1, stop - i + 1)
-    return slope
-
-
-def _output_slope(
-    config: MpcConfig, jacobians: list[np.ndarray], command_slope: np.ndarray
-) -> np.ndarray:
-    """∂y_j/∂Δ (N, n) for j = 1 … N by the chain rule through the lags."""
-    m, n = config.commands, config.outputs
-    slopes = np.zeros((config.horizon, n))
-    for j, jacobian in enumerate(jacobians):
+    """Half the cost around `plan` to second order, by the method of `config`."""
+    m, n, nc = config.commands, config.outputs, config.control_horizon
+    slopes = np.array([_command_slope(config, plan, v) for v in range(nc * m)])  # (V, N - d, m)
+    _, inputs = _roll_out(config, fk, state, plan.commands)
+    jacobians = [fk.jacobian(*x)[1] for x in inputs]
+    rows, columns = jacobians[0].shape
+    directions = np.zeros((config.horizon, columns, nc * m))
+    sensitivities = np.zeros((config.horizon, rows, nc * m))
+    for j in range(config.horizon):
         for lag in range(config.input_lags):
             t = j - config.input_delay - lag
             if t >= 0:
-                slopes[j] += jacobian[:, lag * m : (lag + 1) * m] @ command_slope[t]
+                directions[j, lag * m : (lag + 1) * m] = slopes[:, t].T
         for lag in range(config.output_lags):
             column = config.input_lags * m + lag * n
             if j - lag - 1 >= 0:
-                slopes[j] += jacobian[:, column : column + n] @ slopes[j - lag - 1]
-    return slopes
+                directions[j, column : column + n] = sensitivities[j - lag - 1, :n]
+        if j > 0:
+            directions[j, columns - (rows - n) :] = sensitivities[j - 1, n:]
+        sensitivities[j] = jacobians[j] @ directions[j]
 
+    gradient, hessian = np.zeros(nc * m), np.zeros((nc * m, nc * m))
+    output_slopes = np.zeros((config.horizon, n))
+    for j in range(config.first_cost_stage, config.horizon + 1):
+        s, y = sensitivities[j - 1, :n], plan.outputs[j - 1]
+        excess = _excess(config, y)
+        output_slopes[j - 1] = (
+            config.stage_weight(j) * (y - reference[j - 1]) + config.bound_weight * excess
+        )
+        weight = config.stage_weight(j) + config.bound_weight * (excess != 0)
+        gradient += s.T @ output_slopes[j - 1]
+        hessian += s.T @ (weight[:, None] * s)
 
-def _bounded_commands(
-    config: MpcConfig, last_command: np.ndarray, moves: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Moves and commands within their bounds, and from where on a bound stops a continued tail.
+    planned = plan.commands[:nc]
+    moves = np.diff(np.vstack([state.commands[0], planned]), axis=0)
+    to_moves = np.eye(nc * m) - np.eye(nc * m, k=-m)
+    r = np.tile(config.move_weight, nc)
+    gradient += to_moves.T @ (r * moves.ravel())
+    hessian += to_moves.T @ (r[:, None] * to_moves)
+    of_commands = slopes.reshape(nc * m, -1)
+    s = np.tile(config.command_weight, config.planned)
+    gradient += of_commands @ (s * (plan.commands - config.command_reference).ravel())
+    hessian += of_commands @ (s[:, None] * of_commands.T)
+    if config.method == "gauss_newton":
+        return Quadratic(gradient, hessian)
 
-    A move ends where the bound stops its command.
-    """
-    planned = config.horizon - config.input_delay
-    moves = np.clip(moves, -config.move_max, config.move_max)
-    commands = np.zeros((planned, config.commands))
-    stop = np.full(config.commands, planned)
-    command = last_command
-    for j in range(planned):
-        if j < config.control_horizon:
-            move = moves[j]
-        elif not config.tail_continues:
-            move = np.zeros(config.commands)
-        wanted = command + move
-        bounded = np.clip(wanted, config.command_min, config.command_max)
-        if j < config.control_horizon:
-            moved = np.clip(bounded - command, -config.move_max, config.move_max)
-            move = moves[j] = np.where(bounded == wanted, move, moved)
-        else:
-            stopped = np.abs(wanted - bounded) > BOUND_TOLERANCE
-            stop = np.where(stopped, np.minimum(stop, j), stop)
-        command = commands[j] = bounded
-    return moves, commands, stop
-
-
-def _input(
-    config: MpcConfig,
-    state: MpcState,
-    commands: np.ndarray,
-    outputs: list[np.ndarray],
-    j: int,
-) -> np.ndarray:
-    """Flat input of stage j, which predicts y_j+1, from u_0 … and y_1 … of a plan."""
-
-    def command(t: int) -> np.ndarray:
-        return commands[t] if t >= 0 else state.commands[-t - 1]
-
-    def output(t: int) -> np.ndarray:
-        return outputs[t - 1] if t >= 1 else state.outputs[-t]
-
-    newest = j - config.input_delay
-    return np.concatenate(
-        [command(newest - lag) for lag in range(config.input_lags)]
-        + [output(j - lag) for lag in range(config.output_lags)]
-        + [state.signals]
+    if config.method == "soloway":
+        _, slope, curvature = _barrier(config, planned)
+        gradient += slope.ravel()
+        hessian += np.diag(curvature.ravel())
+    adjoints = _adjoints(config, jacobians, output_slopes)
+    second = sum(
+        d.T @ fk.curvature(*x, adjoint) @ d
+        for d, x, adjoint in zip(directions, inputs, adjoints, strict=True)
     )
+    for share in (1.0, 0.5, 0.25, 0.0):  # as much of it as leaves the sum positive definite
+        if _factor(hessian + share * second) is not None:
+            break
+    return Quadratic(gradient, hessian + share * second)
 
 
-def _hold_command(config: MpcConfig, state: MpcState, iterations: int, trials: int) -> MpcResult:
-    """Answer to what cannot be computed: the last command, no plan."""
+# --------------------------------------------------------------------------- the step
+
+
+def newton_step(
+    config: MpcConfig,
+    last: np.ndarray,
+    planned: np.ndarray,
+    model: Quadratic,
+    enough: float = 0.0,
+) -> tuple[np.ndarray, float]:
+    """Step z (Nc*m,) of `planned` (Nc, m) to where `model` is lowest within the bounds, nearly, and
+    by how much half the model falls, to first order; no more than `enough` if nothing better is
+    found. NaN if the model has no finite minimum.
+
+    See firmware/src/step.c for why it is done this way.
+    """
+    ways = _Ways(config, last, planned)
+    z = np.zeros(planned.size)
+    groups = _groups(ways, -model.gradient)
+    low, high = _narrowed(ways, groups)
+    moving = [group for group in groups if group]
+    tie = np.zeros((planned.size, len(moving)))
+    for column, group in enumerate(moving):
+        tie[group, column] = 1.0
+    factor = _factor(tie.T @ model.hessian @ tie) if moving else np.zeros((0, 0))
+    if factor is None or not np.isfinite(model.gradient).all():
+        return np.full(planned.size, np.nan), np.nan
+    y = np.linalg.solve(factor, tie.T @ -model.gradient)
+    steps, met = np.zeros(len(moving)), False
+    for column in reversed(range(len(moving))):
+        wanted = (y[column] - factor[column + 1 :, column] @ steps[column + 1 :]) / factor[
+            column, column
+        ]
+        end = moving[column][-1]
+        lowest, highest = low[end], high[end]
+        if end + ways.m < ways.size:
+            following = z[end + ways.m] + ways.move[end]
+            lowest = max(lowest, following - ways.move_max[end])
+            highest = min(highest, following + ways.move_max[end])
+        steps[column] = z[moving[column]] = min(max(wanted, lowest), highest)
+        met = met or steps[column] != wanted
+    for turn in range(2 if met or ways.any_at_end() else 0):
+        if (
+            -model.gradient @ z <= enough
+        ):  # ends cut off can lead uphill: from the plan itself, then
+            z[:] = 0.0
+        elif turn > 0:
+            break
+        _sweep(ways, model, z)
+    return z, float(-model.gradient @ z)
+
+
+class _Ways:
+    """How far each planned command can go, as steps z: bounds, and the moves between them."""
+
+    def __init__(self, config: MpcConfig, last: np.ndarray, planned: np.ndarray) -> None:
+        nc, self.m = planned.shape
+        reach = np.arange(1, nc + 1)[:, None] * config.move_max
+        self.low = (np.maximum(config.command_min, last - reach) - planned).ravel()
+        self.high = (np.minimum(config.command_max, last + reach) - planned).ravel()
+        self.move = np.diff(planned, axis=0).ravel()
+        """u_v+m - u_v"""
+        self.move_max = np.tile(config.move_max, nc)
+        self.size = planned.size
+
+    def any_at_end(self) -> bool:
+        on_bound = (self.low >= -BOUND_TOLERANCE) | (self.high <= BOUND_TOLERANCE)
+        return bool(
+            on_bound.any() or any(self.on_move_limit(v, 0.0) for v in range(len(self.move)))
+        )
+
+    def on_move_limit(self, v: int, change: float) -> bool:
+        """Whether the move from v to the command after it is at its limit, once changed so."""
+        return abs(self.move[v] + change) >= self.move_max[v] - BOUND_TOLERANCE
+
+
+def _stopped(push: float, low: float, high: float) -> bool:
+    return high <= BOUND_TOLERANCE if push > 0 else push < 0 and low >= -BOUND_TOLERANCE
+
+
+def _groups(ways: _Ways, push: np.ndarray) -> list[list[int]]:
+    """For each variable, what moves with it: nothing if it is held or moves with an earlier one.
+
+    What stands on its move limit and is pushed against it moves with the command before it; what
+    stands on a bound and is pushed against that is held, with all that would move with it.
+    """
+    groups: list[list[int]] = [[] for _ in range(ways.size)]
+    for c in range(ways.m):
+        members: list[int] = []
+        for v in range(ways.size - ways.m + c, -1, -ways.m):
+            members.insert(0, v)
+            total = push[members].sum()
+            if v >= ways.m:
+                move, move_max = ways.move[v - ways.m], ways.move_max[v]
+                if _stopped(total, -move_max - move, move_max - move):
+                    continue
+            held = any(
+                _stopped(push[members[k:]].sum(), ways.low[w], ways.high[w])
+                for k, w in enumerate(members)
+            )
+            groups[v] = [] if held else members
+            members = []
+    return groups
+
+
+def _narrowed(ways: _Ways, groups: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of each way where some commands do not move or move with others: from the last command
+    to the first, each one then finds room next to the one after it."""
+    low, high = ways.low.copy(), ways.high.copy()
+    leader = {v: group[0] for group in groups for v in group}
+    for v in range(ways.size):
+        before = v - ways.m
+        if v not in leader:
+            low[v] = high[v] = 0.0
+        elif leader[v] != v:
+            low[v], high[v] = max(low[v], low[before]), min(high[v], high[before])
+        elif before >= 0:
+            low[v] = max(low[v], low[before] - ways.move_max[v] - ways.move[before])
+            high[v] = min(high[v], high[before] + ways.move_max[v] - ways.move[before])
+    return low, high
+
+
+def _sweep(ways: _Ways, model: Quadratic, z: np.ndarray) -> None:
+    """Coordinate descent in place: the commands of each channel from the last to the first, each by
+    itself, then together with so many of those after it as stand on the move limits between."""
+    m = ways.m
+
+    def move(group: list[int]) -> None:
+        first, end = group[0], group[-1]
+        low = max(ways.low[w] - z[w] for w in group)
+        high = min(ways.high[w] - z[w] for w in group)
+        if end + m < ways.size:
+            gap = ways.move[end] + z[end + m] - z[end]
+            low, high = max(low, gap - ways.move_max[end]), min(high, gap + ways.move_max[end])
+        if first >= m:
+            gap = ways.move[first - m] + z[first] - z[first - m]
+            low, high = max(low, -ways.move_max[end] - gap), min(high, ways.move_max[end] - gap)
+        curvature = model.hessian[np.ix_(group, group)].sum()
+        if curvature > 0:
+            slope = (model.gradient + model.hessian @ z)[group].sum()
+            z[group] += min(max(-slope / curvature, min(low, 0.0)), max(high, 0.0))
+
+    for c in range(m):
+        for v in range(ways.size - m + c, -1, -m):
+            group = [v]
+            move(group)
+            while group[-1] + m < ways.size:
+                end = group[-1]
+                if not ways.on_move_limit(end, z[end + m] - z[end]):
+                    break
+                group.append(end + m)
+                move(group)
+
+
+def _factor(hessian: np.ndarray) -> np.ndarray | None:
+    """Cholesky factor of the damped Hessian; None if it has none."""
+    damped = hessian + DAMPING * np.diag(np.diag(hessian)) + 1e-30 * np.eye(len(hessian))
+    if not np.isfinite(damped).all():
+        return None
+    try:
+        return np.linalg.cholesky(damped)
+    except np.linalg.LinAlgError:
+        return None
+
+
+# --------------------------------------------------------------------------- parts of the problem
+
+
+def _excess(config: MpcConfig, y: np.ndarray) -> np.ndarray:
+    """(n,) of y (n,) over its soft bounds, signed."""
+    return y - np.clip(y, config.output_min, config.output_max)
+
+
+def _barrier(config: MpcConfig, planned: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Soloway and Haley's barrier for each planned command, half its slope, half its curvature.
+
+    It rises no further than at BARRIER_EDGE of the range from a bound.
+    """
+    s, extent = config.barrier, config.command_max - config.command_min
+    below = np.maximum(planned - config.command_min, BARRIER_EDGE * extent)
+    above = np.maximum(config.command_max - planned, BARRIER_EDGE * extent)
+    cost = s / below + s / above - 4 * s / extent
+    return cost, 0.5 * (s / above**2 - s / below**2), s / above**3 + s / below**3
+
+
+def _adjoints(
+    config: MpcConfig, jacobians: list[np.ndarray], slopes: np.ndarray
+) -> list[np.ndarray]:
+    """Half the cost by what each stage hands on, y_j+1 and the network's state, with all that
+    follows from it: N of (n + s,)."""
+    m, n = config.commands, config.outputs
+    rows, columns = jacobians[0].shape
+    adjoints = np.zeros((config.horizon, rows))
+    adjoints[:, :n] = slopes
+    for j in reversed(range(config.horizon)):
+        for lag in range(config.output_lags):
+            later = j + 1 + lag
+            if later < config.horizon:
+                column = config.input_lags * m + lag * n
+                adjoints[j, :n] += jacobians[later][:, column : column + n].T @ adjoints[later]
+        if j + 1 < config.horizon:
+            adjoints[j, n:] += jacobians[j + 1][:, columns - (rows - n) :].T @ adjoints[j + 1]
+    return list(adjoints)
+
+
+def _command_slope(config: MpcConfig, plan: Plan, v: int) -> np.ndarray:
+    """∂u_j/∂u_i of the channel of v (N - d, m): 1 for u_i itself; the last planned command, and in
+    a continued tail the one before it, also move what follows, until a bound stops that."""
+    i, c = divmod(v, config.commands)
+    nc, slope = config.control_horizon, np.zeros_like(plan.commands)
+    slope[i, c] = 1.0
+    after = np.arange(1, config.planned - nc + 1)
+    if not config.tail_continues:
+        slope[nc:, c] = float(i == nc - 1)
+    elif i == nc - 1:
+        slope[nc:, c] = after + 1.0
+    elif i == nc - 2:
+        slope[nc:, c] = -after
+    if config.tail_continues:
+        slope[plan.stop[c] :, c] = 0.0
+    return slope
+
+
+def _extended(
+    config: MpcConfig, last: np.ndarray, planned: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """All commands (N - d, m) of a plan, and from where on a bound stops a continued tail."""
+    commands, stop = list(planned), np.full(config.commands, config.planned)
+    move = planned[-1] - (planned[-2] if len(planned) > 1 else last)
+    for j in range(config.control_horizon, config.planned):
+        wanted = commands[-1] + (move if config.tail_continues else 0.0)
+        commands.append(np.clip(wanted, config.command_min, config.command_max))
+        stopped = np.abs(wanted - commands[-1]) > BOUND_TOLERANCE
+        stop = np.where(stopped, np.minimum(stop, j), stop)
+    return np.array(commands), stop
+
+
+def _arguments(x: np.ndarray, network: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What the functions of a ForwardKinematics take."""
+    return (x, network) if network.size else (x,)
+
+
+def _roll_out(
+    config: MpcConfig, fk: ForwardKinematics, state: MpcState, commands: np.ndarray
+) -> tuple[np.ndarray, list[tuple[np.ndarray, ...]]]:
+    """y_1 … y_N (N, n) of u_0 … (N - d, m), and the arguments of fk at each stage."""
+    known_commands = np.vstack([commands[::-1], state.commands])  # newest first
+    outputs, network, inputs = list(state.outputs), state.network, []
+    for j in range(config.horizon):
+        newest = config.horizon - 1 - j
+        lags = known_commands[newest : newest + config.input_lags]
+        x = np.concatenate([lags.ravel(), *outputs[: config.output_lags], state.signals])
+        inputs.append(_arguments(x, network))
+        handed = fk.step(*inputs[-1])
+        outputs.insert(0, handed[: config.outputs])
+        network = handed[config.outputs :]
+    return np.array(outputs[: config.horizon][::-1]), inputs
+
+
+def _hold_command(
+    config: MpcConfig, state: MpcState, status: Status, iterations: int, trials: int
+) -> MpcResult:
+    """Answer to what cannot be solved: the last command, as far as it is within the bounds."""
     last = np.where(np.isfinite(state.commands[0]), state.commands[0], 0.0)
     command = np.clip(last, config.command_min, config.command_max)
-    state.moves = np.zeros_like(state.moves)
-    return MpcResult(Status.NOT_FINITE, iterations, trials, 0.0, command)
+    state.plan = np.tile(command, (config.control_horizon, 1))
+    return MpcResult(status, iterations, trials, 0.0, command)

@@ -23,3 +23,8 @@ def share() -> Path:
 def config(name: str) -> Path:
     """The configuration file config/<name>.yaml."""
     return share() / "config" / f"{name}.yaml"
+
+
+def tuned(rig: str, node: str) -> Path:
+    """What `softctl tune` found for a node on a rig: config/tuned/<rig>_<node>.yaml."""
+    return share() / "config" / "tuned" / f"{rig}_{node}.yaml"

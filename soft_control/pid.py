@@ -30,6 +30,14 @@ class PidConfig:
     """(m,)"""
     derivative_time_constant: float = 0.02
     """s, of the first-order filter on the derivative."""
+    proportional_setpoint: float = 1.0
+    """Share of the reference that the proportional term sees; less than 1 softens steps."""
+    derivative_setpoint: float = 1.0
+    """Share of the reference that the derivative sees; 0 is a derivative of the measurement."""
+
+
+SCALARS = ("derivative_time_constant", "proportional_setpoint", "derivative_setpoint")
+"""Fields of PidConfig that are one number."""
 
 
 @dataclass
@@ -37,7 +45,8 @@ class PidState:
     """What the law remembers, and terms worth plotting; all (m,) in the unit of the commands."""
 
     integral: np.ndarray
-    error: np.ndarray | None = None
+    weighted_error: np.ndarray | None = None
+    """What the derivative is taken of."""
     derivative: np.ndarray | None = None
 
 
@@ -51,19 +60,22 @@ def step(
 ) -> np.ndarray:
     """Command (m,) for the tip `position` (3,) m and its `reference` (3,) m, `dt` s after the last.
 
-    A command at its limit stops integrating in the direction that holds it there (Åström and
-    Hägglund, Advanced PID Control, 2006, section 3.5).
+    A command at its limit stops integrating in the direction that holds it there, and the reference
+    is weighted (Åström and Hägglund, Advanced PID Control, 2006, sections 3.5 and 3.4).
     """
     error = config.decoupling @ (reference - position)
-    slope = np.zeros_like(error) if state.error is None else (error - state.error) / dt
+    near = config.decoupling @ (config.proportional_setpoint * reference - position)
+    weighted = config.decoupling @ (config.derivative_setpoint * reference - position)
+    before = weighted if state.weighted_error is None else state.weighted_error
+    slope = (weighted - before) / dt
     blend = dt / (config.derivative_time_constant + dt)
     last = np.zeros_like(error) if state.derivative is None else state.derivative
     derivative = last + blend * (slope - last)
 
     integral = state.integral + config.ki * error * dt
-    wanted = config.command_neutral + config.kp * error + integral + config.kd * derivative
+    wanted = config.command_neutral + config.kp * near + integral + config.kd * derivative
     command = np.clip(wanted, config.command_min, config.command_max)
     winding = (wanted - command) * error > 0
     state.integral = np.where(winding, state.integral, integral)
-    state.error, state.derivative = error, derivative
+    state.weighted_error, state.derivative = weighted, derivative
     return command

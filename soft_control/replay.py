@@ -38,10 +38,10 @@ def replay(
     predicted = np.empty_like(recording.position)
     predicted[0] = recording.position[0]
     costs = np.empty(len(recording) - 1, dtype=np.int64)
-    session.reset(recording.commands[0], recording.position[0])
+    session.reset(recording.commands[0], card.on_axes(recording.position[0]))
     for k in range(len(recording) - 1):
         answer = session.observe(k, signals[k], recording.commands[k])
-        predicted[k + 1] = answer.predicted
+        predicted[k + 1] = card.in_space(answer.predicted)
         costs[k] = answer.step_cost
         progress(k + 1)
     return Replay(predicted, costs)

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from soft_control.dataset import Recording, live_signals, resample, windows
+from soft_control.dataset import AXES, Recording, live_signals, resample
 from soft_control.evaluation import (
     CARD_FILE,
     NETWORK_FILE,
     IncrementNetwork,
     Model,
     ModelCard,
+    card_windows,
     evaluate,
     file_hash,
     free_run,
@@ -152,16 +153,19 @@ def _blank_card(runs: Sequence[Recording], settings: TrainingSettings) -> ModelC
     still = [name for name, a, b in zip(runs[0].command_names, low, high, strict=True) if a == b]
     if still:
         raise TrainingError(f"{sources}: command {', '.join(still)} never moves")
-    offset = position.mean(axis=0)
-    scale = float(np.sqrt(np.mean((position - offset) ** 2)))
-    if scale == 0.0:
+    axes = [axis for axis, values in zip(AXES, position.T, strict=True) if np.any(values)]
+    moving = position[:, [AXES.index(axis) for axis in axes]]
+    if not axes or not np.any(np.ptp(moving, axis=0)):
         raise TrainingError(f"{sources}: the tip never moves")
+    offset = moving.mean(axis=0)
+    scale = float(np.sqrt(np.mean((moving - offset) ** 2)))
     return ModelCard(
         rig=settings.rig,
         rate_hz=settings.rate_hz,
         input_lags=settings.input_lags,
         output_lags=settings.output_lags,
         input_delay=settings.input_delay,
+        axes=axes,
         command_names=list(runs[0].command_names),
         command_offset=((low + high) / 2).tolist(),
         command_scale=((high - low) / 2).tolist(),
@@ -170,7 +174,7 @@ def _blank_card(runs: Sequence[Recording], settings: TrainingSettings) -> ModelC
         signal_names=names,
         signal_offset=signals.mean(axis=0).tolist(),
         signal_scale=signals.std(axis=0).tolist(),
-        surface=list(fit_surface(position)) if commands.shape[1] <= 2 else None,
+        surface=list(fit_surface(position)) if commands.shape[1] == 2 else None,
         metrics={},
         evaluated_on=[],
         recordings=[run.source for run in runs],
@@ -319,14 +323,11 @@ class _Streams:
     def __init__(self, card: ModelCard, runs: Sequence[Recording], settings: TrainingSettings):
         self.settings = settings
         self.rng = np.random.default_rng(settings.seed)
-        pieces = [
-            windows(run, card.input_lags, card.output_lags, card.input_delay, card.signal_names)
-            for run in runs
-        ]
+        pieces = [card_windows(card, run) for run in runs]
         x = np.vstack([normalised_windows(card, x) for x, _, _ in pieces]).astype(np.float32)
         ends = [card.command_columns, card.command_columns + card.output_columns]
         self.commands, self.lags, self.signals = np.split(x, ends, axis=1)
-        labels = np.vstack([card.normalised_output(y) for _, y, _ in pieces])
+        labels = np.vstack([card.normalised_output(card.in_space(y)) for _, y, _ in pieces])
         self.labels = labels.astype(np.float32)
         # How many windows of its run are left from each one on.
         self.left = np.concatenate([np.arange(len(x), 0, -1) for x, _, _ in pieces])

@@ -39,6 +39,11 @@ void board_step_cost_begin(board_t *board);
 /* What was spent since begin, without the cost of the two calls. */
 uint32_t board_step_cost_end(board_t *board);
 
+/* Time in steps of the counter that the step cost comes from; it wraps, and stands still on a board that
+   has none. */
+uint32_t board_ticks(const board_t *board);
+uint32_t board_ticks_per_us(const board_t *board);
+
 /* Sleeps until a byte or the next millisecond comes. */
 void board_idle(board_t *board);
 

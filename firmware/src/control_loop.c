@@ -39,7 +39,7 @@ static float normalised(float physical, float offset, float scale)
 static void normalise_point(const controller_config_t *config, float point[OUTPUTS])
 {
     for (int i = 0; i < OUTPUTS; i++) {
-        point[i] = normalised(point[i], config->output_offset[i], config->output_scale);
+        point[i] = normalised(point[i], config->units.output_offset[i], config->units.output_scale);
     }
 }
 
@@ -48,11 +48,11 @@ static void normalise(const controller_config_t *config, request_t *request)
 {
     if (request->type == MESSAGE_RESET || request->type == MESSAGE_OBSERVE) {
         for (int i = 0; i < COMMANDS; i++) {
-            request->command[i] = normalised(request->command[i], config->command_offset[i],
-                                             config->command_scale[i]);
+            request->command[i] = normalised(request->command[i], config->units.command_offset[i],
+                                             config->units.command_scale[i]);
         }
     }
-    if (request->type == MESSAGE_RESET) {
+    if (request->type == MESSAGE_RESET || request->type == MESSAGE_POSITION) {
         normalise_point(config, request->position);
     }
     for (uint8_t i = 0; i < request->count; i++) {
@@ -74,6 +74,32 @@ static void take_signals(control_loop_t *loop, const request_t *request)
 #endif
 }
 
+static void configure(control_loop_t *loop, const settings_t *settings)
+{
+    loop->settings = *settings;
+    settings_normalise(settings, &loop->config->units, &loop->mpc_config);
+}
+
+/* The model goes on as it is; what it predicts counts with the disturbance added. */
+static void estimate(control_loop_t *loop, uint32_t k)
+{
+    const units_t *units = &loop->config->units;
+
+    if (loop->measured && loop->measured_k == k) {
+        disturbance_update(&loop->disturbance, disturbance_gain(loop->settings.disturbance_ratio),
+                           loop->position, loop->mpc.outputs[0]);
+    }
+    loop->measured = false;
+    for (int i = 0; i < OUTPUTS; i++) {
+        const float middle =
+            units->output_offset[i] + loop->disturbance.offset[i] * units->output_scale;
+        loop->mpc_config.output_min[i] =
+            normalised(loop->settings.output_min[i], middle, units->output_scale);
+        loop->mpc_config.output_max[i] =
+            normalised(loop->settings.output_max[i], middle, units->output_scale);
+    }
+}
+
 /* Samples that never came: the actuators held their command, so the model does. */
 static unsigned bridge_gap(control_loop_t *loop, uint32_t k)
 {
@@ -93,8 +119,13 @@ static unsigned take_reference(control_loop_t *loop, const request_t *request,
                                float horizon[HORIZON][OUTPUTS])
 {
     reference_put(&loop->reference, request->k, request->k + HORIZON, request->points[0]);
-    return reference_horizon(&loop->reference, request->k, horizon) > 0u ? SUPERVISOR_LOST_POINT
-                                                                         : 0u;
+    const uint32_t lost = reference_horizon(&loop->reference, request->k, horizon);
+    for (int j = 0; j < HORIZON; j++) {
+        for (int i = 0; i < OUTPUTS; i++) {
+            horizon[j][i] -= loop->disturbance.offset[i];
+        }
+    }
+    return lost > 0u ? SUPERVISOR_LOST_POINT : 0u;
 }
 
 static void send_command(control_loop_t *loop, uint32_t k, const mpc_result_t *result,
@@ -111,21 +142,35 @@ static void send_command(control_loop_t *loop, uint32_t k, const mpc_result_t *r
         .step_cost = step_cost,
     };
     for (int i = 0; i < COMMANDS; i++) {
+        /* An observed command is as it came. */
+        const float asked = result->command[i];
         command.command[i] =
-            result->command[i] * config->command_scale[i] + config->command_offset[i];
+            status == MESSAGE_STATUS_NONE
+                ? asked * config->units.command_scale[i] + config->units.command_offset[i]
+                : settings_command(&loop->settings, &config->units, i, asked);
     }
     for (int i = 0; i < OUTPUTS; i++) {
+        const float predicted = loop->mpc.outputs[0][i] + loop->disturbance.offset[i];
         command.predicted[i] =
-            loop->mpc.outputs[0][i] * config->output_scale + config->output_offset[i];
+            predicted * config->units.output_scale + config->units.output_offset[i];
     }
     send(loop, content, message_encode_command(content, &command));
+}
+
+static uint32_t now(void *context)
+{
+    const board_t *board = context;
+    return board_ticks(board);
 }
 
 /* The walk: one sample goes round once, from its frame to its COMMAND. OBSERVE goes the same way
    with the command that it brings: the solver and the supervisor's gate are not asked. */
 static void walk(control_loop_t *loop, const request_t *request)
 {
-    const mpc_config_t *config = &loop->config->mpc;
+    const mpc_config_t *config = &loop->mpc_config;
+    const mpc_clock_t clock = {.now = now,
+                               .context = loop->board,
+                               .budget = STEP_BUDGET_US * board_ticks_per_us(loop->board)};
     const bool observing = request->type == MESSAGE_OBSERVE;
     unsigned status = MESSAGE_STATUS_NONE;
     float horizon[HORIZON][OUTPUTS];
@@ -136,6 +181,7 @@ static void walk(control_loop_t *loop, const request_t *request)
     flags |= bridge_gap(loop, request->k);
     /* estimate */
     take_signals(loop, request);
+    estimate(loop, request->k);
     /* reference */
     if (!observing) {
         flags |= take_reference(loop, request, horizon);
@@ -145,7 +191,7 @@ static void walk(control_loop_t *loop, const request_t *request)
         memcpy(result.command, request->command, sizeof result.command);
     } else {
         /* control; the cast only adds the const that C99 does not add to arrays of arrays */
-        result = mpc_step(config, &loop->mpc, (const float(*)[OUTPUTS])horizon);
+        result = mpc_step(config, &loop->mpc, (const float(*)[OUTPUTS])horizon, &clock);
         status = result.status;
         /* supervise */
         flags |= result.status == MPC_NOT_FINITE ? SUPERVISOR_NOT_FINITE : 0u;
@@ -162,6 +208,8 @@ static void walk(control_loop_t *loop, const request_t *request)
 static void reset(control_loop_t *loop, const request_t *request)
 {
     mpc_reset(&loop->mpc, request->command, request->position);
+    loop->disturbance = (disturbance_t){.offset = {0.0f}};
+    loop->measured = false;
     reference_reset(&loop->reference, request->k, request->position);
     supervisor_reset(&loop->supervisor, board_milliseconds(loop->board), request->host_timeout_ms);
     loop->next_k = request->k;
@@ -181,7 +229,8 @@ static message_error_t refusal(const control_loop_t *loop, const request_t *requ
     const bool has_command = request->type == MESSAGE_RESET || request->type == MESSAGE_OBSERVE;
     const bool is_sample = request->type == MESSAGE_SAMPLE || request->type == MESSAGE_OBSERVE;
 
-    if (!loop->running && (is_sample || request->type == MESSAGE_REFERENCE)) {
+    if (!loop->running && (is_sample || request->type == MESSAGE_REFERENCE
+                           || request->type == MESSAGE_POSITION)) {
         return MESSAGE_WRONG_STATE;
     }
     if (is_sample && request->k - loop->next_k > GAP_MAX) {
@@ -191,6 +240,9 @@ static message_error_t refusal(const control_loop_t *loop, const request_t *requ
         return MESSAGE_BAD_VALUE;
     }
     if (request->type == MESSAGE_RESET && !supervisor_finite(request->position, OUTPUTS)) {
+        return MESSAGE_BAD_VALUE;
+    }
+    if (request->type == MESSAGE_CONFIGURE && !settings_valid(&request->settings)) {
         return MESSAGE_BAD_VALUE;
     }
     return MESSAGE_OK;
@@ -216,6 +268,15 @@ static void answer(control_loop_t *loop, const uint8_t *content, size_t size)
         reset(loop, &request);
         send_info(loop);
         break;
+    case MESSAGE_CONFIGURE:
+        configure(loop, &request.settings);
+        send_info(loop);
+        break;
+    case MESSAGE_POSITION:
+        loop->measured = true;
+        loop->measured_k = request.k;
+        memcpy(loop->position, request.position, sizeof loop->position);
+        break;
     case MESSAGE_REFERENCE:
         preload(loop, &request);
         break;
@@ -232,6 +293,7 @@ void control_loop_start(control_loop_t *loop, board_t *board, const controller_c
     memset(loop, 0, sizeof *loop);
     loop->board = board;
     loop->config = config;
+    configure(loop, &config->settings);
     send(loop, content,
          message_encode_boot(content, (uint8_t)board_reset_cause(board), board_name(board)));
 }

@@ -7,9 +7,11 @@
 
 #include "../boards/board.h"
 #include "controller_config.h"
+#include "disturbance.h"
 #include "frame.h"
 #include "mpc.h"
 #include "reference.h"
+#include "settings.h"
 #include "supervisor.h"
 
 /* One unit of a signal on the wire. */
@@ -18,15 +20,12 @@
 /* A longer gap than this cannot be bridged by holding the command: the host has to reset. */
 #define GAP_MAX 100u
 
-/* Normalised = (physical - offset) / scale. The model and the MPC see normalised values only. */
+/* The model and the MPC see normalised values only. */
 typedef struct {
-    float command_offset[COMMANDS]; /* rad */
-    float command_scale[COMMANDS];
-    float output_offset[OUTPUTS]; /* m */
-    float output_scale;           /* one for all axes, so that errors stay isotropic */
+    units_t units;
     float signal_offset[SIGNAL_SLOTS];
     float signal_scale[SIGNAL_SLOTS];
-    mpc_config_t mpc;
+    settings_t settings; /* until CONFIGURE brings others */
     const char *model_hash; /* 16 hex digits each */
     const char *build_id;
 } controller_config_t;
@@ -39,7 +38,13 @@ typedef struct {
     frame_decoder_t decoder;
     bool running; /* a RESET has come */
     uint32_t next_k;
+    settings_t settings;
+    mpc_config_t mpc_config; /* of them, the disturbance taken off the bounds of the outputs */
     mpc_state_t mpc;
+    disturbance_t disturbance;
+    bool measured; /* a POSITION of sample measured_k has come */
+    uint32_t measured_k;
+    float position[OUTPUTS]; /* of it, normalised */
     reference_t reference;
     supervisor_t supervisor;
 } control_loop_t;

@@ -1,4 +1,4 @@
-/* Linear algebra of the MPC step: small, dense, symmetric, positive definite. */
+/* Linear algebra of the MPC step: dense, symmetric, positive definite. */
 #ifndef LINSOLVE_H
 #define LINSOLVE_H
 
@@ -6,29 +6,33 @@
 
 #include "controller_config.h"
 
-/* Unknowns, at most, and floats from row to row of every matrix: even, for blocks of two. */
+/* Unknowns. Matrices are worked in square tiles, whose sums fill the registers: rows of the last
+ * one that have no unknown are those of the identity. */
 #define LINSOLVE_SIZE (CONTROL_HORIZON * COMMANDS)
-#define LINSOLVE_STRIDE (LINSOLVE_SIZE + LINSOLVE_SIZE % 2)
+#if CONTROL_HORIZON * COMMANDS <= 6
+#define LINSOLVE_TILE (CONTROL_HORIZON * COMMANDS)
+#elif CONTROL_HORIZON * COMMANDS % 5 == 0
+#define LINSOLVE_TILE 5
+#elif CONTROL_HORIZON * COMMANDS % 4 == 0
+#define LINSOLVE_TILE 4
+#elif CONTROL_HORIZON * COMMANDS % 3 == 0
+#define LINSOLVE_TILE 3
+#else
+#define LINSOLVE_TILE 2
+#endif
+#define LINSOLVE_STRIDE ((LINSOLVE_SIZE + LINSOLVE_TILE - 1) / LINSOLVE_TILE * LINSOLVE_TILE)
 
-/* low <= x[first] + x[first - COMMANDS] + x[first - 2 COMMANDS] .. <= high, `count` of them. */
-typedef struct {
-    int first;
-    int count;
-    float low;  /* <= 0 */
-    float high; /* >= 0: x = 0 is always within */
-} linsolve_limit_t;
+/* Cholesky: A = L L', each diagonal element of A a little larger, so that float finds A positive
+ * definite in directions that have almost no effect, and a direction without any effect stays
+ * put. Of `matrix` only the lower half is read; that of `factor` becomes L, its diagonal 1 /
+ * L_ii. They may be the same. `keep` may be NULL; where it is 0, else 1, row and column count as
+ * those of the identity. False, and the factor spoilt, if A is not positive definite or not
+ * finite. */
+bool linsolve_factor(float matrix[LINSOLVE_STRIDE][LINSOLVE_STRIDE], const float *keep,
+                     float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE]);
 
-/* Cholesky: A = L L'. Of `matrix` only the lower half is read; it becomes L, its diagonal 1 / L_ii.
- * False, and the matrix spoilt, if A is not positive definite or not finite. */
-bool linsolve_factor(float *matrix, int size);
-
-/* A x = b: `vector` is b on entry, x on return. */
-void linsolve_solve(const float *factor, float *vector, int size);
-
-/* The x that minimises g' x + x' A x / 2 within `limits`, from x = -A^-1 g, its free minimum.
- * Goldfarb and Idnani, "A numerically stable dual method for solving strictly convex quadratic
- * programs", 1983: take in the limit that x violates most until it violates none. x may violate some
- * yet if that takes very many changes. */
-void linsolve_bound(const float *factor, const linsolve_limit_t *limits, int limit_count, float *x);
+/* L y = b: `vector` is b on entry, y on return. */
+void linsolve_forward(float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE],
+                      float vector[LINSOLVE_STRIDE]);
 
 #endif

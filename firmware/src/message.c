@@ -117,6 +117,20 @@ message_error_t message_decode(const uint8_t *content, size_t size, request_t *r
         payload = get_signals(payload, request->signals);
         (void)get_floats(payload, request->command, COMMANDS);
         return MESSAGE_OK;
+    case MESSAGE_POSITION:
+        if (size != MESSAGE_POSITION_SIZE) {
+            return MESSAGE_BAD_LENGTH;
+        }
+        payload = get_u32(payload, &request->k);
+        (void)get_floats(payload, request->position, OUTPUTS);
+        return MESSAGE_OK;
+    case MESSAGE_CONFIGURE:
+        if (size != MESSAGE_CONFIGURE_SIZE) {
+            return MESSAGE_BAD_LENGTH;
+        }
+        (void)get_floats(payload, request->settings.command_min,
+                         (int)(sizeof request->settings / sizeof(float)));
+        return MESSAGE_OK;
     default:
         return MESSAGE_UNKNOWN_TYPE;
     }

@@ -7,8 +7,9 @@
 
 #include "controller_config.h"
 #include "frame.h"
+#include "settings.h"
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 
 /* Payload of REFERENCE: k u32, count u8, points. As many points as a frame can hold. */
 #define MESSAGE_POINTS_MAX ((FRAME_CONTENT_MAX - 6) / (4 * OUTPUTS))
@@ -19,9 +20,12 @@
 #define MESSAGE_SAMPLE_SIZE (1 + 4 + 2 * SIGNALS + 4 * OUTPUTS)
 #define MESSAGE_OBSERVE_SIZE (1 + 4 + 2 * SIGNALS + 4 * COMMANDS)
 #define MESSAGE_RESET_SIZE (1 + 4 + 2 + 4 * COMMANDS + 4 * OUTPUTS)
+#define MESSAGE_POSITION_SIZE (1 + 4 + 4 * OUTPUTS)
+#define MESSAGE_CONFIGURE_SIZE (1 + 4 * (6 * COMMANDS + 5 * OUTPUTS + 1))
 #define MESSAGE_COMMAND_SIZE (1 + 4 + 3 + 4 * COMMANDS + 4 * OUTPUTS + 4 + 4)
 #if MESSAGE_SAMPLE_SIZE > FRAME_CONTENT_MAX || MESSAGE_OBSERVE_SIZE > FRAME_CONTENT_MAX \
-    || MESSAGE_RESET_SIZE > FRAME_CONTENT_MAX || MESSAGE_COMMAND_SIZE > FRAME_CONTENT_MAX
+    || MESSAGE_RESET_SIZE > FRAME_CONTENT_MAX || MESSAGE_COMMAND_SIZE > FRAME_CONTENT_MAX \
+    || MESSAGE_CONFIGURE_SIZE > FRAME_CONTENT_MAX
 #error "the rig has more commands, outputs or signals than one frame holds"
 #endif
 
@@ -31,6 +35,8 @@ typedef enum {
     MESSAGE_REFERENCE = 0x03,
     MESSAGE_SAMPLE = 0x04,
     MESSAGE_OBSERVE = 0x05,
+    MESSAGE_POSITION = 0x06,
+    MESSAGE_CONFIGURE = 0x07,
     MESSAGE_BOOT = 0x81,
     MESSAGE_INFO = 0x82,
     MESSAGE_COMMAND = 0x83,
@@ -57,6 +63,7 @@ typedef struct {
     float command[COMMANDS];
     float position[OUTPUTS];
     float points[MESSAGE_POINTS_MAX][OUTPUTS];
+    settings_t settings;
 } request_t;
 
 typedef struct {

@@ -1,4 +1,7 @@
-"""LightLace's ASCII line, one a sample, in both formats in use: `a,b,…` and `<a, b, …>`."""
+"""The sensor board's ASCII line, one a sample, in both formats in use: `a,b,…` and `<a, b, …>`.
+
+LightLace boards count from 0 up; magnetometer boards write the same line with signed counts.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def format_line(counts: Sequence[int], line_format: str = "plain") -> bytes:
     raise ValueError(f"line format '{line_format}' is unknown; known are {', '.join(FORMATS)}")
 
 
-def parse_line(line: bytes, channels: int) -> list[int]:
+def parse_line(line: bytes, channels: int, signed: bool = False) -> list[int]:
     """Counts of one line in either format.
 
     Raises LaceLineError for anything else, so that a torn line is never taken for a sample.
@@ -31,6 +34,7 @@ def parse_line(line: bytes, channels: int) -> list[int]:
     fields = text.removeprefix("<").removesuffix(">").split(",")
     if len(fields) != channels:
         raise LaceLineError(f"{len(fields)} fields instead of {channels} in {text!r}")
-    if not all(field.strip().isdigit() for field in fields):
+    digits = [field.strip().removeprefix("-") if signed else field.strip() for field in fields]
+    if not all(field.isdigit() for field in digits):
         raise LaceLineError(f"a field is not a count in {text!r}")
     return [int(field) for field in fields]

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from soft_control.link.framing import CONTENT_MAX
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 SIGNAL_LSB = 1e-4
 HASH_SIZE = 16
 BOARD_SIZE = 16
@@ -37,6 +37,8 @@ class SolverStatus(enum.IntEnum):
     CONVERGED = 0
     MAX_ITERATIONS = 1
     NOT_FINITE = 2
+    DEADLINE = 3
+    INFEASIBLE_PROBLEM = 4
     NONE = 255
     """It was not asked: the sample was observed."""
 
@@ -215,6 +217,34 @@ class Observe(Message):
     command: Floats = _wire("f", "commands")
 
 
+@dataclass(frozen=True)
+class Position(Message):
+    """The measured position of sample k, sent before its SAMPLE. Not answered."""
+
+    TYPE = 0x06
+    k: int = _wire("I")
+    position: Floats = _wire("f", "outputs")
+
+
+@dataclass(frozen=True)
+class Configure(Message):
+    """Other bounds and weights, from the next sample on. Answered by INFO."""
+
+    TYPE = 0x07
+    command_min: Floats = _wire("f", "commands")
+    command_max: Floats = _wire("f", "commands")
+    move_max: Floats = _wire("f", "commands")
+    move_weight: Floats = _wire("f", "commands")
+    command_weight: Floats = _wire("f", "commands")
+    command_reference: Floats = _wire("f", "commands")
+    output_weight: Floats = _wire("f", "outputs")
+    terminal_weight: Floats = _wire("f", "outputs")
+    output_min: Floats = _wire("f", "outputs")
+    output_max: Floats = _wire("f", "outputs")
+    bound_weight: Floats = _wire("f", "outputs")
+    disturbance_ratio: float = _wire("f")
+
+
 # ------------------------------------------------------------------ microcontroller to host
 
 
@@ -282,7 +312,19 @@ class Error(Message):
 
 MESSAGES: dict[int, type[Message]] = {
     message.TYPE: message
-    for message in (Hello, Reset, Reference, Sample, Observe, Boot, Info, Command, Error)
+    for message in (
+        Hello,
+        Reset,
+        Reference,
+        Sample,
+        Observe,
+        Position,
+        Configure,
+        Boot,
+        Info,
+        Command,
+        Error,
+    )
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, TypeVar
@@ -17,6 +17,7 @@ from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Boot,
     Command,
+    Configure,
     Error,
     ErrorCode,
     Hello,
@@ -24,6 +25,7 @@ from soft_control.link.messages import (
     Message,
     MessageError,
     Observe,
+    Position,
     Reference,
     Reset,
     ResetCause,
@@ -115,6 +117,19 @@ class McuSession:
             points = tuple(_finite(point) for point in reference[first : first + step])
             self._send(Reference(k + first, points))
 
+    def configure(self, settings: Mapping[str, Sequence[float] | float]) -> None:
+        """Other bounds and weights from the next sample on: the fields of messages.Configure, as
+        `firmware.physical_settings` gives them; bounds may be infinite."""
+        values = {
+            name: tuple(map(float, value)) if isinstance(value, Sequence) else float(value)
+            for name, value in settings.items()
+        }
+        self.info = self._ask(Configure(**values), Info, "CONFIGURE", self._timeout_s)
+
+    def position(self, k: int, position: Sequence[float]) -> None:
+        """The measured position of sample k; to be told before the sample itself."""
+        self._send(Position(k, _finite(position)))
+
     def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Command:
         """The command for sample k, from its signals and the reference of sample k + N."""
         counts = messages.signal_counts(signals)
@@ -201,7 +216,7 @@ class McuSession:
         if isinstance(message, Error):
             if message.code == ErrorCode.HOST_STALE:
                 self.stale_reports += 1
-            elif wanted is Command or message.type == Reset.TYPE:
+            elif wanted is Command or message.type in (Reset.TYPE, Configure.TYPE):
                 raise self._failed(_refusal(message))
         elif isinstance(message, Boot) and wanted is Command:
             cause = _name(ResetCause, message.reset_cause)

@@ -20,6 +20,7 @@ class Excitation(RigNode):
             command_min=[0.0],
             command_max=[0.0],
             move_max=[0.0],
+            pace=1.0,
         )
         self.names = self.value("command_names")
         self.commands = excitation(
@@ -29,6 +30,7 @@ class Excitation(RigNode):
             self.vector("command_max"),
             self.vector("move_max"),
             self.value("seed"),
+            self.value("pace"),
         )
         self.k = 0
         self.command = self.publish_on(JointState, "/command")

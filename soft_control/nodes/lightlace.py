@@ -25,12 +25,20 @@ class LightLace(RigNode):
             baud=2_000_000,
             clock="realtime",
             full_scale_counts=[0.0],
+            signal_names=[""],
+            signed=False,
             port_timeout_s=10.0,
             silence_timeout_s=30.0,
         )
         self.calibration = Calibration(tuple(self.value("full_scale_counts")))
         self.channels = len(self.calibration.full_scale_counts)
-        self.names = [f"lace_{i:02d}" for i in range(self.channels)]
+        self.signed = self.value("signed")
+        given = [name for name in self.value("signal_names") if name]
+        self.names = given or [f"lace_{i:02d}" for i in range(self.channels)]
+        if len(self.names) != self.channels:
+            raise ValueError(
+                f"{len(self.names)} signal_names, but {self.channels} full_scale_counts"
+            )
         self.lockstep = self.value("clock") == "lockstep"
         self.samples = 0
         self.torn = 0
@@ -84,7 +92,7 @@ class LightLace(RigNode):
 
     def on_line(self, line: bytes) -> None:
         try:
-            counts = parse_line(line, self.channels)
+            counts = parse_line(line, self.channels, self.signed)
         except LaceLineError as error:
             self.torn += 1
             self.get_logger().warning(f"line dropped ({self.torn} so far): {error}")

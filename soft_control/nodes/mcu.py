@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PointStamped
 from nav_msgs.msg import Path
 from sensor_msgs.msg import JointState
 
+from soft_control.dataset import AXES
 from soft_control.link.messages import Command, SolverStatus, StepCostUnit
 from soft_control.link.session import open_session
-from soft_control.ros import Join, RigNode, from_path, joint_state, point, to_stamp
+from soft_control.ros import Join, RigNode, from_path, from_point, joint_state, point, to_stamp
 from soft_control.ros import main as run
 
 
 class Mcu(RigNode):
-    """Untethered: the firmware starts from the neutral point and never sees a measured position."""
+    """Untethered by default: the firmware starts from the neutral point and never sees a measured
+    position. Tethered it sees one each sample, for its estimate of a constant offset."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -27,10 +30,14 @@ class Mcu(RigNode):
             command_names=[""],
             command_neutral=[0.0],
             signal_names=[""],
+            axes=list(range(len(AXES))),
             answer_timeout_s=2.0,
             host_timeout_ms=200,
+            tethered=False,
         )
         self.names = self.value("command_names")
+        self.axes = self.value("axes")
+        self.live = [name for name in self.value("signal_names") if name]
         self.period_ns = round(1e9 / self.value("rate_hz"))
         # The emulator's clock stands still between samples of a lockstep run; a board's does not.
         realtime = self.value("clock") == "realtime"
@@ -46,26 +53,40 @@ class Mcu(RigNode):
         self.command = self.publish_on(JointState, "/command")
         self.predicted = self.publish_on(PointStamped, "/predicted_position")
         self.solver = self.publish_on(DiagnosticArray, "/solver")
-        join = Join(("signals", "reference"), self.on_sample)
+        topics = ["signals", "reference"]
+        if self.value("tethered"):
+            topics.append("position")
+            self.listen(PointStamped, "/tip_position", lambda m: join.put("position", m))
+        join = Join(topics, self.on_sample)
         self.listen(JointState, "/signals/calibrated", lambda m: join.put("signals", m))
         self.listen(Path, "/reference", lambda m: join.put("reference", m))
         self.present()
 
-    def on_sample(self, now_ns: int, signals: JointState, reference: Path) -> None:
-        ahead = from_path(reference)
+    def on_sample(
+        self,
+        now_ns: int,
+        signals: JointState,
+        reference: Path,
+        position: PointStamped | None = None,
+    ) -> None:
+        ahead = from_path(reference)[:, self.axes]
         if self.k == 0:
             self.session.reset(
                 self.vector("command_neutral"),
-                [0.0, 0.0, 0.0],
+                np.zeros(len(self.axes)),
                 ahead[:-1],
                 host_timeout_ms=self.host_timeout_ms,
             )
         calibrated = dict(zip(signals.name, signals.position, strict=True))
-        live = [calibrated[name] for name in self.value("signal_names")]
+        live = [calibrated[name] for name in self.live]
+        if position is not None:
+            self.session.position(self.k, from_point(position)[self.axes])
         answer = self.session.sample(self.k, live, ahead[-1])
         self.command.publish(joint_state(now_ns, self.names, answer.command))
         # Stamped with the time that it is for.
-        self.predicted.publish(point(now_ns + self.period_ns, answer.predicted))
+        predicted = np.zeros(len(AXES))
+        predicted[self.axes] = answer.predicted
+        self.predicted.publish(point(now_ns + self.period_ns, predicted))
         self.solver.publish(self.diagnosis(now_ns, answer))
         self.k += 1
 

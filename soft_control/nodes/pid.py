@@ -25,12 +25,14 @@ class Pid(RigNode):
             command_min=[0.0],
             command_max=[0.0],
             derivative_time_constant=0.02,
+            proportional_setpoint=1.0,
+            derivative_setpoint=1.0,
         )
         self.names = self.value("command_names")
         vectors = ("kp", "ki", "kd", "command_neutral", "command_min", "command_max")
         self.config = pid.PidConfig(
             decoupling=self.vector("decoupling").reshape(len(self.names), 3),
-            derivative_time_constant=self.value("derivative_time_constant"),
+            **{name: self.value(name) for name in pid.SCALARS},
             **{name: self.vector(name) for name in vectors},
         )
         self.state = pid.reset(self.config)

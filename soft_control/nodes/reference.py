@@ -7,7 +7,7 @@ from geometry_msgs.msg import PointStamped
 from nav_msgs.msg import Path
 from sensor_msgs.msg import JointState
 
-from soft_control.references import Reference
+from soft_control.references import REFERENCE_KEYS, Reference
 from soft_control.ros import RigNode, path, to_ns
 from soft_control.ros import main as run
 
@@ -21,19 +21,15 @@ class ReferenceGenerator(RigNode):
         super().__init__(
             "reference",
             shape="figure_eight",
-            amplitude_y=0.0,
-            amplitude_z=0.0,
-            angular_rate=0.0,
-            center_y=0.0,
-            center_z=0.0,
+            **dict.fromkeys(REFERENCE_KEYS, 0.0),
             surface=[0.0],
             preview=0,
             rate_hz=120.0,
             trigger="/signals/calibrated",
         )
-        keys = ("shape", "amplitude_y", "amplitude_z", "angular_rate", "center_y", "center_z")
         self.reference = Reference(
-            **{key: self.value(key) for key in keys}, surface=tuple(self.value("surface"))
+            **{key: self.value(key) for key in ("shape", *REFERENCE_KEYS)},
+            surface=tuple(self.value("surface")),
         )
         self.ahead_s = np.arange(self.value("preview") + 1) / self.value("rate_hz")
         self.period_ns = round(1e9 / self.value("rate_hz"))

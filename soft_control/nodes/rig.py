@@ -35,8 +35,11 @@ class RigSimulation(RigNode):
             lace_port="",
             lace_format="plain",
             command_timeout_s=30.0,
+            load_offset=[0.0, 0.0, 0.0],
+            load_after_s=0.0,
         )
-        self.rig = make_rig(self.value("rig"), seed=self.value("seed"))
+        load = {key: self.value(key) for key in ("load_offset", "load_after_s")}
+        self.rig = make_rig(self.value("rig"), seed=self.value("seed"), **load)
         self.lockstep = self.value("clock") == "lockstep"
         self.period_ns = round(1e9 / self.value("rate_hz"))
         self.samples = round(self.value("duration_s") * self.value("rate_hz"))

@@ -12,7 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-RIGS = {"tendon": "soft_control.rigs.tendon:TendonRig"}
+RIGS = {
+    "tendon": "soft_control.rigs.tendon:TendonRig",
+    "hasel": "soft_control.rigs.hasel:HaselRig",
+    "mass_spring_damper": "soft_control.rigs.mass_spring_damper:MassSpringDamperRig",
+}
 """Name to module:class, imported on demand: one rig does not need the packages of another."""
 
 
@@ -32,7 +36,7 @@ class Rig(Protocol):
     command_names: tuple[str, ...]
     """m names, as in /command and the URDF."""
     command_min: np.ndarray
-    """(m,), rad for servos."""
+    """(m,), rad for servos, N for forces, shares of full duty for HASEL actuators."""
     command_max: np.ndarray
     """(m,), rad for servos."""
     signal_names: tuple[str, ...]

@@ -14,15 +14,20 @@ and the instruments interpolate: what they read does not depend on how time was 
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from soft_control.paths import config
 from soft_control.rigs import Sample
+from soft_control.rigs.parameters import (
+    Fraction,
+    NotNegative,
+    Positive,
+    RigParameters,
+    Strict,
+    check_step,
+)
 
 SUBSTEP_S = 1.0 / 960.0
 """Eight a sample at 120 Hz. Within it the servo is exact, the filters are exact for a ramp."""
@@ -30,18 +35,11 @@ SUBSTEP_S = 1.0 / 960.0
 CHANNELS = 11
 """LightLace channels of the rig; those without a `LaceChannel` read 0, as on the real one."""
 
-Positive = Annotated[float, Field(gt=0.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Quadratic = tuple[float, float, float, float, float]
 """Coefficients of b0, b1 (mm/deg), b0², b0·b1, b1² (mm/deg²); b = bending, deg about mid-range."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Contact(_Model):
+class Contact(Strict):
     """Two light guides that touch as the block bends: a smooth step in one bending direction."""
 
     depth_counts: float
@@ -54,7 +52,7 @@ class Contact(_Model):
     """Bending over which it closes: e-fold of the logistic step."""
 
 
-class LaceChannel(_Model):
+class LaceChannel(Strict):
     """One live channel: counts = open_counts + sum of the contacts, rounded, at least 0."""
 
     open_counts: NotNegative
@@ -62,8 +60,10 @@ class LaceChannel(_Model):
     contacts: tuple[Contact, ...]
 
 
-class TendonParameters(_Model):
+class TendonParameters(RigParameters):
     """Parameters of the simulated rig; config/tendon.yaml says which are fitted, which assumed."""
+
+    rig_name: ClassVar[str] = "tendon"
 
     command_min_deg: tuple[float, float]
     """Lower stop of each servo."""
@@ -99,10 +99,6 @@ class TendonParameters(_Model):
     """Live channels by number."""
     lace_noise_counts: NotNegative
     """Standard deviation of a live channel before rounding."""
-    gain: Positive = 1.0
-    """Mismatch: factor on the map."""
-    load_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Mismatch: displacement of the tip by a constant load, m."""
     dead_channels: tuple[int, ...] = ()
     """Mismatch: live channels that read 0 from now on."""
 
@@ -115,25 +111,6 @@ class TendonParameters(_Model):
         if sum(self.hysteresis_weight) >= 1.0 or sum(self.creep_fraction) >= 1.0:
             raise ValueError("hysteresis_weight and creep_fraction must each add up to less than 1")
         return self
-
-    @classmethod
-    def load(cls, path: Path | None = None, **changes: Any) -> TendonParameters:
-        """Read `path`, by default config/tendon.yaml, and put `changes` over it.
-
-        Raises ValueError naming the file and the field.
-        """
-        path = path or config("tendon")
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return cls.model_validate({**values, **changes} if isinstance(values, dict) else values)
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "file"
-            raise ValueError(f"{path}: {field}: {first['msg']}") from error
 
 
 class _Lag:
@@ -240,8 +217,8 @@ class TendonRig:
     ) -> None:
         if parameters is None:
             parameters = TendonParameters.load(**changes)
-        elif changes:
-            parameters = TendonParameters.model_validate({**parameters.model_dump(), **changes})
+        else:
+            parameters = parameters.changed(**changes)
         self.parameters = p = parameters
         self.command_min = np.radians(p.command_min_deg)
         self.command_max = np.radians(p.command_max_deg)
@@ -267,11 +244,7 @@ class TendonRig:
 
         Raises ValueError for a command that is not two finite angles or a negative duration.
         """
-        u = [float(angle) for angle in command]
-        if len(u) != 2 or not all(map(math.isfinite, u)):
-            raise ValueError(f"command must be two finite angles in rad, got {u}")
-        if not 0.0 <= duration_s < math.inf:
-            raise ValueError(f"duration_s must be finite and not negative, got {duration_s}")
+        u = check_step(command, 2, "angles in rad", duration_s)
         if u != self._command:
             self._command = u
             self._in_flight.append((self._time_s + self.parameters.delay_s, *u))
@@ -309,7 +282,15 @@ class TendonRig:
         """Tip position (..., 3), m, at rest with `bending` (..., 2), rad about mid-range."""
         b0, b1 = np.moveaxis(np.asarray(bending, dtype=float), -1, 0)
         terms = np.stack([b0, b1, b0 * b0, b0 * b1, b1 * b1], axis=-1)
-        return terms @ self._map.T + self.parameters.load_offset
+        return terms @ self._map.T + self._load()
+
+    def _load(self) -> np.ndarray:
+        """Displacement (3,) by the load, m, which sinks in with the block's own lag."""
+        p = self.parameters
+        if p.load_after_s == 0.0:
+            return np.array(p.load_offset)
+        since_s = max(self._time_s - p.load_after_s, 0.0)
+        return -math.expm1(-since_s / p.lag_s) * np.array(p.load_offset)
 
     def tip_position(self) -> np.ndarray:
         """True tip position (3,), m, in rig_base about the neutral point."""

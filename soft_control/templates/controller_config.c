@@ -1,21 +1,23 @@
-/* Normalisation, bounds and weights of one controller, written by soft_control.firmware. Do not edit.
+/* Units, bounds and weights of one controller, written by soft_control.firmware. Do not edit.
    Commands: {{ card.command_names | join(", ") }}. Signals: {{ card.signal_names | join(", ") or "none" }}. */
+#include <math.h>
+
 #include "control_loop.h"
 #include "fk.h"
 
 const controller_config_t controller_config = {
-    .command_offset = {{ card.command_offset | f32_array }},
-    .command_scale = {{ card.command_scale | f32_array }},
-    .output_offset = {{ card.output_offset | f32_array }},
-    .output_scale = {{ card.output_scale | f32 }},
+    .units = {
+        .command_offset = {{ card.command_offset | f32_array }},
+        .command_scale = {{ card.command_scale | f32_array }},
+        .output_offset = {{ card.output_offset | f32_array }},
+        .output_scale = {{ card.output_scale | f32 }},
+    },
     .signal_offset = {{ signal_offset | f32_array }},
     .signal_scale = {{ signal_scale | f32_array }},
-    .mpc = {
-        .command_min = {{ mpc.command_min | f32_array }},
-        .command_max = {{ mpc.command_max | f32_array }},
-        .move_max = {{ mpc.move_max | f32_array }},
-        .output_weight = {{ mpc.output_weight | f32_array }},
-        .move_weight = {{ mpc.move_weight | f32_array }},
+    .settings = {
+{% for name, values in physical.items() %}
+        .{{ name }} = {{ values | f32_value }},
+{% endfor %}
     },
     .model_hash = FK_MODEL_HASH,
     .build_id = "{{ build_id }}",

@@ -17,5 +17,10 @@
 #define MPC_ITERATIONS {{ settings.iterations }}
 #define LINE_SEARCH_TRIALS {{ settings.line_search_trials }}
 #define TAIL_CONTINUES {{ settings.tail_continues | int }}
+#define MPC_METHOD MPC_{{ settings.method | upper }}
+{% if settings.method == "soloway" %}
+#define BARRIER {{ settings.barrier | f32 }}
+{% endif %}
+#define STEP_BUDGET_US {{ budget_us }}u
 
 #endif

@@ -131,6 +131,18 @@ class FrameDecoder(ctypes.Structure):
     ]
 
 
+class Settings(ctypes.Structure):
+    """settings_t: the fields of CONFIGURE, in their order."""
+
+    _fields_ = [
+        *((name, c_float * M) for name in ("command_min", "command_max", "move_max")),
+        *((name, c_float * M) for name in ("move_weight", "command_weight", "command_reference")),
+        *((name, c_float * N) for name in ("output_weight", "terminal_weight")),
+        *((name, c_float * N) for name in ("output_min", "output_max", "bound_weight")),
+        ("disturbance_ratio", c_float),
+    ]
+
+
 class Request(ctypes.Structure):
     _fields_ = [
         ("type", c_uint8),
@@ -141,6 +153,7 @@ class Request(ctypes.Structure):
         ("command", c_float * M),
         ("position", c_float * N),
         ("points", (c_float * N) * POINTS_MAX),
+        ("settings", Settings),
     ]
 
 
@@ -176,8 +189,9 @@ class Limits(ctypes.Structure):
         ("command_min", c_float * M),
         ("command_max", c_float * M),
         ("move_max", c_float * M),
-        ("output_weight", c_float * N),
-        ("move_weight", c_float * M),
+        *((name, c_float * N) for name in ("output_weight", "terminal_weight")),
+        *((name, c_float * N) for name in ("output_min", "output_max", "bound_weight")),
+        *((name, c_float * M) for name in ("move_weight", "command_weight", "command_reference")),
     ]
 
 
@@ -227,6 +241,7 @@ def c(firmware: FirmwareBuild) -> SimpleNamespace:
         HORIZON=HORIZON,
         FrameDecoder=FrameDecoder,
         Request=Request,
+        Settings=Settings,
         Info=Info,
         Command=Command,
         Limits=Limits,

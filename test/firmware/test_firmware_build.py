@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 import shutil
 
@@ -63,49 +64,79 @@ def test_no_heap_no_double_no_printf(firmware, has_board_compiler):
     assert [name for name in symbols if heavy.fullmatch(name)] == []
 
 
-def test_config_has_the_units_of_the_network(firmware, c, model_dir, settings):
-    """mpc_config_t as it stands in the library, against the definitions of the settings' units."""
+class Units(ctypes.Structure):
+    """units_t"""
 
+    _fields_ = [
+        ("command_offset", ctypes.c_float * 2),
+        ("command_scale", ctypes.c_float * 2),
+        ("output_offset", ctypes.c_float * 3),
+        ("output_scale", ctypes.c_float),
+    ]
+
+
+def controller_config(c):
     class Config(ctypes.Structure):
         _fields_ = [
-            ("command_offset", ctypes.c_float * 2),
-            ("command_scale", ctypes.c_float * 2),
-            ("output_offset", ctypes.c_float * 3),
-            ("output_scale", ctypes.c_float),
+            ("units", Units),
             ("signal_offset", ctypes.c_float * 4),
             ("signal_scale", ctypes.c_float * 4),
-            ("mpc", c.Limits),
+            ("settings", c.Settings),
         ]
 
-    config = Config.in_dll(c.lib, "controller_config")
+    return Config.in_dll(c.lib, "controller_config")
+
+
+def test_config_has_the_units_of_the_network(firmware, c, model_dir, settings):
+    """mpc_config_t as settings.c makes it, against the definitions of the settings' units."""
+    config, mpc = controller_config(c), c.Limits()
+    c.lib.settings_normalise(
+        ctypes.byref(config.settings), ctypes.byref(config.units), ctypes.byref(mpc)
+    )
     card = load_card(model_dir)
     offset, scale = np.array(card.command_offset), np.array(card.command_scale)
     close = {"rel": 1e-6}  # float32
-    assert list(config.command_offset) == pytest.approx(card.command_offset, **close)
+    assert list(config.units.command_offset) == pytest.approx(card.command_offset, **close)
     assert list(config.signal_scale) == pytest.approx(card.signal_scale, **close)
-    low = np.array(config.mpc.command_min) * scale + offset
+    low = np.array(mpc.command_min) * scale + offset
     assert low == pytest.approx(settings.command_min, **close)
     # Smaller by the share that float32 rounding could add, 1e-6 rad of 0.05.
-    assert np.array(config.mpc.move_max) * scale == pytest.approx(settings.move_max, rel=1e-4)
+    assert np.array(mpc.move_max) * scale == pytest.approx(settings.move_max, rel=1e-4)
     one_mm = 1e-3 / card.output_scale
     one_deg = np.radians(1.0) / scale
-    assert np.array(config.mpc.output_weight) * one_mm**2 == pytest.approx([1.0] * 3, **close)
-    assert np.array(config.mpc.move_weight) * one_deg**2 == pytest.approx([0.02] * 2, **close)
+    assert np.array(mpc.output_weight) * one_mm**2 == pytest.approx([1.0] * 3, **close)
+    assert list(mpc.terminal_weight) == list(mpc.output_weight)
+    assert np.array(mpc.bound_weight) * one_mm**2 == pytest.approx([100.0] * 3, **close)
+    assert np.array(mpc.move_weight) * one_deg**2 == pytest.approx([0.02] * 2, **close)
+    assert list(mpc.command_weight) == [0.0, 0.0]
+    middle = np.array(mpc.command_reference) * scale + offset
+    assert middle == pytest.approx(np.add(settings.command_min, settings.command_max) / 2, **close)
+    assert np.isinf(list(mpc.output_min)).all() and np.isinf(list(mpc.output_max)).all()
 
 
 @hypothesis_settings(max_examples=300, deadline=None)
 @given(
-    limit=st.floats(-10, 10),
+    low=st.floats(-10, 0),
+    high=st.floats(0.01, 10),
     offset=st.floats(-2, 2),
     scale=st.floats(1e-3, 10),
-    inwards=st.sampled_from([-1, 1]),
+    share=st.floats(0, 1),
 )
-def test_a_limit_survives_its_way_through_float32(limit, offset, scale, inwards):
-    n = np.float32(module._limit(limit, offset, scale, inwards))
-    back = float(np.float32(n * np.float32(scale)) + np.float32(offset))
-    assert inwards * (back - limit) >= 0
+def test_a_command_survives_its_way_through_float32(c, low, high, offset, scale, share):
+    """A normalised command anywhere within the normalised bounds is within the physical ones."""
+    settings, units, mpc = c.Settings(), Units(), c.Limits()
+    settings.command_min[0] = module._inwards(low, math.inf)
+    settings.command_max[0] = module._inwards(high, -math.inf)
+    units.command_offset[0], units.command_scale[0] = offset, scale
+    parts = ctypes.byref(settings), ctypes.byref(units)
+    c.lib.settings_normalise(*parts, ctypes.byref(mpc))
+    normalised = mpc.command_min[0] + share * (mpc.command_max[0] - mpc.command_min[0])
+    c.lib.settings_command.restype = ctypes.c_float
+    physical = c.lib.settings_command(*parts, 0, ctypes.c_float(normalised))
+    assert low <= physical <= high
     # One unit in the last place of any number on the way, and the rounding of scale and offset.
-    assert back == pytest.approx(limit, abs=8 * 2**-24 * (abs(limit) + 2 * abs(offset)) + 1e-40)
+    close = 16 * 2**-24 * (max(-low, high) + 2 * abs(offset)) + 1e-38
+    assert physical == pytest.approx(low + share * (high - low), abs=close)
 
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))

@@ -12,16 +12,19 @@ from hypothesis import strategies as st
 
 from soft_control.dataset import Recording
 from soft_control.evaluation import free_run, load_model
+from soft_control.firmware import physical_settings
 from soft_control.link import LinkError, McuSession, SilTransport, SolverStatus, Supervisor
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     SIGNAL_LSB,
     Command,
+    Configure,
     Error,
     ErrorCode,
     Hello,
     Info,
     Observe,
+    Position,
     Reference,
     Reset,
     Sample,
@@ -151,9 +154,101 @@ def test_nothing_but_hello_before_reset(firmware):
         Sample(0, (0,) * 4, ORIGIN),
         Observe(0, (0,) * 4, REST),
         Reference(0, (ORIGIN,)),
+        Position(0, ORIGIN),
     ):
         assert raw.ask(message) == [Error(ErrorCode.WRONG_STATE, message.TYPE)]
     assert raw.ask(Hello()) == [raw.info]
+
+
+def test_configure_changes_the_problem_at_once(open_target, settings):
+    """Other bounds and weights count from the next sample on; the same ones change nothing, and
+    none of them outlives the power."""
+    usual, same, other = (Run(open_target("sil")) for _ in range(3))
+    physical = physical_settings(settings)
+    same.session.configure(physical)
+    for _ in range(20):
+        assert usual.step() == same.step()
+        other.step()
+    narrow = physical | {"command_min": [-0.3125, -0.5], "command_max": [-0.25, -0.4375]}
+    other.session.configure(narrow)
+    after = [other.step() for _ in range(30)]
+    commands = [answer.command for answer in after]
+    # No single move leads there: the bounds on the commands come first.
+    assert after[0].status == SolverStatus.INFEASIBLE_PROBLEM
+    assert SolverStatus.INFEASIBLE_PROBLEM not in {answer.status for answer in after[1:]}
+    assert all(-0.3125 <= u <= -0.25 and -0.5 <= v <= -0.4375 for u, v in commands)
+    still = physical | {"move_weight": [1e9, 1e9]}
+    other.session.configure(still)
+    settled = [other.step().command for _ in range(10)]
+    assert np.ptp(settled, axis=0).max() < 1e-4
+    fresh = Run(open_target("sil"))
+    usual = Run(open_target("sil"))
+    assert [fresh.step() for _ in range(5)] == [usual.step() for _ in range(5)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"command_min": [2.0, -1.0]},
+        {"move_max": [-0.1, 0.1]},
+        {"output_weight": [1.0, -1.0, 1.0]},
+        {"terminal_weight": [1.0, math.nan, 1.0]},
+        {"move_weight": [math.inf, 1.0]},
+        {"command_reference": [math.nan, 0.0]},
+        {"output_min": [math.nan, 0.0, 0.0]},
+        {"disturbance_ratio": -1.0},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_configure_refuses_what_makes_no_problem(open_target, settings, change):
+    usual, refused = Run(open_target("sil")), Run(open_target("sil"))
+    with pytest.raises(LinkError, match="refused CONFIGURE: bad value"):
+        refused.session.configure(physical_settings(settings) | change)
+    assert [refused.step() for _ in range(5)] == [usual.step() for _ in range(5)]
+
+
+def test_configure_before_reset(open_target, settings):
+    early, late = open_target("sil"), Run(open_target("sil"))
+    narrow = physical_settings(settings) | {"command_max": [-0.1, -0.3]}
+    early.configure(narrow)
+    late.session.configure(narrow)
+    run = Run(early)
+    assert [run.step() for _ in range(50)] == [late.step() for _ in range(50)]
+
+
+def test_a_measured_position_takes_the_offset_out(open_target, settings):
+    """A rig that is what the model says but for 2 mm: the estimate goes there by the gain of a
+    Kalman filter, (sqrt(r² + 4r) - r) / 2, and the prediction with it; without positions, or with
+    those of another sample, nothing changes."""
+    ratio = 0.5
+    gain = (math.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
+    told, silent, stale = (Run(open_target("sil")) for _ in range(3))
+    for run in (told, silent, stale):
+        run.session.configure(physical_settings(settings) | {"disturbance_ratio": ratio})
+    offset, estimate = np.array([0.0, 2e-3, -1e-3]), np.zeros(3)
+    model = np.array(ORIGIN)  # what the model alone predicts for this sample
+    for k in range(30):
+        told.session.position(k, model + offset)
+        stale.session.position(k + 1, model + offset)
+        command = told.step()
+        estimate += gain * (offset - estimate)
+        model = np.array(command.predicted) - estimate
+        assert silent.step() == stale.step()
+    assert np.abs(offset - estimate).max() < 1e-6
+    # Told, it aims at the reference less the offset, as a rig without one would be asked to.
+    moved = Run(open_target("sil"))
+    assert np.abs(np.subtract(told.step().command, moved.step().command)).max() > 1e-3
+
+
+def test_a_position_that_is_not_finite_is_dropped(firmware, settings):
+    usual, bad = Raw(firmware.library), Raw(firmware.library)
+    for raw in (usual, bad):
+        physical = physical_settings(settings) | {"disturbance_ratio": 0.5}
+        raw.ask(Configure(**physical))
+        raw.ask(Reset(0, 0, REST, ORIGIN))
+    assert bad.ask(Position(0, (math.nan, 0.0, 0.0))) == []
+    sample = Sample(0, (0,) * 4, ORIGIN)
+    assert bad.ask(sample) == usual.ask(sample)
 
 
 def test_session_says_what_was_refused(open_target):

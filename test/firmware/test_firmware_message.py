@@ -41,8 +41,9 @@ def test_decodes_the_vector(c, vector):
     if points != [None]:
         assert request.count == len(points)
         assert [list(point) for point in request.points[: len(points)]] == points
+    holder = request.settings if vector["message"] == "Configure" else request
     for name, value in fields.items():
-        field = getattr(request, name)
+        field = getattr(holder, name)
         assert (list(field) if isinstance(value, list) else field) == value, name
 
 

@@ -9,10 +9,23 @@ import subprocess
 import pytest
 
 from soft_control.link.framing import encode_frame
-from soft_control.link.messages import Hello, Observe, Reference, Reset, Sample, Sizes
+from soft_control.link.messages import (
+    Configure,
+    Hello,
+    Observe,
+    Position,
+    Reference,
+    Reset,
+    Sample,
+    Sizes,
+)
 from soft_control.paths import share
 
 SIZES = Sizes(2, 3, 4)
+SOUND = (
+    *((-1.7, -1.7), (1.4, 0.9), (0.05, 0.05), (60.0, 60.0), (0.0, 1.0), (0.0, 0.0)),
+    *((1e6,) * 3, (1e6,) * 3, (-0.01,) * 3, (0.01,) * 3, (1e8,) * 3, 0.1),
+)
 HARNESS = """
 #include "sil.h"
 #include <stdio.h>
@@ -57,6 +70,9 @@ def stream(seed: int) -> bytes:
             + [Reference(k + 1, tuple(numbers(3) for _ in range(chance.randint(0, 20))))] * 2
             + [Sample(k, signals(), numbers(3))] * 12
             + [Observe(k, signals(), numbers(2))] * 4
+            + [Position(k, numbers(3))] * 4
+            + [Configure(*(numbers(size) for size in (2,) * 6 + (3,) * 5), chance.random())]
+            + [Configure(*SOUND)]
         )  # fmt: skip
         content = bytearray(message.encode(SIZES))
         if chance.random() < 0.1:

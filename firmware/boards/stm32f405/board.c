@@ -178,6 +178,18 @@ step_cost_unit_t board_step_cost_unit(const board_t *self)
     return self->emulated ? STEP_COST_INSTRUCTIONS : STEP_COST_CYCLES;
 }
 
+uint32_t board_ticks(const board_t *self)
+{
+    return self->emulated ? TIM2_CNT : DWT_CYCCNT;
+}
+
+/* An emulated instruction counts as a cycle. */
+uint32_t board_ticks_per_us(const board_t *self)
+{
+    (void)self;
+    return CLOCK_HZ / 1000000u;
+}
+
 /* With -icount shift=0 one instruction is one tick of TIM2. QEMU keeps a byte until the receiver
    takes it, so interrupts can be masked there and the count is exact. Silicon would lose bytes after
    5 us: its count holds the interrupts that came meanwhile, some 40 cycles a byte. */
@@ -185,15 +197,13 @@ void board_step_cost_begin(board_t *self)
 {
     if (self->emulated) {
         interrupts_off();
-        self->step_cost_start = TIM2_CNT;
-    } else {
-        self->step_cost_start = DWT_CYCCNT;
     }
+    self->step_cost_start = board_ticks(self);
 }
 
 uint32_t board_step_cost_end(board_t *self)
 {
-    const uint32_t now = self->emulated ? TIM2_CNT : DWT_CYCCNT;
+    const uint32_t now = board_ticks(self);
     const uint32_t spent = now - self->step_cost_start;
     if (self->emulated) {
         interrupts_on();

@@ -1,0 +1,36 @@
+/* Arithmetic that every room of the solver uses. */
+#ifndef NUMBER_H
+#define NUMBER_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdbool.h>
+#include <string.h>
+
+/* Loops over these sizes are unrolled: what they sum stays in registers. */
+#define UNROLL _Pragma("GCC unroll 32")
+
+/* a b + c rounded once, the same on every processor: one instruction on the Cortex-M4F. */
+static inline float mac(float a, float b, float c)
+{
+    return fmaf(a, b, c);
+}
+
+static inline float clamp(float value, float low, float high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+static inline float larger(float a, float b)
+{
+    return a > b ? a : b;
+}
+
+static inline float smaller(float a, float b)
+{
+    return a < b ? a : b;
+}
+
+bool all_finite(const float *values, int size);
+
+#endif

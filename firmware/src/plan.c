@@ -1,0 +1,149 @@
+#include "plan.h"
+
+#include "curvature.h"
+
+void plan_start(const mpc_state_t *state, plan_t *plan, network_t *network)
+{
+    for (int i = 0; i < CONTROL_HORIZON; ++i) {
+        UNROLL for (int c = 0; c < COMMANDS; ++c) {
+            command_of(plan, i)[c] = state->plan[i][c];
+        }
+    }
+    for (int l = 0; l < INPUT_DELAY + INPUT_LAGS; ++l) {
+        UNROLL for (int c = 0; c < COMMANDS; ++c) {
+            command_of(plan, -1 - l)[c] = state->commands[l][c];
+        }
+    }
+    for (int l = 0; l < OUTPUT_SLOTS; ++l) {
+        UNROLL for (int r = 0; r < OUTPUTS; ++r) {
+            output_of(plan, -l)[r] = state->outputs[l][r];
+        }
+    }
+    network_begin(network, state);
+    for (int j = 0; j < INPUT_DELAY; ++j) {
+        network_lags(network, command_of(plan, j - INPUT_DELAY), output_of(plan, j));
+        network_step(network, output_of(plan, j + 1));
+    }
+#ifdef FK_STATES
+    network->start = network->state;
+#endif
+}
+
+void plan_copy_past(plan_t *from, plan_t *to)
+{
+    for (int q = 0; q < (INPUT_DELAY + INPUT_LAGS) * COMMANDS; ++q) {
+        command_of(to, -1)[q] = command_of(from, -1)[q];
+    }
+    for (int q = 0; q < (INPUT_DELAY + OUTPUT_SLOTS) * OUTPUTS; ++q) {
+        output_of(to, INPUT_DELAY)[q] = output_of(from, INPUT_DELAY)[q];
+    }
+}
+
+bool plan_bound(const mpc_config_t *config, plan_t *plan)
+{
+    bool feasible = true;
+    for (int c = 0; c < COMMANDS; ++c) {
+        const float low = config->command_min[c];
+        const float high = config->command_max[c];
+        const float move_max = config->move_max[c];
+        float *planned = &command_of(plan, 0)[c];
+        float command = planned[COMMANDS];
+
+        if (!(low <= high && move_max >= 0.0f && command + move_max >= low
+              && command - move_max <= high)) { /* also with NaN */
+            feasible = false;
+        }
+        UNROLL for (int i = 0; i < CONTROL_HORIZON; ++i, planned -= COMMANDS) {
+            command = clamp(*planned, command - move_max, command + move_max);
+            command = clamp(command, low, high);
+            *planned = command;
+        }
+    }
+    plan_extend(config, plan);
+    return feasible;
+}
+
+#if TAIL_CONTINUES
+void plan_extend(const mpc_config_t *config, plan_t *plan)
+{
+    for (int c = 0; c < COMMANDS; ++c) {
+        const float low = config->command_min[c];
+        const float high = config->command_max[c];
+        float *planned = &command_of(plan, CONTROL_HORIZON - 1)[c];
+        float command = *planned;
+        const float move = command - planned[COMMANDS];
+
+        plan->stop[c] = PLANNED;
+        for (int j = CONTROL_HORIZON; j < PLANNED; ++j) {
+            const float wanted = command + move;
+            if ((wanted > high + BOUND_TOLERANCE || wanted < low - BOUND_TOLERANCE)
+                && plan->stop[c] == PLANNED) {
+                plan->stop[c] = j;
+            }
+            command = clamp(wanted, low, high);
+            planned -= COMMANDS;
+            *planned = command;
+        }
+    }
+}
+#else
+void plan_extend(const mpc_config_t *config, plan_t *plan)
+{
+    (void)config;
+    for (int j = CONTROL_HORIZON; j < PLANNED; ++j) {
+        UNROLL for (int c = 0; c < COMMANDS; ++c) {
+            command_of(plan, j)[c] = command_of(plan, CONTROL_HORIZON - 1)[c];
+        }
+    }
+}
+#endif
+
+static float command_cost(const mpc_config_t *config, plan_t *plan)
+{
+    float cost = 0.0f;
+
+    for (int c = 0; c < COMMANDS; ++c) {
+        const float *command = &command_of(plan, CONTROL_HORIZON - 1)[c];
+        const float wanted = config->command_reference[c];
+        float distance = *command - wanted;
+        float distances = (float)(TAIL_CONTINUES ? 1 : TAIL) * distance * distance;
+        float moves = 0.0f;
+        UNROLL for (int i = CONTROL_HORIZON - 1; i >= 0; --i, command += COMMANDS) {
+            const float move = command[0] - command[COMMANDS];
+            moves = mac(move, move, moves);
+            if (i > 0) {
+                distance = command[COMMANDS] - wanted;
+                distances = mac(distance, distance, distances);
+            }
+        }
+        for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < PLANNED; ++j) {
+            distance = command_of(plan, j)[c] - wanted;
+            distances = mac(distance, distance, distances);
+        }
+        cost = mac(config->move_weight[c], moves, cost);
+        cost = mac(config->command_weight[c], distances, cost);
+    }
+    return cost;
+}
+
+void plan_predict(const mpc_config_t *config, const float reference[HORIZON][OUTPUTS],
+                  network_t *network, plan_t *plan)
+{
+    float weight[OUTPUTS];
+    float slope[OUTPUTS];
+    float cost = command_cost(config, plan);
+#if MPC_METHOD != MPC_GAUSS_NEWTON
+    float unused[VARIABLES] = {0.0f};
+    cost += curvature_barrier(config, plan, unused);
+#endif
+
+    network_rewind(network);
+    for (int j = INPUT_DELAY; j < HORIZON; ++j) {
+        network_lags(network, command_of(plan, j - INPUT_DELAY), output_of(plan, j));
+        network_step(network, output_of(plan, j + 1));
+        if (j + 1 >= FIRST_COST_STAGE) {
+            cost += plan_output_cost(config, reference, plan, j + 1, weight, slope);
+        }
+    }
+    plan->cost = cost;
+}

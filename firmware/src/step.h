@@ -1,0 +1,13 @@
+/* The step of a plan: where the quadratic model of its cost is lowest within the bounds. */
+#ifndef STEP_H
+#define STEP_H
+
+#include "quadratic.h"
+
+/* The step z of u_0 .. u_Nc-1. It keeps all hard bounds but for rounding. `promise`: by how much
+ * half the model falls, to first order; no more than `enough` if nothing better is found. False
+ * if the model has no finite minimum. */
+bool step_find(const mpc_config_t *config, plan_t *plan, quadratic_t *model, float enough,
+               float z[LINSOLVE_STRIDE], float *promise);
+
+#endif
