@@ -37,8 +37,13 @@ float probe_model(const mpc_config_t *config, const mpc_state_t *state,
     plan_start(state, &plan, &network);
     plan_bound(config, &plan);
     quadratic_build(config, reference, &network, &plan, &model);
-    memcpy(gradient, model.gradient, VARIABLES * sizeof(float));
-    memcpy(hessian, model.hessian, sizeof model.hessian);
+    for (int v = 0; v < VARIABLES; ++v) { /* newest first in the solver */
+        const int at = VARIABLE_OF(v / COMMANDS) + v % COMMANDS;
+        gradient[v] = model.gradient[at];
+        for (int w = 0; w < VARIABLES; ++w) {
+            hessian[v][w] = model.hessian[at][VARIABLE_OF(w / COMMANDS) + w % COMMANDS];
+        }
+    }
     return plan.cost;
 }
 """

@@ -21,6 +21,7 @@ import numpy as np
 BOUND_TOLERANCE = 1e-5
 COST_TOLERANCE = 1e-6
 DAMPING = 1e-5
+TINY = 1e-30
 BARRIER_EDGE = 1e-3
 
 Method = Literal["gauss_newton", "newton", "soloway"]
@@ -220,7 +221,7 @@ def step(
         model = linearise(config, fk, state, reference, plan)
         planned = plan.commands[: config.control_horizon]
         enough = COST_TOLERANCE * plan.cost
-        z, promise = newton_step(config, state.commands[0], planned, model, enough)
+        aim, promise = newton_step(config, state.commands[0], planned, model, enough)
         iterations += 1
         if not np.isfinite(plan.cost) or not np.isfinite(promise):
             return _hold_command(config, state, Status.NOT_FINITE, iterations, trials)
@@ -228,8 +229,7 @@ def step(
             status = Status.CONVERGED
             break
         for halving in range(config.line_search_trials):
-            commands = planned + 0.5**halving * z.reshape(planned.shape)
-            commands = np.clip(commands, config.command_min, config.command_max)
+            commands = planned + 0.5**halving * (aim - planned)
             trial = predict(config, fk, state, reference, commands)
             trials += 1
             if trial.cost < plan.cost:
@@ -351,7 +351,7 @@ def linearise(
     to_moves = np.eye(nc * m) - np.eye(nc * m, k=-m)
     r = np.tile(config.move_weight, nc)
     gradient += to_moves.T @ (r * moves.ravel())
-    hessian += to_moves.T @ (r[:, None] * to_moves)
+    hessian += to_moves.T @ (r[:, None] * to_moves) + TINY * np.eye(nc * m)
     of_commands = slopes.reshape(nc * m, -1)
     s = np.tile(config.command_weight, config.planned)
     gradient += of_commands @ (s * (plan.commands - config.command_reference).ravel())
@@ -384,153 +384,145 @@ def newton_step(
     model: Quadratic,
     enough: float = 0.0,
 ) -> tuple[np.ndarray, float]:
-    """Step z (Nc*m,) of `planned` (Nc, m) to where `model` is lowest within the bounds, nearly, and
-    by how much half the model falls, to first order; no more than `enough` if nothing better is
-    found. NaN if the model has no finite minimum.
+    """To where `model` is lowest within the bounds, nearly: the commands (Nc, m) after `planned`,
+    and by how much half the model falls, to first order; no more than `enough` if nothing better
+    is found. NaN if the model has no finite minimum.
 
     See firmware/src/step.c for why it is done this way.
     """
-    ways = _Ways(config, last, planned)
-    z = np.zeros(planned.size)
-    groups = _groups(ways, -model.gradient)
-    low, high = _narrowed(ways, groups)
-    moving = [group for group in groups if group]
-    tie = np.zeros((planned.size, len(moving)))
-    for column, group in enumerate(moving):
-        tie[group, column] = 1.0
-    factor = _factor(tie.T @ model.hessian @ tie) if moving else np.zeros((0, 0))
-    if factor is None or not np.isfinite(model.gradient).all():
-        return np.full(planned.size, np.nan), np.nan
-    y = np.linalg.solve(factor, tie.T @ -model.gradient)
-    steps, met = np.zeros(len(moving)), False
-    for column in reversed(range(len(moving))):
-        wanted = (y[column] - factor[column + 1 :, column] @ steps[column + 1 :]) / factor[
-            column, column
-        ]
-        end = moving[column][-1]
-        lowest, highest = low[end], high[end]
-        if end + ways.m < ways.size:
-            following = z[end + ways.m] + ways.move[end]
-            lowest = max(lowest, following - ways.move_max[end])
-            highest = min(highest, following + ways.move_max[end])
-        steps[column] = z[moving[column]] = min(max(wanted, lowest), highest)
-        met = met or steps[column] != wanted
-    for turn in range(2 if met or ways.any_at_end() else 0):
-        if (
-            -model.gradient @ z <= enough
-        ):  # ends cut off can lead uphill: from the plan itself, then
-            z[:] = 0.0
+    m = config.commands
+    order = np.arange(planned.size).reshape(planned.shape)[::-1].ravel()  # newest first, as in C
+    way = _Way(config, planned.ravel()[order], last)
+    g, h = model.gradient[order], model.hessian[np.ix_(order, order)]
+    moving, leader = _groups(way, -g)
+    tie = np.zeros((planned.size, planned.size))
+    for group in moving:
+        tie[group, group[0]] = 1.0
+    unmoved = [v for v in range(planned.size) if leader[v] != v]
+    reduced = tie.T @ h @ tie
+    reduced[unmoved, unmoved] = 1.0
+    factor = _factor(reduced[::-1, ::-1])
+    if factor is None or not np.isfinite(g).all():
+        return np.full(planned.shape, np.nan), np.nan
+    factor = factor[::-1, ::-1].T  # A = L' L, from the last row up
+    y = np.linalg.solve(factor.T, tie.T @ -g)
+    met = False
+    for v in range(planned.size):
+        step = 0.0
+        if leader[v] == v:
+            step = (y[v] - factor[v, :v] @ way.z[:v]) / factor[v, v]
+        elif leader[v] is not None:
+            step = way.z[leader[v]]
+        low, high = way.low[v], way.high[v]
+        if v >= m:
+            after, move_max = way.to[v - m], config.move_max[v % m]
+            low, high = max(low, after - move_max), min(high, after + move_max)
+        wanted = way.start[v] + step
+        way.put(v, min(max(wanted, low), high), step)
+        met = met or way.to[v] != wanted
+    for turn in range(2 if met or unmoved else 0):
+        if -g @ way.z <= enough:  # ends cut off can lead uphill: from the plan itself, then
+            for v in range(planned.size):
+                way.put(v, way.start[v], 0.0)
         elif turn > 0:
             break
-        _sweep(ways, model, z)
-    return z, float(-model.gradient @ z)
+        _sweep(way, g, h)
+    return way.to[: planned.size].reshape(planned.shape)[::-1].copy(), float(-g @ way.z)
 
 
-class _Ways:
-    """How far each planned command can go, as steps z: bounds, and the moves between them."""
+class _Way:
+    """Where the planned commands are and will be, newest first; behind them u_-1."""
 
-    def __init__(self, config: MpcConfig, last: np.ndarray, planned: np.ndarray) -> None:
-        nc, self.m = planned.shape
-        reach = np.arange(1, nc + 1)[:, None] * config.move_max
-        self.low = (np.maximum(config.command_min, last - reach) - planned).ravel()
-        self.high = (np.minimum(config.command_max, last + reach) - planned).ravel()
-        self.move = np.diff(planned, axis=0).ravel()
-        """u_v+m - u_v"""
-        self.move_max = np.tile(config.move_max, nc)
-        self.size = planned.size
+    def __init__(self, config: MpcConfig, start: np.ndarray, last: np.ndarray) -> None:
+        self.config, self.m, self.size = config, config.commands, len(start)
+        self.start = np.append(start, last)
+        self.to = self.start.copy()
+        self.z = np.zeros(self.size)
+        """to - start"""
+        moves = np.arange(self.size // self.m, 0, -1)[:, None] * config.move_max
+        self.low = np.maximum(config.command_min, last - moves).ravel()
+        """What u_-1 can reach in as many moves."""
+        self.high = np.minimum(config.command_max, last + moves).ravel()
 
-    def any_at_end(self) -> bool:
-        on_bound = (self.low >= -BOUND_TOLERANCE) | (self.high <= BOUND_TOLERANCE)
-        return bool(
-            on_bound.any() or any(self.on_move_limit(v, 0.0) for v in range(len(self.move)))
-        )
+    def put(self, v: int, command: float, step: float) -> None:
+        self.to[v] = command
+        self.z[v] = step if command == self.start[v] + step else command - self.start[v]
 
-    def on_move_limit(self, v: int, change: float) -> bool:
-        """Whether the move from v to the command after it is at its limit, once changed so."""
-        return abs(self.move[v] + change) >= self.move_max[v] - BOUND_TOLERANCE
-
-
-def _stopped(push: float, low: float, high: float) -> bool:
-    return high <= BOUND_TOLERANCE if push > 0 else push < 0 and low >= -BOUND_TOLERANCE
+    def on_move_limit(self, v: int) -> bool:
+        """Whether the move from v to the command after it is at its limit."""
+        after = v - self.m
+        limit = self.config.move_max[v % self.m] - BOUND_TOLERANCE
+        return after >= 0 and abs(self.to[after] - self.to[v]) >= limit
 
 
-def _groups(ways: _Ways, push: np.ndarray) -> list[list[int]]:
-    """For each variable, what moves with it: nothing if it is held or moves with an earlier one.
+def _groups(way: _Way, push: np.ndarray) -> tuple[list[list[int]], list[int | None]]:
+    """What moves together, the last command of each first; and for each variable the first of its
+    group, None if it is held.
 
     What stands on its move limit and is pushed against it moves with the command before it; what
     stands on a bound and is pushed against that is held, with all that would move with it.
     """
-    groups: list[list[int]] = [[] for _ in range(ways.size)]
-    for c in range(ways.m):
+    config, m = way.config, way.m
+    moving: list[list[int]] = []
+    leader: list[int | None] = [None] * way.size
+    for c in range(m):
         members: list[int] = []
-        for v in range(ways.size - ways.m + c, -1, -ways.m):
-            members.insert(0, v)
-            total = push[members].sum()
-            if v >= ways.m:
-                move, move_max = ways.move[v - ways.m], ways.move_max[v]
-                if _stopped(total, -move_max - move, move_max - move):
-                    continue
-            held = any(
-                _stopped(push[members[k:]].sum(), ways.low[w], ways.high[w])
-                for k, w in enumerate(members)
-            )
-            groups[v] = [] if held else members
-            members = []
-    return groups
+        held = False
+        for v in range(c, way.size, m):
+            members.append(v)
+            total, u = push[members].sum(), way.start[v]
+            move = u - way.start[v + m]
+            if total > 0:
+                held = held or u >= config.command_max[c] - BOUND_TOLERANCE
+            elif total < 0:
+                held = held or u <= config.command_min[c] + BOUND_TOLERANCE
+            stopped = np.sign(total) * move >= config.move_max[c] - BOUND_TOLERANCE
+            stopped = total != 0 and stopped
+            if stopped and v + m < way.size:
+                continue
+            if not (stopped or held):
+                moving.append(members)
+                for w in members:
+                    leader[w] = members[0]
+            members, held = [], False
+    return moving, leader
 
 
-def _narrowed(ways: _Ways, groups: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of each way where some commands do not move or move with others: from the last command
-    to the first, each one then finds room next to the one after it."""
-    low, high = ways.low.copy(), ways.high.copy()
-    leader = {v: group[0] for group in groups for v in group}
-    for v in range(ways.size):
-        before = v - ways.m
-        if v not in leader:
-            low[v] = high[v] = 0.0
-        elif leader[v] != v:
-            low[v], high[v] = max(low[v], low[before]), min(high[v], high[before])
-        elif before >= 0:
-            low[v] = max(low[v], low[before] - ways.move_max[v] - ways.move[before])
-            high[v] = min(high[v], high[before] + ways.move_max[v] - ways.move[before])
-    return low, high
-
-
-def _sweep(ways: _Ways, model: Quadratic, z: np.ndarray) -> None:
+def _sweep(way: _Way, g: np.ndarray, h: np.ndarray) -> None:
     """Coordinate descent in place: the commands of each channel from the last to the first, each by
-    itself, then together with so many of those after it as stand on the move limits between."""
-    m = ways.m
+    itself, then, if something stopped it, together with so many of those after it as stand on the
+    move limits between."""
+    config, m = way.config, way.m
 
-    def move(group: list[int]) -> None:
+    def move(group: list[int]) -> bool:
         first, end = group[0], group[-1]
-        low = max(ways.low[w] - z[w] for w in group)
-        high = min(ways.high[w] - z[w] for w in group)
-        if end + m < ways.size:
-            gap = ways.move[end] + z[end + m] - z[end]
-            low, high = max(low, gap - ways.move_max[end]), min(high, gap + ways.move_max[end])
-        if first >= m:
-            gap = ways.move[first - m] + z[first] - z[first - m]
-            low, high = max(low, -ways.move_max[end] - gap), min(high, ways.move_max[end] - gap)
-        curvature = model.hessian[np.ix_(group, group)].sum()
-        if curvature > 0:
-            slope = (model.gradient + model.hessian @ z)[group].sum()
-            z[group] += min(max(-slope / curvature, min(low, 0.0)), max(high, 0.0))
+        c, move_max = first % m, config.move_max[first % m]
+        lows = [config.command_min[c] - way.to[w] for w in group]
+        highs = [config.command_max[c] - way.to[w] for w in group]
+        neighbours = [way.to[first + m] - way.to[first]]
+        if end >= m:
+            neighbours.append(way.to[end - m] - way.to[end])
+        low = max(*lows, *(n - move_max for n in neighbours))
+        high = min(*highs, *(n + move_max for n in neighbours))
+        curvature = h[np.ix_(group, group)].sum()
+        wanted = -(g + h @ way.z)[group].sum() / curvature
+        step = min(max(wanted, min(low, 0.0)), max(high, 0.0))
+        for w in group:
+            way.put(w, way.to[w] + step, way.to[w] + step - way.start[w])
+        return step != wanted
 
     for c in range(m):
-        for v in range(ways.size - m + c, -1, -m):
+        for v in range(c, way.size, m):
             group = [v]
-            move(group)
-            while group[-1] + m < ways.size:
-                end = group[-1]
-                if not ways.on_move_limit(end, z[end + m] - z[end]):
-                    break
-                group.append(end + m)
+            stopped = move(group)
+            while stopped and way.on_move_limit(group[-1]):
+                group.append(group[-1] - m)
                 move(group)
 
 
 def _factor(hessian: np.ndarray) -> np.ndarray | None:
     """Cholesky factor of the damped Hessian; None if it has none."""
-    damped = hessian + DAMPING * np.diag(np.diag(hessian)) + 1e-30 * np.eye(len(hessian))
+    damped = hessian + DAMPING * np.diag(np.diag(hessian)) + TINY * np.eye(len(hessian))
     if not np.isfinite(damped).all():
         return None
     try:

@@ -31,8 +31,8 @@ float curvature_barrier(const mpc_config_t *config, plan_t *plan, float *gradien
     for (int v = 0; v < VARIABLES; ++v) {
         const int c = v % COMMANDS;
         float slope, curvature;
-        cost += barrier(command_of(plan, v / COMMANDS)[c], config->command_min[c],
-                        config->command_max[c], &slope, &curvature);
+        cost += barrier(plan_planned(plan)[v], config->command_min[c], config->command_max[c],
+                        &slope, &curvature);
         gradient[v] += slope;
     }
 #else
@@ -75,7 +75,7 @@ static void find_adjoints(const curvature_t *curvature, float adjoints[PLANNED][
 static void direction_of(const plan_t *plan, sensitivities_t sensitivities, int t, int v,
                          float direction[JACOBIAN_COLUMNS])
 {
-    const int i = v / COMMANDS;
+    const int i = CONTROL_HORIZON - 1 - v / COMMANDS;
     const int c = v % COMMANDS;
 
     memset(direction, 0, JACOBIAN_COLUMNS * sizeof(float));
@@ -107,8 +107,8 @@ void curvature_add(const mpc_config_t *config, network_t *network, plan_t *plan,
     for (int v = 0; v < VARIABLES; ++v) {
         const int c = v % COMMANDS;
         float slope, bend;
-        (void)barrier(command_of(plan, v / COMMANDS)[c], config->command_min[c],
-                      config->command_max[c], &slope, &bend);
+        (void)barrier(plan_planned(plan)[v], config->command_min[c], config->command_max[c],
+                      &slope, &bend);
         model->hessian[v][v] += bend;
     }
 #else
@@ -141,7 +141,7 @@ void curvature_add(const mpc_config_t *config, network_t *network, plan_t *plan,
                 bent_model.hessian[v][w] = mac(share, both, bent_model.hessian[v][w]);
             }
         }
-        if (linsolve_factor(bent_model.hessian, NULL, factor)) {
+        if (linsolve_factor(bent_model.hessian, factor)) {
             *model = bent_model;
             return;
         }

@@ -1,7 +1,5 @@
 #include "linsolve.h"
 
-#include <float.h>
-
 #include "number.h"
 
 #define TILE LINSOLVE_TILE
@@ -11,121 +9,110 @@
 #define DAMPING 1e-5f
 #define TINY 1e-30f
 
-/* The diagonal tile, which comes less the products of the columns before it, to its own factor. */
-static bool factor_tile(float tile[TILE][TILE])
+/* Tile (j, j): less the products of the rows below it, to its own factor. `faults` becomes NaN if
+ * a pivot is not positive or not finite. */
+static inline void factor_diagonal(float matrix[STRIDE][STRIDE], float factor[STRIDE][STRIDE],
+                                   int j, float *faults)
 {
-    bool good = true;
-    UNROLL for (int c = 0; c < TILE; ++c) {
-        UNROLL for (int k = 0; k < TILE; ++k) {
-            if (k < c) {
-                UNROLL for (int r = 0; r < TILE; ++r) {
-                    if (r >= c) {
-                        tile[r][c] = mac(-tile[r][k], tile[c][k], tile[r][c]);
-                    }
-                }
-            }
+    float tile[TILE][TILE];
+
+    UNROLL for (int r = 0; r < TILE; ++r) {
+        UNROLL for (int c = 0; c < r; ++c) {
+            tile[r][c] = matrix[j + r][j + c];
         }
-        const float pivot = tile[c][c];
-        good = good && pivot >= FLT_MIN && pivot <= FLT_MAX; /* false for NaN, too */
-        tile[c][c] = 1.0f / sqrtf(pivot);
+        tile[r][r] = mac(matrix[j + r][j + r], 1.0f + DAMPING, TINY);
+    }
+    const float *end = factor[0] + STRIDE * STRIDE + j;
+    for (const float *row = factor[j + TILE] + j; row != end; row += STRIDE) {
         UNROLL for (int r = 0; r < TILE; ++r) {
-            if (r > c) {
-                tile[r][c] *= tile[c][c];
+            UNROLL for (int c = 0; c <= r; ++c) {
+                tile[r][c] = mac(-row[r], row[c], tile[r][c]);
             }
         }
     }
-    return good;
-}
-
-/* A tile below: times the inverse of the transposed factor of the diagonal one. */
-static void divide_tile(float tile[TILE][TILE], float (*diagonal)[STRIDE])
-{
-    UNROLL for (int c = 0; c < TILE; ++c) {
-        UNROLL for (int k = 0; k < TILE; ++k) {
-            if (k < c) {
-                UNROLL for (int r = 0; r < TILE; ++r) {
-                    tile[r][c] = mac(-tile[r][k], diagonal[c][k], tile[r][c]);
-                }
+    UNROLL for (int r = TILE - 1; r >= 0; --r) {
+        UNROLL for (int q = r + 1; q < TILE; ++q) {
+            UNROLL for (int c = 0; c <= r; ++c) {
+                tile[r][c] = mac(-tile[q][r], tile[q][c], tile[r][c]);
             }
         }
+        const float pivot = tile[r][r];
+        const float inverse = 1.0f / sqrtf(pivot);
+        *faults = mac(pivot, 0.0f, mac(inverse, 0.0f, *faults));
+        factor[j + r][j + r] = inverse;
+        UNROLL for (int c = 0; c < r; ++c) {
+            tile[r][c] *= inverse;
+            factor[j + r][j + c] = tile[r][c];
+        }
+    }
+}
+
+/* Tile (j, i) left of it: less the products of the rows below it, times the inverse of the
+ * transposed factor of tile (j, j). */
+static inline void factor_left(float matrix[STRIDE][STRIDE], float factor[STRIDE][STRIDE], int j,
+                               int i)
+{
+    float tile[TILE][TILE];
+
+    UNROLL for (int r = 0; r < TILE; ++r) {
+        UNROLL for (int c = 0; c < TILE; ++c) {
+            tile[r][c] = matrix[j + r][i + c];
+        }
+    }
+    const float *end = factor[0] + STRIDE * STRIDE + i;
+    const float *below = factor[j + TILE] + j;
+    for (const float *left = factor[j + TILE] + i; left != end; left += STRIDE, below += STRIDE) {
         UNROLL for (int r = 0; r < TILE; ++r) {
-            tile[r][c] *= diagonal[c][c];
+            UNROLL for (int c = 0; c < TILE; ++c) {
+                tile[r][c] = mac(-below[r], left[c], tile[r][c]);
+            }
+        }
+    }
+    UNROLL for (int r = TILE - 1; r >= 0; --r) {
+        UNROLL for (int q = r + 1; q < TILE; ++q) {
+            UNROLL for (int c = 0; c < TILE; ++c) {
+                tile[r][c] = mac(-factor[j + q][j + r], tile[q][c], tile[r][c]);
+            }
+        }
+        UNROLL for (int c = 0; c < TILE; ++c) {
+            tile[r][c] *= factor[j + r][j + r];
+            factor[j + r][i + c] = tile[r][c];
         }
     }
 }
 
-bool linsolve_factor(float matrix[STRIDE][STRIDE], const float *keep,
-                     float factor[STRIDE][STRIDE])
+bool linsolve_factor(float matrix[STRIDE][STRIDE], float factor[STRIDE][STRIDE])
 {
-    for (int j = 0; j < STRIDE; j += TILE) {
-        for (int i = j; i < STRIDE; i += TILE) {
-            float tile[TILE][TILE];
-            UNROLL for (int r = 0; r < TILE; ++r) {
-                UNROLL for (int c = 0; c < TILE; ++c) {
-                    tile[r][c] = matrix[i + r][j + c];
-                }
-            }
-            if (keep != NULL) {
-                UNROLL for (int r = 0; r < TILE; ++r) {
-                    UNROLL for (int c = 0; c < TILE; ++c) {
-                        tile[r][c] *= keep[i + r] * keep[j + c];
-                    }
-                    if (i == j) {
-                        tile[r][r] += 1.0f - keep[i + r];
-                    }
-                }
-            }
-            if (i == j) {
-                UNROLL for (int r = 0; r < TILE; ++r) {
-                    tile[r][r] = mac(tile[r][r], 1.0f + DAMPING, TINY);
-                }
-            }
-            const float *left = factor[i];
-            const float *above = factor[j];
-            for (const float *end = above + j; above != end; ++above, ++left) {
-                UNROLL for (int c = 0; c < TILE; ++c) {
-                    const float b = above[c * STRIDE];
-                    UNROLL for (int r = 0; r < TILE; ++r) {
-                        tile[r][c] = mac(-left[r * STRIDE], b, tile[r][c]);
-                    }
-                }
-            }
-            if (i > j) {
-                divide_tile(tile, (float(*)[STRIDE]) & factor[j][j]);
-            } else if (!factor_tile(tile)) {
-                return false;
-            }
-            UNROLL for (int r = 0; r < TILE; ++r) {
-                UNROLL for (int c = 0; c < TILE; ++c) {
-                    factor[i + r][j + c] = tile[r][c];
-                }
-            }
+    float faults = 0.0f;
+
+    for (int j = STRIDE - TILE; j >= 0; j -= TILE) {
+        factor_diagonal(matrix, factor, j, &faults);
+        for (int i = j - TILE; i >= 0; i -= TILE) {
+            factor_left(matrix, factor, j, i);
         }
     }
-    return true;
+    return is_finite(faults);
 }
 
-void linsolve_forward(float factor[STRIDE][STRIDE], float vector[STRIDE])
+void linsolve_backward(float factor[STRIDE][STRIDE], float vector[STRIDE])
 {
-    for (int i = 0; i < STRIDE; i += TILE) {
+    for (int i = STRIDE - TILE; i >= 0; i -= TILE) {
         const float *row = factor[i];
-        float x[TILE];
-        UNROLL for (int r = 0; r < TILE; ++r) {
-            x[r] = vector[i + r];
+        float y[TILE];
+        UNROLL for (int r = TILE - 1; r >= 0; --r) {
+            y[r] = vector[i + r];
+            UNROLL for (int q = r + 1; q < TILE; ++q) {
+                y[r] = mac(-row[q * STRIDE + i + r], y[q], y[r]);
+            }
+            y[r] *= row[r * STRIDE + i + r];
+            vector[i + r] = y[r];
         }
-        for (const float *y = vector; y != vector + i; ++y, ++row) {
+        for (float *b = vector; b != vector + i; ++b, ++row) {
+            float left = *b;
             UNROLL for (int r = 0; r < TILE; ++r) {
-                x[r] = mac(-row[r * STRIDE], *y, x[r]);
+                left = mac(-row[r * STRIDE], y[r], left);
             }
-        }
-        UNROLL for (int r = 0; r < TILE; ++r) {
-            UNROLL for (int k = 0; k < TILE; ++k) {
-                if (k < r) {
-                    x[r] = mac(-row[r * STRIDE + k], x[k], x[r]);
-                }
-            }
-            x[r] *= row[r * STRIDE + r];
-            vector[i + r] = x[r];
+            *b = left;
         }
     }
 }

@@ -22,17 +22,16 @@
 #endif
 #define LINSOLVE_STRIDE ((LINSOLVE_SIZE + LINSOLVE_TILE - 1) / LINSOLVE_TILE * LINSOLVE_TILE)
 
-/* Cholesky: A = L L', each diagonal element of A a little larger, so that float finds A positive
- * definite in directions that have almost no effect, and a direction without any effect stays
- * put. Of `matrix` only the lower half is read; that of `factor` becomes L, its diagonal 1 /
- * L_ii. They may be the same. `keep` may be NULL; where it is 0, else 1, row and column count as
- * those of the identity. False, and the factor spoilt, if A is not positive definite or not
+/* Cholesky from the last row up: A = L' L, each diagonal element of A a little larger, so that
+ * float finds A positive definite in directions that have almost no effect, and a direction without
+ * any effect stays put. Of `matrix` only the lower half is read; that of `factor` becomes L, its diagonal 1 /
+ * L_ii. They may be the same. False, and the factor spoilt, if A is not positive definite or not
  * finite. */
-bool linsolve_factor(float matrix[LINSOLVE_STRIDE][LINSOLVE_STRIDE], const float *keep,
+bool linsolve_factor(float matrix[LINSOLVE_STRIDE][LINSOLVE_STRIDE],
                      float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE]);
 
-/* L y = b: `vector` is b on entry, y on return. */
-void linsolve_forward(float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE],
-                      float vector[LINSOLVE_STRIDE]);
+/* L' y = b: `vector` is b on entry, y on return. With L x = y then A x = b. */
+void linsolve_backward(float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE],
+                       float vector[LINSOLVE_STRIDE]);
 
 #endif

@@ -9,27 +9,23 @@
 /* Share of the cost that a step must promise: a float sum of squares resolves no less. */
 #define COST_TOLERANCE 1e-6f
 
-/* Backtracking: the longest of the steps 1, 1/2, 1/4 .. that lowers the cost. They lie within
- * the bounds as both their ends do, but for a last bit. The better plan ends in `plan`. */
+/* Backtracking: the longest of the steps 1, 1/2, 1/4 .. to the commands of `trial` that lowers the
+ * cost. They lie within the bounds as both their ends do, but for a last bit of a move. The better
+ * plan ends in `plan`. */
 static bool search(const mpc_config_t *config, const float reference[HORIZON][OUTPUTS],
-                   network_t *network, plan_t **plan, plan_t **trial,
-                   const float step[VARIABLES], uint8_t *trials)
+                   network_t *network, plan_t **plan, plan_t **trial, uint8_t *trials)
 {
-    float length = 1.0f;
+    const float *from = plan_planned(*plan);
+    float *to = plan_planned(*trial);
 
-    for (int l = 0; l < LINE_SEARCH_TRIALS; ++l, length *= 0.5f) {
-        const float *z = step;
-        for (int i = 0; i < CONTROL_HORIZON; ++i) {
-            UNROLL for (int c = 0; c < COMMANDS; ++c, ++z) {
-                const float command = mac(length, *z, command_of(*plan, i)[c]);
-                command_of(*trial, i)[c] =
-                    clamp(command, config->command_min[c], config->command_max[c]);
-            }
+    for (int l = 0; l < LINE_SEARCH_TRIALS; ++l) {
+        for (int v = 0; l > 0 && v < VARIABLES; ++v) {
+            to[v] = mac(0.5f, to[v] - from[v], from[v]);
         }
         plan_extend(config, *trial);
         plan_predict(config, reference, network, *trial);
         ++*trials;
-        if ((*trial)->cost < (*plan)->cost && all_finite(&(*trial)->cost, 1)) {
+        if ((*trial)->cost < (*plan)->cost && is_finite((*trial)->cost)) {
             plan_t *better = *trial;
             *trial = *plan;
             *plan = better;
@@ -66,7 +62,6 @@ static mpc_status_t improve(const mpc_config_t *config, const float reference[HO
 {
     stopwatch_t watch = {.start = clock == NULL ? 0u : clock->now(clock->context)};
     quadratic_t model;
-    float step[LINSOLVE_STRIDE];
 
     while (result->iterations < MPC_ITERATIONS) {
         float promise;
@@ -77,14 +72,14 @@ static mpc_status_t improve(const mpc_config_t *config, const float reference[HO
         ++result->iterations;
         result->cost = (*plan)->cost;
         const float enough = COST_TOLERANCE * result->cost;
-        if (!all_finite(&result->cost, 1)
-            || !step_find(config, *plan, &model, enough, step, &promise)) {
+        if (!is_finite(result->cost)
+            || !step_find(config, *plan, &model, enough, plan_planned(*trial), &promise)) {
             return MPC_NOT_FINITE;
         }
         if (promise <= enough) {
             return MPC_CONVERGED;
         }
-        if (!search(config, reference, network, plan, trial, step, &result->trials)) {
+        if (!search(config, reference, network, plan, trial, &result->trials)) {
             return MPC_MAX_ITERATIONS;
         }
         result->cost = (*plan)->cost;
@@ -98,9 +93,9 @@ static void hold_command(const mpc_config_t *config, mpc_state_t *state, mpc_res
 {
     result->cost = 0.0f;
     for (int c = 0; c < COMMANDS; ++c) {
-        const float last = all_finite(&state->commands[0][c], 1) ? state->commands[0][c] : 0.0f;
+        const float last = is_finite(state->commands[0][c]) ? state->commands[0][c] : 0.0f;
         const float bounded = clamp(last, config->command_min[c], config->command_max[c]);
-        result->command[c] = all_finite(&bounded, 1) ? bounded : last;
+        result->command[c] = is_finite(bounded) ? bounded : last;
         for (int i = 0; i < CONTROL_HORIZON; ++i) {
             state->plan[i][c] = result->command[c];
         }

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 /* Loops over these sizes are unrolled: what they sum stays in registers. */
@@ -21,6 +22,11 @@ static inline float clamp(float value, float low, float high)
     return value < low ? low : value > high ? high : value;
 }
 
+static inline int fewer(int a, int b)
+{
+    return a < b ? a : b;
+}
+
 static inline float larger(float a, float b)
 {
     return a > b ? a : b;
@@ -29,6 +35,14 @@ static inline float larger(float a, float b)
 static inline float smaller(float a, float b)
 {
     return a < b ? a : b;
+}
+
+/* Tested on the bits: a compiler may assume comparisons with NaN away. */
+static inline bool is_finite(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (bits & 0x7f800000u) != 0x7f800000u;
 }
 
 bool all_finite(const float *values, int size);

@@ -36,6 +36,12 @@ static inline float *command_of(plan_t *plan, int j)
     return plan->commands + (PLANNED - 1 - j) * COMMANDS;
 }
 
+/* The planned commands u_Nc-1 .. u_0, then u_-1: the variables of the solver in their order. */
+static inline float *plan_planned(plan_t *plan)
+{
+    return command_of(plan, CONTROL_HORIZON - 1);
+}
+
 /* y_j; j <= 0 is the past. */
 static inline float *output_of(plan_t *plan, int j)
 {

@@ -19,12 +19,10 @@ float quadratic_command_slope(const plan_t *plan, int i, int j, int c)
 #endif
 }
 
-#define MOVES_TAIL (CONTROL_HORIZON - 1 - TAIL_CONTINUES) /* first i that does */
+/* Curvature of a command without any effect: so that nothing is divided by 0. */
+#define TINY 1e-30f
 
-static inline int fewer(int a, int b)
-{
-    return a < b ? a : b;
-}
+#define MOVES_TAIL (CONTROL_HORIZON - 1 - TAIL_CONTINUES) /* first i that does */
 
 /* `height` rows: `sum` = dfk/du_t-l du_t-l/du_i over the lags l. */
 static inline void add_commands(float *sum, int height, const plan_t *plan, const float *rows,
@@ -67,12 +65,11 @@ static inline void chain(float *sum, int height, const plan_t *plan, const float
 
     add_commands(sum, height, plan, rows, i, t);
     for (int l = fewer(OUTPUT_LAGS, t - i); l > 0; --l) {
-        UNROLL for (int q = 0; q < OUTPUTS; ++q) {
-            UNROLL for (int c = 0; c < COMMANDS; ++c) {
-                const float s = past[q * COMMANDS + c];
-                UNROLL for (int r = 0; r < height; ++r) {
-                    sum[r * COMMANDS + c] =
-                        mac(column[r * JACOBIAN_COLUMNS + q], s, sum[r * COMMANDS + c]);
+        UNROLL for (int c = 0; c < COMMANDS; ++c) {
+            UNROLL for (int r = 0; r < height; ++r) {
+                UNROLL for (int q = 0; q < OUTPUTS; ++q) {
+                    sum[r * COMMANDS + c] = mac(column[r * JACOBIAN_COLUMNS + q],
+                                                past[q * COMMANDS + c], sum[r * COMMANDS + c]);
                 }
             }
         }
@@ -157,17 +154,20 @@ static inline void sum_tile(const float *a, const float *b, const float *weight,
 
 static void sum_hessian(sensitivities_t sensitivities, const float *weights, quadratic_t *model)
 {
-    for (int a = 0; a < CONTROL_HORIZON; ++a) {
-        const int rows = fewer(HORIZON - FIRST_COST_STAGE + 1, PLANNED - a) * JACOBIAN_ROWS;
-        const int v = a * COMMANDS;
-        for (int w = 0; w < v; w += COMMANDS) {
+    for (int i = 0; i < CONTROL_HORIZON; ++i) { /* later than the other command of a block */
+        const int rows = fewer(HORIZON - FIRST_COST_STAGE + 1, PLANNED - i) * JACOBIAN_ROWS;
+        const int w = VARIABLE_OF(i);
+        const float *later = quadratic_block(sensitivities, i, PLANNED - 1);
+        const float *other = later;
+        sum_tile(later, later, weights, rows, COMMANDS, true, &model->hessian[w][w],
+                 &model->hessian[w][w]);
+        for (int v = w + COMMANDS; v < VARIABLES; v += COMMANDS) {
+            other += PLANNED * BLOCK;
             for (int r = 0; r < COMMANDS; r += HEIGHT) {
-                sum_tile(sensitivities[a] + r, sensitivities[w / COMMANDS], weights, rows, HEIGHT,
-                         false, &model->hessian[v + r][w], &model->hessian[w][v + r]);
+                sum_tile(other + r, later, weights, rows, HEIGHT, false, &model->hessian[v + r][w],
+                         &model->hessian[w][v + r]);
             }
         }
-        sum_tile(sensitivities[a], sensitivities[a], weights, rows, COMMANDS, true,
-                 &model->hessian[v][v], &model->hessian[v][v]);
     }
     for (int v = VARIABLES; v < LINSOLVE_STRIDE; ++v) {
         memset(model->hessian[v], 0, sizeof model->hessian[v]);
@@ -188,7 +188,7 @@ static float command_slopes(const mpc_config_t *config, plan_t *plan, float *gra
         const float move_weight = config->move_weight[c];
         const float weight = config->command_weight[c];
         const float wanted = config->command_reference[c];
-        const float *command = &command_of(plan, CONTROL_HORIZON - 1)[c];
+        const float *command = &plan_planned(plan)[c];
         float push = 0.0f; /* of the move after this command */
 
         UNROLL for (int i = CONTROL_HORIZON - 1; i >= 0; --i, command += COMMANDS) {
@@ -202,7 +202,7 @@ static float command_slopes(const mpc_config_t *config, plan_t *plan, float *gra
                 g = mac(weight * quadratic_command_slope(plan, i, j, c),
                         command_of(plan, j)[c] - wanted, g);
             }
-            gradient[i * COMMANDS + c] = g + push;
+            gradient[VARIABLE_OF(i) + c] = g + push;
         }
         for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < PLANNED; ++j) {
             const float distance = command_of(plan, j)[c] - wanted;
@@ -219,8 +219,8 @@ static void add_command_curvatures(const mpc_config_t *config, plan_t *plan, qua
         const float weight = config->command_weight[c];
 
         UNROLL for (int i = 0; i < CONTROL_HORIZON; ++i) {
-            const int v = i * COMMANDS + c;
-            float own = (i < CONTROL_HORIZON - 1 ? 2.0f : 1.0f) * move_weight;
+            const int v = VARIABLE_OF(i) + c;
+            float own = mac(i < CONTROL_HORIZON - 1 ? 2.0f : 1.0f, move_weight, TINY);
             float coupling = -move_weight;
             own = mac(TAIL_WEIGHT(i), weight, own);
             for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < PLANNED; ++j) {
@@ -230,9 +230,9 @@ static void add_command_curvatures(const mpc_config_t *config, plan_t *plan, qua
             }
             model->hessian[v][v] += own;
             if (i > 0) {
-                coupling += model->hessian[v][v - COMMANDS];
-                model->hessian[v][v - COMMANDS] = coupling;
-                model->hessian[v - COMMANDS][v] = coupling;
+                coupling += model->hessian[v + COMMANDS][v];
+                model->hessian[v + COMMANDS][v] = coupling;
+                model->hessian[v][v + COMMANDS] = coupling;
             }
         }
     }
@@ -271,7 +271,7 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
                                      weights + (HORIZON - j) * JACOBIAN_ROWS, slope);
         }
         for (int i = 0; i <= t && i < CONTROL_HORIZON; ++i) {
-            propagate(plan, jacobian, i, t, sensitivities, slope, model->gradient + i * COMMANDS);
+            propagate(plan, jacobian, i, t, sensitivities, slope, model->gradient + VARIABLE_OF(i));
         }
 #if MPC_METHOD != MPC_GAUSS_NEWTON
         memcpy(curvature.slopes[t], slope, sizeof slope);

@@ -2,136 +2,98 @@
  * take Newton's step (Bertsekas, "Projected Newton methods for optimization problems with simple
  * constraints", 1982). Where that meets further bounds, cutting it off there would not do: the
  * others have to answer. They do so twice,
- * - in the back substitution, from the last command to the first: each one is where the model is
- *   lowest given those after it, which are within their bounds already;
+ * - in the substitution, from the last command, which stands for all of the tail, to the first: each
+ *   one is where the model is lowest given those after it, which are within their bounds already;
  * - in one sweep of coordinate descent over the whole model, which also lets go what was held in
  *   vain.
  * One factorisation so comes close to the bounded minimum, and holds the right bounds the next time.
- * Only a sweep from the plan itself that finds nothing to gain says that there is nothing. */
+ * Only a sweep from the plan itself that finds nothing to gain says that there is nothing.
+ *
+ * Variables are the planned commands, newest first: the one before v in time is v + COMMANDS, for
+ * the first ones u_-1. */
 #include "step.h"
 
-#define MOVES (VARIABLES - COMMANDS) /* from a planned command to the next one */
+/* Not with the solver's usual way, which has no bound in it: that is small and stays so. */
+#define SELDOM __attribute__((noinline))
 
 typedef struct {
     float low;
     float high;
 } range_t;
 
-/* Ways of the step z: z_v within range, and z_v+COMMANDS - z_v + move within move_max of 0. The
- * first also hold what u_-1 can reach in as many moves: from the last command to the first, each
- * one then finds room next to the one after it. */
+/* The bounds, and where the commands are and will be. */
 typedef struct {
-    range_t range[VARIABLES];
-    float move[VARIABLES];     /* u_v+COMMANDS - u_v */
-    float move_max[VARIABLES]; /* the same for all of a channel */
-} ways_t;
+    const mpc_config_t *config;
+    const float *from; /* the plan's commands */
+    float *to;
+    float z[LINSOLVE_STRIDE]; /* to - from */
+} way_t;
 
-static inline range_t both(range_t a, range_t b)
-{
-    return (range_t){larger(a.low, b.low), smaller(a.high, b.high)};
-}
+#define HELD (-1) /* see hold_bounds */
+#define MOVES (VARIABLES - COMMANDS) /* from a planned command to the next one */
 
-static inline bool on_move_limit(float move, float move_max)
+/* True if any command stands on an end of its way that its own push points to. */
+static bool any_stopped(const way_t *way, const float push[VARIABLES])
 {
-    return move >= move_max - BOUND_TOLERANCE || move <= BOUND_TOLERANCE - move_max;
-}
-
-/* True if any command stands on a bound or a move limit. */
-static bool list_ways(const mpc_config_t *config, plan_t *plan, ways_t *ways)
-{
-    bool any = false;
     for (int c = 0; c < COMMANDS; ++c) {
-        const float move_max = config->move_max[c];
-        const float *command = &command_of(plan, 0)[c];
-        float lowest = command[COMMANDS];
-        float highest = lowest;
-        UNROLL for (int i = 0; i < CONTROL_HORIZON; ++i, command -= COMMANDS) {
-            const int v = i * COMMANDS + c;
-            const float u = *command;
-            lowest = larger(lowest - move_max, config->command_min[c]);
-            highest = smaller(highest + move_max, config->command_max[c]);
-            ways->move_max[v] = move_max;
-            ways->range[v] = (range_t){lowest - u, highest - u};
-            if (lowest - u >= -BOUND_TOLERANCE || highest - u <= BOUND_TOLERANCE) {
-                any = true;
-            }
-            if (i < CONTROL_HORIZON - 1) {
-                const float move = command[-COMMANDS] - u;
-                ways->move[v] = move;
-                if (on_move_limit(move, move_max)) {
-                    any = true;
-                }
+        const float low = way->config->command_min[c] + BOUND_TOLERANCE;
+        const float high = way->config->command_max[c] - BOUND_TOLERANCE;
+        const float far = way->config->move_max[c] - BOUND_TOLERANCE;
+        const float *from = way->from + c;
+        for (const float *end = way->from + VARIABLES; from < end; from += COMMANDS) {
+            const float u = from[0];
+            const float move = u - from[COMMANDS];
+            if (push[from - way->from] > 0.0f ? u >= high || move >= far
+                                              : u <= low || -move >= far) {
+                return true;
             }
         }
     }
-    return any;
+    return false;
 }
 
-/* Pushed against an end of its way that is as near as counts? */
-static inline bool stopped(float push, range_t range)
+/* From the last command of each channel to the first: what stands on its move limit and is pushed
+ * against it is tied to the command before it; what stands on a bound and is pushed against that
+ * is held, with all that is tied to it. Those that are tied together move as the last of them:
+ * `leader[v]`, which is v if it moves by itself, HELD if it is held. `push` adds up in the leader
+ * and becomes 0 elsewhere. */
+SELDOM static void hold_bounds(const way_t *way, float push[LINSOLVE_STRIDE], int8_t leader[VARIABLES])
 {
-    return push > 0.0f ? range.high <= BOUND_TOLERANCE
-                       : push < 0.0f && range.low >= -BOUND_TOLERANCE;
-}
-
-/* From the last command of each channel to the first: what stands on its move limit and is
- * pushed against it is tied to the command before it; what stands on a bound and is pushed
- * against that is held, with all that is tied to it. `moves_to[v]` is the last command that
- * moves with v, or -1 if v does not move by itself; then push[v] and moves[v] are 0, else
- * moves[v] is 1. True if any are tied that are not held. */
-static bool hold_bounds(const ways_t *ways, float push[LINSOLVE_STRIDE], int8_t moves_to[VARIABLES],
-                        float moves[LINSOLVE_STRIDE])
-{
-    bool tied = false;
     for (int c = 0; c < COMMANDS; ++c) {
-        const float move_max = ways->move_max[c];
+        const float low = way->config->command_min[c] + BOUND_TOLERANCE;
+        const float high = way->config->command_max[c] - BOUND_TOLERANCE;
+        const float far = way->config->move_max[c] - BOUND_TOLERANCE;
         float sum = 0.0f;
         bool held = false;
-        int end = MOVES + c;
-        for (int v = end; v >= 0; v -= COMMANDS) {
+        int first = c;
+        for (int v = c; v < VARIABLES; v += COMMANDS) {
+            const float u = way->from[v];
+            const float move = u - way->from[v + COMMANDS];
+            bool stopped = false;
             sum += push[v];
+            if (sum > 0.0f) {
+                held = held || u >= high;
+                stopped = move >= far;
+            } else if (sum < 0.0f) {
+                held = held || u <= low;
+                stopped = -move >= far;
+            }
+            leader[v] = (int8_t)first;
+            if (stopped && v + COMMANDS < VARIABLES) {
+                push[v] = 0.0f;
+                continue;
+            }
             push[v] = 0.0f;
-            held = held || stopped(sum, ways->range[v]);
-            moves_to[v] = -1;
-            moves[v] = 0.0f;
-            if (v >= COMMANDS) {
-                const float move = ways->move[v - COMMANDS];
-                if (stopped(sum, (range_t){-move_max - move, move_max - move})) {
-                    continue;
+            push[first] = sum;
+            if (stopped || held) {
+                push[first] = 0.0f;
+                for (int w = first; w <= v; w += COMMANDS) {
+                    leader[w] = HELD;
                 }
             }
-            if (!held) {
-                push[v] = sum;
-                moves_to[v] = (int8_t)end;
-                moves[v] = 1.0f;
-                tied = tied || end > v;
-            }
-            end = v - COMMANDS;
+            first = v + COMMANDS;
             sum = 0.0f;
             held = false;
-        }
-    }
-    return tied;
-}
-
-/* The ranges again, where some do not move or move with others. */
-static void narrow(const ways_t *ways, const int8_t moves_to[VARIABLES], range_t range[VARIABLES])
-{
-    for (int c = 0; c < COMMANDS; ++c) {
-        int end = -1;
-        for (int v = c; v < VARIABLES; v += COMMANDS) {
-            const int before = v - COMMANDS;
-            range[v] = ways->range[v];
-            if (moves_to[v] < 0 && v > end) {
-                range[v] = (range_t){0.0f, 0.0f};
-            } else if (moves_to[v] < 0) {
-                range[v] = both(range[v], range[before]);
-            } else if (before >= 0) {
-                const range_t near = {range[before].low - ways->move_max[v] - ways->move[before],
-                                      range[before].high + ways->move_max[v] - ways->move[before]};
-                range[v] = both(range[v], near);
-            }
-            end = moves_to[v] < 0 ? end : moves_to[v];
         }
     }
 }
@@ -142,160 +104,191 @@ static inline float *element(float matrix[LINSOLVE_STRIDE][LINSOLVE_STRIDE], int
     return a > b ? &matrix[a][b] : &matrix[b][a];
 }
 
-/* Commands that are tied together move as the first of them: their rows and columns add up in
- * its own. */
-static void merge_rows(const int8_t moves_to[VARIABLES], const quadratic_t *model,
-                       float matrix[LINSOLVE_STRIDE][LINSOLVE_STRIDE])
+/* The Hessian of what moves: rows and columns of commands that are tied together add up in those of
+ * their leader; what does not move by itself has those of the identity. */
+SELDOM static void reduce(const int8_t leader[VARIABLES], const quadratic_t *model,
+                          float matrix[LINSOLVE_STRIDE][LINSOLVE_STRIDE])
 {
-    for (int a = 0; a < LINSOLVE_STRIDE; ++a) {
-        for (int b = 0; b <= a; ++b) {
-            matrix[a][b] = model->hessian[a][b];
-        }
-    }
+    memcpy(matrix, model->hessian, sizeof model->hessian);
     for (int v = 0; v < VARIABLES; ++v) {
-        for (int w = v + COMMANDS; w <= moves_to[v]; w += COMMANDS) {
-            matrix[v][v] += matrix[w][w] + 2.0f * matrix[w][v];
+        const int to = leader[v];
+        if (to >= 0 && to < v) {
+            matrix[to][to] += matrix[v][v] + 2.0f * matrix[v][to];
             for (int a = 0; a < VARIABLES; ++a) {
-                if (a != v && a != w) {
-                    *element(matrix, a, v) += *element(matrix, a, w);
+                if (a != v && a != to) {
+                    *element(matrix, a, to) += *element(matrix, a, v);
                 }
             }
         }
     }
-}
-
-/* What z_v may be next to the command after it, where there is one. */
-static inline range_t beside(range_t range, const ways_t *ways, const float *z, int v)
-{
-    if (MOVES == 0 || v >= MOVES) {
-        return range;
+    for (int v = 0; v < VARIABLES; ++v) {
+        for (int a = 0; leader[v] != v && a < VARIABLES; ++a) {
+            *element(matrix, a, v) = a == v ? 1.0f : 0.0f;
+        }
     }
-    const float next = z[v + COMMANDS] + ways->move[v];
-    return both(range, (range_t){next - ways->move_max[v], next + ways->move_max[v]});
 }
 
-/* L' z = y within the ways, tile after tile: what is found leaves the rows above. True if an end
- * of a way was met. */
-static bool substitute_back(const ways_t *ways, const range_t *ranges,
-                            float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE],
-                            const int8_t moves_to[VARIABLES], float y[LINSOLVE_STRIDE],
-                            float z[LINSOLVE_STRIDE])
+/* The commands' ranges before any of them is chosen: what u_-1 can reach in as many moves. From the
+ * last command to the first, each one then finds room next to the one after it. */
+static void list_ranges(const way_t *way, range_t ranges[VARIABLES])
 {
+    for (int c = 0; c < COMMANDS; ++c) {
+        const float low = way->config->command_min[c];
+        const float high = way->config->command_max[c];
+        const float move_max = way->config->move_max[c];
+        range_t range = {way->to[VARIABLES + c], way->to[VARIABLES + c]};
+        for (int v = VARIABLES - COMMANDS + c; v >= 0; v -= COMMANDS) {
+            range.low = larger(range.low - move_max, low);
+            range.high = smaller(range.high + move_max, high);
+            ranges[v] = range;
+        }
+    }
+}
+
+/* L z = y within the bounds, the last command first, tile after tile. True if a bound was met. */
+static bool substitute(way_t *way, float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE],
+                       const int8_t leader[VARIABLES], const float y[LINSOLVE_STRIDE])
+{
+    range_t ranges[VARIABLES];
     bool met = false;
-    for (int i = LINSOLVE_STRIDE - LINSOLVE_TILE; i >= 0; i -= LINSOLVE_TILE) {
-        float found[LINSOLVE_TILE] = {0.0f};
-        const int past = i + LINSOLVE_TILE < VARIABLES ? i + LINSOLVE_TILE : VARIABLES;
-        for (int v = past - 1; v >= i; --v) {
-            const float *row = factor[v];
-            const int end = moves_to[v];
-            if (end < v) {
-                continue; /* y_v is 0, and so is its row */
-            }
-            const range_t range = beside(ranges[end], ways, z, end);
-            const float wanted = y[v] * row[v];
-            const float step = clamp(wanted, range.low, range.high);
-            met = met || wanted > step || wanted < step;
-            for (int w = v; w <= end; w += COMMANDS) {
-                z[w] = step;
-            }
-            found[v - i] = step;
-            for (int k = i; k < v; ++k) {
-                y[k] = mac(-row[k], step, y[k]);
+    int c = 0;
+
+    list_ranges(way, ranges);
+    for (int i = 0; i < VARIABLES; i += LINSOLVE_TILE) {
+        float left[LINSOLVE_TILE];
+        const float *row = factor[i];
+        UNROLL for (int r = 0; r < LINSOLVE_TILE; ++r) {
+            left[r] = y[i + r];
+        }
+        for (const float *z = way->z; z != way->z + i; ++z, ++row) {
+            UNROLL for (int r = 0; r < LINSOLVE_TILE; ++r) {
+                left[r] = mac(-row[r * LINSOLVE_STRIDE], *z, left[r]);
             }
         }
-        const float *rows = factor[i];
-        for (float *above = y; above != y + i; ++above, ++rows) {
-            float left = *above;
-            UNROLL for (int r = 0; r < LINSOLVE_TILE; ++r) {
-                left = mac(-rows[r * LINSOLVE_STRIDE], found[r], left);
+        UNROLL for (int r = 0; r < LINSOLVE_TILE; ++r) {
+            const int v = i + r;
+            if (LINSOLVE_STRIDE > VARIABLES && v >= VARIABLES) {
+                break;
             }
-            *above = left;
+            range_t range = ranges[v];
+            if (MOVES > 0 && v >= COMMANDS) {
+                const float move_max = way->config->move_max[c];
+                const float after = way->to[v - COMMANDS];
+                range.low = larger(range.low, after - move_max);
+                range.high = smaller(range.high, after + move_max);
+            }
+            c = c < COMMANDS - 1 ? c + 1 : 0;
+            const int first = leader == NULL ? v : leader[v];
+            float step = first == v      ? left[r] * row[r * LINSOLVE_STRIDE + r]
+                         : first == HELD ? 0.0f
+                                         : way->z[first];
+            const float wanted = way->from[v] + step;
+            const float command = clamp(wanted, range.low, range.high);
+            way->to[v] = command;
+            if (command != wanted) {
+                met = true;
+                step = command - way->from[v];
+            }
+            way->z[v] = step;
+            UNROLL for (int q = r + 1; q < LINSOLVE_TILE; ++q) {
+                left[q] = mac(-row[q * LINSOLVE_STRIDE + r], step, left[q]);
+            }
         }
     }
     return met;
 }
 
-/* How far v can go next to the command before it and the one after it, from where they are. */
-static inline range_t room_of(const ways_t *ways, const float *z, int v, int end)
+/* Minus the slope of the model. */
+static inline float push_of(const way_t *way, const quadratic_t *model, int v)
 {
-    range_t room = beside(ways->range[end], ways, z, end);
-    room = (range_t){room.low - z[end], room.high - z[end]};
-    if (v >= COMMANDS) {
-        const float move = ways->move[v - COMMANDS] + z[v] - z[v - COMMANDS];
-        room = both(room, (range_t){-ways->move_max[v] - move, ways->move_max[v] - move});
+    float push = -model->gradient[v];
+    UNROLL for (int a = 0; a < VARIABLES; ++a) {
+        push = mac(-model->hessian[v][a], way->z[a], push);
     }
-    return room;
+    return push;
 }
 
-/* To where the model is lowest, but not out of the room. */
-static inline float descend(float push, float curvature, range_t room)
+static inline bool on_move_limit(const way_t *way, int v)
 {
-    return curvature > 0.0f
-               ? clamp(push / curvature, smaller(room.low, 0.0f), larger(room.high, 0.0f))
-               : 0.0f;
-}
-
-static inline bool is_tied(const ways_t *ways, const float *z, int v)
-{
-    return MOVES > 0 && v < MOVES
-           && on_move_limit(ways->move[v] + z[v + COMMANDS] - z[v], ways->move_max[v]);
+    const int after = v - COMMANDS;
+    return after >= 0
+           && fabsf(way->to[after] - way->to[v])
+                  >= way->config->move_max[v % COMMANDS] - BOUND_TOLERANCE;
 }
 
 /* v with one, two .. of the commands after it, as far as they stand on the move limits between
  * them. */
-static void move_together(const ways_t *ways, const quadratic_t *model, float *push, int v,
-                          float *z)
+SELDOM static void move_together(way_t *way, const quadratic_t *model, int v)
 {
-    for (int end = v; is_tied(ways, z, end);) {
-        end += COMMANDS;
-        range_t room = room_of(ways, z, v, end);
-        float sum = 0.0f;
-        float curvature = 0.0f;
-        for (int a = v; a <= end; a += COMMANDS) {
-            room = both(room, (range_t){ways->range[a].low - z[a], ways->range[a].high - z[a]});
-            sum += push[a];
-            for (int b = v; b <= end; b += COMMANDS) {
-                curvature += model->hessian[a][b];
-            }
+    const mpc_config_t *config = way->config;
+    const int c = v % COMMANDS;
+    const float move_max = config->move_max[c];
+    float push = push_of(way, model, v);
+    float curvature = model->hessian[v][v];
+    float step = 0.0f;
+
+    for (int end = v; on_move_limit(way, end);) {
+        push = mac(-step, curvature, push);
+        end -= COMMANDS;
+        push += push_of(way, model, end);
+        curvature += model->hessian[end][end];
+        for (int w = end + COMMANDS; w <= v; w += COMMANDS) {
+            curvature += 2.0f * model->hessian[end][w];
         }
-        const float step = descend(sum, curvature, room);
-        for (int a = v; a < VARIABLES; a += COMMANDS) {
-            for (int b = v; b <= end; b += COMMANDS) {
-                push[a] = mac(-step, model->hessian[a][b], push[a]);
-            }
-            z[a] += a <= end ? step : 0.0f;
+        const float before = way->to[v + COMMANDS] - way->to[v];
+        range_t room = {before - move_max, before + move_max};
+        for (int w = end; w <= v; w += COMMANDS) {
+            room.low = larger(room.low, config->command_min[c] - way->to[w]);
+            room.high = smaller(room.high, config->command_max[c] - way->to[w]);
+        }
+        if (end >= COMMANDS) {
+            const float after = way->to[end - COMMANDS] - way->to[end];
+            room.low = larger(room.low, after - move_max);
+            room.high = smaller(room.high, after + move_max);
+        }
+        /* Rounding must not shut out where they are. */
+        step = clamp(push / curvature, smaller(room.low, 0.0f), larger(room.high, 0.0f));
+        for (int w = v; w >= end; w -= COMMANDS) {
+            way->to[w] = clamp(way->to[w] + step,
+                               larger(config->command_min[c], way->to[w + COMMANDS] - move_max),
+                               smaller(config->command_max[c], way->to[w + COMMANDS] + move_max));
+            way->z[w] = way->to[w] - way->from[w];
         }
     }
 }
 
 /* Coordinate descent on the model, the commands of each channel from the last to the first: each
  * one by itself, then with those after it that stand on the move limits between them. */
-static void sweep(const ways_t *ways, const quadratic_t *model, float z[LINSOLVE_STRIDE])
+static void sweep(way_t *way, const quadratic_t *model)
 {
-    float push[VARIABLES]; /* minus the slope of the model, of one channel at a time */
-
     for (int c = 0; c < COMMANDS; ++c) {
-        for (int v = MOVES + c; v >= 0; v -= COMMANDS) {
-            const float *row = model->hessian[v];
-            float sum = -model->gradient[v];
-            UNROLL for (int a = 0; a < VARIABLES; ++a) {
-                sum = mac(-row[a], z[a], sum);
+        const float low = way->config->command_min[c];
+        const float high = way->config->command_max[c];
+        const float move_max = way->config->move_max[c];
+        float after = way->to[c + COMMANDS]; /* there is none after the last */
+        for (int v = c; v < VARIABLES; v += COMMANDS) {
+            const float wanted = way->to[v] + push_of(way, model, v) / model->hessian[v][v];
+            const float before = way->to[v + COMMANDS];
+            float lowest = after;
+            float highest = before;
+            if (before < after) {
+                lowest = before;
+                highest = after;
             }
-            const float step = descend(sum, row[v], room_of(ways, z, v, v));
-            push[v] = mac(-step, row[v], sum);
-            z[v] += step;
-            for (int a = v + COMMANDS; a < VARIABLES; a += COMMANDS) {
-                push[a] = mac(-step, row[a], push[a]);
-            }
-            if (is_tied(ways, z, v)) {
-                move_together(ways, model, push, v, z);
+            const float command = clamp(wanted, larger(low, highest - move_max),
+                                        smaller(high, lowest + move_max));
+            way->to[v] = after = command;
+            way->z[v] = command - way->from[v];
+            if (command != wanted && on_move_limit(way, v)) {
+                move_together(way, model, v);
+                after = way->to[v];
             }
         }
     }
 }
 
 /* By how much half the model falls along z, to first order. */
-static float promise_of(const quadratic_t *model, const float z[LINSOLVE_STRIDE])
+static inline float promise_of(const quadratic_t *model, const float z[LINSOLVE_STRIDE])
 {
     float promise = 0.0f;
     UNROLL for (int v = 0; v < VARIABLES; ++v) {
@@ -305,47 +298,40 @@ static float promise_of(const quadratic_t *model, const float z[LINSOLVE_STRIDE]
 }
 
 bool step_find(const mpc_config_t *config, plan_t *plan, quadratic_t *model, float enough,
-               float z[LINSOLVE_STRIDE], float *promise)
+               float *commands, float *promise)
 {
-    ways_t ways;
+    way_t way;
     float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE];
     float y[LINSOLVE_STRIDE];
-    range_t narrowed[VARIABLES];
-    int8_t moves_to[VARIABLES];
-    float moves[LINSOLVE_STRIDE];
+    int8_t leader[VARIABLES];
 
+    way.config = config;
+    way.from = plan_planned(plan);
+    way.to = commands;
     UNROLL for (int v = 0; v < LINSOLVE_STRIDE; ++v) {
         y[v] = -model->gradient[v];
-        z[v] = 0.0f;
-        moves[v] = 1.0f;
+        way.z[v] = 0.0f;
     }
-    for (int v = 0; v < VARIABLES; ++v) {
-        moves_to[v] = (int8_t)v;
-    }
-    const bool any = list_ways(config, plan, &ways);
-    bool tied = false;
+    const bool any = any_stopped(&way, y);
     if (any) {
-        tied = hold_bounds(&ways, y, moves_to, moves);
-        narrow(&ways, moves_to, narrowed);
+        hold_bounds(&way, y, leader);
+        reduce(leader, model, factor);
     }
-    if (tied) {
-        merge_rows(moves_to, model, factor);
-    }
-    if (!linsolve_factor(tied ? factor : model->hessian, any ? moves : NULL, factor)) {
+    if (!linsolve_factor(any ? factor : model->hessian, factor)) {
         return false;
     }
-    linsolve_forward(factor, y);
-    const bool met =
-        substitute_back(&ways, any ? narrowed : ways.range, factor, moves_to, y, z);
-    *promise = promise_of(model, z);
+    linsolve_backward(factor, y);
+    const bool met = substitute(&way, factor, any ? leader : NULL, y);
+    *promise = promise_of(model, way.z);
     for (int turn = 0; turn < 2 && (any || met); ++turn) {
         if (*promise <= enough) { /* ends cut off can lead uphill: from the plan itself, then */
-            memset(z, 0, LINSOLVE_STRIDE * sizeof(float));
+            memset(way.z, 0, sizeof way.z);
+            memcpy(way.to, way.from, VARIABLES * sizeof(float));
         } else if (turn > 0) {
             break;
         }
-        sweep(&ways, model, z);
-        *promise = promise_of(model, z);
+        sweep(&way, model);
+        *promise = promise_of(model, way.z);
     }
-    return all_finite(promise, 1);
+    return is_finite(*promise);
 }

@@ -4,10 +4,11 @@
 
 #include "quadratic.h"
 
-/* The step z of u_0 .. u_Nc-1. It keeps all hard bounds but for rounding. `promise`: by how much
- * half the model falls, to first order; no more than `enough` if nothing better is found. False
- * if the model has no finite minimum. */
+/* To `commands`, u_Nc-1 .. u_0, as plan_planned has them and with u_-1 behind them, from those of
+ * `plan`. They keep all hard bounds but for rounding. `promise`: by how much half the model falls,
+ * to first order; no more than `enough` if nothing better is found. False if the model has no
+ * finite minimum. */
 bool step_find(const mpc_config_t *config, plan_t *plan, quadratic_t *model, float enough,
-               float z[LINSOLVE_STRIDE], float *promise);
+               float *commands, float *promise);
 
 #endif
