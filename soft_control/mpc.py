@@ -506,7 +506,7 @@ def _sweep(way: _Way, g: np.ndarray, h: np.ndarray) -> None:
         high = min(*highs, *(n + move_max for n in neighbours))
         curvature = h[np.ix_(group, group)].sum()
         wanted = -(g + h @ way.z)[group].sum() / curvature
-        step = min(max(wanted, min(low, 0.0)), max(high, 0.0))
+        step = min(max(wanted, low), high)
         for w in group:
             way.put(w, way.to[w] + step, way.to[w] + step - way.start[w])
         return step != wanted

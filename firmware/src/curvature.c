@@ -73,12 +73,12 @@ static void find_adjoints(const curvature_t *curvature, float adjoints[PLANNED][
 
 /* Derivatives of all that fk is differentiated by at stage t, by variable v. */
 static void direction_of(const plan_t *plan, sensitivities_t sensitivities, int t, int v,
-                         float direction[JACOBIAN_COLUMNS])
+                         float direction[LAG_SUMS])
 {
     const int i = CONTROL_HORIZON - 1 - v / COMMANDS;
     const int c = v % COMMANDS;
 
-    memset(direction, 0, JACOBIAN_COLUMNS * sizeof(float));
+    memset(direction, 0, LAG_SUMS * sizeof(float));
     for (int l = 0; l < INPUT_LAGS && l <= t; ++l) {
         direction[l * COMMANDS + c] = quadratic_command_slope(plan, i, t - l, c);
     }
@@ -99,8 +99,8 @@ void curvature_add(const mpc_config_t *config, network_t *network, plan_t *plan,
 {
     float second[VARIABLES][VARIABLES] = {{0.0f}};
     float adjoints[PLANNED][JACOBIAN_ROWS];
-    float directions[VARIABLES][JACOBIAN_COLUMNS];
-    float bent[JACOBIAN_COLUMNS];
+    float directions[VARIABLES][LAG_SUMS];
+    float bent[LAG_SUMS];
     float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE];
 
 #if MPC_METHOD == MPC_SOLOWAY
@@ -124,7 +124,7 @@ void curvature_add(const mpc_config_t *config, network_t *network, plan_t *plan,
         for (int v = 0; v < VARIABLES; ++v) {
             fk_hvp(NETWORK_STATE network->x, adjoints[t], directions[v], bent);
             for (int w = 0; w < VARIABLES; ++w) {
-                for (int k = 0; k < JACOBIAN_COLUMNS; ++k) {
+                for (int k = 0; k < LAG_SUMS; ++k) {
                     second[w][v] = mac(directions[w][k], bent[k], second[w][v]);
                 }
             }

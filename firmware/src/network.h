@@ -17,18 +17,27 @@
 #define NETWORK_STATE
 #endif
 
-/* Columns of the Jacobian: command lags, output lags, states. Rows: outputs, states. */
+/* Columns of the Jacobian: command lags, output lags, states, and, if fk has them, the sums over all
+ * command lags: one column a command. Rows: outputs, states. */
 #define JACOBIAN_COLUMNS FK_JACOBIAN_COLUMNS
 #define JACOBIAN_ROWS (OUTPUTS + NETWORK_STATES)
+#define LAG_SUMS (COMMAND_INPUTS + OUTPUT_INPUTS + NETWORK_STATES)
 
 #if FK_INPUTS != COMMAND_INPUTS + OUTPUT_INPUTS + SIGNALS || FK_OUTPUTS != OUTPUTS
 #error "fk does not have the inputs and outputs that controller_config.h describes"
 #endif
-#if JACOBIAN_COLUMNS != COMMAND_INPUTS + OUTPUT_INPUTS + NETWORK_STATES
+#if JACOBIAN_COLUMNS == LAG_SUMS + COMMANDS
+#define HAS_LAG_SUMS 1
+#elif JACOBIAN_COLUMNS == LAG_SUMS
+#define HAS_LAG_SUMS 0
+#else
 #error "fk_jacobian must have the columns of all command lags, output lags and states"
 #endif
 
 /* Copied as what they are, not by memcpy: the compiler then knows that they are aligned. */
+typedef struct {
+    float values[SIGNALS > 0 ? SIGNALS : 1];
+} signals_t;
 typedef struct {
     float values[COMMAND_INPUTS];
 } command_lags_t;
@@ -61,8 +70,8 @@ static inline void network_rewind(network_t *network)
 /* With the signals and the own state of sample k. */
 static inline void network_begin(network_t *network, const mpc_state_t *state)
 {
-    for (int i = 0; i < SIGNALS; ++i) {
-        network->x[COMMAND_INPUTS + OUTPUT_INPUTS + i] = state->signals[i];
+    if (SIGNALS > 0) {
+        *(signals_t *)(network->x + FK_INPUTS - SIGNALS) = *(const signals_t *)state->signals;
     }
 #ifdef FK_FOLDED
     fk_fold(network->x, network->folded);
@@ -92,14 +101,24 @@ static inline void network_step(network_t *network, float y[OUTPUTS])
 #endif
 }
 
+/* The columns `first` .. `past` - 1 of the Jacobian; the others may have been left as they were. */
 static inline void network_jacobian(network_t *network, float y[OUTPUTS],
-                                    float jacobian[JACOBIAN_ROWS * JACOBIAN_COLUMNS])
+                                    float jacobian[JACOBIAN_ROWS * JACOBIAN_COLUMNS], int first,
+                                    int past)
 {
-#ifdef FK_FOLDED
-    fk_jacobian_folded(NETWORK_STATE network->folded, network->x, y, jacobian);
+#ifdef FK_JACOBIAN_RANGE
+#define RANGE , first, past
 #else
-    fk_jacobian(NETWORK_STATE network->x, y, jacobian);
+#define RANGE
+    (void)first;
+    (void)past;
 #endif
+#ifdef FK_FOLDED
+    fk_jacobian_folded(NETWORK_STATE network->folded, network->x, y, jacobian RANGE);
+#else
+    fk_jacobian(NETWORK_STATE network->x, y, jacobian RANGE);
+#endif
+#undef RANGE
 }
 
 /* On to the next stage, where a state is all that goes there by itself. */

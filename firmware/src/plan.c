@@ -2,6 +2,17 @@
 
 #include "curvature.h"
 
+/* Newest first on both sides, and copied as what they are: aligned. */
+typedef struct {
+    float values[(INPUT_DELAY + INPUT_LAGS) * COMMANDS];
+} past_commands_t;
+typedef struct {
+    float values[OUTPUT_SLOTS * OUTPUTS];
+} past_outputs_t;
+typedef struct {
+    float values[(INPUT_DELAY + OUTPUT_SLOTS) * OUTPUTS]; /* y_d .. */
+} known_outputs_t;
+
 void plan_start(const mpc_state_t *state, plan_t *plan, network_t *network)
 {
     for (int i = 0; i < CONTROL_HORIZON; ++i) {
@@ -9,16 +20,8 @@ void plan_start(const mpc_state_t *state, plan_t *plan, network_t *network)
             command_of(plan, i)[c] = state->plan[i][c];
         }
     }
-    for (int l = 0; l < INPUT_DELAY + INPUT_LAGS; ++l) {
-        UNROLL for (int c = 0; c < COMMANDS; ++c) {
-            command_of(plan, -1 - l)[c] = state->commands[l][c];
-        }
-    }
-    for (int l = 0; l < OUTPUT_SLOTS; ++l) {
-        UNROLL for (int r = 0; r < OUTPUTS; ++r) {
-            output_of(plan, -l)[r] = state->outputs[l][r];
-        }
-    }
+    *(past_commands_t *)command_of(plan, -1) = *(const past_commands_t *)state->commands;
+    *(past_outputs_t *)output_of(plan, 0) = *(const past_outputs_t *)state->outputs;
     network_begin(network, state);
     for (int j = 0; j < INPUT_DELAY; ++j) {
         network_lags(network, command_of(plan, j - INPUT_DELAY), output_of(plan, j));
@@ -31,12 +34,9 @@ void plan_start(const mpc_state_t *state, plan_t *plan, network_t *network)
 
 void plan_copy_past(plan_t *from, plan_t *to)
 {
-    for (int q = 0; q < (INPUT_DELAY + INPUT_LAGS) * COMMANDS; ++q) {
-        command_of(to, -1)[q] = command_of(from, -1)[q];
-    }
-    for (int q = 0; q < (INPUT_DELAY + OUTPUT_SLOTS) * OUTPUTS; ++q) {
-        output_of(to, INPUT_DELAY)[q] = output_of(from, INPUT_DELAY)[q];
-    }
+    *(past_commands_t *)command_of(to, -1) = *(past_commands_t *)command_of(from, -1);
+    *(known_outputs_t *)output_of(to, INPUT_DELAY) =
+        *(known_outputs_t *)output_of(from, INPUT_DELAY);
 }
 
 bool plan_bound(const mpc_config_t *config, plan_t *plan)

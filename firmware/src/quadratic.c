@@ -24,12 +24,36 @@ float quadratic_command_slope(const plan_t *plan, int i, int j, int c)
 
 #define MOVES_TAIL (CONTROL_HORIZON - 1 - TAIL_CONTINUES) /* first i that does */
 
+/* Every command that fk sees at stage t is the held last one. */
+static inline bool holds_all_lags(int t)
+{
+    return HAS_LAG_SUMS && !TAIL_CONTINUES && t >= CONTROL_HORIZON + INPUT_LAGS - 2;
+}
+
+/* So many leading columns of the Jacobian belong to what moves with the plan at stage t: not the past
+ * before it. */
+static inline int moving_columns(int t)
+{
+    return t == 0               ? COMMANDS
+           : NETWORK_STATES > 0 ? LAG_SUMS
+                                : COMMAND_INPUTS + fewer(t, OUTPUT_LAGS) * OUTPUTS;
+}
+
 /* `height` rows: `sum` = dfk/du_t-l du_t-l/du_i over the lags l. */
 static inline void add_commands(float *sum, int height, const plan_t *plan, const float *rows,
                                 int i, int t)
 {
     const int oldest = t - i;
     int l = i >= MOVES_TAIL ? 0 : oldest;
+
+    if (i == CONTROL_HORIZON - 1 && holds_all_lags(t)) {
+        UNROLL for (int r = 0; r < height; ++r) {
+            UNROLL for (int c = 0; c < COMMANDS; ++c) {
+                sum[r * COMMANDS + c] = rows[r * JACOBIAN_COLUMNS + LAG_SUMS + c];
+            }
+        }
+        return;
+    }
 
     if (l >= INPUT_LAGS) {
         UNROLL for (int q = 0; q < height * COMMANDS; ++q) {
@@ -262,7 +286,9 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
         float *jacobian = curvature.jacobians[t];
 #endif
         network_lags(network, command_of(plan, t), output_of(plan, j - 1));
-        network_jacobian(network, output_of(plan, j), jacobian);
+        const bool held = holds_all_lags(t);
+        network_jacobian(network, output_of(plan, j), jacobian, held ? COMMAND_INPUTS : 0,
+                         held ? JACOBIAN_COLUMNS : moving_columns(t));
         UNROLL for (int r = 0; r < OUTPUTS; ++r) {
             slope[r] = 0.0f;
         }

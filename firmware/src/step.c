@@ -216,44 +216,45 @@ static inline bool on_move_limit(const way_t *way, int v)
                   >= way->config->move_max[v % COMMANDS] - BOUND_TOLERANCE;
 }
 
-/* v with one, two .. of the commands after it, as far as they stand on the move limits between
- * them. */
-SELDOM static void move_together(way_t *way, const quadratic_t *model, int v)
+/* v, which is still pushed so, with one, two .. of the commands after it, as far as they stand on the
+ * move limits between them. */
+SELDOM static void move_together(way_t *way, const quadratic_t *model, int v, float push)
 {
-    const mpc_config_t *config = way->config;
     const int c = v % COMMANDS;
-    const float move_max = config->move_max[c];
-    float push = push_of(way, model, v);
+    const float low = way->config->command_min[c];
+    const float high = way->config->command_max[c];
+    const float move_max = way->config->move_max[c];
+    const float before = way->to[v + COMMANDS];
     float curvature = model->hessian[v][v];
-    float step = 0.0f;
+    float lowest = way->to[v];
+    float highest = lowest;
 
     for (int end = v; on_move_limit(way, end);) {
-        push = mac(-step, curvature, push);
         end -= COMMANDS;
         push += push_of(way, model, end);
         curvature += model->hessian[end][end];
         for (int w = end + COMMANDS; w <= v; w += COMMANDS) {
-            curvature += 2.0f * model->hessian[end][w];
+            curvature = mac(2.0f, model->hessian[end][w], curvature);
         }
-        const float before = way->to[v + COMMANDS] - way->to[v];
-        range_t room = {before - move_max, before + move_max};
-        for (int w = end; w <= v; w += COMMANDS) {
-            room.low = larger(room.low, config->command_min[c] - way->to[w]);
-            room.high = smaller(room.high, config->command_max[c] - way->to[w]);
-        }
+        lowest = smaller(lowest, way->to[end]);
+        highest = larger(highest, way->to[end]);
+        float least = larger(low - lowest, before - way->to[v] - move_max);
+        float most = smaller(high - highest, before - way->to[v] + move_max);
         if (end >= COMMANDS) {
             const float after = way->to[end - COMMANDS] - way->to[end];
-            room.low = larger(room.low, after - move_max);
-            room.high = smaller(room.high, after + move_max);
+            least = larger(least, after - move_max);
+            most = smaller(most, after + move_max);
         }
-        /* Rounding must not shut out where they are. */
-        step = clamp(push / curvature, smaller(room.low, 0.0f), larger(room.high, 0.0f));
-        for (int w = v; w >= end; w -= COMMANDS) {
-            way->to[w] = clamp(way->to[w] + step,
-                               larger(config->command_min[c], way->to[w + COMMANDS] - move_max),
-                               smaller(config->command_max[c], way->to[w + COMMANDS] + move_max));
+        const float step = clamp(push / curvature, least, most);
+        for (int w = v; w >= end; w -= COMMANDS) { /* within the bounds to the last bit */
+            const float neighbour = way->to[w + COMMANDS];
+            way->to[w] = clamp(way->to[w] + step, larger(low, neighbour - move_max),
+                               smaller(high, neighbour + move_max));
             way->z[w] = way->to[w] - way->from[w];
         }
+        push = mac(-step, curvature, push);
+        lowest += step;
+        highest += step;
     }
 }
 
@@ -267,7 +268,9 @@ static void sweep(way_t *way, const quadratic_t *model)
         const float move_max = way->config->move_max[c];
         float after = way->to[c + COMMANDS]; /* there is none after the last */
         for (int v = c; v < VARIABLES; v += COMMANDS) {
-            const float wanted = way->to[v] + push_of(way, model, v) / model->hessian[v][v];
+            const float push = push_of(way, model, v);
+            const float curvature = model->hessian[v][v];
+            const float wanted = way->to[v] + push / curvature;
             const float before = way->to[v + COMMANDS];
             float lowest = after;
             float highest = before;
@@ -280,7 +283,7 @@ static void sweep(way_t *way, const quadratic_t *model)
             way->to[v] = after = command;
             way->z[v] = command - way->from[v];
             if (command != wanted && on_move_limit(way, v)) {
-                move_together(way, model, v);
+                move_together(way, model, v, curvature * (wanted - command));
                 after = way->to[v];
             }
         }
