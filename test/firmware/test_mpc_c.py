@@ -322,6 +322,7 @@ def sizes_to_try() -> list[Sizes]:
         *sizes,
         Sizes(),
         Sizes(commands=6, input_delay=0, first_cost_stage=1, tail_continues=0, fold=1),
+        Sizes(control_horizon=1, input_delay=0, first_cost_stage=1, tail_continues=0, fold=1),
         Sizes(input_delay=1, first_cost_stage=2, control_horizon=5),
         Sizes(commands=1, outputs=1, input_delay=2, first_cost_stage=3),
         Sizes(commands=7, control_horizon=1, input_delay=0, first_cost_stage=1, horizon=4),

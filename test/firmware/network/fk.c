@@ -25,7 +25,16 @@ static float by(int k, int column)
 {
     return weights.a_matrix[k][column < LAG_INPUTS ? column : column + SIGNALS];
 }
-static void hand_on(float *own, const float *folded, const float *x, float *y, float *jacobian)
+static float slope_of(const float z[HIDDEN], int r, int column)
+{
+    float slope = 0.0f;
+    if (OUTPUT_LAGS > 0 && r < OUTPUTS && column == INPUT_LAGS * COMMANDS + r) slope = 1.0f;
+    for (int k = 0; k < HIDDEN; ++k)
+        slope += weights.b_matrix[r][k] * (1.0f - z[k] * z[k]) * by(k, column);
+    return slope;
+}
+static void hand_on(float *own, const float *folded, const float *x, float *y, float *jacobian,
+                    int first, int past)
 {
     float z[HIDDEN];
     hide(own, folded, x, z);
@@ -36,30 +45,37 @@ static void hand_on(float *own, const float *folded, const float *x, float *y, f
         if (r < OUTPUTS) y[r] = sum;
         else own[r - OUTPUTS] = sum;
         for (int i = 0; i < FK_JACOBIAN_COLUMNS && jacobian != NULL; ++i) {
-            float slope = 0.0f;
-            if (OUTPUT_LAGS > 0 && r < OUTPUTS && i == INPUT_LAGS * COMMANDS + r) slope = 1.0f;
-            for (int k = 0; k < HIDDEN; ++k)
-                slope += weights.b_matrix[r][k] * (1.0f - z[k] * z[k]) * by(k, i);
+            float slope = NAN;
+            if (i >= first && i < past) {
+                slope = slope_of(z, r, i < COLUMNS ? i : i - COLUMNS);
+                for (int l = 1; l < INPUT_LAGS && i >= COLUMNS; ++l)
+                    slope += slope_of(z, r, i - COLUMNS + l * COMMANDS);
+            }
             jacobian[r * FK_JACOBIAN_COLUMNS + i] = slope;
         }
     }
 }
-void fk_step(FK_STATE const float *x, float *y) { hand_on(OWN, NULL, x, y, NULL); }
-void fk_jacobian(FK_STATE const float *x, float *y, float *jacobian)
+void fk_step(FK_STATE const float *x, float *y) { hand_on(OWN, NULL, x, y, NULL, 0, 0); }
+#if FOLD
+#define SPAN first, past
+#else
+#define SPAN 0, COLUMNS
+#endif
+void fk_jacobian(FK_STATE const float *x, float *y, float *jacobian COLUMN_RANGE)
 {
-    hand_on(OWN, NULL, x, y, jacobian);
+    hand_on(OWN, NULL, x, y, jacobian, SPAN);
 }
 void fk_hvp(FK_SAME_STATE const float *x, const float *v, const float *t, float *h)
 {
     float z[HIDDEN];
     hide(OWN, NULL, x, z);
-    for (int i = 0; i < FK_JACOBIAN_COLUMNS; ++i) h[i] = 0.0f;
+    for (int i = 0; i < COLUMNS; ++i) h[i] = 0.0f;
     for (int k = 0; k < HIDDEN; ++k) {
         float push = 0.0f, along = 0.0f;
         for (int r = 0; r < HANDED; ++r) push += weights.b_matrix[r][k] * v[r];
-        for (int i = 0; i < FK_JACOBIAN_COLUMNS; ++i) along += by(k, i) * t[i];
+        for (int i = 0; i < COLUMNS; ++i) along += by(k, i) * t[i];
         const float bend = push * -2.0f * z[k] * (1.0f - z[k] * z[k]) * along;
-        for (int i = 0; i < FK_JACOBIAN_COLUMNS; ++i) h[i] += bend * by(k, i);
+        for (int i = 0; i < COLUMNS; ++i) h[i] += bend * by(k, i);
     }
 }
 #if FOLD
@@ -72,10 +88,10 @@ void fk_fold(const float *x, float *folded)
 }
 void fk_step_folded(FK_STATE const float *folded, const float *x, float *y)
 {
-    hand_on(OWN, folded, x, y, NULL);
+    hand_on(OWN, folded, x, y, NULL, 0, 0);
 }
-void fk_jacobian_folded(FK_STATE const float *folded, const float *x, float *y, float *jacobian)
+void fk_jacobian_folded(FK_STATE const float *folded, const float *x, float *y, float *jacobian COLUMN_RANGE)
 {
-    hand_on(OWN, folded, x, y, jacobian);
+    hand_on(OWN, folded, x, y, jacobian, SPAN);
 }
 #endif

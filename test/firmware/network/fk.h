@@ -1,7 +1,10 @@
 /* A network as nn4mc generates it, but of any size and with weights that are set: one hidden layer in
  * increment form, with STATES of its own,
  *
- *   z = tanh(A [x, h] + a)    y = y_0 + B z + b    h' = the rest of B z + b */
+ *   z = tanh(A [x, h] + a)    y = y_0 + B z + b    h' = the rest of B z + b
+ *
+ * With FOLD also the signals folded, the sums over the command lags, and a range of columns: what is
+ * outside it is NaN. */
 #ifndef FK_H
 #define FK_H
 
@@ -10,7 +13,7 @@
 #define LAG_INPUTS (INPUT_LAGS * COMMANDS + OUTPUT_LAGS * OUTPUTS)
 #define FK_INPUTS (LAG_INPUTS + SIGNALS)
 #define FK_OUTPUTS OUTPUTS
-#define FK_JACOBIAN_COLUMNS (LAG_INPUTS + STATES)
+#define COLUMNS (LAG_INPUTS + STATES)
 #define HIDDEN 8
 #define HANDED (OUTPUTS + STATES)
 #if STATES > 0
@@ -28,11 +31,19 @@ typedef struct {
 extern weights_t weights;
 #if FOLD
 #define FK_FOLDED HIDDEN
+#define FK_JACOBIAN_RANGE
+#define FK_JACOBIAN_COLUMNS (COLUMNS + COMMANDS)
+#define COLUMN_RANGE , int first, int past
+#else
+#define FK_JACOBIAN_COLUMNS COLUMNS
+#define COLUMN_RANGE
+#endif
+#if FOLD
 void fk_fold(const float *x, float *folded);
 void fk_step_folded(FK_STATE const float *folded, const float *x, float *y);
-void fk_jacobian_folded(FK_STATE const float *folded, const float *x, float *y, float *jacobian);
+void fk_jacobian_folded(FK_STATE const float *folded, const float *x, float *y, float *jacobian COLUMN_RANGE);
 #endif
 void fk_step(FK_STATE const float *x, float *y);
-void fk_jacobian(FK_STATE const float *x, float *y, float *jacobian);
+void fk_jacobian(FK_STATE const float *x, float *y, float *jacobian COLUMN_RANGE);
 void fk_hvp(FK_SAME_STATE const float *x, const float *v, const float *t, float *h);
 #endif
