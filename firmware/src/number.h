@@ -17,6 +17,35 @@ static inline float mac(float a, float b, float c)
     return fmaf(a, b, c);
 }
 
+/* Two floats side by side, loaded and stored at once where a register holds a double: no arithmetic
+ * is done in double. They stand at a multiple of 8 bytes: PAIRED. */
+#ifdef __GNUC__
+typedef double __attribute__((may_alias)) two_floats_t;
+#define PAIRED __attribute__((aligned(8)))
+#else
+typedef struct {
+    float first, second;
+} two_floats_t;
+#define PAIRED
+#endif
+typedef union {
+    two_floats_t both;
+    float f[2];
+} pair_t;
+
+static inline pair_t pair_at(const float *x)
+{
+    pair_t pair;
+    pair.both = *(const two_floats_t *)x;
+    return pair;
+}
+
+static inline void pair_put(float *x, float first, float second)
+{
+    const pair_t pair = {.f = {first, second}};
+    *(two_floats_t *)x = pair.both;
+}
+
 static inline float clamp(float value, float low, float high)
 {
     return value < low ? low : value > high ? high : value;

@@ -54,9 +54,13 @@ bool plan_bound(const mpc_config_t *config, plan_t *plan)
             feasible = false;
         }
         UNROLL for (int i = 0; i < CONTROL_HORIZON; ++i, planned -= COMMANDS) {
-            command = clamp(*planned, command - move_max, command + move_max);
-            command = clamp(command, low, high);
-            *planned = command;
+            const float wanted = *planned;
+            const float least = command - move_max;
+            const float most = command + move_max;
+            command = wanted;
+            if (!(wanted >= least && wanted <= most && wanted >= low && wanted <= high)) {
+                *planned = command = clamp(clamp(wanted, least, most), low, high);
+            }
         }
     }
     plan_extend(config, plan);

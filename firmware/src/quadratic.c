@@ -1,3 +1,7 @@
+/* The first scheduling pass stretches the lives of sums beyond the registers, and moves them about. */
+#ifdef __GNUC__
+#pragma GCC optimize("no-schedule-insns")
+#endif
 #include "quadratic.h"
 
 #include "curvature.h"
@@ -79,6 +83,23 @@ static inline void add_commands(float *sum, int height, const plan_t *plan, cons
     }
 }
 
+/* COMMANDS floats, paired if they are an even number. */
+static inline void load_row(const float *x, float row[COMMANDS])
+{
+    UNROLL for (int c = 0; c < COMMANDS; c += 2) {
+        if (COMMANDS % 2 == 0) {
+            const pair_t pair = pair_at(x + c);
+            row[c] = pair.f[0];
+            row[c + 1] = pair.f[1];
+        } else {
+            row[c] = x[c];
+            if (c + 1 < COMMANDS) {
+                row[c + 1] = x[c + 1];
+            }
+        }
+    }
+}
+
 /* `height` rows of block i at stage t, by the chain rule through the lags and the network's state:
  *
  *   dy_t/du_i = sum_l dfk/du_t-l du_t-l/du_i + sum_l dfk/dy_t-1-l dy_t-1-l/du_i + .. */
@@ -89,11 +110,12 @@ static inline void chain(float *sum, int height, const plan_t *plan, const float
 
     add_commands(sum, height, plan, rows, i, t);
     for (int l = fewer(OUTPUT_LAGS, t - i); l > 0; --l) {
-        UNROLL for (int c = 0; c < COMMANDS; ++c) {
-            UNROLL for (int r = 0; r < height; ++r) {
-                UNROLL for (int q = 0; q < OUTPUTS; ++q) {
-                    sum[r * COMMANDS + c] = mac(column[r * JACOBIAN_COLUMNS + q],
-                                                past[q * COMMANDS + c], sum[r * COMMANDS + c]);
+        UNROLL for (int q = 0; q < OUTPUTS; ++q) {
+            UNROLL for (int c = 0; c < COMMANDS; ++c) {
+                const float s = past[q * COMMANDS + c];
+                UNROLL for (int r = 0; r < height; ++r) {
+                    sum[r * COMMANDS + c] =
+                        mac(column[r * JACOBIAN_COLUMNS + q], s, sum[r * COMMANDS + c]);
                 }
             }
         }
@@ -149,11 +171,9 @@ static inline void sum_tile(const float *a, const float *b, const float *weight,
     for (const float *end = weight + rows; weight != end; ++weight) {
         float right[COMMANDS];
         const float w = *weight;
-        UNROLL for (int c = 0; c < COMMANDS; ++c) {
-            right[c] = b[c];
-        }
+        load_row(b, right);
         UNROLL for (int r = 0; r < height; ++r) {
-            const float left = w * a[r];
+            const float left = w * (diagonal ? right[r] : a[r]);
             UNROLL for (int c = 0; c < COMMANDS; ++c) {
                 if (!diagonal || c <= r) {
                     sum[r * COMMANDS + c] = mac(left, right[c], sum[r * COMMANDS + c]);
@@ -265,7 +285,7 @@ static void add_command_curvatures(const mpc_config_t *config, plan_t *plan, qua
 void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][OUTPUTS],
                      network_t *network, plan_t *plan, quadratic_t *model)
 {
-    sensitivities_t sensitivities;
+    sensitivities_t sensitivities PAIRED;
     float weights[PLANNED * JACOBIAN_ROWS]; /* of each row; those of states count nothing */
     float slope[OUTPUTS];
     float cost = command_slopes(config, plan, model->gradient);

@@ -32,24 +32,32 @@ typedef struct {
 #define HELD (-1) /* see hold_bounds */
 #define MOVES (VARIABLES - COMMANDS) /* from a planned command to the next one */
 
-/* True if any command stands on an end of its way that its own push points to. */
-static bool any_stopped(const way_t *way, const float push[VARIABLES])
+/* The commands' ranges before any of them is chosen: what u_-1 can reach in as many moves. From the
+ * last command to the first, each one then finds room next to the one after it. True if any stands
+ * on an end of its way that its own push points to. */
+static bool look_around(const way_t *way, const float push[VARIABLES], range_t ranges[VARIABLES])
 {
+    bool any = false;
     for (int c = 0; c < COMMANDS; ++c) {
-        const float low = way->config->command_min[c] + BOUND_TOLERANCE;
-        const float high = way->config->command_max[c] - BOUND_TOLERANCE;
-        const float far = way->config->move_max[c] - BOUND_TOLERANCE;
-        const float *from = way->from + c;
-        for (const float *end = way->from + VARIABLES; from < end; from += COMMANDS) {
-            const float u = from[0];
-            const float move = u - from[COMMANDS];
-            if (push[from - way->from] > 0.0f ? u >= high || move >= far
-                                              : u <= low || -move >= far) {
-                return true;
+        const float low = way->config->command_min[c];
+        const float high = way->config->command_max[c];
+        const float move_max = way->config->move_max[c];
+        float before = way->from[VARIABLES + c];
+        range_t range = {before, before};
+        for (int v = VARIABLES - COMMANDS + c; v >= 0; v -= COMMANDS) {
+            const float u = way->from[v];
+            range.low = larger(range.low - move_max, low);
+            range.high = smaller(range.high + move_max, high);
+            ranges[v] = range;
+            if (push[v] > 0.0f
+                    ? range.high - u <= BOUND_TOLERANCE || u - before >= move_max - BOUND_TOLERANCE
+                    : u - range.low <= BOUND_TOLERANCE || before - u >= move_max - BOUND_TOLERANCE) {
+                any = true;
             }
+            before = u;
         }
     }
-    return false;
+    return any;
 }
 
 /* From the last command of each channel to the first: what stands on its move limit and is pushed
@@ -128,32 +136,14 @@ SELDOM static void reduce(const int8_t leader[VARIABLES], const quadratic_t *mod
     }
 }
 
-/* The commands' ranges before any of them is chosen: what u_-1 can reach in as many moves. From the
- * last command to the first, each one then finds room next to the one after it. */
-static void list_ranges(const way_t *way, range_t ranges[VARIABLES])
-{
-    for (int c = 0; c < COMMANDS; ++c) {
-        const float low = way->config->command_min[c];
-        const float high = way->config->command_max[c];
-        const float move_max = way->config->move_max[c];
-        range_t range = {way->to[VARIABLES + c], way->to[VARIABLES + c]};
-        for (int v = VARIABLES - COMMANDS + c; v >= 0; v -= COMMANDS) {
-            range.low = larger(range.low - move_max, low);
-            range.high = smaller(range.high + move_max, high);
-            ranges[v] = range;
-        }
-    }
-}
-
 /* L z = y within the bounds, the last command first, tile after tile. True if a bound was met. */
 static bool substitute(way_t *way, float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE],
-                       const int8_t leader[VARIABLES], const float y[LINSOLVE_STRIDE])
+                       const range_t ranges[VARIABLES], const int8_t leader[VARIABLES],
+                       const float y[LINSOLVE_STRIDE])
 {
-    range_t ranges[VARIABLES];
     bool met = false;
     int c = 0;
 
-    list_ranges(way, ranges);
     for (int i = 0; i < VARIABLES; i += LINSOLVE_TILE) {
         float left[LINSOLVE_TILE];
         const float *row = factor[i];
@@ -306,6 +296,7 @@ bool step_find(const mpc_config_t *config, plan_t *plan, quadratic_t *model, flo
     way_t way;
     float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE];
     float y[LINSOLVE_STRIDE];
+    range_t ranges[VARIABLES];
     int8_t leader[VARIABLES];
 
     way.config = config;
@@ -315,7 +306,7 @@ bool step_find(const mpc_config_t *config, plan_t *plan, quadratic_t *model, flo
         y[v] = -model->gradient[v];
         way.z[v] = 0.0f;
     }
-    const bool any = any_stopped(&way, y);
+    const bool any = look_around(&way, y, ranges);
     if (any) {
         hold_bounds(&way, y, leader);
         reduce(leader, model, factor);
@@ -324,7 +315,7 @@ bool step_find(const mpc_config_t *config, plan_t *plan, quadratic_t *model, flo
         return false;
     }
     linsolve_backward(factor, y);
-    const bool met = substitute(&way, factor, any ? leader : NULL, y);
+    const bool met = substitute(&way, factor, ranges, any ? leader : NULL, y);
     *promise = promise_of(model, way.z);
     for (int turn = 0; turn < 2 && (any || met); ++turn) {
         if (*promise <= enough) { /* ends cut off can lead uphill: from the plan itself, then */
