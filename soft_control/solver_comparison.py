@@ -26,6 +26,10 @@ SIGNALS = 0.1
 """Standard deviation of the normalised signals, which no position explains here."""
 SETTLE = 30
 """Samples that the network runs before a problem begins."""
+TIGHT = 0.01, 0.1
+"""Range of the largest move in a sample, normalised, where bounds are tight; a command has half as
+much room again to each side. Drawn for each command by itself, so that some bounds are active and
+others are not."""
 NEGLIGIBLE = 1e-6
 """Share of the start's cost below which there is no gap to close: float32 sums resolve no less."""
 CONVERGED = 0
@@ -225,12 +229,12 @@ def random_problems(
         ahead = np.vstack([ahead[::-1], past[: subject.input_lags]])
         reached, _ = _follow(step, subject, ahead, outputs, signals, state)
         reference = reached[: sizes.horizon][::-1] + OFFSET * rng.normal(size=n)
-        tight = i % 2 == 1
-        reach = 0.05 if tight else 1.0
+        tight = np.exp(rng.uniform(*np.log(TIGHT), m))
+        reach = tight if i % 2 == 1 else np.ones(m)
         weights = Weights(
             command_min=np.minimum(base, np.maximum(-1.0, base - 2 * reach)),
             command_max=np.maximum(base, np.minimum(1.0, base + 2 * reach)),
-            move_max=np.full(m, reach),
+            move_max=reach,
             output_weight=rng.uniform(0.5, 2.0, n),
             terminal_weight=rng.uniform(0.5, 4.0, n),
             output_min=np.full(n, -3.0),
