@@ -173,7 +173,7 @@ class HostSolver:
 
 
 def compile_network(model: Path, folder: Path, sizes: Sizes, second: bool = False) -> None:
-    """fk with what network.h wants: derivatives by command lags, output lags and states, the signals
+    """fk with what network.h wants: derivatives by command lags, output lags and states, signals
     folded. `second`: the second derivatives, too."""
     lags = sizes.input_lags * sizes.commands + sizes.output_lags * sizes.outputs
     columns = [*range(lags), *(["state"] if sizes.states else [])]
