@@ -41,6 +41,7 @@ fuzz:
 # Counts instructions and reads no clock: the same numbers on any machine.
 bench: setup build/bench/.ready
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/solver.py
 
 build/bench/.ready: bench/requirements.txt
 	python3 -m venv build/bench

@@ -1,9 +1,13 @@
-"""From the benchmark's results to docs/benchmarks.md and docs/benchmarks.svg."""
+"""From the benchmarks' results to docs/benchmarks.md and its plots.
+
+bench/results.json has "rows" of run.py and "solver" of solver.py; either may be missing.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 OWN = "this compiler"
@@ -14,6 +18,26 @@ COLUMNS = {
     "ram_bytes": "RAM B",
     "stack_bytes": "stack B",
     "max_abs_error": "error",
+}
+OWN_SOLVER, CASADI = "this solver", "CasADi"
+SOLVER_COSTS = {
+    "instructions": "instructions",
+    "instructions_median": "median",
+    "instructions_all_trials": "all trials",
+    "cycles": "cycles (estimated)",
+    "flash_bytes": "flash B",
+    "ram_bytes": "RAM B",
+    "trials": "problems by trials, 0 to 4",
+    "parts": "parts",
+}
+PARTS = {
+    "network": "network, forward",
+    "derivatives": "network, derivatives",
+    "assembly": "sensitivities and assembly",
+    "factorisation": "factorisation",
+    "step": "bounds and step",
+    "plan": "plan and cost",
+    "rest": "rest",
 }
 HEAD = """# Benchmarks
 
@@ -38,6 +62,41 @@ that suit it best, and for its sake a Flatten that does nothing is left out of t
 int8 is post-training quantisation by the same 50 inputs, through `fk_step`, which takes and gives
 float32.
 """
+SOLVER_HEAD = """
+## The solver: one Gauss-Newton iteration
+
+One call of `mpc_step` with a single iteration, built and counted as above: roll-out, Jacobians,
+assembly, bounds, factorisation, line search. It starts from the last command held, with nothing
+known from a sample before, on 200 random problems (`soft_control/solver_comparison.py`), every
+second one with tight bounds. Read a row so:
+
+- **instructions**: exact, the most of all problems on which the first trial of the line search is
+  accepted, which is an iteration's work, or none is needed; **limit** is the project's own.
+  **Median** is of those with one trial. **All trials** is the most of any problem: at most four
+  trials, each another roll-out; the last column tells how many problems took how many.
+- **cycles**: estimated, of the problem that takes the most instructions.
+- **flash**, **RAM**: of solver and network together, as above; RAM with the stack. The project's
+  limits are {flash_bytes} B and {ram_bytes} B, at N/Nc 5/2.
+- **CasADi** generates the Gauss-Newton step alone, with a symbolic Cholesky factorisation, as
+  straight code: no bounds, no line search, and so much the same work on every problem.
+  Where it is missing its C does not fit into 1 MiB.
+"""
+PARTS_HEAD = """
+The same worst problem by part, in instructions. The network's two are by its generated functions:
+values, which the linearisation and each trial need, and derivatives. The others are the C files
+`quadratic.c`, `linsolve.c`, `step.c` and `plan.c`, with what the compiler inlines there; the rest
+is `mpc.c`, which tries plans, checks for values that are not finite, and the C library.
+
+![Instructions of one iteration by part](benchmarks_solver.svg)
+"""
+FIRMWARE_HEAD = """
+Whole firmware for the STM32F405, with link, supervisor and all settings, N/Nc 5/2, for networks in
+the shape of `softctl train` (tanh, named inputs, increment added to the newest output). RAM counts
+the reserved stack.
+
+| rig | network | flash B | limit | RAM B |
+|---|---|---:|---:|---:|
+"""
 TAIL = """
 ## Not run here
 
@@ -47,16 +106,33 @@ toolchain, on a dense 36-10-5-3: onnx2c 3056 instructions and 3896 B of flash, T
 """
 
 
+def read(root: Path) -> dict:
+    """What there is so far."""
+    path = root / "bench" / "results.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
 def write(results: dict, root: Path) -> None:
     text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
     (root / "bench" / "results.json").write_text(text, encoding="utf-8")
     (root / "docs" / "benchmarks.md").write_text(markdown(results), encoding="utf-8")
-    plot(results, root / "docs" / "benchmarks.svg")
+    if "rows" in results:
+        plot(results, root / "docs" / "benchmarks.svg")
+    if "solver" in results:
+        plot_solver(results, root / "docs" / "benchmarks_solver.svg")
 
 
 def markdown(results: dict) -> str:
     parts = [HEAD, f"\nToolchain: {'; '.join(results['toolchain'])}.\n"]
-    parts.append("\n![Instructions and flash of each tool](benchmarks.svg)\n")
+    if "rows" in results:
+        parts += _compiler_parts(results)
+    if "solver" in results:
+        parts += _solver_parts(results["solver"])
+    return "".join([*parts, TAIL])
+
+
+def _compiler_parts(results: dict) -> list[str]:
+    parts = ["\n![Instructions and flash of each tool](benchmarks.svg)\n"]
     for name, description in results["networks"].items():
         parts.append(f"\n## {description[0].upper()}{description[1:]}\n\n")
         parts.append(f"| tool | mode | {' | '.join(COLUMNS.values())} |\n")
@@ -72,7 +148,39 @@ def markdown(results: dict) -> str:
                 parts.append(f"| {_tool(row)} | {row['mode']} | {cells} |\n")
         if failures:
             parts += ["\nNot possible:\n\n", *failures]
-    return "".join([*parts, TAIL])
+    return parts
+
+
+def _solver_parts(found: dict) -> list[str]:
+    parts = [SOLVER_HEAD.format(**found["limits"]), "\nNetworks:\n\n"]
+    parts += [f"- {_name({'network': key})}: {text}.\n" for key, text in found["networks"].items()]
+    heads = [h for key, h in SOLVER_COSTS.items() if key != "parts"]
+    columns = ["network", "N/Nc", "solver", heads[0], "limit", *heads[1:]]
+    parts.append(f"\n| {' | '.join(columns)} |\n")
+    parts.append(f"|---|---|---|{'---:|' * (len(columns) - 3)}\n")
+    for row in found["rows"]:
+        named = [_name(row), _setting(row), _tool(row)]
+        if row["failure"]:
+            cells = [_cell(row["failure"]), *[""] * (len(columns) - 4)]
+        else:
+            own = row["tool"] == OWN_SOLVER
+            costs = [row[key] for key in SOLVER_COSTS if key not in ("parts", "trials")]
+            cells = [costs[0], row["limit"] if own else "", *costs[1:]]
+            cells = ["" if cell is None else str(cell) for cell in cells]
+            cells.append(" ".join(map(str, row["trials"])) if own else "")
+        parts.append(f"| {' | '.join([*named, *cells])} |\n")
+    parts.append(PARTS_HEAD)
+    parts.append(f"\n| network | N/Nc | {' | '.join(PARTS.values())} | sum |\n")
+    parts.append(f"|---|---|{'---:|' * (len(PARTS) + 1)}\n")
+    for row in _split_rows(found):
+        cells = [_name(row), _setting(row)]
+        cells += [str(row["parts"][part]) for part in PARTS] + [str(row["instructions"])]
+        parts.append(f"| {' | '.join(cells)} |\n")
+    parts.append(FIRMWARE_HEAD)
+    for row in found["firmwares"]:
+        cells = (row[key] for key in ("rig", "network", "flash_bytes", "limit", "ram_bytes"))
+        parts.append(f"| {' | '.join(map(str, cells))} |\n")
+    return parts
 
 
 def summary(row: dict) -> str:
@@ -83,6 +191,22 @@ def summary(row: dict) -> str:
     return f"{name}: " + ", ".join(f"{COLUMNS[c]} {_number(row[c])}" for c in COLUMNS)
 
 
+def solver_summary(row: dict) -> str:
+    """A solver's row as one line for the terminal."""
+    name = f"{_name(row)} {_setting(row)}: {_tool(row)}"
+    if row["failure"]:
+        return f"{name}: {row['failure']}"
+    costs = (f"{SOLVER_COSTS[c]} {row[c]}" for c in SOLVER_COSTS if row[c] is not None)
+    return f"{name}: limit {row['limit']}, " + ", ".join(costs)
+
+
+def firmware_summary(row: dict) -> str:
+    return (
+        f"firmware, {row['rig']} {row['network']}: flash {row['flash_bytes']} B, "
+        f"limit {row['limit']} B, RAM {row['ram_bytes']} B"
+    )
+
+
 def digest(results: dict) -> str:
     """Of the results; the plot carries it, so that a stale one is found."""
     return hashlib.sha256(json.dumps(results, sort_keys=True).encode()).hexdigest()[:16]
@@ -90,13 +214,9 @@ def digest(results: dict) -> str:
 
 def plot(results: dict, path: Path) -> None:
     """Instructions and flash as bars, a group a network that any peer can run."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
+    plt = _pyplot()
     from matplotlib.ticker import NullFormatter
 
-    matplotlib.rcParams["svg.hashsalt"] = "benchmarks"
     done = [row for row in results["rows"] if not row["failure"]]
     labels = list(dict.fromkeys(_label(row) for row in done))
     networks = [name for name in results["networks"] if any(r["model"] == name for r in done)]
@@ -126,6 +246,51 @@ def plot(results: dict, path: Path) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, metadata={"Date": None, "Description": digest(results)})
     plt.close(figure)
+
+
+def plot_solver(results: dict, path: Path) -> None:
+    """Instructions of one iteration, stacked by part, with the limit of each as a mark."""
+    plt = _pyplot()
+    rows = list(_split_rows(results["solver"]))
+    figure, axis = plt.subplots(figsize=(9, 1.5 + 0.45 * len(rows)), layout="constrained")
+    for place, row in enumerate(rows):
+        left = 0
+        for number, part in enumerate(PARTS):
+            axis.barh(place, row["parts"][part], left=left, color=f"C{number}")
+            left += row["parts"][part]
+        axis.text(max(left, row["limit"]), place, f"  {left}", va="center", fontsize=8)
+        axis.plot([row["limit"]] * 2, [place - 0.45, place + 0.45], color="black")
+    axis.set_yticks(range(len(rows)), [f"{_name(r)} {_setting(r)}" for r in rows])
+    axis.invert_yaxis()
+    axis.set_title("instructions of one iteration, worst problem; black: limit")
+    axis.spines[["top", "right"]].set_visible(False)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=f"C{i}") for i in range(len(PARTS))]
+    figure.legend(handles, PARTS.values(), loc="outside lower center", ncols=4, frameon=False)
+    figure.savefig(path, metadata={"Date": None, "Description": digest(results)})
+    plt.close(figure)
+
+
+def _pyplot():
+    """Draws SVG with the same names in it each time."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "benchmarks"
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def _split_rows(found: dict) -> Iterator[dict]:
+    return (row for row in found["rows"] if row["parts"])
+
+
+def _name(row: dict) -> str:
+    return row["network"].replace("_", " ")
+
+
+def _setting(row: dict) -> str:
+    return f"{row['horizon']}/{row['control_horizon']}"
 
 
 def _tool(row: dict) -> str:

@@ -2,7 +2,7 @@
 
 `make bench` runs it. Everything is built with the same flags and runs on the same emulated
 Cortex-M4F (nn4mc_codegen/qemu.py); errors are against the network's meaning in float64. Where a
-tool fails, the failure is its row. Writes bench/results.json, docs/benchmarks.md and
+tool fails, the failure is its row. Writes its part of bench/results.json, docs/benchmarks.md and
 docs/benchmarks.svg.
 """
 
@@ -68,8 +68,8 @@ def main() -> None:
             progress.update(task, description=f"{model}: {tool} {mode}")
             rows.append(row_of(model, tool, mode))
             progress.advance(task)
-    results = {
-        "toolchain": [first_line(COMPILER), first_line(EMULATOR)],
+    results = report.read(ROOT) | {
+        "toolchain": toolchain(),
         "networks": {name: description for name, (description, _) in NETWORKS.items()},
         "rows": rows,
     }
@@ -179,6 +179,10 @@ def run_peer_python(script: str, *words: str) -> str:
 def without_paths(text: str) -> str:
     """Folders of this machine taken out, names of files left."""
     return re.sub(r"(?<![\w.])(?:/[\w.+-]+)+/", "", text)
+
+
+def toolchain() -> list[str]:
+    return [first_line(COMPILER), first_line(EMULATOR)]
 
 
 def first_line(tool: str) -> str:

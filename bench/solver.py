@@ -3,34 +3,90 @@
 `make bench` runs it after run.py. Ours is a whole iteration: roll-out, Jacobians, assembly, bounds,
 factorisation and line search. CasADi's is what it can generate: the Gauss-Newton step by symbolic
 Cholesky, without bounds and without a line search. Both are built with the same flags and run on
-the same 200 random problems; the result goes into bench/results.json, under "solver".
+the same random problems. Measures whole firmwares, too. Adds "solver" to bench/results.json, and
+its section to docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import casadi as ca
 import numpy as np
+import report
+import solver_networks
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from run import PUBLISHED, ROOT, toolchain
 
-from nn4mc_codegen.qemu import QemuError, measure, missing_tools
+from nn4mc_codegen.qemu import Measurement, QemuError, measure, missing_tools
+from soft_control.bringup import mpc_settings
+from soft_control.firmware import build
 from soft_control.host_solver import NOT_THE_SOLVER, compile_network, write_config
 from soft_control.ipopt import Problem
 from soft_control.paths import share
-from soft_control.solver_comparison import SETTINGS, Subject, random_problems, subjects
+from soft_control.solver_comparison import Subject, random_problems
 
-ROOT = Path(__file__).resolve().parents[1]
-PUBLISHED = ROOT.parent / "shared" / "data" / "published_models"
 PROBLEMS = 200
-CASADI_SETTINGS = ((5, 2), (10, 2))
-"""Its C for 10/5 is more than a megabyte: it does not fit into the flash."""
+TRIALS = 4
+"""The most that a line search makes."""
+NETWORKS = {
+    "hasel": "published HASEL network, dense 36-10-5-3, relu and tanh",
+    "hasel_tanh": "the same, tanh for relu",
+    "tendon": "tendon network, dense 26-8-3, relu, random weights",
+}
 
-OWN = """
+
+@dataclass(frozen=True)
+class Setting:
+    network: str
+    """Key of NETWORKS."""
+    horizon: int
+    control_horizon: int
+    limit: int
+    """Instructions that the project allows the worst problem."""
+    casadi: bool = True
+    """Whether CasADi is asked for C."""
+
+
+SETTINGS = (
+    Setting("hasel", 5, 2, 20_000),
+    Setting("hasel", 10, 2, 36_000),
+    Setting("hasel", 10, 5, 75_000, casadi=False),  # its C does not fit into 1 MiB of flash
+    Setting("hasel", 1, 1, 4_000),
+    Setting("hasel_tanh", 5, 2, 24_000),
+    Setting("tendon", 5, 2, 11_000),
+    Setting("tendon", 10, 5, 31_000),
+)
+FLASH_LIMIT = 16 << 10
+"""Of solver and network together, at 5/2."""
+RAM_LIMIT = 4 << 10
+FIRMWARE_FLASH_LIMIT = 24 << 10
+FIRMWARES = {
+    "tendon": ("dense 26-8-3", 3, 11, (8,)),
+    "hasel": ("dense 36-10-5-3", 2, 18, (10, 5)),
+}
+"""By rig: the network, its lags, signals, and hidden layers; all of tanh, as `softctl train` makes
+them."""
+
+# Of our C files; the network's own is split by function.
+PARTS = {
+    "quadratic.c": "assembly",
+    "linsolve.c": "factorisation",
+    "step.c": "step",
+    "plan.c": "plan",
+}
+# The generated functions that take derivatives: fk_jacobian…, fk_d_<layer>…
+DERIVATIVES = re.compile(r"fk_(d_|jacobian)")
+
+# The solver's call, which the harness gets as one flat array.
+HAND_OVER = """
+#include "solver.h"
 #include "mpc.h"
 void solver_step(const float x[SOLVER_INPUTS], float y[SOLVER_OUTPUTS])
 {
@@ -39,23 +95,25 @@ void solver_step(const float x[SOLVER_INPUTS], float y[SOLVER_OUTPUTS])
     const float *reference = x + (sizeof config + sizeof state) / sizeof(float);
     memcpy(&config, x, sizeof config);
     memcpy(&state, x + sizeof config / sizeof(float), sizeof state);
+"""
+OWN = (
+    HAND_OVER
+    + """
     const mpc_result_t result = mpc_step(&config, &state, (const float (*)[OUTPUTS])reference, 0);
     y[0] = (float)result.trials;
     memcpy(y + 1, state.plan, sizeof state.plan);
 }
 """
-HANDED_OVER = """
-#include "mpc.h"
-void solver_step(const float x[SOLVER_INPUTS], float y[SOLVER_OUTPUTS])
-{
-    static mpc_config_t config;
-    static mpc_state_t state;
-    memcpy(&config, x, sizeof config);
-    memcpy(&state, x + sizeof config / sizeof(float), sizeof state);
-    y[0] = config.command_min[0];
+)
+# What of it is not the solver's: the same without it.
+HANDED_OVER = (
+    HAND_OVER
+    + """
+    y[0] = config.command_min[0] + reference[0];
     memcpy(y + 1, state.plan, sizeof state.plan);
 }
 """
+)
 PEER = """
 #include "solver.h"
 #include "step.h"
@@ -76,28 +134,72 @@ def main() -> None:
         raise SystemExit(problem)
     if not PUBLISHED.is_dir():
         raise SystemExit(f"the published network is not in {PUBLISHED}")
-    subject = subjects(PUBLISHED, [])[0]
-    rows = []
-    with Progress(console=console) as progress:
-        task = progress.add_task("solvers", total=len(SETTINGS) + len(CASADI_SETTINGS))
-        for settings, make in ((SETTINGS, own_row), (CASADI_SETTINGS, casadi_row)):
-            for horizon, control_horizon in settings:
-                try:
-                    rows.append(make(subject, horizon, control_horizon))
-                except QemuError as error:
-                    rows.append({"tool": make.__name__, "failure": str(error)})
-                progress.advance(task)
-    path = ROOT / "bench" / "results.json"
-    results = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(results | {"solver": rows}, indent=1) + "\n")
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    with tempfile.TemporaryDirectory() as folder, Progress(*columns, console=console) as progress:
+        jobs = list(all_jobs(Path(folder)))
+        task = progress.add_task("solvers", total=len(jobs) + len(FIRMWARES))
+        rows, firmwares = [], []
+        for description, job in jobs:
+            progress.update(task, description=description)
+            rows.append(job())
+            progress.advance(task)
+        for rig in FIRMWARES:
+            progress.update(task, description=f"firmware of the {rig} rig")
+            firmwares.append(firmware_row(rig, Path(folder)))
+            progress.advance(task)
+    limits = {"flash_bytes": FLASH_LIMIT, "ram_bytes": RAM_LIMIT}
+    found = {"networks": NETWORKS, "limits": limits, "rows": rows, "firmwares": firmwares}
+    report.write(report.read(ROOT) | {"toolchain": toolchain(), "solver": found}, ROOT)
     for row in rows:
-        console.print(row, highlight=False)
+        console.print(report.solver_summary(row), highlight=False, soft_wrap=True, markup=False)
+    for row in firmwares:
+        console.print(report.firmware_summary(row), highlight=False, soft_wrap=True, markup=False)
 
 
-def own_row(subject: Subject, horizon: int, control_horizon: int) -> dict:
-    """Worst case over the problems, less what handing them over costs."""
+def all_jobs(folder: Path) -> list[tuple[str, Callable[[], dict]]]:
+    """What makes each row, with a few words on it; `folder` takes the networks' files."""
+    networks = {
+        "hasel": solver_networks.hasel(PUBLISHED),
+        "hasel_tanh": solver_networks.hasel_twin(PUBLISHED, folder),
+        "tendon": solver_networks.tendon(folder),
+    }
+    jobs = []
+    for setting, tool in combinations():
+        name = f"{setting.network} {setting.horizon}/{setting.control_horizon}: {tool}"
+        jobs.append((name, partial(row_of, networks[setting.network], setting, tool)))
+    return jobs
+
+
+def combinations() -> Iterator[tuple[Setting, str]]:
+    """Settings and tools, a row each."""
+    for setting in SETTINGS:
+        yield setting, report.OWN_SOLVER
+        if setting.casadi:
+            yield setting, report.CASADI
+
+
+def row_of(subject: Subject, setting: Setting, tool: str) -> dict:
+    row = {
+        "network": setting.network,
+        "horizon": setting.horizon,
+        "control_horizon": setting.control_horizon,
+        "tool": tool,
+        "version": ca.__version__ if tool == report.CASADI else "",
+        "limit": setting.limit,
+        **dict.fromkeys(report.SOLVER_COSTS),
+        "failure": None,
+    }
+    costs = own_costs if tool == report.OWN_SOLVER else casadi_costs
+    try:
+        return row | costs(subject, setting.horizon, setting.control_horizon, PROBLEMS)
+    except QemuError as error:
+        return row | {"failure": str(error)}
+
+
+def own_costs(subject: Subject, horizon: int, control_horizon: int, count: int) -> dict:
+    """Of our solver on `count` problems, less what handing them over costs."""
     sizes = subject.sizes(horizon, control_horizon)
-    problems = list(random_problems(subject, sizes, np.random.default_rng(0), PROBLEMS))
+    problems = random_problems(subject, sizes, np.random.default_rng(0), count)
     x = np.array(
         [
             np.concatenate(
@@ -115,48 +217,52 @@ def own_row(subject: Subject, horizon: int, control_horizon: int) -> dict:
     )
     source = share() / "firmware" / "src"
     parts = sorted(path for path in source.glob("*.c") if path.stem not in NOT_THE_SOLVER)
-    costs = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_config(folder, sizes, iterations=1)
         compile_network(subject.model, folder, sizes)
         write_header(folder, x.shape[1], 1 + sizes.commands * control_horizon)
-        for program in (OWN, HANDED_OVER):
-            (folder / "solver.c").write_text('#include "solver.h"\n' + program)
-            costs.append(
-                measure(
-                    folder,
-                    "solver",
-                    x,
-                    cycles=program is OWN,
-                    sources=[folder / "solver.c", folder / "fk.c", *parts],
-                    flags=[f"-I{source}"],
-                )
-            )
-    full, handed = costs
-    trials = full.outputs["y"][:, 0]
-    each = full.instructions_each - handed.instructions_each
+
+        def run(program: str, samples: np.ndarray, cycles: bool = False) -> Measurement:
+            (folder / "solver.c").write_text(program)
+            sources = [folder / "solver.c", folder / "fk.c", *parts]
+            flags = [f"-I{source}"]
+            return measure(folder, "solver", samples, cycles=cycles, sources=sources, flags=flags)
+
+        full = run(OWN, x)
+        each = full.instructions_each - run(HANDED_OVER, x).instructions_each
+        trials = full.outputs["y"][:, 0].astype(int)
+        worst = int(np.argmax(np.where(trials <= 1, each, 0)))
+        traced = run(OWN, x[[worst]], cycles=True)
     one_trial = each[trials <= 1]
     return {
-        "tool": "soft_control",
-        "network": subject.name,
-        "horizon": horizon,
-        "control_horizon": control_horizon,
-        "instructions": int(one_trial.max()),
-        "instructions_median": int(np.median(one_trial)),
+        "instructions": int(each[worst]),
+        "instructions_median": int(np.median(each[trials == 1])),
         "instructions_all_trials": int(each.max()),
-        "cycles": full.cycles,
+        "cycles": traced.cycles,
         "flash_bytes": full.flash_bytes,
         "ram_bytes": full.ram_bytes + full.stack_bytes,
-        "bounds": True,
-        "line_search": True,
+        "trials": np.bincount(trials, minlength=TRIALS + 1).tolist(),
+        "parts": split(traced.profile, int(one_trial.max())),
     }
 
 
-def casadi_row(subject: Subject, horizon: int, control_horizon: int) -> dict:
+def split(profile: dict[tuple[str, str], int], total: int) -> dict[str, int]:
+    """Instructions by part, of `total` in all; calls of the C library go to the rest."""
+    parts = dict.fromkeys(report.PARTS, 0)
+    for (source, function), count in profile.items():
+        if source == "fk.c":
+            parts["derivatives" if DERIVATIVES.match(function) else "network"] += count
+        elif source in PARTS:
+            parts[PARTS[source]] += count
+    parts["rest"] = total - sum(parts.values())
+    return parts
+
+
+def casadi_costs(subject: Subject, horizon: int, control_horizon: int, count: int) -> dict:
     sizes = subject.sizes(horizon, control_horizon)
     judge = Problem(subject.network, sizes)
-    problems = list(random_problems(subject, sizes, np.random.default_rng(0), PROBLEMS))
+    problems = random_problems(subject, sizes, np.random.default_rng(0), count)
     x = np.array(
         [
             judge.flat(weights, start, np.tile(start.commands[0], (control_horizon, 1)))
@@ -175,26 +281,16 @@ def casadi_row(subject: Subject, horizon: int, control_horizon: int) -> dict:
         # Its calls of libm are those of double: single ones suit it better.
         text = (folder / "step.c").read_text()
         (folder / "step.c").write_text(re.sub(r"\b(tanh|sqrt|fmax|fmin|exp|fabs)\(", r"\1f(", text))
-        found = measure(
-            folder,
-            "solver",
-            x,
-            cycles=True,
-            sources=[folder / "solver.c", folder / "step.c"],
-        )
+        sources = [folder / "solver.c", folder / "step.c"]
+        found = measure(folder, "solver", x, sources=sources)
+        worst = int(np.argmax(found.instructions_each))
+        traced = measure(folder, "solver", x[[worst]], cycles=True, sources=sources)
     return {
-        "tool": "casadi",
-        "version": ca.__version__,
-        "network": subject.name,
-        "horizon": horizon,
-        "control_horizon": control_horizon,
         "instructions": found.instructions,
         "instructions_median": int(np.median(found.instructions_each)),
-        "cycles": found.cycles,
+        "cycles": traced.cycles,
         "flash_bytes": found.flash_bytes,
         "ram_bytes": found.ram_bytes + found.stack_bytes,
-        "bounds": False,
-        "line_search": False,
     }
 
 
@@ -216,6 +312,23 @@ def gauss_newton_step(judge: Problem) -> ca.Function:
             y[i] -= upper[i, j] * y[j]
         y[i] /= upper[i, i]
     return ca.Function("step", [ca.vertcat(z, p)], [-y])
+
+
+def firmware_row(rig: str, folder: Path) -> dict:
+    """The whole firmware of a network in the shape of `softctl train`, with the settings of its rig
+    in config/ but N/Nc 5/2; `folder` takes what is made."""
+    network, lags, signals, hidden = FIRMWARES[rig]
+    model, out = folder / rig / "model", folder / rig / "build"
+    solver_networks.write_model(model, rig, lags, signals, hidden)
+    settings = mpc_settings(rig).model_copy(update={"horizon": 5, "control_horizon": 2})
+    built = build(model, settings, out, ("stm32f405",))
+    return {
+        "rig": rig,
+        "network": network,
+        "flash_bytes": built.flash_bytes,
+        "ram_bytes": built.ram_bytes,
+        "limit": FIRMWARE_FLASH_LIMIT,
+    }
 
 
 def write_header(folder: Path, inputs: int, outputs: int) -> None:

@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 import tempfile
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -66,6 +68,9 @@ class Measurement:
     """estimated, of the first sample (see cycles.py); None unless asked for"""
     cost: Cost | None
     """the same by kinds of instruction"""
+    profile: dict[tuple[str, str], int] | None
+    """instructions of the first sample in each function, without those in what it calls, by C file
+    and name of the function, most first; what comes from a library has an empty name as its file"""
 
 
 def missing_tools() -> str | None:
@@ -100,8 +105,8 @@ def measure(
     row (or one sample as a vector). A recurrent network's state is reset before the first sample
     and where `resets` says so, and carried on between; or it is set to `state` (samples, states)
     before each. `keep` names the functions whose flash is counted, by default this one. `cycles`
-    asks for the estimate too, which takes a second run. `sources` are the C files, by default
-    `name`.c in `folder`; `flags` are added to the reference flags.
+    asks for the estimate and the profile too, which takes a second run. `sources` are the C files,
+    by default `name`.c in `folder`; `flags` are added to the reference flags.
 
     Raises `QemuError` or `InterfaceError`.
     """
@@ -118,7 +123,12 @@ def measure(
         _link(work / "measure.elf", objects)
         size = size_beyond_empty(work, objects[1:], [f"{name}_{f}" for f in keep or [function]])
         raw = _run(work, records)
-        cost = _cost(work, records[:1]) if cycles else None
+        cost = profile = None
+        if cycles:
+            trace = _trace(work, records[:1])
+            listing = _call(["arm-none-eabi-objdump", "-d", str(work / "measure.elf")])
+            cost = cost_of_trace(trace, disassembly(listing))
+            profile = _profile(trace, work / "measure.elf", objects)
     results = np.frombuffer(raw, _output_type(measured))
     if len(results) != len(records):
         raise QemuError(f"{measured.name}: {len(results)} of {len(records)} samples came back")
@@ -134,6 +144,7 @@ def measure(
         ram_bytes=size.ram_bytes,
         cycles=cost.cycles if cost else None,
         cost=cost,
+        profile=profile,
     )
 
 
@@ -231,38 +242,69 @@ def _run(work: Path, records: np.ndarray) -> bytes:
     return _emulate(work, records, ["-icount", "shift=0"])
 
 
-def _cost(work: Path, records: np.ndarray) -> Cost:
-    """Cycles by the model of cycles.py, from a trace with one instruction a block.
+def _trace(work: Path, records: np.ndarray) -> list[int]:
+    """Addresses of the instructions that the measured call executes, one block an instruction.
 
     The functions `marker` of the program stand before and after the call that is measured; what
     `measure` itself does is filtered out.
     """
-    functions = _functions(work / "measure.elf")
-    start, size = functions["measure"]
-    ranges = f"0x08000000..{start - 1:#x},{start + size:#x}..0x080fffff"
+    functions = {f.name: f for f in _functions(work / "measure.elf")}
+    measure, marker = functions["measure"], functions["marker"]
+    ranges = f"0x08000000..{measure.start - 1:#x},{measure.end:#x}..0x080fffff"
     options = ["-d", "exec,nochain", "-dfilter", ranges, "-D", "trace"]
     _emulate(work, records, [*_one_instruction_a_block(), *options])
     with (work / "trace").open() as file:
         trace = [int(m.group(1), 16) for m in map(_TRACE_LINE.search, file) if m]
-    marker = functions["marker"][0]
-    marks = [i for i, address in enumerate(trace) if address == marker]
+    marks = [i for i, address in enumerate(trace) if address == marker.start]
     # Two marks belong to the call of `nothing`, two to the sample's. Straight through, a mark takes
     # as many instructions as it has halfwords.
     begin, end = marks[2], marks[3]
-    own = functions["marker"][1] // 2
-    program = disassembly(_call(["arm-none-eabi-objdump", "-d", str(work / "measure.elf")]))
-    return cost_of_trace(trace[begin + own : end], program)
+    return trace[begin + (marker.end - marker.start) // 2 : end]
 
 
-def _functions(elf: Path) -> dict[str, tuple[int, int]]:
-    """Address and size of each function."""
+def _profile(
+    trace: Sequence[int], elf: Path, objects: Sequence[Path]
+) -> dict[tuple[str, str], int]:
+    """Instructions of a trace by function; see `Measurement.profile`."""
+    # A linked file tells the source of what is static, an object that of all it has.
+    own = [f for path in objects for f in _functions(path)]
+    files, source = {f.source for f in own}, {f.name: f.source for f in own if not f.static}
+    functions = sorted(_functions(elf), key=lambda f: f.start)
+    starts = [f.start for f in functions]
+    counts: Counter[tuple[str, str]] = Counter()
+    for address, count in Counter(trace).items():
+        place = functions[bisect_right(starts, address) - 1]
+        known = place.source if place.static else source.get(place.name, "")
+        known = known if known in files else ""
+        # Assembler of a library, and branches that the linker puts in, may belong to no function.
+        counts[(known, place.name) if address < place.end else ("", "")] += count
+    return dict(counts.most_common())
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A function in an ELF file."""
+
+    name: str
+    start: int
+    """address"""
+    end: int
+    static: bool
+    source: str
+    """name of the C file, if it is static or the ELF file an object"""
+
+
+def _functions(elf: Path) -> list[_Placed]:
+    found, source = [], ""
     with elf.open("rb") as file:
-        symbols = ELFFile(file).get_section_by_name(".symtab").iter_symbols()
-        return {
-            s.name: (s["st_value"] & ~1, s["st_size"])
-            for s in symbols
-            if s["st_info"]["type"] == "STT_FUNC"
-        }
+        for symbol in ELFFile(file).get_section_by_name(".symtab").iter_symbols():
+            kind, start = symbol["st_info"]["type"], symbol["st_value"] & ~1
+            if kind == "STT_FILE":
+                source = symbol.name
+            elif kind == "STT_FUNC":
+                static = symbol["st_info"]["bind"] == "STB_LOCAL"
+                found.append(_Placed(symbol.name, start, start + symbol["st_size"], static, source))
+    return found
 
 
 @cache

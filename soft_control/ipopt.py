@@ -115,19 +115,34 @@ class Problem:
 
         sent = _commands(s, weights, plan, commands)
         predicted = _predict(network, s, sent, commands, outputs, signals, state)
-        cost = _cost(s, weights, sent, predicted, commands[:, 0], reference)
+        residuals = _residuals(s, weights, sent, predicted, commands[:, 0], reference)
+        cost = ca.sumsqr(residuals) + _excess_cost(s, weights, predicted)
         moves = plan - ca.horzcat(commands[:, 0], plan[:, :-1])
 
         z = ca.vec(plan)
         known = [*weights.values(), commands, outputs, signals, reference, state]
         p = ca.vertcat(*map(ca.vec, known))
-        self.residuals = _residuals(s, weights, sent, predicted, commands[:, 0], reference), z, p
+        self.residuals = residuals, z, p
         """r, plan and all that is known, as symbols: the cost is r'r but for the soft bounds."""
         hessian, gradient = ca.hessian(cost, z)
         self._functions = {
             name: ca.Function(name, [z, p], [value])
-            for name, value in (("cost", cost), ("gradient", gradient), ("hessian", hessian))
+            for name, value in (
+                ("cost", cost),
+                ("gradient", gradient),
+                ("hessian", hessian),
+                ("slopes", ca.jacobian(residuals, z)),
+                ("moves", ca.vec(moves)),
+            )
         }
+        by_plan = ca.jacobian(ca.vec(moves), z)
+        self._quadratic = ca.conic(
+            "quadratic",
+            "qpoases",
+            {"h": ca.Sparsity.dense(z.numel(), z.numel()), "a": by_plan.sparsity()},
+            {"printLevel": "none"},
+        )
+        self._moves_by_plan = ca.DM(by_plan)
         self._solver = ca.nlpsol(
             "solver",
             "ipopt",
@@ -179,6 +194,25 @@ class Problem:
             np.array(found["x"]).reshape(stages, -1), float(found["f"]), bool(stats["success"])
         )
 
+    def gauss_newton_step(self, weights: Weights, start: Start, plan: np.ndarray) -> np.ndarray:
+        """(Nc, m) from `plan` to where Gauss and Newton's quadratic model is lowest within the
+        bounds, found by an active-set method (qpOASES). No soft bound may be exceeded: the model
+        does not know them. Raises RuntimeError where qpOASES fails."""
+        z, known, stages = np.ravel(plan), _known(weights, start), self.sizes.control_horizon
+        slopes = np.array(self._functions["slopes"](z, known))
+        moves = np.array(self._functions["moves"](z, known)).ravel()
+        move_max = np.tile(weights.move_max, stages)
+        found = self._quadratic(
+            h=2.0 * slopes.T @ slopes,
+            g=self.gradient(weights, start, plan),
+            a=self._moves_by_plan,
+            lbx=np.tile(weights.command_min, stages) - z,
+            ubx=np.tile(weights.command_max, stages) - z,
+            lba=-move_max - moves,
+            uba=move_max - moves,
+        )
+        return np.array(found["x"]).reshape(stages, -1)
+
 
 def _length(name: str, s: Sizes) -> int:
     return s.outputs if name.startswith(("output", "terminal", "bound")) else s.commands
@@ -229,15 +263,9 @@ def _predict(
     return predicted
 
 
-def _cost(
-    s: Sizes,
-    weights: dict,
-    sent: list[ca.SX],
-    predicted: list[ca.SX],
-    last: ca.SX,
-    reference: ca.SX,
-) -> ca.SX:
-    cost = ca.sumsqr(_residuals(s, weights, sent, predicted, last, reference))
+def _excess_cost(s: Sizes, weights: dict, predicted: list[ca.SX]) -> ca.SX:
+    """Of outputs beyond their soft bounds."""
+    cost = ca.SX(0)
     for y in predicted[s.first_cost_stage - 1 :]:
         excess = ca.fmax(y - weights["output_max"], 0) + ca.fmax(weights["output_min"] - y, 0)
         cost += ca.dot(weights["bound_weight"], excess * excess)

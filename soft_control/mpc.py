@@ -18,6 +18,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from soft_control.problem import Weights
+
 BOUND_TOLERANCE = 1e-5
 COST_TOLERANCE = 1e-6
 DAMPING = 1e-5
@@ -58,31 +60,9 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True)
-class MpcConfig:
-    """Sizes, bounds and weights; arrays normalised."""
+class MpcConfig(Weights):
+    """Bounds and weights, with the sizes and the method."""
 
-    command_min: np.ndarray
-    """(m,)"""
-    command_max: np.ndarray
-    """(m,)"""
-    move_max: np.ndarray
-    """(m,) largest change of a command in one sample."""
-    output_weight: np.ndarray
-    """(n,) Q, of a squared tracking error in one sample."""
-    terminal_weight: np.ndarray
-    """(n,) Q of the last sample of the horizon."""
-    output_min: np.ndarray
-    """(n,) soft, at a quadratic penalty."""
-    output_max: np.ndarray
-    """(n,) soft."""
-    bound_weight: np.ndarray
-    """(n,) of a squared excess over output_min, output_max in one sample."""
-    move_weight: np.ndarray
-    """(m,) R, of a squared move."""
-    command_weight: np.ndarray
-    """(m,) S, of a squared distance from command_reference."""
-    command_reference: np.ndarray
-    """(m,) u_ref"""
     input_lags: int
     """nd"""
     output_lags: int

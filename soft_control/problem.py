@@ -1,7 +1,7 @@
 """The problem of firmware/src/mpc.h as data, in the network's normalised units.
 
 One sample's problem is sizes, weights and a start; `host_solver` hands it to the C, `ipopt` to an
-independent judge.
+independent judge. The oracle `mpc` has the same weights.
 """
 
 from __future__ import annotations
@@ -30,19 +30,30 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Weights:
-    """mpc_config_t: m or n values each, normalised."""
+    """Bounds and weights, mpc_config_t; arrays normalised."""
 
     command_min: np.ndarray
+    """(m,)"""
     command_max: np.ndarray
+    """(m,)"""
     move_max: np.ndarray
+    """(m,) largest change of a command in one sample."""
     output_weight: np.ndarray
+    """(n,) Q, of a squared tracking error in one sample."""
     terminal_weight: np.ndarray
+    """(n,) Q of the last sample of the horizon."""
     output_min: np.ndarray
+    """(n,) soft, at a quadratic penalty."""
     output_max: np.ndarray
+    """(n,) soft."""
     bound_weight: np.ndarray
+    """(n,) of a squared excess over output_min, output_max in one sample."""
     move_weight: np.ndarray
+    """(m,) R, of a squared move."""
     command_weight: np.ndarray
+    """(m,) S, of a squared distance from command_reference."""
     command_reference: np.ndarray
+    """(m,) u_ref"""
 
 
 @dataclass(frozen=True)

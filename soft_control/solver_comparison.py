@@ -26,6 +26,10 @@ SIGNALS = 0.1
 """Standard deviation of the normalised signals, which no position explains here."""
 SETTLE = 30
 """Samples that the network runs before a problem begins."""
+TIGHT = 0.01, 0.1
+"""Range of the largest move in a sample, normalised, where bounds are tight; a command has half as
+much room again to each side. Drawn for each command by itself, so that some bounds are active and
+others are not."""
 NEGLIGIBLE = 1e-6
 """Share of the start's cost below which there is no gap to close: float32 sums resolve no less."""
 CONVERGED = 0
@@ -33,6 +37,8 @@ NEWTON_SHARES = (1.0, 0.5, 0.25, 0.0)
 """Of the second derivatives that the solver takes, the largest that leaves it positive definite."""
 MANY = 50
 """Iterations after which the solver counts as done."""
+TRIALS = 4
+"""Of its line search, as host_solver builds it."""
 STARTS = 3
 """Random plans from which IPOPT starts as well."""
 BETTER = 1e-3
@@ -75,6 +81,8 @@ class Subject:
 class Findings:
     """Of one subject at one N and Nc; lists have an entry a problem."""
 
+    smooth: bool
+    """Of the subject."""
     gradient_error: list[float] = field(default_factory=list)
     """Of the largest component, absolute."""
     gradient_size: list[float] = field(default_factory=list)
@@ -87,6 +95,11 @@ class Findings:
     gap: dict[int, list[float]] = field(default_factory=lambda: {1: [], 5: []})
     """Share of the way to IPOPT's optimum that is left after so many iterations; only of problems
     on which IPOPT converges and finds anything to gain."""
+    exact_gap: list[float] = field(default_factory=list)
+    """What Gauss and Newton's model, solved exactly in float64 and with the same line search, would
+    leave after one iteration, of the same problems."""
+    unbounded: list[bool] = field(default_factory=list)
+    """Whether no bound is active at IPOPT's end, of the same problems."""
     converged: list[bool] = field(default_factory=list)
     """IPOPT."""
     active: list[bool] = field(default_factory=list)
@@ -110,7 +123,17 @@ class Findings:
         return float(np.max(whole)) if len(whole) else float("nan")
 
     def median_gap(self, iterations: int) -> float:
-        return float(np.median(self.gap[iterations])) if self.gap[iterations] else float("nan")
+        return _median(self.gap[iterations])
+
+    @property
+    def median_gap_unbounded(self) -> float:
+        """After one iteration, where no bound is active."""
+        gaps = zip(self.gap[1], self.unbounded, strict=True)
+        return _median([gap for gap, unbounded in gaps if unbounded])
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if len(values) else float("nan")
 
 
 def compare(
@@ -134,7 +157,7 @@ def compare(
     folder = folder / f"{subject.name}_{horizon}_{control_horizon}"
     solver = HostSolver(subject.model, sizes, folder / "gauss_newton", probe=True)
     newton = HostSolver(subject.model, sizes, folder / "newton", method="MPC_NEWTON", probe=True)
-    found = Findings()
+    found = Findings(subject.smooth)
     rng = np.random.default_rng(seed)
     for i, (weights, start) in enumerate(random_problems(subject, sizes, rng, problems)):
         held = np.tile(start.commands[0], (control_horizon, 1))
@@ -196,14 +219,26 @@ def _gaps(found, judge, solver, weights, start, held, rng, starts) -> None:
     room = np.minimum(weights.command_max - best.plan, best.plan - weights.command_min)
     found.active.append(bool(np.minimum(room, weights.move_max - np.abs(moves)).min() < 1e-5))
     if best.converged and at_start - best.cost > NEGLIGIBLE * at_start:
-        for iterations, cost in costs.items():
-            found.gap[iterations].append((cost - best.cost) / (at_start - best.cost))
+        exact = _line_search(judge, weights, start, held, at_start)
+        for gaps, cost in (
+            *((found.gap[i], c) for i, c in costs.items()),
+            (found.exact_gap, exact),
+        ):
+            gaps.append((cost - best.cost) / (at_start - best.cost))
+        found.unbounded.append(not found.active[-1])
     others = [best]
     for _ in range(starts):
         plan = rng.uniform(weights.command_min, weights.command_max, held.shape)
         others.append(judge.solve(weights, start, plan))
     lowest = min((o.cost for o in others if o.converged), default=np.inf)
     found.better_elsewhere += final - lowest > BETTER * max(at_start - lowest, 0.0)
+
+
+def _line_search(judge, weights, start, plan, at_start) -> float:
+    """Cost at the end of the first of the steps 1, ½, ¼, ⅛ that lowers it."""
+    step = judge.gauss_newton_step(weights, start, plan)
+    costs = (judge.cost(weights, start, plan + 0.5**k * step) for k in range(TRIALS))
+    return next((cost for cost in costs if cost < at_start), at_start)
 
 
 def random_problems(
@@ -225,12 +260,12 @@ def random_problems(
         ahead = np.vstack([ahead[::-1], past[: subject.input_lags]])
         reached, _ = _follow(step, subject, ahead, outputs, signals, state)
         reference = reached[: sizes.horizon][::-1] + OFFSET * rng.normal(size=n)
-        tight = i % 2 == 1
-        reach = 0.05 if tight else 1.0
+        tight = np.exp(rng.uniform(*np.log(TIGHT), m))
+        reach = tight if i % 2 == 1 else np.ones(m)
         weights = Weights(
             command_min=np.minimum(base, np.maximum(-1.0, base - 2 * reach)),
             command_max=np.maximum(base, np.minimum(1.0, base + 2 * reach)),
-            move_max=np.full(m, reach),
+            move_max=reach,
             output_weight=rng.uniform(0.5, 2.0, n),
             terminal_weight=rng.uniform(0.5, 4.0, n),
             output_min=np.full(n, -3.0),
@@ -314,23 +349,47 @@ def subjects(published: Path | None, models: Sequence[Path]) -> list[Subject]:
     return found
 
 
-def cells(
-    findings: dict[tuple[str, int, int], Findings],
-) -> list[list[str]]:
-    """The table's rows, as text."""
-    return [
-        [
-            name.replace("_", " "),
-            f"{horizon}/{control_horizon}",
-            str(len(f.converged)),
-            f"{100 * np.mean(f.converged):.0f} %",
-            f"{100 * np.mean(f.active):.0f} %",
-            f"{f.gradient_relative:.0e}",
-            f"{f.hessian_relative:.0e} ({100 * np.mean(f.hessian_whole):.0f} %)",
-            f"{100 * f.median_gap(1):.3f} %",
-            f"{100 * f.median_gap(5):.4f} %",
-            str(f.rose),
-            str(f.better_elsewhere),
-        ]
-        for (name, horizon, control_horizon), f in findings.items()
-    ]
+@dataclass(frozen=True)
+class Limits:
+    """The project's own: relative errors, and shares of the gap."""
+
+    gradient: float
+    hessian: float
+    first: float | None
+    """Median after one iteration; none is set for plans of five commands."""
+    fifth: float
+
+
+def limits(smooth: bool, horizon: int, control_horizon: int) -> Limits:
+    first = {(5, 2): 0.005, (10, 2): 0.02}.get((horizon, control_horizon))
+    return Limits(gradient=1e-5, hessian=1e-4, first=first, fifth=1e-4 if smooth else 5e-3)
+
+
+def cells(findings: dict[tuple[str, int, int], Findings]) -> list[list[str]]:
+    """The table's rows, as Markdown: bold is what is beyond its limit."""
+    rows = []
+    for (name, horizon, control_horizon), f in findings.items():
+        limit = limits(f.smooth, horizon, control_horizon)
+        rows.append(
+            [
+                name.replace("_", " "),
+                f"{horizon}/{control_horizon}",
+                str(len(f.converged)),
+                f"{100 * np.mean(f.converged):.0f} %",
+                f"{100 * np.mean(f.active):.0f} %",
+                _judged(f"{f.gradient_relative:.1e}", f.gradient_relative, limit.gradient),
+                _judged(f"{f.hessian_relative:.1e}", f.hessian_relative, limit.hessian)
+                + f" ({100 * np.mean(f.hessian_whole):.0f} %)",
+                f"{100 * _median(f.exact_gap):.3f} %",
+                f"{100 * f.median_gap_unbounded:.3f} %",
+                _judged(f"{100 * f.median_gap(1):.3f} %", f.median_gap(1), limit.first),
+                _judged(f"{100 * f.median_gap(5):.4f} %", f.median_gap(5), limit.fifth),
+                _judged(str(f.rose), f.rose, 0),
+                str(f.better_elsewhere),
+            ]
+        )
+    return rows
+
+
+def _judged(text: str, value: float, limit: float | None) -> str:
+    return text if limit is None or value <= limit else f"**{text}**"

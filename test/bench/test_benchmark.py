@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 import xml.etree.ElementTree as ElementTree
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from nn4mc_codegen.importers import read_model
+from nn4mc_codegen.qemu import measure, missing_tools
+from soft_control.evaluation import NETWORK_FILE, load_card
+
+needs_arm = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results.json"
@@ -17,9 +26,23 @@ RESULTS = ROOT / "bench" / "results.json"
 @pytest.fixture(scope="module")
 def modules():
     """bench/run.py and bench/report.py, which are scripts and no package."""
+    with bench_on_path():
+        yield importlib.import_module("run"), importlib.import_module("report")
+
+
+@pytest.fixture(scope="module")
+def solver():
+    """bench/solver.py"""
+    pytest.importorskip("casadi", reason="pip install soft_control[test]")
+    with bench_on_path():
+        yield importlib.import_module("solver")
+
+
+@contextmanager
+def bench_on_path():
     sys.path.insert(0, str(ROOT / "bench"))
     try:
-        yield importlib.import_module("run"), importlib.import_module("report")
+        yield
     finally:
         sys.path.remove(str(ROOT / "bench"))
 
@@ -80,6 +103,77 @@ def test_page_and_plot_are_of_these_results(modules, results):
     plot = (ROOT / "docs" / "benchmarks.svg").read_text(encoding="utf-8")
     assert ElementTree.fromstring(plot).tag.endswith("svg")
     assert report.digest(results) in plot
+    plot = (ROOT / "docs" / "benchmarks_solver.svg").read_text(encoding="utf-8")
+    assert ElementTree.fromstring(plot).tag.endswith("svg")
+    assert report.digest(results) in plot
+
+
+def test_the_solver_has_its_rows(modules, solver, results):
+    _, report = modules
+    rows = results["solver"]["rows"]
+    found = [(r["network"], r["horizon"], r["control_horizon"], r["tool"]) for r in rows]
+    assert found == [
+        (s.network, s.horizon, s.control_horizon, tool) for s, tool in solver.combinations()
+    ]
+    assert [row["failure"] for row in rows] == [None] * len(rows)
+    for row in rows:
+        assert row["cycles"] > row["instructions"] >= row["instructions_median"] > 0
+        if row["tool"] == report.OWN_SOLVER:
+            assert set(row["parts"]) == set(report.PARTS)
+            assert sum(row["parts"].values()) == row["instructions"] and min(row["parts"].values())
+            assert row["instructions_all_trials"] >= row["instructions"]
+            assert sum(row["trials"]) == solver.PROBLEMS
+            assert len(row["trials"]) == solver.TRIALS + 1
+    assert [row["rig"] for row in results["solver"]["firmwares"]] == list(solver.FIRMWARES)
+
+
+@needs_arm
+def test_the_solver_is_measured_part_by_part(solver, tmp_path):
+    """Six small problems. The network's steps are known from a measurement of their own: N for the
+    linearisation and N for a trial, the signals folded in once."""
+    networks = importlib.import_module("solver_networks")
+    subject = networks.tendon(tmp_path)
+    found = solver.own_costs(subject, 3, 2, 6)
+    assert sum(found["parts"].values()) == found["instructions"]
+    assert sum(found["trials"]) == 6
+    assert found["cycles"] > found["instructions"]
+    solver.compile_network(subject.model, tmp_path, subject.sizes(3, 2))
+    x = np.random.default_rng(0).normal(size=(20, 26)).astype(np.float32)
+    whole = measure(tmp_path, "fk", x).instructions  # with the signals, which the solver folds
+    assert 2 * 3 * whole / 4 < found["parts"]["network"] < 2 * 3 * whole
+
+
+@pytest.mark.parametrize(("rig", "lags", "signals", "hidden"), [("hasel", 2, 18, (10, 5))])
+def test_keras_reads_what_is_written_as_keras_does(solver, tmp_path, rig, lags, signals, hidden):
+    """float32 sums of a few dozen terms of order 1: 1e-6."""
+    keras = pytest.importorskip("keras", reason="the judge is Keras")
+    networks = importlib.import_module("solver_networks")
+    networks.write_model(tmp_path / "model", rig, lags, signals, hidden)
+    copy = shutil.copy(tmp_path / "model" / NETWORK_FILE, tmp_path / "model.h5")
+    network = keras.models.load_model(copy, compile=False)
+    graph, _ = read_model(copy)
+    x = np.random.default_rng(0).normal(size=(1, 36)).astype(np.float32)
+    ends = np.cumsum([t.size for t in graph.inputs])[:-1]
+    wanted = np.array(network(np.split(x, ends, axis=1)))[0]
+    np.testing.assert_allclose(graph.evaluate(x[0]), wanted, rtol=0, atol=1e-6)
+    assert load_card(tmp_path / "model").input_sizes() == {t.name: t.size for t in graph.inputs}
+
+
+def test_a_benchmark_keeps_what_the_other_found(modules, results, tmp_path):
+    """Each writes its own keys, and a page of what there is."""
+    _, report = modules
+    for folder in ("bench", "docs"):
+        (tmp_path / folder).mkdir()
+    assert report.read(tmp_path) == {}
+    solver = {key: results[key] for key in ("toolchain", "solver")}
+    report.write(report.read(tmp_path) | solver, tmp_path)
+    page = (tmp_path / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert "## The solver" in page and "## Dense" not in page
+    rest = {key: results[key] for key in results if key != "solver"}
+    report.write(report.read(tmp_path) | rest, tmp_path)
+    assert report.read(tmp_path) == results
+    page = (tmp_path / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert page == report.markdown(results)
 
 
 def test_messages_lose_folders_only(modules):

@@ -108,6 +108,32 @@ def test_instructions_are_exact(net):
 
 
 @needs_arm
+def test_profile_tells_functions_of_the_same_name_apart(net):
+    """Loops of known length: each turn more costs as many instructions more, in its own file."""
+    work = "static __attribute__((noinline)) void work(void) {{\n"
+    work += '    for (int i = 0; i < {}; i++) {{ __asm__ volatile("nop"); }}\n}}\n'
+    (net / "other.c").write_text(work.format(7) + "void other(void) { work(); }\n")
+    found = []
+    for turns in (10, 20, 30):
+        (net / "net.c").write_text(
+            '#include "net.h"\n#include <math.h>\nvoid other(void);\n'
+            + work.format(turns)
+            + "void net_count(const float *x, float *y) { work(); other(); y[0] = expf(x[0]); }\n"
+        )
+        sources = [net / "net.c", net / "other.c"]
+        m = measure(net, "net", np.array([[1.0]]), "count", sources=sources, cycles=True)
+        assert sum(m.profile.values()) == m.instructions
+        assert list(m.profile.values()) == sorted(m.profile.values(), reverse=True)
+        found.append(m.profile)
+    first, second, third = (p["net.c", "work"] for p in found)
+    assert third - second == second - first and 10 * 3 <= second - first <= 10 * 5
+    assert {p["other.c", "work"] for p in found} == {found[0]["other.c", "work"]}
+    assert found[0]["other.c", "work"] < first
+    assert {("net.c", "net_count"), ("other.c", "other"), ("", "expf")} <= set(found[0])
+    assert measure(net, "net", np.array([[1.0]]), "count", sources=sources).profile is None
+
+
+@needs_arm
 def test_empty_function_costs_its_return(net):
     (net / "net.c").write_text('#include "net.h"\nvoid net_count(const float *x, float *y) {}\n')
     found = measure(net, "net", np.array([[0]]), "count")

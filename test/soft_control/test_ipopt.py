@@ -12,8 +12,21 @@ import pytest
 
 casadi = pytest.importorskip("casadi", reason="pip install soft_control[test]")
 
+from nn4mc_codegen.importers import read_model  # noqa: E402
 from soft_control.ipopt import Problem, graph_network  # noqa: E402
+from soft_control.pages import write_page  # noqa: E402
 from soft_control.problem import Sizes, Start, Weights  # noqa: E402
+from soft_control.solver_comparison import (  # noqa: E402
+    Findings,
+    Subject,
+    cells,
+    compare,
+    limits,
+    subjects,
+)
+
+PROBLEMS = 16
+"""Of each network and setting; half of them with tight bounds."""
 
 SIZES = Sizes(
     commands=2,
@@ -153,26 +166,93 @@ def test_ipopt_holds_the_bounds_and_scipy_finds_nothing_better():
     assert at_bounds
 
 
+def test_the_quadratic_model_is_solved_exactly():
+    """Against scipy's SLSQP on the same model by the judge's own derivatives: a linear network's
+    cost is its model. SLSQP stops at 1e-12 of the cost, where a step is off by the root of that."""
+    from scipy.optimize import LinearConstraint, minimize
+
+    rng = np.random.default_rng(4)
+    a = rng.normal(0, 0.3, (3, 12))
+    judge = Problem(lambda x, state: (casadi.DM(a) @ x, state), SIZES)
+    differences = np.kron(np.eye(3) - np.eye(3, k=-1), np.eye(2))
+    at_bounds = 0
+    for _ in range(5):
+        weights, start = problem(rng, SIZES)
+        weights = replace(weights, output_min=np.full(3, -9.0), output_max=np.full(3, 9.0))
+        held = np.tile(start.commands[0], (3, 1))
+        plan = held + judge.gauss_newton_step(weights, start, held)
+        moves = np.diff(np.vstack([start.commands[0], plan]), axis=0)
+        assert (np.abs(moves) <= weights.move_max + 1e-9).all()
+        at_bounds += (np.abs(moves) > weights.move_max - 1e-9).any()
+        offset = np.concatenate([start.commands[0], np.zeros(4)])
+        wanted = minimize(
+            lambda z, w=weights, s=start: judge.cost(w, s, z),
+            held.ravel(),
+            jac=lambda z, w=weights, s=start: judge.gradient(w, s, z),
+            bounds=[(-0.7, 0.8)] * 6,
+            constraints=LinearConstraint(differences, offset - 0.4, offset + 0.4),
+            method="SLSQP",
+            options={"ftol": 1e-12},
+        )
+        assert judge.cost(weights, start, plan) <= wanted.fun + 1e-9
+        np.testing.assert_allclose(plan.ravel(), wanted.x, rtol=0, atol=1e-5)
+    assert at_bounds
+
+
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "published_models"
+
+
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the solver is built with gcc")
-@pytest.mark.parametrize("setting", [(5, 2), (10, 5)])
-def test_the_c_solver_comes_close_to_ipopt(setting: tuple[int, int], tmp_path: Path):
-    """Ten problems of each network, half of them with tight bounds. The limits are the project's:
-    derivatives 1e-5 and 1e-4, median gap 0.5 % (5/2) and 2 % after one iteration, 0.01 % after
-    five on smooth networks; never above the start."""
-    from soft_control.solver_comparison import Subject, compare
-
-    model = increment_model(tmp_path)
-    from nn4mc_codegen.importers import read_model
-
-    subject = Subject("tanh", model, graph_network(read_model(model)[0]), 2, 3, 4, 3, 3, True)
-    found = compare(subject, *setting, problems=10, seed=0, folder=tmp_path)
-    assert found.gradient_relative < 1e-5
-    assert found.hessian_relative < 1e-4  # NaN, and so a failure, if none was whole
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("tanh", (5, 2)),
+        ("tanh", (10, 2)),
+        ("hasel_published", (5, 2)),
+        ("hasel_published", (10, 2)),
+        ("tendon_gru_published", (5, 2)),
+        ("tendon_gru_published", (10, 5)),
+    ],
+)
+def test_the_c_solver_comes_close_to_ipopt(name: str, setting: tuple[int, int], tmp_path: Path):
+    """The project's own limits, on a few problems of each network; `softctl benchmark ipopt` does
+    it on hundreds. A median over so few scatters; on these networks it is well below its limit."""
+    if name == "tanh":
+        model = increment_model(tmp_path)
+        network = graph_network(read_model(model)[0])
+        subject = Subject(name, model, network, 2, 3, 4, 3, 3, True)
+    else:
+        subject = published(name)
+    found = compare(subject, *setting, problems=PROBLEMS, seed=0, folder=tmp_path)
+    limit = limits(subject.smooth, *setting)
+    assert found.gradient_relative <= limit.gradient
+    assert found.hessian_relative <= limit.hessian  # NaN, and so a failure, if none was whole
     assert found.rose == 0
-    assert any(found.active) and not all(found.active)
-    assert np.mean(found.converged) > 0.8
-    assert found.median_gap(1) < (0.005 if setting == (5, 2) else 0.02)
-    assert found.median_gap(5) < 1e-4
+    assert np.mean(found.active) == pytest.approx(0.5, abs=0.15)
+    assert np.mean(found.converged) > (0.8 if subject.smooth else 0.5)
+    assert found.median_gap(1) <= (limit.first or 0.02)
+    assert found.median_gap(5) <= limit.fifth
+    # What is solved exactly leaves no more, but for a problem or two where a worse step is luckier.
+    assert np.median(found.exact_gap) <= found.median_gap(1) + 1e-4
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the solver is built with gcc")
+@pytest.mark.xfail(
+    strict=True,
+    reason="the tanh of generated C is a rational function 2.3e-7 off, always to the same side "
+    "where x is alike; with one coefficient more in its numerator this errs by 4.6e-6",
+)
+def test_ten_steps_of_a_gru_leave_the_gradient_exact(tmp_path: Path):
+    """The longest horizon of the only network whose state adds up errors; 300 problems."""
+    subject = published("tendon_gru_published")
+    found = compare(subject, 10, 2, problems=300, seed=0, folder=tmp_path, starts=0)
+    assert found.gradient_relative <= limits(subject.smooth, 10, 2).gradient
+
+
+def published(name: str) -> Subject:
+    if not PUBLISHED.is_dir():
+        pytest.skip(f"{PUBLISHED} is not there")
+    return next(s for s in subjects(PUBLISHED, []) if s.name == name)
 
 
 def increment_model(folder: Path) -> Path:
@@ -193,18 +273,32 @@ def increment_model(folder: Path) -> Path:
 
 
 def test_pages_render_what_was_found(tmp_path: Path):
-    from soft_control.pages import write_page
-    from soft_control.solver_comparison import Findings, cells
-
     found = Findings(
+        smooth=True,
         gradient_error=[2e-7],
         gradient_size=[2.0],
         hessian_error=[2e-6],
         hessian_whole=[True],
         gap={1: [0.004], 5: [1e-6]},
+        exact_gap=[0.003],
+        unbounded=[True],
         converged=[True],
         active=[False],
     )
     page = write_page(tmp_path, "solver_comparison", rows=cells({("n_x", 5, 2): found}), starts=3)
-    row = "| n x | 5/2 | 1 | 100 % | 0 % | 1e-07 | 2e-06 (100 %) | 0.400 % | 0.0001 % | 0 | 0 |"
+    row = (
+        "| n x | 5/2 | 1 | 100 % | 0 % | 1.0e-07 | 2.0e-06 (100 %) | 0.300 % | 0.400 % | 0.400 % |"
+    )
+    row += " 0.0001 % | 0 | 0 |"
     assert row in page.read_text().splitlines()
+    assert page.read_text().count("**") == 0
+    beyond = replace(found, gradient_error=[3e-5], gap={1: [0.0051], 5: [2e-4]}, rose=1)
+    (cells_of,) = cells({("n_x", 5, 2): beyond})
+    assert [c for c in cells_of if "*" in c] == [
+        "**1.5e-05**",
+        "**0.510 %**",
+        "**0.0200 %**",
+        "**1**",
+    ]
+    (cells_of,) = cells({("n_x", 10, 5): replace(beyond, smooth=False)})
+    assert [c for c in cells_of if "*" in c] == ["**1.5e-05**", "**1**"]
