@@ -559,8 +559,7 @@ def closed_loop(
     """
     import tempfile
 
-    from soft_control.evaluation import load_card
-    from soft_control.loop_benchmark import EXCESS_MAX, LOAD_MM, against_ipopt, worth_of_parts
+    from soft_control.loop_benchmark import EXCESS_MAX, SPEEDS, against_ipopt, worth_of_parts
     from soft_control.pages import write_page
 
     against, worth = [], []
@@ -575,10 +574,10 @@ def closed_loop(
         for i, model in enumerate(models):
             folder = Path(work) / str(i)
             against.append(against_ipopt(model, folder, reference, duration_s, seed, show))
-            if load_card(model).rig == "tendon":
-                worth.append(
-                    worth_of_parts(model, folder, reference, 2 * duration_s, seed, LOAD_MM, show)
-                )
+            worth += [
+                worth_of_parts(model, folder, reference, 2 * duration_s, seed, speed, show)
+                for speed in SPEEDS
+            ]
     rows = Table("", "cost above IPOPT's", "RMSE, mm", "IPOPT, mm", "IPOPT unconverged")
     for a in against:
         rows.add_row(
@@ -590,9 +589,11 @@ def closed_loop(
         )
     console.print(rows)
     for w in worth:
-        rows = Table(f"{w.rig}, RMSE, mm", "before the load", "after it")
-        for name in w.before_mm:
-            rows.add_row(name, f"{w.before_mm[name]:.2f}", f"{w.after_mm[name]:.2f}")
+        title = f"{w.rig}, speed x{w.speed:g}: delay compensated"
+        rows = Table(title, "offset estimate from", "RMSE before the load, mm", "after it, mm")
+        for v in w.variants:
+            delay = "yes" if v.delay else "no"
+            rows.add_row(delay, v.estimate, f"{v.before_mm:.2f}", f"{v.after_mm:.2f}")
         console.print(rows)
     path = write_page(out, "closed_loop", seed=seed, against=against, worth=worth)
     console.print(f"written to {path}", highlight=False)

@@ -17,6 +17,7 @@ from soft_control import pid
 from soft_control.bringup import node_parameters
 from soft_control.calibration import Calibration
 from soft_control.dataset import Recording
+from soft_control.disturbance import gain, signal_trust
 from soft_control.evaluation import Model, ModelCard
 from soft_control.excitation import excitation
 from soft_control.firmware import MpcSettings, physical_settings, read_build
@@ -97,6 +98,8 @@ class ModelController:
     output itself, so that a motion which the network has not foreseen is damped:
 
         e = measured - d - y     d <- d + offset_gain · e     y <- y + output_gain · e
+
+    Untethered, the position that the signals alone give may move the disturbance instead.
     """
 
     def __init__(
@@ -110,32 +113,32 @@ class ModelController:
         offset_gain: float = 0.0,
         output_gain: float = 0.0,
         preview: bool = True,
+        signal_gain: np.ndarray | None = None,
     ) -> None:
         """`solve` gives the plan (Nc, m) for weights, start and the plan before; `live` are the
         numbers of the signals that the network sees; without `preview` the reference of now stands
-        for the whole horizon."""
+        for the whole horizon. With `signal_gain` (n,) the signals stand in for the measured
+        position, which then is not looked at."""
         self.preview = sizes.horizon if preview else 0
         self._model, self._solve, self._sizes, self._weights = model, solve, sizes, weights
         self._live = list(live)
         self._offset_gain, self._output_gain = offset_gain, output_gain
+        self._signal_gain = signal_gain
         self._neutral = model.card.normalised_command(neutral)
         self._started = False
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         card, s = self._model.card, self._sizes
-        measured = card.normalised_output(seen.position)
+        live = card.normalised_signal(signals[self._live]) if self._live else np.zeros(0)
         if not self._started:
             self._started = True
             self._commands = np.tile(self._neutral, (s.input_delay + s.input_lags, 1))
             self._outputs = np.tile(card.normalised_output(np.zeros(3)), (s.output_lags, 1))
             self._plan = np.tile(self._neutral, (s.control_horizon, 1))
             self._offset = np.zeros(s.outputs)
-        error = measured - self._offset - self._outputs[0]
-        self._offset += self._offset_gain * error
-        self._outputs[0] += self._output_gain * error
+        self._estimate(seen, live)
         wanted = card.normalised_output(ahead)
         reference = wanted[1:] if self.preview else np.tile(wanted[0], (s.horizon, 1))
-        live = card.normalised_signal(signals[self._live]) if self._live else np.zeros(0)
         start = Start(
             self._commands, self._outputs, live, reference - self._offset, np.zeros(s.states)
         )
@@ -146,6 +149,27 @@ class ModelController:
         self._outputs = np.vstack([y, self._outputs[:-1]])
         self._plan = np.vstack([plan[1:], plan[-1:]])
         return plan[0] * np.array(card.command_scale) + np.array(card.command_offset)
+
+    def _estimate(self, seen: Sample, live: np.ndarray) -> None:
+        """What is seen that is not finite tells nothing."""
+        card, predicted = self._model.card, self._offset + self._outputs[0]
+        if self._signal_gain is not None:
+            error = np.array(card.signal_map.weights) @ live - predicted
+            gains = self._signal_gain, 0.0
+        else:
+            error = card.normalised_output(seen.position) - predicted
+            gains = self._offset_gain, self._output_gain
+        if np.isfinite(error).all():
+            self._offset += gains[0] * error
+            self._outputs[0] += gains[1] * error
+
+
+def signal_gain(card: ModelCard, settings: MpcSettings) -> np.ndarray | None:
+    """(n,) gain by which the signals move the firmware's offset estimate; None if they do not."""
+    if not settings.signal_estimate or card.signal_map is None:
+        return None
+    trust = signal_trust(card.signal_map.residual_mm, settings.position_noise_mm)
+    return gain(settings.disturbance_ratio * trust)
 
 
 class Firmware:

@@ -29,6 +29,21 @@ class ModelError(ValueError):
     """A model directory that cannot be used, or a recording that does not suit the model."""
 
 
+class SignalMap(BaseModel):
+    """The position that the signals alone give: normalised position = weights @ normalised signals.
+
+    Least squares; both sides are centred, so there is no constant.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+
+    weights: list[list[float]]
+    """n rows of p."""
+    residual_mm: list[float]
+    """RMS error on the recordings of `evaluated_on`, one an axis; its square is the variance of the
+    noise with which the signals show a position."""
+
+
 class ModelCard(BaseModel):
     """What goes with the network file; it works on normalised = (physical - offset) / scale."""
 
@@ -60,6 +75,8 @@ class ModelCard(BaseModel):
     signal_offset: list[float]
     """Of the calibrated, unitless signals."""
     signal_scale: list[float]
+    signal_map: SignalMap | None = None
+    """None without signals."""
     surface: list[float] | None
     """Of `references.surface_terms`, m: the surface x(y, z) that two servos reach; else none."""
     metrics: dict[str, float]
@@ -352,6 +369,26 @@ def load_model(directory: str | Path) -> Model:
     dense = [node.op for node in graph.nodes if isinstance(node.op, Dense)]
     layers = [(op.kernel, op.bias) for op in dense]
     return Model(card, IncrementNetwork(layers, card.command_columns))
+
+
+def fit_signal_map(
+    card: ModelCard, training: Sequence[Recording], held_out: Sequence[Recording]
+) -> SignalMap | None:
+    """Fitted to the runs that the card's normalisation comes from, judged by those held out."""
+    if not card.signal_names:
+        return None
+
+    def both(runs: Sequence[Recording]) -> tuple[np.ndarray, np.ndarray]:
+        signals = np.vstack([run.signal(card.signal_names) for run in runs])
+        positions = np.vstack([run.position for run in runs])
+        return card.normalised_signal(signals), card.normalised_output(positions)
+
+    weights = np.linalg.lstsq(*both(training), rcond=None)[0]
+    signals, positions = both(held_out)
+    residual = np.sqrt(np.mean((signals @ weights - positions) ** 2, axis=0))
+    return SignalMap(
+        weights=weights.T.tolist(), residual_mm=(1e3 * card.output_scale * residual).tolist()
+    )
 
 
 def file_hash(path: Path) -> str:

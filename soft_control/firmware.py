@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import nn4mc_codegen
 from nn4mc_codegen.size import elf_size
+from soft_control.disturbance import signal_trust
 from soft_control.evaluation import NETWORK_FILE, ModelCard, load_card
 from soft_control.paths import share
 
@@ -74,8 +75,14 @@ class MpcSettings(BaseModel):
     bound_weight: list[float] | None = None
     """Cost of a squared excess over them, 1/mm²; by default 100 times output_weight."""
     disturbance_ratio: float = Field(0.0, ge=0)
-    """Offset estimate from measured positions: variance of its change in a sample over that of
-    their noise; 0: none. 0.0026 makes a gain of 0.05."""
+    """Offset estimate: variance of its change in a sample over that of a measured position's noise;
+    0: none. 0.0026 makes a gain of 0.05."""
+    signal_estimate: bool = False
+    """Where no position is measured, the signals' own one moves the offset estimate: on rigs whose
+    signals feel what moves the tip, with models that have signals."""
+    position_noise_mm: float = Field(0.05, gt=0)
+    """Standard deviation of a measured position, each axis. The signals' own one is noisier, and
+    moves the estimate so much less; see firmware/src/disturbance.h."""
     move_weight: list[float]
     """Cost of a squared move, 1/deg² or 1/unit² (see command_unit), one a command."""
     command_weight: list[float] | None = None
@@ -300,8 +307,12 @@ def _render(settings: MpcSettings, card: ModelCard, build_id: str) -> dict[str, 
     environment.filters["f32"] = _f32
     environment.filters["f32_array"] = _f32_array
     environment.filters["f32_value"] = lambda v: _f32_array(v) if isinstance(v, list) else _f32(v)
+    signal_map = card.signal_map if settings.signal_estimate else None
     values = {
         "card": card,
+        "signal_map": signal_map,
+        "signal_trust": signal_map
+        and signal_trust(signal_map.residual_mm, settings.position_noise_mm).tolist(),
         "settings": settings,
         "first_cost_stage": _first_cost_stage(settings, card),
         "signal_offset": card.signal_offset or [0.0],

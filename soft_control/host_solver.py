@@ -275,6 +275,7 @@ class SolverLoop:
         output_gain: float = 0.0,
         preview: bool = True,
         terminal: float = 1.0,
+        signal_gain: np.ndarray | None = None,
         solve: Callable[[Weights, Start, np.ndarray], np.ndarray] | None = None,
     ) -> ModelController:
         """`terminal`: weight of the last output over that of the others; `solve`: in place of the
@@ -290,4 +291,5 @@ class SolverLoop:
             offset_gain,
             output_gain,
             preview,
+            signal_gain,
         )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from nn4mc_codegen.importers import read_model
 from soft_control.bringup import Experiment, mpc_settings, reference_curve
-from soft_control.closed_loop import Controller, Firmware, Trace, run
+from soft_control.closed_loop import Controller, Firmware, Trace, run, signal_gain
 from soft_control.evaluation import CARD_FILE, NETWORK_FILE, ModelCard, load_card, load_model
 from soft_control.firmware import MpcSettings, build
 from soft_control.host_solver import SolverLoop, weights_of
@@ -22,18 +22,18 @@ from soft_control.references import Reference
 from soft_control.rigs import make_rig
 from soft_control.summary import SETTLE_S, error_figures, tracking_error_mm
 
-DISTURBANCE_RATIO = 0.0026
-"""A gain of 0.05: the estimate follows within 20 samples, slower than the loop."""
-VARIANTS = {
-    (True, True): "delay compensation and offset estimate",
-    (True, False): "delay compensation alone",
-    (False, True): "offset estimate alone",
-    (False, False): "neither",
-}
+ESTIMATES = ("measured position", "signals", "none")
+"""What the offset estimate learns from."""
 EXCESS_MAX = 0.05
 """Of the C solver's cost above IPOPT's."""
-LOAD_MM = (0.0, 0.5, -2.0)
-"""Displacement by the load: a weight on the tip of the tendon rig."""
+LOAD_MM = {
+    "tendon": (0.0, 0.5, -2.0),
+    "hasel": (0.0, 0.0, -1.0),
+    "mass_spring_damper": (3.0, 0.0, 0.0),
+}
+"""Displacement by a load on the tip, by rig."""
+SPEEDS = (1.0, 2.0)
+"""Of the reference, at which the parts are compared: what a delay costs grows with it."""
 
 Progress = Callable[[str, int, int], None]
 """What is being done, samples done, samples in all."""
@@ -64,15 +64,33 @@ class AgainstIpopt(_Report):
         return self.cost / self.ipopt_cost - 1.0
 
 
+class Variant(_Report):
+    """The controller with or without a part. Tracking errors, RMSE in mm."""
+
+    delay: bool
+    """Whether it knows of the transport delay."""
+    estimate: str
+    """One of ESTIMATES."""
+    before_mm: float
+    """After SETTLE_S, before the load."""
+    after_mm: float
+    """From the load on."""
+
+
 class WorthOfParts(_Report):
-    """Tracking error, RMSE in mm, before and after a constant load comes on in mid-run."""
+    """All variants on one rig, where a constant load comes on in mid-run."""
 
     rig: str
+    reference: str
+    speed: float
+    """Of the reference, times its usual one."""
     load_mm: tuple[float, float, float]
     load_after_s: float
-    before_mm: dict[str, float]
-    after_mm: dict[str, float]
-    """Both by variant."""
+    variants: list[Variant]
+
+    def of(self, delay: bool, estimate: str) -> Variant:
+        (found,) = (v for v in self.variants if (v.delay, v.estimate) == (delay, estimate))
+        return found
 
 
 def against_ipopt(
@@ -98,20 +116,22 @@ def against_ipopt(
         unconverged += not found.converged
         return found.plan
 
-    controllers = {"firmware": firmware, "IPOPT": loop.controller(settings, solve=ipopt)}
+    other = loop.controller(settings, signal_gain=signal_gain(card, settings), solve=ipopt)
+    controllers = {"firmware": firmware, "IPOPT": other}
     traces = [
         _follow(card, controller, reference, duration_s, seed, f"{card.rig}, {name}", progress)
         for name, controller in controllers.items()
     ]
     firmware.close()
     costs = [total_cost(card, settings, trace) for trace in traces]
+    settled_s = min(SETTLE_S, duration_s / 2)
     return AgainstIpopt(
         rig=card.rig,
         reference=reference,
         cost=costs[0],
         ipopt_cost=costs[1],
-        rmse_mm=_rmse_mm(traces[0], SETTLE_S, np.inf),
-        ipopt_rmse_mm=_rmse_mm(traces[1], SETTLE_S, np.inf),
+        rmse_mm=_rmse_mm(traces[0], settled_s, np.inf),
+        ipopt_rmse_mm=_rmse_mm(traces[1], settled_s, np.inf),
         ipopt_unconverged=unconverged,
         samples=len(traces[1].t_s),
     )
@@ -123,40 +143,58 @@ def worth_of_parts(
     reference: str,
     duration_s: float,
     seed: int,
-    load_mm: tuple[float, float, float],
+    speed: float = 1.0,
     progress: Progress = lambda *_: None,
 ) -> WorthOfParts:
-    """The firmware with and without delay compensation and offset estimate.
+    """The firmware with and without delay compensation, and with each source of an offset estimate.
 
-    The load comes half-way. `folder` takes what is compiled.
+    The load comes half-way. `folder` takes what is compiled. A model without signals has no
+    variants of theirs.
     """
-    card = load_card(model_dir)
-    settings = mpc_settings(card.rig).model_copy(update={"disturbance_ratio": DISTURBANCE_RATIO})
-    # The same network, taken for one whose commands act at once.
-    at_once = folder / "at_once"
-    at_once.mkdir(parents=True)
-    shutil.copy(model_dir / NETWORK_FILE, at_once)
-    undelayed = card.model_copy(update={"input_delay": 0})
-    (at_once / CARD_FILE).write_text(undelayed.model_dump_json(), encoding="utf-8")
-    half = duration_s / 2
+    card, half = load_card(model_dir), duration_s / 2
+    load_mm = LOAD_MM[card.rig]
     load = {"load_offset": tuple(1e-3 * mm for mm in load_mm), "load_after_s": half}
-    traces = {}
-    for delay, directory in ((True, model_dir), (False, at_once)):
-        made = build(directory, settings, folder / f"build_{delay}", boards=("host",))
-        for offset in (True, False):
-            name = VARIANTS[delay, offset]
-            firmware = Firmware(made.directory, card, tethered=offset)
-            traces[name] = _follow(
-                card, firmware, reference, duration_s, seed, name, progress, **load
+    variants = []
+    for delay in (True, False):
+        directory = model_dir if delay else _taken_for_undelayed(model_dir, folder / "at_once")
+        for estimate in ESTIMATES:
+            if estimate == "signals" and card.signal_map is None:
+                continue
+            signals = estimate == "signals"
+            settings = mpc_settings(card.rig).model_copy(update={"signal_estimate": signals})
+            where = folder / f"delay_{delay}_signals_{signals}"
+            made = build(directory, settings, where, boards=("host",))
+            firmware = Firmware(made.directory, card, tethered=estimate == "measured position")
+            what = f"{card.rig} x{speed:g}, {'delay, ' if delay else ''}{estimate}"
+            trace = _follow(
+                card, firmware, reference, duration_s, seed, what, progress, speed, **load
             )
             firmware.close()
+            variants.append(
+                Variant(
+                    delay=delay,
+                    estimate=estimate,
+                    before_mm=_rmse_mm(trace, SETTLE_S, half),
+                    after_mm=_rmse_mm(trace, half, np.inf),
+                )
+            )
     return WorthOfParts(
         rig=card.rig,
+        reference=reference,
+        speed=speed,
         load_mm=load_mm,
         load_after_s=half,
-        before_mm={name: _rmse_mm(t, SETTLE_S, half) for name, t in traces.items()},
-        after_mm={name: _rmse_mm(t, half, np.inf) for name, t in traces.items()},
+        variants=variants,
     )
+
+
+def _taken_for_undelayed(model_dir: Path, folder: Path) -> Path:
+    """The same network, taken for one whose commands act at once; in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(model_dir / NETWORK_FILE, folder)
+    undelayed = load_card(model_dir).model_copy(update={"input_delay": 0})
+    (folder / CARD_FILE).write_text(undelayed.model_dump_json(), encoding="utf-8")
+    return folder
 
 
 def total_cost(card: ModelCard, settings: MpcSettings, trace: Trace) -> float:
@@ -176,9 +214,11 @@ def _follow(
     seed: int,
     what: str,
     progress: Progress,
+    speed: float = 1.0,
     **rig_options: object,
 ) -> Trace:
-    curve = Reference(**reference_curve(Experiment(rig=card.rig, reference=reference), card))
+    usual = reference_curve(Experiment(rig=card.rig, reference=reference), card)
+    curve = Reference(**usual | {"angular_rate": speed * usual["angular_rate"]})
     samples = round(duration_s * card.rate_hz)
     return run(
         make_rig(card.rig, seed=seed, **rig_options),

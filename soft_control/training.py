@@ -26,6 +26,7 @@ from soft_control.evaluation import (
     card_windows,
     evaluate,
     file_hash,
+    fit_signal_map,
     free_run,
     load_model,
     normalised_windows,
@@ -131,6 +132,7 @@ def train(
     evaluated = validation_runs or runs
     card = card.model_copy(
         update={
+            "signal_map": fit_signal_map(card, runs, evaluated),
             "metrics": evaluate(trainee.as_model(), evaluated),
             "evaluated_on": [run.source for run in evaluated],
             "model_hash": file_hash(out_dir / NETWORK_FILE),

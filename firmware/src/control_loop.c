@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "message.h"
+#include "number.h"
 
 static void send(control_loop_t *loop, const uint8_t *content, size_t size)
 {
@@ -80,14 +81,43 @@ static void configure(control_loop_t *loop, const settings_t *settings)
     settings_normalise(settings, &loop->config->units, &loop->mpc_config);
 }
 
+static void see_measured(control_loop_t *loop)
+{
+    float ratio[OUTPUTS];
+    for (int i = 0; i < OUTPUTS; i++) {
+        ratio[i] = loop->settings.disturbance_ratio;
+    }
+    disturbance_update(&loop->disturbance, ratio, loop->position, loop->mpc.outputs[0]);
+}
+
+static void see_signals(control_loop_t *loop)
+{
+#if SIGNAL_ESTIMATE
+    const controller_config_t *config = loop->config;
+    float ratio[OUTPUTS];
+    float position[OUTPUTS];
+    for (int i = 0; i < OUTPUTS; i++) {
+        ratio[i] = loop->settings.disturbance_ratio * config->signal_trust[i];
+        position[i] = 0.0f;
+        for (int j = 0; j < SIGNALS; j++) {
+            position[i] = mac(config->signal_map[i][j], loop->mpc.signals[j], position[i]);
+        }
+    }
+    disturbance_update(&loop->disturbance, ratio, position, loop->mpc.outputs[0]);
+#else
+    (void)loop;
+#endif
+}
+
 /* The model goes on as it is; what it predicts counts with the disturbance added. */
 static void estimate(control_loop_t *loop, uint32_t k)
 {
     const units_t *units = &loop->config->units;
 
     if (loop->measured && loop->measured_k == k) {
-        disturbance_update(&loop->disturbance, disturbance_gain(loop->settings.disturbance_ratio),
-                           loop->position, loop->mpc.outputs[0]);
+        see_measured(loop);
+    } else {
+        see_signals(loop);
     }
     loop->measured = false;
     for (int i = 0; i < OUTPUTS; i++) {

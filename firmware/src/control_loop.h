@@ -25,6 +25,10 @@ typedef struct {
     units_t units;
     float signal_offset[SIGNAL_SLOTS];
     float signal_scale[SIGNAL_SLOTS];
+#if SIGNAL_ESTIMATE
+    float signal_map[OUTPUTS][SIGNALS]; /* position = map * signals, both normalised */
+    float signal_trust[OUTPUTS]; /* variance of a measured position over that of the signals' */
+#endif
     settings_t settings; /* until CONFIGURE brings others */
     const char *model_hash; /* 16 hex digits each */
     const char *build_id;

@@ -14,6 +14,14 @@ const controller_config_t controller_config = {
     },
     .signal_offset = {{ signal_offset | f32_array }},
     .signal_scale = {{ signal_scale | f32_array }},
+{% if signal_map is not none %}
+    .signal_map = {
+{% for row in signal_map.weights %}
+        {{ row | f32_array }},
+{% endfor %}
+    },
+    .signal_trust = {{ signal_trust | f32_array }},
+{% endif %}
     .settings = {
 {% for name, values in physical.items() %}
         .{{ name }} = {{ values | f32_value }},

@@ -6,6 +6,7 @@
 #define OUTPUTS {{ card.output_offset | length }}
 #define SIGNALS {{ card.signal_names | length }}
 #define SIGNAL_SLOTS {{ [card.signal_names | length, 1] | max }} /* C has no empty arrays */
+#define SIGNAL_ESTIMATE {{ (signal_map is not none) | int }} /* where no position is measured */
 #define INPUT_LAGS {{ card.input_lags }}
 #define OUTPUT_LAGS {{ card.output_lags }}
 #define INPUT_DELAY {{ card.input_delay }}

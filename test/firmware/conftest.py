@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from soft_control.evaluation import ModelCard
+from soft_control.evaluation import ModelCard, SignalMap
 from soft_control.firmware import FirmwareBuild, MpcSettings, build
 from soft_control.link import McuSession, open_session
 
@@ -73,6 +73,10 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         signal_names=[f"lace_{i:02d}" for i in range(P)],
         signal_offset=[0.5] * P,
         signal_scale=[0.2] * P,
+        signal_map=SignalMap(
+            weights=[[0.5, -0.2, 0.1, 0.0], [0.0, 0.3, 0.2, -0.4], [0.1, 0.0, -0.6, 0.2]],
+            residual_mm=[0.1, 0.2, 0.025],
+        ),
         surface=None,
         metrics={},
         evaluated_on=[],
@@ -100,19 +104,37 @@ def firmware(
     return build(model_dir, settings, tmp_path_factory.mktemp("build"), boards)
 
 
+@pytest.fixture(scope="session")
+def estimating(
+    model_dir: Path,
+    settings: MpcSettings,
+    has_board_compiler: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> FirmwareBuild:
+    """The same, but where no position is measured the signals move the offset estimate."""
+    boards = ("host", "stm32f405") if has_board_compiler else ("host",)
+    estimate = {"signal_estimate": True, "position_noise_mm": 0.05, "disturbance_ratio": 0.5}
+    return build(
+        model_dir,
+        settings.model_copy(update=estimate),
+        tmp_path_factory.mktemp("estimating"),
+        boards,
+    )
+
+
 @pytest.fixture
 def open_target(
     firmware: FirmwareBuild, has_board_compiler: bool
-) -> Iterator[Callable[[str], McuSession]]:
-    """Opens sessions by target; they are closed after the test."""
+) -> Iterator[Callable[..., McuSession]]:
+    """Opens sessions by target, on `firmware` or another build; they are closed after the test."""
     sessions: list[McuSession] = []
 
-    def open_(target: str) -> McuSession:
+    def open_(target: str, build: FirmwareBuild = firmware) -> McuSession:
         if target == "pil" and not has_board_compiler:
             pytest.skip("arm-none-eabi-gcc is not installed")
         if target == "pil" and shutil.which("qemu-system-arm") is None:
             pytest.skip("qemu-system-arm is not installed")
-        sessions.append(open_session(target, firmware.directory))
+        sessions.append(open_session(target, build.directory))
         return sessions[-1]
 
     yield open_

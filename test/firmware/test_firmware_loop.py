@@ -240,6 +240,45 @@ def test_a_measured_position_takes_the_offset_out(open_target, settings):
     assert np.abs(np.subtract(told.step().command, moved.step().command)).max() > 1e-3
 
 
+def test_without_a_measured_position_the_signals_take_the_offset_out(
+    open_target, estimating, model_dir
+):
+    """The rule of disturbance.h in float64, around what a firmware without any estimate predicts
+    for the same commands: the position of the signals is the card's map of them, its ratio smaller
+    by (noise of a measured position / residual)², axis by axis. 1e-6 m as for the free run."""
+    card = load_model(model_dir).card
+    ratio = 0.5 * (0.05 / np.maximum(card.signal_map.residual_mm, 0.05)) ** 2
+    gain = (np.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
+    run, model = Run(open_target("sil", estimating)), open_target("sil")
+    model.reset(REST, ORIGIN)
+    seen, rng = np.zeros((100, 3)), np.random.default_rng(1)  # the signals that Run draws
+    estimate, predicted = np.zeros(3), np.array(ORIGIN)
+    for k in range(100):
+        values = signals(rng, 4)
+        shown = np.array(card.signal_map.weights) @ card.normalised_signal(values)
+        estimate += gain * (card.position(shown) - predicted - estimate)
+        run.session.position(k + 1, (1.0, 1.0, 1.0))  # of another sample: nobody's
+        command = run.step()
+        predicted = np.array(model.observe(k, values, command.command).predicted)
+        assert command.predicted == pytest.approx(predicted + estimate, abs=1e-6)
+        seen[k] = estimate
+    assert np.ptp(seen, axis=0).min() > 1e-3
+
+
+def test_a_measured_position_goes_before_that_of_the_signals(open_target, estimating, settings):
+    """Told each position, both firmwares are the same; told to estimate nothing, as well."""
+    both, plain = Run(open_target("sil", estimating)), Run(open_target("sil"))
+    plain.session.configure(physical_settings(settings) | {"disturbance_ratio": 0.5})
+    for k in range(20):
+        for run in (both, plain):
+            run.session.position(k, (1e-3, 0.0, 2e-3))
+        assert both.step() == plain.step()
+    both.session.configure(physical_settings(settings) | {"disturbance_ratio": 0.0})
+    plain.session.configure(physical_settings(settings) | {"disturbance_ratio": 0.0})
+    for _ in range(5):
+        assert both.step() == plain.step()
+
+
 def test_a_position_that_is_not_finite_is_dropped(firmware, settings):
     usual, bad = Raw(firmware.library), Raw(firmware.library)
     for raw in (usual, bad):

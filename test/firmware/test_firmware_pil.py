@@ -60,6 +60,16 @@ def test_pil_is_sil_bit_for_bit_and_repeats(open_target):
     assert run(again) == answers  # the step cost, too: not one instruction more or less
 
 
+def test_pil_is_sil_also_where_signals_move_the_offset(open_target, estimating):
+    sil, pil, plain = (
+        open_target("sil", estimating), open_target("pil", estimating), open_target("sil")
+    )  # fmt: skip
+    answers = run(pil)
+    assert wire_bytes(pil, answers) == wire_bytes(sil, run(sil))
+    moved = [a.predicted != b.predicted for a, b in zip(answers, run(plain), strict=True)]
+    assert all(moved)
+
+
 def test_pil_counts_its_instructions(open_target):
     session = open_target("pil")
     assert session.info.board == "stm32f405-qemu"

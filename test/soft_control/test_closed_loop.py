@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from soft_control.bringup import load_options
-from soft_control.closed_loop import PidController, record, run
-from soft_control.evaluation import Model, ModelCard
+from soft_control.bringup import load_options, mpc_settings
+from soft_control.closed_loop import PidController, record, run, signal_gain
+from soft_control.evaluation import Model, ModelCard, SignalMap
 from soft_control.pid import PidConfig
 from soft_control.references import Reference
 from soft_control.rigs import RIGS, make_rig
@@ -76,6 +76,23 @@ def card(**changes: object) -> ModelCard:
     return ModelCard(**(values | changes))
 
 
+def test_signals_move_the_estimate_only_where_asked_to_and_able():
+    settings = mpc_settings("mass_spring_damper")
+    sensing = card(
+        signal_names=["strain"],
+        signal_offset=[0.0],
+        signal_scale=[1.0],
+        signal_map=SignalMap(weights=[[1.0]], residual_mm=[0.5]),
+    )
+    # Ten times the noise: a hundredth of the ratio.
+    ratio = settings.disturbance_ratio / 100
+    wanted = (np.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
+    assert signal_gain(sensing, settings) == pytest.approx([wanted])
+    assert signal_gain(card(), settings) is None
+    off = settings.model_copy(update={"signal_estimate": False})
+    assert signal_gain(sensing, off) is None
+
+
 def test_the_model_controller_takes_offsets_away_and_predicts_with_commands_in_flight():
     """The plant is the network with a constant on its output; the solver aims one step ahead."""
     from soft_control.closed_loop import ModelController
@@ -92,16 +109,35 @@ def test_the_model_controller_takes_offsets_away_and_predicts_with_commands_in_f
         y1 = 0.9 * start.outputs[0] + 0.1 * start.commands[0]
         return ((start.reference[1] - 0.9 * y1) / 0.1)[None]
 
-    controller = ModelController(model, solve, sizes, weights, np.zeros(1), offset_gain=0.3)
-    y, in_flight, errors = 0.0, 0.0, []
-    for _ in range(60):
-        position = np.array([y + 0.2, 0.0, 0.0])
-        errors.append(0.5 - position[0])
-        ahead = np.tile([0.5, 0.0, 0.0], (3, 1))
-        command = controller.step(Sample(position, np.zeros(0)), np.zeros(0), ahead)
-        y, in_flight = 0.9 * y + 0.1 * in_flight, command[0]
+    def errors_of(controller: ModelController, sees_position: bool) -> list[float]:
+        y, in_flight, errors = 0.0, 0.0, []
+        for k in range(60):
+            position = np.array([y + 0.2, 0.0, 0.0])
+            errors.append(0.5 - position[0])
+            ahead = np.tile([0.5, 0.0, 0.0], (3, 1))
+            broken = np.nan if k % 20 == 10 else 0.0
+            signals = np.array([4.0, 3.0 - 2.0 * position[0] + broken])
+            seen = position + broken if sees_position else np.full(3, np.nan)
+            command = controller.step(Sample(seen, np.zeros(0)), signals, ahead)
+            y, in_flight = 0.9 * y + 0.1 * in_flight, command[0]
+        return errors
+
+    parts = (model, solve, sizes, weights, np.zeros(1))
+    errors = errors_of(ModelController(*parts, offset_gain=0.3), sees_position=True)
     # Without the offset's share it would be met after two samples, the delay and the step.
     assert abs(errors[-1]) < 1e-6 and abs(errors[3]) > 0.05
+
+    # The same from a signal of the position, -2 x + 3, beside one that says nothing; the network
+    # does not look at it.
+    sensing = card(
+        signal_names=["strain"],
+        signal_offset=[3.0],
+        signal_scale=[4.0],
+        signal_map=SignalMap(weights=[[-2.0]], residual_mm=[1.0]),
+    )
+    parts = (Model(sensing, Perfect()), solve, sizes, weights, np.zeros(1), [1])
+    blind = errors_of(ModelController(*parts, signal_gain=np.array([0.3])), sees_position=False)
+    np.testing.assert_allclose(blind, errors, atol=1e-12)
 
 
 def test_loads_are_told_as_text():
