@@ -167,6 +167,9 @@ class Program:
     inputs: dict[str, Array] = field(default_factory=dict)
     pairs: bool = True
     """whether rows of matrices begin at even places, so that their elements are read two at once"""
+    by_unit: bool = False
+    """whether the weights of a unit that reads the network's inputs stand side by side: so they are
+    read at once where a derivative is carried back to the inputs"""
     size: int = 0
     label: str = ""
     formula: str = ""

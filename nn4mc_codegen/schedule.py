@@ -248,8 +248,8 @@ class Kernel:
 
     Of all their results only `stored` are written to memory. With a `target` the lone formula does
     not fill an array of its own but overwrites these elements of another one. A gated head may have
-    a `feed`, whose result it alone reads: only the columns that count are computed. What the feed
-    reads may be the result of a formula that nothing else reads, `held`.
+    a `feed`, whose result it alone reads: only the columns that count are computed. What the feed,
+    or a head that is summed `by_output`, reads may be the result of a lone formula, `held`.
     """
 
     head: Instruction | None
@@ -302,8 +302,11 @@ def group(p: Program, results: Sequence[Elements], places: Places, mode: str) ->
         elif last and _feeds(p, last, instruction, results, places):
             kernels[-1] = Kernel(instruction, [], feed=last.head)
             before = kernels[-2] if len(kernels) > 1 else None
-            if before and _is_held(p, before, last.head, results, places):
-                kernels[-2:] = [replace(kernels[-1], held=before.maps[0])]
+            held = before and _held(p, before, last.head, results, places)
+            if held:
+                kernels[-2:] = [replace(kernels[-1], held=held)]
+        elif last and (held := _held_by_output(p, last, instruction, results, places, mode)):
+            kernels[-1] = Kernel(instruction, [], held=held)
         else:
             kernels.append(Kernel(instruction, []))
     read = np.zeros(p.size, bool)
@@ -314,8 +317,22 @@ def group(p: Program, results: Sequence[Elements], places: Places, mode: str) ->
     return kernels
 
 
-# Operands that a feed keeps in registers at most, beside its sums and weights.
+# Operands that are kept in registers at most, beside sums and weights.
 HELD = 20
+# Outputs from which on they are summed one by one.
+MANY = 3
+
+
+def by_output(linear: Linear, places: Places) -> bool:
+    """Whether operands stay in registers while outputs are summed one by one: where the weights of
+    an output stand side by side. Of one row, operands that are too many are taken in ranges."""
+    W, x, start = (places.single([e]) for e in (linear.W, linear.x, linear.start))
+    rows, outputs = linear.shape
+    if linear.gate.size or outputs < MANY or None in (W, x, start):
+        return False
+    if rows > 1 and linear.x.size > HELD:
+        return False
+    return W[0].step == 1 and W[0].row_step >= linear.W.shape[1]
 
 
 def _feeds(
@@ -329,20 +346,53 @@ def _feeds(
         return False
     if feed.start.any() or any(places.single([e]) is None for e in (feed.W, feed.x)):
         return False
+    W = places.single([linear.W])
+    if W is None or W[0].step == 0:
+        return False
     return _is_only_for(p, feed, linear, linear.x, results)
 
 
-def _is_held(
-    p: Program, kernel: Kernel, feed: Linear, results: Sequence[Elements], places: Places
-) -> bool:
-    """Whether the kernel is a lone short formula of all that the feed reads."""
-    if kernel.head is not None or len(kernel.maps) != 1 or is_long(kernel.maps[0]):
-        return False
-    (mapped,) = kernel.maps
-    operands = [o.reshape(feed.x.shape) for o in mapped.operands]
+def _held_by_output(
+    p: Program,
+    kernel: Kernel,
+    linear: Instruction,
+    results: Sequence[Elements],
+    places: Places,
+    mode: str,
+) -> Map | None:
+    """The formula whose results, read by nothing but `linear`, stay in registers there."""
+    if mode == "size" or not isinstance(linear, Linear) or linear.x.size > HELD:
+        return None
+    return _held(p, kernel, linear, results, places) if by_output(linear, places) else None
+
+
+def _held(
+    p: Program, kernel: Kernel, reader: Linear, results: Sequence[Elements], places: Places
+) -> Map | None:
+    """The kernel as one formula, if it is short formulas of all that the reader reads."""
+    if kernel.head is not None or any(is_long(m) for m in kernel.maps):
+        return None
+    last = kernel.maps[-1]
+    read = [e for i in p.instructions if i not in kernel.maps for e in i.reads]
+    for mapped in kernel.maps[:-1]:
+        if any(np.isin(mapped.result.elements, e).any() for e in (*results, *read)):
+            return None
+    if not _is_only_for(p, last, reader, reader.x, results):
+        return None
+    known: dict[int, Expression] = {}
+    operands: list[Elements] = []
+    for mapped in kernel.maps:
+        parts = []
+        for operand in mapped.operands:
+            if int(operand.flat[0]) not in known:
+                operands.append(operand.reshape(reader.x.shape))
+            parts.append(known.get(int(operand.flat[0]), var(len(operands) - 1)))
+        known[mapped.result.first] = mapped.expression.substitute(parts)
     if not operands or places.single(operands) is None:
-        return False
-    return _is_only_for(p, mapped, feed, feed.x, results)
+        return None
+    formula = "; ".join(dict.fromkeys(m.formula for m in kernel.maps))
+    expression = known[last.result.first]
+    return replace(last, formula=formula, expression=expression, operands=tuple(operands))
 
 
 def _is_only_for(
@@ -352,7 +402,7 @@ def _is_only_for(
     read: Elements,
     results: Sequence[Elements],
 ) -> bool:
-    """Whether what the reader reads there is the instruction's result, and nothing else reads it."""
+    """Whether what the reader reads there is the instruction's result, which nothing else reads."""
     if not np.array_equal(read.ravel(), instruction.result.elements):
         return False
     others = [e for i in p.instructions if i is not reader for e in i.reads]
