@@ -84,8 +84,10 @@ class Emitted:
 
 def emit(graph: Graph, options: Options, origin: Origin) -> Emitted:
     """C files of a graph. Raises `ModelError` for columns that are not there."""
-    lowered = lower(graph, pairs=options.optimize != "size")
-    p, mode = lowered.program, options.optimize
+    mode = options.optimize
+    backwards = any((options.jacobian, options.vjp, options.hvp))
+    lowered = lower(graph, pairs=mode != "size", by_unit=mode != "size" and backwards)
+    p = lowered.program
     emitted = Emitted({}, {"step": schedule(p, lowered.results, mode)})
     for kind in ("jacobian", "vjp", "jvp", "hvp", "fold"):
         emitted.columns[kind] = chosen_elements(graph, getattr(options, kind), kind)

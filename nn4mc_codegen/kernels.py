@@ -25,6 +25,7 @@ class PrintedKernel:
         self.name = code.name
         self.mode = code.options.optimize
         self.head = kernel.head
+        self.feed, self.before = kernel.feed, kernel.held
         self.maps = kernel.maps
         self.places: Places = procedure.places
         self.shape = kernel.instructions[0].shape
@@ -34,7 +35,7 @@ class PrintedKernel:
             (owner,) = self.places.single([kernel.target[:1, :1]])
             self.stored = [owner.array]
         self.label = kernel.instructions[-1].label
-        self.formulas = list(dict.fromkeys(i.formula for i in kernel.instructions))
+        self.formulas = list(dict.fromkeys(i.formula for i in kernel.all_instructions))
         arrays: dict[int, Array] = {}
         for elements in kernel.reads:
             for piece in self.places.pieces([elements.reshape(-1, elements.shape[-1])]):

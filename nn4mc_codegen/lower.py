@@ -37,8 +37,9 @@ class Lowered:
         return results["y"]
 
 
-def lower(graph: Graph, pairs: bool = True) -> Lowered:
-    p = Program(pairs=pairs)
+def lower(graph: Graph, pairs: bool = True, by_unit: bool = False) -> Lowered:
+    """`pairs` and `by_unit`: how weights are stored, see `Program`."""
+    p = Program(pairs=pairs, by_unit=by_unit)
     x = p.input("x", graph.input_size).elements
     state = p.input("state", graph.state_size).elements
     ends = np.cumsum([t.size for t in graph.inputs])

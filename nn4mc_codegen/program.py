@@ -94,7 +94,7 @@ class Instruction(ABC):
 class Linear(Instruction):
     """y[j, r] = start[j, r] + sum over i of W[r, i]·x[j, i], W constant.
 
-    Where `gate` is not empty, x[:, i] is zero whenever gate[i] is.
+    Where `gate` is not empty, x[:, i] adds nothing whenever gate[i] is zero, whatever it holds.
     """
 
     kind = "linear"
@@ -108,7 +108,10 @@ class Linear(Instruction):
         return [self.W, self.x, self.start, *([self.gate] if self.gate.size else [])]
 
     def compute(self, values: np.ndarray) -> np.ndarray:
-        return values[self.x] @ values[self.W].T + values[self.start]
+        x = values[self.x]
+        if self.gate.size:
+            x = np.where(values[self.gate] == 0.0, 0.0, x)
+        return x @ values[self.W].T + values[self.start]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -164,6 +167,9 @@ class Program:
     inputs: dict[str, Array] = field(default_factory=dict)
     pairs: bool = True
     """whether rows of matrices begin at even places, so that their elements are read two at once"""
+    by_unit: bool = False
+    """whether the weights of a unit that reads the network's inputs stand side by side: so they are
+    read at once where a derivative is carried back to the inputs"""
     size: int = 0
     label: str = ""
     formula: str = ""

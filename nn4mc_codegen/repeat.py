@@ -26,7 +26,11 @@ class Repetition:
 
 def repetition(kernel: Kernel, places: Places) -> Repetition | None:
     """A kernel as groups of rows, or None if its rows have even steps or none that repeat."""
-    if kernel.head is not None and not isinstance(kernel.head, Linear):
+    if (
+        kernel.feed
+        or kernel.held
+        or (kernel.head is not None and not isinstance(kernel.head, Linear))
+    ):
         return None
     rows, columns = kernel.instructions[0].shape
     if rows < 4:  # two groups of two

@@ -86,6 +86,41 @@ def gated(p: Program) -> None:
                 instruction.gate = gates[0]
 
 
+def unmasked(p: Program, results: Sequence[Elements]) -> None:
+    """Where only a gated Linear reads what relu's slope was multiplied to, leave the product out:
+    what the slope would make zero is not read."""
+    places = Places(p.arrays)
+    made = {i.result.first: i for i in p.instructions}
+    for linear in list(p.instructions):
+        if not isinstance(linear, Linear) or not linear.gate.size:
+            continue
+        owners = np.unique(places.owners(linear.x))
+        mask = made.get(places.array(owners[0]).first) if len(owners) == 1 else None
+        if not isinstance(mask, Map) or _switch(mask.expression) is None:
+            continue
+        if not _is_only_for(p, mask, linear, mask.result.elements, results):
+            continue
+        bare = _without_slope(mask.expression)
+        if bare.op == "var":
+            x = mask.operands[bare.value].ravel()[linear.x - mask.result.first]
+            if len(places.spans(linear.W, x)) == 1:
+                linear.x = x
+                p.instructions.remove(mask)
+            continue
+        used = sorted(bare.operands)
+        numbers = [var(used.index(k)) if k in used else var(0) for k in range(len(mask.operands))]
+        mask.expression = bare.substitute(numbers)
+        mask.operands = tuple(mask.operands[k] for k in used)
+
+
+def _without_slope(e: Expression) -> Expression:
+    """A product that `_switch` knows, without relu's slope."""
+    if e.op != "*":
+        return const(1.0)
+    first = 0 if _switch(e.args[0]) is not None else 1
+    return _without_slope(e.args[first]) * e.args[1 - first]
+
+
 def _switch(e: Expression) -> int | None:
     """The operand that, if not above zero, makes a product with relu's slope zero."""
     if e.op == "*":
@@ -212,25 +247,35 @@ class Kernel:
     """`head` and the elementwise formulas `maps` that are computed with it, element by element.
 
     Of all their results only `stored` are written to memory. With a `target` the lone formula does
-    not fill an array of its own but overwrites these elements of another one.
+    not fill an array of its own but overwrites these elements of another one. A gated head may have
+    a `feed`, whose result it alone reads: only the columns that count are computed. What the feed,
+    or a head that is summed `by_output`, reads may be the result of a lone formula, `held`.
     """
 
     head: Instruction | None
     maps: list[Map]
     stored: list[Instruction] = field(default_factory=list)
     target: Elements | None = None
+    feed: Linear | None = None
+    held: Map | None = None
 
     @property
     def instructions(self) -> list[Instruction]:
         return [*([self.head] if self.head else []), *self.maps]
 
     @property
+    def all_instructions(self) -> list[Instruction]:
+        """Also those before the head."""
+        return [*(i for i in (self.held, self.feed) if i is not None), *self.instructions]
+
+    @property
     def reads(self) -> list[Elements]:
         """Elements from outside."""
-        inside = [(i.result.first, i.result.first + i.result.size) for i in self.instructions]
+        everything = self.all_instructions
+        inside = [(i.result.first, i.result.first + i.result.size) for i in everything]
         return [
             e
-            for i in self.instructions
+            for i in everything
             for e in i.reads
             if e.size and not any(a <= e.flat[0] < b for a, b in inside)
         ]
@@ -254,6 +299,14 @@ def group(p: Program, results: Sequence[Elements], places: Places, mode: str) ->
                 last.maps.append(instruction)
             else:
                 kernels.append(Kernel(None, [instruction]))
+        elif last and _feeds(p, last, instruction, results, places):
+            kernels[-1] = Kernel(instruction, [], feed=last.head)
+            before = kernels[-2] if len(kernels) > 1 else None
+            held = before and _held(p, before, last.head, results, places)
+            if held:
+                kernels[-2:] = [replace(kernels[-1], held=held)]
+        elif last and (held := _held_by_output(p, last, instruction, results, places, mode)):
+            kernels[-1] = Kernel(instruction, [], held=held)
         else:
             kernels.append(Kernel(instruction, []))
     read = np.zeros(p.size, bool)
@@ -262,6 +315,98 @@ def group(p: Program, results: Sequence[Elements], places: Places, mode: str) ->
     for kernel in kernels:
         kernel.stored = [i for i in kernel.instructions if read[i.result.elements].any()]
     return kernels
+
+
+# Operands that are kept in registers at most, beside sums and weights.
+HELD = 20
+# Outputs from which on they are summed one by one.
+MANY = 3
+
+
+def by_output(linear: Linear, places: Places) -> bool:
+    """Whether operands stay in registers while outputs are summed one by one: where the weights of
+    an output stand side by side. Of one row, operands that are too many are taken in ranges."""
+    W, x, start = (places.single([e]) for e in (linear.W, linear.x, linear.start))
+    rows, outputs = linear.shape
+    if linear.gate.size or outputs < MANY or None in (W, x, start):
+        return False
+    if rows > 1 and linear.x.size > HELD:
+        return False
+    return W[0].step == 1 and W[0].row_step >= linear.W.shape[1]
+
+
+def _feeds(
+    p: Program, kernel: Kernel, linear: Instruction, results: Sequence[Elements], places: Places
+) -> bool:
+    """Whether the kernel is a Linear that only `linear` reads, gated, and small enough for that."""
+    feed = kernel.head
+    if not isinstance(linear, Linear) or not linear.gate.size:
+        return False
+    if not isinstance(feed, Linear) or kernel.maps or kernel.feed or feed.x.size > HELD:
+        return False
+    if feed.start.any() or any(places.single([e]) is None for e in (feed.W, feed.x)):
+        return False
+    W = places.single([linear.W])
+    if W is None or W[0].step == 0:
+        return False
+    return _is_only_for(p, feed, linear, linear.x, results)
+
+
+def _held_by_output(
+    p: Program,
+    kernel: Kernel,
+    linear: Instruction,
+    results: Sequence[Elements],
+    places: Places,
+    mode: str,
+) -> Map | None:
+    """The formula whose results, read by nothing but `linear`, stay in registers there."""
+    if mode == "size" or not isinstance(linear, Linear) or linear.x.size > HELD:
+        return None
+    return _held(p, kernel, linear, results, places) if by_output(linear, places) else None
+
+
+def _held(
+    p: Program, kernel: Kernel, reader: Linear, results: Sequence[Elements], places: Places
+) -> Map | None:
+    """The kernel as one formula, if it is short formulas of all that the reader reads."""
+    if kernel.head is not None or any(is_long(m) for m in kernel.maps):
+        return None
+    last = kernel.maps[-1]
+    read = [e for i in p.instructions if i not in kernel.maps for e in i.reads]
+    for mapped in kernel.maps[:-1]:
+        if any(np.isin(mapped.result.elements, e).any() for e in (*results, *read)):
+            return None
+    if not _is_only_for(p, last, reader, reader.x, results):
+        return None
+    known: dict[int, Expression] = {}
+    operands: list[Elements] = []
+    for mapped in kernel.maps:
+        parts = []
+        for operand in mapped.operands:
+            if int(operand.flat[0]) not in known:
+                operands.append(operand.reshape(reader.x.shape))
+            parts.append(known.get(int(operand.flat[0]), var(len(operands) - 1)))
+        known[mapped.result.first] = mapped.expression.substitute(parts)
+    if not operands or places.single(operands) is None:
+        return None
+    formula = "; ".join(dict.fromkeys(m.formula for m in kernel.maps))
+    expression = known[last.result.first]
+    return replace(last, formula=formula, expression=expression, operands=tuple(operands))
+
+
+def _is_only_for(
+    p: Program,
+    instruction: Instruction,
+    reader: Instruction,
+    read: Elements,
+    results: Sequence[Elements],
+) -> bool:
+    """Whether what the reader reads there is the instruction's result, which nothing else reads."""
+    if not np.array_equal(read.ravel(), instruction.result.elements):
+        return False
+    others = [e for i in p.instructions if i is not reader for e in i.reads]
+    return not any(np.isin(instruction.result.elements, e).any() for e in (*results, *others))
 
 
 def _joins(kernel: Kernel, mapped: Map, places: Places, mode: str) -> bool:
@@ -321,6 +466,7 @@ def schedule(p: Program, results: Mapping[str, Elements], mode: str = "balanced"
     q, wanted = prune(p, results)
     if mode != "size":
         gated(q)
+        unmasked(q, list(wanted.values()))
     kernels = group(q, list(wanted.values()), Places(q.arrays), mode)
     placed: dict[Array, tuple[str, int]] = {}
     for name in wanted:

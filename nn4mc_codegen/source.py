@@ -13,6 +13,8 @@ from nn4mc_codegen.program import Array
 
 # How tightly C's operators bind.
 CHOICE, COMPARISON, SUM, PRODUCT, SIGN, NAME = range(6)
+# Registers of floats that a function may overwrite.
+HALF = 16
 
 
 class Code:
@@ -30,6 +32,10 @@ class Code:
         """names of functions that do a primitive of any size"""
         self.whole: set[str] = set()
         """symbols of functions that are applied to all elements of an array"""
+        self.rows: set[int] = set()
+        """numbers of weights that are read at once"""
+        self.holds: set[int] = set()
+        """numbers of operands that are read at once"""
         self.environment = c_environment()
         self.environment.globals |= {"index": index}
         self.environment.filters |= {
@@ -57,6 +63,54 @@ class Code:
             used = [*self.kernels.values(), f"{self.name}_{label}"]
             self.kernels[text] = unique(used)[-1]
         return self.kernels[text]
+
+    def row(self, size: int) -> str:
+        """C name of the macro that reads `size` weights."""
+        self.rows.add(size)
+        return f"{self.macro}_ROW_{size}"
+
+    def held(self, size: int) -> str:
+        """C name of the macro that reads `size` operands."""
+        self.holds.add(size)
+        return f"{self.macro}_HELD_{size}"
+
+    def row_macro(self, size: int, assembly: bool) -> str:
+        """Its definition. A few weights go into registers that a function need not save, many into
+        the last."""
+        first = HALF - size if size <= HALF // 2 else 2 * HALF - size
+        return self._reading(f"ROW_{size}(W)", "w", size, first, assembly, moves=True)
+
+    def held_macro(self, size: int, assembly: bool) -> str:
+        """Its definition: operands go into the first registers."""
+        return self._reading(f"HELD_{size}(x)", "h", size, 0, assembly, moves=False)
+
+    def _reading(
+        self, head: str, letter: str, size: int, first: int, assembly: bool, moves: bool
+    ) -> str:
+        pointer, numbers = head[-2], range(size)
+        if assembly:
+            # Variables that are bound to registers are left at once: other code may want these.
+            outputs = [f'"=t"(r{k})' for k in numbers]
+            given = [f'"m"(*(const float(*)[{size}])({pointer}))']
+            if moves:
+                outputs, at = [f'"+r"({pointer})', *outputs], "%0!"
+            else:
+                given, at = [f'"r"({pointer})', *given], f"%{size}"
+            lines = [
+                f"float {', '.join(f'{letter}{k}' for k in numbers)}; {{",
+                *(f'register float r{k} __asm__("s{first + k}");' for k in numbers),
+                f'__asm__("vldmia {at}, {{s{first}-s{first + size - 1}}}"',
+                ":",
+                *(f"{output}," for output in outputs[:-1]),
+                f"{outputs[-1]} : {', '.join(given)});",
+                *(f"{letter}{k} = r{k};" for k in numbers),
+                "}",
+            ]
+        else:
+            lines = [f"const float {letter}{k} = ({pointer})[{k}];" for k in numbers]
+            lines.append(f"({pointer}) += {size}" if moves else "")
+        text = packed("\n".join(lines)).rstrip()
+        return f"#define {self.macro}_{head} \\\n    " + " \\\n    ".join(text.splitlines())
 
     @property
     def macro(self) -> str:

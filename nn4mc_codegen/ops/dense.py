@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -76,8 +77,16 @@ class Dense(Op):
         rows = values[0].size // len(self.kernel)
         return [slope[:, None] * np.kron(np.eye(rows), self.kernel.T.astype(np.float64))]
 
+    @cached_property
+    def _by_unit(self) -> np.ndarray:
+        """W, kept so that a layer that is called twice has its constants once."""
+        return np.ascontiguousarray(self.kernel.T)
+
     def lower(self, p: Program, *x: Elements) -> Elements:
-        W = p.constant(f"W_{p.label}", self.kernel).T
+        if p.by_unit and np.isin(x[0], p.inputs["x"].elements).all():
+            W = p.constant(f"W_{p.label}", self._by_unit)
+        else:
+            W = p.constant(f"W_{p.label}", self.kernel).T
         b = p.constant(f"b_{p.label}", self.bias)
         y = p.linear(W, x[0].reshape(-1, W.shape[1]), b)
         return self.activation.lower(p, y.reshape(*x[0].shape[:-1], len(W)))
