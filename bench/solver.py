@@ -57,7 +57,7 @@ class Setting:
 SETTINGS = (
     Setting("hasel", 5, 2, 20_000),
     Setting("hasel", 10, 2, 36_000),
-    Setting("hasel", 10, 5, 75_000, casadi=False),  # its C does not fit into 1 MiB of flash
+    Setting("hasel", 10, 5, 75_000, casadi=False),  # gcc takes too long over 2.3 MB of straight C
     Setting("hasel", 1, 1, 4_000),
     Setting("hasel_tanh", 5, 2, 24_000),
     Setting("tendon", 5, 2, 11_000),

@@ -138,9 +138,8 @@ class Problem:
         by_plan = ca.jacobian(ca.vec(moves), z)
         self._quadratic = ca.conic(
             "quadratic",
-            "qpoases",
+            "daqp",
             {"h": ca.Sparsity.dense(z.numel(), z.numel()), "a": by_plan.sparsity()},
-            {"printLevel": "none"},
         )
         self._moves_by_plan = ca.DM(by_plan)
         self._solver = ca.nlpsol(
@@ -196,8 +195,8 @@ class Problem:
 
     def gauss_newton_step(self, weights: Weights, start: Start, plan: np.ndarray) -> np.ndarray:
         """(Nc, m) from `plan` to where Gauss and Newton's quadratic model is lowest within the
-        bounds, found by an active-set method (qpOASES). No soft bound may be exceeded: the model
-        does not know them. Raises RuntimeError where qpOASES fails."""
+        bounds, found by an active-set method (DAQP). No soft bound may be exceeded: the model
+        does not know them. Raises RuntimeError where DAQP fails."""
         z, known, stages = np.ravel(plan), _known(weights, start), self.sizes.control_horizon
         slopes = np.array(self._functions["slopes"](z, known))
         moves = np.array(self._functions["moves"](z, known)).ravel()
