@@ -1,8 +1,7 @@
-"""`Linear` as its template sees it: sums in registers, in blocks, weights read two at once."""
+"""`Linear` as its template sees it: sums in registers, in blocks, weights read some at once."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -120,7 +119,7 @@ class PrintedLinear(PrintedKernel):
                 for a, s in enumerate(sums):
                     operand = f"h{done + i}" if self._loads_at_once else f"h{a}_{begin + done + i}"
                     first = self.starts_zero and begin + done + i == 0
-                    lines.append(self._dot_term(s, f"w{i}", operand, first))
+                    lines.append(self.term(s, f"w{i}", operand, first))
             lines += [f"(void)w{size - 1};"] * (done + size > width)
             lines[-1] += " }"
         if W.row_step > width + fill:
@@ -128,10 +127,9 @@ class PrintedLinear(PrintedKernel):
         last = end == self.head.W.shape[1]
         return [*lines, *(self.results(rows, output, 0) if last else [f"{y} = {sums[0]};"])]
 
-    def _dot_term(self, s: str, w: str, operand: str, first: bool) -> str:
-        return (
-            f"{s} = {w} * {operand};" if first else f"{s} = {self.name}_mac({w}, {operand}, {s});"
-        )
+    def term(self, s: str, w: str, x: str, first: bool) -> str:
+        """Statement that adds a product to a sum, or begins the sum with it."""
+        return f"{s} = {w} * {x};" if first else f"{s} = {self.name}_mac({w}, {x}, {s});"
 
     @property
     def starts_zero(self) -> bool:
@@ -245,7 +243,7 @@ class PrintedLinear(PrintedKernel):
         if not access.array.paired or self.is_literal(access):
             text = self.element(access, "0", "0", row, column)
             if access.step == 0 and access.array.data is None:
-                text = same.setdefault(text, f"h{len(same)}")
+                text = same.setdefault(text, f"g{len(same)}")
             return text
         table = tables.setdefault(f"{self.code.constant(access.array)}.two", f"W{len(tables)}")
         number = access.start + row * access.row_step + column * access.step
@@ -268,8 +266,7 @@ class PrintedLinear(PrintedKernel):
         for q in range(inputs):
             w = f"w{q}" if at_once else f"W[{q * W.step}]"
             for a in range(rows):
-                product = f"{self.name}_mac({w}, h{a}_{q}, s{a})" if q else f"{w} * h{a}_0"
-                lines.append(f"{'' if q else 'float '}s{a} = {product};")
+                lines.append(self.term(f"s{a}" if q else f"float s{a}", w, f"h{a}_{q}", q == 0))
         target = [index(a, (rows, "count")) for a in range(rows)]
         return [*lines, *(f"packed[{at}] = s{a};" for a, at in enumerate(target))]
 
@@ -338,12 +335,12 @@ class PrintedLinear(PrintedKernel):
         return [*common, *(line for row in lines for line in row)]
 
 
-GATED_SUMS = 28
-# Registers; weights that one instruction reads at least and at most.
-REGISTERS, ROW, ROW_LIMIT = 32, 3, 16
 # Accumulators that a block may have, rows that it may have: 32 registers hold these, the weights
-# and an operand or two.
-SUMS, ROWS = 20, 4
+# and an operand or two. Weights that are read one by one, behind a gate, leave room for more sums:
+# 27 of 3 rows and a weight and 3 operands take 31, which GCC 12 does without spilling.
+SUMS, ROWS, GATED_SUMS = 20, 4, 28
+# Registers; floats that are read at once at least and at most.
+REGISTERS, ROW, ROW_LIMIT = 32, 3, 16
 # Multiply-accumulates that a loop's body may have.
 BODY = {"speed": 128, "balanced": 40, "size": 8}
 
@@ -514,30 +511,39 @@ class Part:
     @property
     def macs(self) -> list[str]:
         """The statements of one turn."""
+        return self._statements(first=False)
+
+    @property
+    def first_macs(self) -> list[str]:
+        """The statements of the first turn, where sums begin with its products."""
+        return self._statements(first=True)
+
+    def _statements(self, first: bool) -> list[str]:
         if self.pairs == "row":
-            return [line for u in range(self.unroll) for line in self._row_macs(u)]
+            return [line for u in range(self.unroll) for line in self._row_macs(u, first)]
         lines = []
         rows, outputs = range(self.rows.size), range(self.outputs.size)
         for u in range(0, self.unroll, 2 if self.pairs == "inputs" else 1):
             for b in range(0, self.outputs.size, 2 if self.pairs == "outputs" else 1):
                 if not self.pairs:
                     w = self.factor or f"W[{u * self.W.step + b * self.W.row_step}]"
-                    lines += [self._mac(w, a, b, u) for a in rows]
+                    lines += [self._mac(w, a, b, u, first) for a in rows]
                     continue
                 at = (u * self.W.step + b * self.W.row_step) // 2
                 two = []
                 for k in (0, 1):
                     if self.pairs == "outputs" and b + k in outputs:
-                        two += [self._mac(f"w.f[{k}]", a, b + k, u) for a in rows]
+                        two += [self._mac(f"w.f[{k}]", a, b + k, u, first) for a in rows]
                     elif self.pairs == "inputs":
-                        two += [self._mac(f"w.f[{k}]", a, b, u + k) for a in rows]
+                        two += [self._mac(f"w.f[{k}]", a, b, u + k, first) for a in rows]
                 load = f"{self.kernel.name}_pair w; w.two = W[{at}];"
                 lines.append("{ " + " ".join([load, *two]) + " }")
         return lines
 
-    def _row_macs(self, u: int) -> list[str]:
+    def _row_macs(self, u: int, first: bool) -> list[str]:
         """The statements of one input: its weights are read some at a time."""
-        outputs, step, lines = self.outputs.size, self.W.step, []
+        outputs, step = self.outputs.size, self.W.step
+        lines = [f"{self.kernel.code.held(self.rows.size)}(v);"] * self.together
         # Where a row ends with an element that only fills it up, it is read along.
         width = outputs + (step == outputs + 1 and outputs % 2)
         chunk = self.kernel.row_chunk(self.rows, width)
@@ -545,7 +551,7 @@ class Part:
             size = min(chunk, width - done)
             lines.append(f"{{ {self.kernel.code.row(size)}(W);")
             lines += [
-                self._mac(f"w{b}", a, done + b, u)
+                self._mac(f"w{b}", a, done + b, u, first)
                 for b in range(min(size, outputs - done))
                 for a in range(self.rows.size)
             ]
@@ -555,13 +561,11 @@ class Part:
         return [*lines, *[f"W += {rest};"] * (rest > 0)]
 
     @property
-    def first_macs(self) -> list[str]:
-        """The statements of the first turn, where sums begin with its products."""
-        text = "\n".join(self.macs)
-        pattern = rf"(s[0-9_]+) = {self.kernel.name}_mac\((.*?), (v\[\d+\]), \1\)"
-        return re.sub(pattern, r"\1 = \2 * \3", text).splitlines()
+    def together(self) -> bool:
+        """Whether the operands of all rows are read at once."""
+        return self.gated and self.pairs == "row" and self.x.row_step == 1 and self.rows.size >= ROW
 
-    def _mac(self, w: str, a: int, b: int, u: int) -> str:
+    def _mac(self, w: str, a: int, b: int, u: int, first: bool) -> str:
         s = self.kernel.sum(a, b, self.rows)
-        x = f"v[{u * self.x.step + a * self.x.row_step}]"
-        return f"{s} = {self.kernel.name}_mac({w}, {x}, {s});"
+        x = f"h{a}" if self.together else f"v[{u * self.x.step + a * self.x.row_step}]"
+        return self.kernel.term(s, w, x, first)

@@ -300,10 +300,9 @@ def group(p: Program, results: Sequence[Elements], places: Places, mode: str) ->
             else:
                 kernels.append(Kernel(None, [instruction]))
         elif last and _feeds(p, last, instruction, results, places):
-            kernels[-1] = Kernel(instruction, [], feed=last.head)
-            before = kernels[-2] if len(kernels) > 1 else None
-            held = before and _held(p, before, last.head, results, places)
-            if held:
+            kernels[-1] = Kernel(instruction, [], feed=last.head, held=last.held)
+            before = kernels[-2] if len(kernels) > 1 and last.held is None else None
+            if before and (held := _held(p, before, last.head, results, places)):
                 kernels[-2:] = [replace(kernels[-1], held=held)]
         elif last and (held := _held_by_output(p, last, instruction, results, places, mode)):
             kernels[-1] = Kernel(instruction, [], held=held)

@@ -73,17 +73,17 @@ def test_relu_passes_nan_on(build, compile_graphs):
 DEEP = [(18, 10, 5, 3), (7, 10, 5, 3), (20, 9, 6, 3), (11, 10, 4, 4), (5, 6, 5, 1), (33, 8, 19, 2)]
 
 
-def deep(build, sizes: tuple[int, ...], activation: str = "relu"):
+def deep(build, sizes: tuple[int, ...], activation: str = "relu", later: str = ""):
     inputs, first, second, outputs = sizes
     b = build(inputs)
     h = b.dense(b.input(inputs), first, Activation(activation))
-    h = b.dense(h, second, Activation(activation))
+    h = b.dense(h, second, Activation(later or activation))
     return b.graph(b.dense(h, outputs, Activation("tanh")))
 
 
 @pytest.mark.parametrize("optimize", ["balanced", "speed"])
 def test_backwards_through_layers_that_relu_switches_off(build, compile_graphs, optimize):
-    graphs = [deep(build, sizes) for sizes in DEEP]
+    graphs = [deep(build, sizes, "relu", later) for sizes in DEEP for later in ("relu", "tanh")]
     for graph in graphs:
         graph.nodes[0].op.kernel[:, 0] = 0.0  # a unit at relu's kink, where the slope is 0
         graph.nodes[0].op.bias[0] = 0.0
