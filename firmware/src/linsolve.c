@@ -47,15 +47,16 @@ static inline void factor_diagonal(float matrix[STRIDE][STRIDE], float factor[ST
     }
 }
 
-/* Tile (j, i) left of it: less the products of the rows below it, times the inverse of the
- * transposed factor of tile (j, j). */
+/* Columns i .. i + WIDTH - 1 of the rows j .. j + TILE - 1 left of it: less the products of the rows
+ * below, times the inverse of the transposed factor of tile (j, j). */
+#define WIDTH (TILE == 6 ? 3 : TILE) /* as many sums as fit into the registers */
 static inline void factor_left(float matrix[STRIDE][STRIDE], float factor[STRIDE][STRIDE], int j,
                                int i)
 {
-    float tile[TILE][TILE];
+    float tile[TILE][WIDTH];
 
     UNROLL for (int r = 0; r < TILE; ++r) {
-        UNROLL for (int c = 0; c < TILE; ++c) {
+        UNROLL for (int c = 0; c < WIDTH; ++c) {
             tile[r][c] = matrix[j + r][i + c];
         }
     }
@@ -63,18 +64,18 @@ static inline void factor_left(float matrix[STRIDE][STRIDE], float factor[STRIDE
     const float *below = factor[j + TILE] + j;
     for (const float *left = factor[j + TILE] + i; left != end; left += STRIDE, below += STRIDE) {
         UNROLL for (int r = 0; r < TILE; ++r) {
-            UNROLL for (int c = 0; c < TILE; ++c) {
+            UNROLL for (int c = 0; c < WIDTH; ++c) {
                 tile[r][c] = mac(-below[r], left[c], tile[r][c]);
             }
         }
     }
     UNROLL for (int r = TILE - 1; r >= 0; --r) {
         UNROLL for (int q = r + 1; q < TILE; ++q) {
-            UNROLL for (int c = 0; c < TILE; ++c) {
+            UNROLL for (int c = 0; c < WIDTH; ++c) {
                 tile[r][c] = mac(-factor[j + q][j + r], tile[q][c], tile[r][c]);
             }
         }
-        UNROLL for (int c = 0; c < TILE; ++c) {
+        UNROLL for (int c = 0; c < WIDTH; ++c) {
             tile[r][c] *= factor[j + r][j + r];
             factor[j + r][i + c] = tile[r][c];
         }
@@ -87,7 +88,7 @@ bool linsolve_factor(float matrix[STRIDE][STRIDE], float factor[STRIDE][STRIDE])
 
     for (int j = STRIDE - TILE; j >= 0; j -= TILE) {
         factor_diagonal(matrix, factor, j, &faults);
-        for (int i = j - TILE; i >= 0; i -= TILE) {
+        for (int i = j - WIDTH; i >= 0; i -= WIDTH) {
             factor_left(matrix, factor, j, i);
         }
     }

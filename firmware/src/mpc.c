@@ -119,12 +119,16 @@ void mpc_reset(mpc_state_t *state, const float command[COMMANDS], const float ou
 mpc_result_t mpc_step(const mpc_config_t *config, mpc_state_t *state,
                       const float reference[HORIZON][OUTPUTS], const mpc_clock_t *clock)
 {
-    mpc_result_t result = {.status = MPC_NOT_FINITE};
+    mpc_result_t result;
     plan_t plans[2];
     plan_t *plan = &plans[0];
     plan_t *trial = &plans[1];
     network_t network;
 
+    result.status = MPC_NOT_FINITE;
+    result.iterations = 0;
+    result.trials = 0;
+    result.cost = 0.0f;
     /* All of the state is floats. */
     if (all_finite((const float *)state, (int)(sizeof *state / sizeof(float))) &&
         all_finite(reference[0], HORIZON * OUTPUTS)) {
@@ -143,10 +147,13 @@ mpc_result_t mpc_step(const mpc_config_t *config, mpc_state_t *state,
     }
     for (int i = 0; i < CONTROL_HORIZON; ++i) {
         UNROLL for (int c = 0; c < COMMANDS; ++c) {
-            state->plan[i][c] = command_of(plan, i)[c];
+            const float command = command_of(plan, i)[c];
+            state->plan[i][c] = command;
+            if (i == 0) {
+                result.command[c] = command;
+            }
         }
     }
-    memcpy(result.command, state->plan[0], sizeof result.command);
     return result;
 }
 

@@ -49,16 +49,14 @@ bool plan_bound(const mpc_config_t *config, plan_t *plan)
         float *planned = &command_of(plan, 0)[c];
         float command = planned[COMMANDS];
 
-        if (!(low <= high && move_max >= 0.0f && command + move_max >= low
-              && command - move_max <= high)) { /* also with NaN */
-            feasible = false;
-        }
         UNROLL for (int i = 0; i < CONTROL_HORIZON; ++i, planned -= COMMANDS) {
             const float wanted = *planned;
             const float least = command - move_max;
             const float most = command + move_max;
             command = wanted;
             if (!(wanted >= least && wanted <= most && wanted >= low && wanted <= high)) {
+                /* Also with NaN. Where one command is possible, later ones are. */
+                feasible = feasible && low <= high && least <= most && most >= low && least <= high;
                 *planned = command = clamp(clamp(wanted, least, most), low, high);
             }
         }

@@ -42,6 +42,7 @@ static bool look_around(const way_t *way, const float push[VARIABLES], range_t r
         const float low = way->config->command_min[c];
         const float high = way->config->command_max[c];
         const float move_max = way->config->move_max[c];
+        const float far = move_max - BOUND_TOLERANCE;
         float before = way->from[VARIABLES + c];
         range_t range = {before, before};
         for (int v = VARIABLES - COMMANDS + c; v >= 0; v -= COMMANDS) {
@@ -50,8 +51,8 @@ static bool look_around(const way_t *way, const float push[VARIABLES], range_t r
             range.high = smaller(range.high + move_max, high);
             ranges[v] = range;
             if (push[v] > 0.0f
-                    ? range.high - u <= BOUND_TOLERANCE || u - before >= move_max - BOUND_TOLERANCE
-                    : u - range.low <= BOUND_TOLERANCE || before - u >= move_max - BOUND_TOLERANCE) {
+                    ? range.high - u <= BOUND_TOLERANCE || (MOVES > 0 && u - before >= far)
+                    : u - range.low <= BOUND_TOLERANCE || (MOVES > 0 && before - u >= far)) {
                 any = true;
             }
             before = u;
@@ -250,7 +251,7 @@ SELDOM static void move_together(way_t *way, const quadratic_t *model, int v, fl
 
 /* Coordinate descent on the model, the commands of each channel from the last to the first: each
  * one by itself, then with those after it that stand on the move limits between them. */
-static void sweep(way_t *way, const quadratic_t *model)
+static void sweep(way_t *way, const range_t ranges[VARIABLES], const quadratic_t *model)
 {
     for (int c = 0; c < COMMANDS; ++c) {
         const float low = way->config->command_min[c];
@@ -261,15 +262,14 @@ static void sweep(way_t *way, const quadratic_t *model)
             const float push = push_of(way, model, v);
             const float curvature = model->hessian[v][v];
             const float wanted = way->to[v] + push / curvature;
-            const float before = way->to[v + COMMANDS];
-            float lowest = after;
-            float highest = before;
-            if (before < after) {
-                lowest = before;
-                highest = after;
+            range_t range = ranges[v];
+            if (MOVES > 0) {
+                const float before = way->to[v + COMMANDS];
+                const bool falling = before < after;
+                range.low = larger(low, (falling ? after : before) - move_max);
+                range.high = smaller(high, (falling ? before : after) + move_max);
             }
-            const float command = clamp(wanted, larger(low, highest - move_max),
-                                        smaller(high, lowest + move_max));
+            const float command = clamp(wanted, range.low, range.high);
             way->to[v] = after = command;
             way->z[v] = command - way->from[v];
             if (command != wanted && on_move_limit(way, v)) {
@@ -324,7 +324,7 @@ bool step_find(const mpc_config_t *config, plan_t *plan, quadratic_t *model, flo
         } else if (turn > 0) {
             break;
         }
-        sweep(&way, model);
+        sweep(&way, ranges, model);
         *promise = promise_of(model, way.z);
     }
     return is_finite(*promise);
