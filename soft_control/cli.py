@@ -590,7 +590,9 @@ def closed_loop(
     console.print(rows)
     for w in worth:
         title = f"{w.rig}, speed x{w.speed:g}"
-        rows = Table("delay compensated", "offset from", "RMSE before load, mm", "after", title=title)
+        rows = Table(
+            "delay compensated", "offset from", "RMSE before load, mm", "after", title=title
+        )
         for v in w.variants:
             delay = "yes" if v.delay else "no"
             rows.add_row(delay, v.estimate, f"{v.before_mm:.2f}", f"{v.after_mm:.2f}")
