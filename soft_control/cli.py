@@ -553,9 +553,9 @@ def closed_loop(
 ) -> None:
     """The C solver in a closed loop against IPOPT, converged at every sample, on the same rig.
 
-    For models of the tendon rig it also measures what the delay compensation and the offset
-    estimate are worth when a constant load comes on in mid-run. Exit code 1 if the C solver's
-    total cost is more than 5 % above IPOPT's on any rig.
+    It also measures what the delay compensation and the offset estimate are worth when a constant
+    load comes on in mid-run. Exit code 1 if the C solver's total cost is more than 5 % above
+    IPOPT's on any rig.
     """
     import tempfile
 
@@ -589,8 +589,10 @@ def closed_loop(
         )
     console.print(rows)
     for w in worth:
-        title = f"{w.rig}, speed x{w.speed:g}: delay compensated"
-        rows = Table(title, "offset estimate from", "RMSE before the load, mm", "after it, mm")
+        title = f"{w.rig}, speed x{w.speed:g}"
+        rows = Table(
+            "delay compensated", "offset from", "RMSE before load, mm", "after", title=title
+        )
         for v in w.variants:
             delay = "yes" if v.delay else "no"
             rows.add_row(delay, v.estimate, f"{v.before_mm:.2f}", f"{v.after_mm:.2f}")

@@ -86,6 +86,8 @@ class WorthOfParts(_Report):
     """Of the reference, times its usual one."""
     load_mm: tuple[float, float, float]
     load_after_s: float
+    signal_residual_mm: list[float] | None
+    """Error of the position that the signals alone give, RMS, one an axis of the model."""
     variants: list[Variant]
 
     def of(self, delay: bool, estimate: str) -> Variant:
@@ -184,6 +186,7 @@ def worth_of_parts(
         speed=speed,
         load_mm=load_mm,
         load_after_s=half,
+        signal_residual_mm=card.signal_map and card.signal_map.residual_mm,
         variants=variants,
     )
 

@@ -35,6 +35,8 @@ from matplotlib import pyplot as plt  # noqa: E402  the backend must be chosen f
 
 RIG = "mass_spring_damper"
 AXIS = 0  # x, along which the mass moves
+SHOWN_S = {"step": (0.6, 2.0), "multi_level": (3.6, 6.8)}
+"""Of each run, in the figure: a few steps of the reference, large enough to be told apart."""
 COLOURS = {"MPC": "#0b6bb8", "MPC with preview": "#3d8f45", "PID": "#d9711a"}
 MPC_SPACE = {
     "move_weight": Range(1e-3, 10.0, log=True),
@@ -43,6 +45,8 @@ MPC_SPACE = {
     "output_gain": Range(0.05, 1.0),
 }
 """move_weight in 1/N²; terminal: weight of the horizon's last sample over that of the others."""
+PREVIEWS = {"MPC": False, "MPC with preview": True}
+"""Whether each of them knows the reference over its horizon."""
 MPC_START = {"move_weight": 0.1, "terminal": 1.0, "offset_gain": 0.1, "output_gain": 0.7}
 
 Progress = Callable[[str, int, int], None]
@@ -107,42 +111,25 @@ def load_benchmark(path: Path | None = None) -> Benchmark:
 
 
 def carry_out(benchmark: Benchmark, work: Path, out: Path, progress: Progress) -> Result:
-    """Record, train, tune and measure; writes OUT/msd_benchmark.md and OUT/msd_benchmark.svg.
+    """Record, train, tune and measure; writes OUT/msd_benchmark.md, .svg and .json, the Result.
 
     WORK takes the model and what is compiled.
     """
     loops = _Loops(_learn(benchmark, work / "model", progress), benchmark, work)
     pid, found_pid = loops.tune_pid(progress)
-    previews = {"MPC": False, "MPC with preview": True}
-    found = {name: loops.tune_mpc(name, preview, progress) for name, preview in previews.items()}
-
-    def make(name: str) -> Controller:
-        if name == "PID":
-            return PidController(pid_config(pid, loops.rig()), benchmark.rate_hz)
-        return loops.mpc(found[name].values, previews[name])
-
-    traces = {
-        shape: {
-            name: [loops.follow(shape, make(name), seed) for seed in benchmark.evaluation_seeds]
-            for name in COLOURS
-        }
-        for shape in benchmark.references
-    }
+    found = {name: loops.tune_mpc(name, progress) for name in PREVIEWS}
+    mpc = {name: f.values for name, f in found.items()}
+    traces = loops.follow_all(pid, mpc)
     result = Result(
-        figures={
-            shape: {
-                name: asdict(step_response.mean([loops.figures(t) for t in several]))
-                for name, several in rows.items()
-            }
-            for shape, rows in traces.items()
-        },
+        figures=loops.all_figures(traces),
         pid=pid,
-        mpc={name: f.values for name, f in found.items()},
+        mpc=mpc,
         scores={"PID": found_pid.score} | {name: f.score for name, f in found.items()},
         free_run_mm=loops.model.card.metrics["free_run_mm"],
         model_hash=loops.model.card.model_hash,
     )
     out.mkdir(parents=True, exist_ok=True)
+    (out / "msd_benchmark.json").write_text(result.model_dump_json(indent=2) + "\n")
     first = {shape: {name: t[0] for name, t in rows.items()} for shape, rows in traces.items()}
     _draw(first, loops.rig().command_max[0], out / "msd_benchmark.svg")
     write_page(
@@ -154,6 +141,19 @@ def carry_out(benchmark: Benchmark, work: Path, out: Path, progress: Progress) -
         horizon=loops.horizon,
     )
     return result
+
+
+def measure(benchmark: Benchmark, work: Path, tuned: Result) -> Result:
+    """The figures of the controllers that `tuned` found, with the model that is learned anew."""
+    loops = _Loops(_learn(benchmark, work / "model", lambda *_: None), benchmark, work)
+    card = loops.model.card
+    return tuned.model_copy(
+        update={
+            "figures": loops.all_figures(loops.follow_all(tuned.pid, tuned.mpc)),
+            "free_run_mm": card.metrics["free_run_mm"],
+            "model_hash": card.model_hash,
+        }
+    )
 
 
 def _learn(benchmark: Benchmark, folder: Path, progress: Progress) -> Model:
@@ -235,12 +235,42 @@ class _Loops:
             ),
         )
 
-    def tune_mpc(self, name: str, preview: bool, progress: Progress) -> Found:
+    def follow_all(
+        self, pid: dict[str, Any], mpc: dict[str, dict[str, float]]
+    ) -> dict[str, dict[str, list[Trace]]]:
+        """By reference and controller: a run a seed that no tuning has seen."""
+
+        def make(name: str) -> Controller:
+            if name == "PID":
+                return PidController(pid_config(pid, self.rig()), self.benchmark.rate_hz)
+            return self.mpc(mpc[name], PREVIEWS[name])
+
+        seeds = self.benchmark.evaluation_seeds
+        return {
+            shape: {
+                name: [self.follow(shape, make(name), seed) for seed in seeds] for name in COLOURS
+            }
+            for shape in self.benchmark.references
+        }
+
+    def all_figures(
+        self, traces: dict[str, dict[str, list[Trace]]]
+    ) -> dict[str, dict[str, dict[str, float]]]:
+        """Means over the seeds."""
+        return {
+            shape: {
+                name: asdict(step_response.mean([self.figures(t) for t in several]))
+                for name, several in rows.items()
+            }
+            for shape, rows in traces.items()
+        }
+
+    def tune_mpc(self, name: str, progress: Progress) -> Found:
         tuning = self.benchmark.tuning
 
         def mean_score(values: dict[str, float]) -> float:
             runs = [
-                self.follow(shape, self.mpc(values, preview), tuning.seed)
+                self.follow(shape, self.mpc(values, PREVIEWS[name]), tuning.seed)
                 for shape in self.benchmark.references
             ]
             return float(np.mean([self.score(trace) for trace in runs]))
@@ -261,27 +291,26 @@ def _draw(traces: dict[str, dict[str, Trace]], force_max: float, path: Path) -> 
     """Position and force over time, a column a reference."""
     from soft_control.report import STYLE
 
-    with plt.rc_context(STYLE):
+    # Text as text, and no points that a line within a pixel passes anyway: a third of the bytes.
+    small = {"svg.fonttype": "none", "path.simplify": True, "path.simplify_threshold": 1.0}
+    with plt.rc_context(STYLE | small):
         figure, rows = plt.subplots(
             2, len(traces), figsize=(11, 5.2), height_ratios=(3, 2), squeeze=False
         )
         for column, (shape, by_name) in enumerate(traces.items()):
             position, force = rows[:, column]
-            any_trace = next(iter(by_name.values()))
-            position.plot(
-                any_trace.t_s, 1e3 * any_trace.reference[:, AXIS], "k--", lw=1.0, label="reference"
-            )
             for name, trace in by_name.items():
-                style = {"color": COLOURS[name], "lw": 1.1}
-                position.plot(trace.t_s, 1e3 * trace.position[:, AXIS], label=name, **style)
-                force.step(trace.t_s, trace.commands[:, 0], where="post", **style)
+                first, last = SHOWN_S.get(shape, (0.0, np.inf))
+                shown = (trace.t_s >= first) & (trace.t_s <= last)
+                t_s, style = trace.t_s[shown], {"color": COLOURS[name], "lw": 1.1}
+                position.plot(t_s, 1e3 * trace.position[shown, AXIS], label=name, **style)
+                force.step(t_s, trace.commands[shown, 0], where="post", **style)
+            wanted = 1e3 * trace.reference[shown, AXIS]
+            position.plot(t_s, wanted, "k--", lw=1.0, zorder=1, label="reference")
             for limit in (-force_max, force_max):
                 force.axhline(limit, color="#a33", lw=1.0, ls=":")
             position.set(title=shape.replace("_", " "), ylabel="x, mm")
             force.set(xlabel="time, s", ylabel="force, N")
-            if shape == "step":
-                for axes in (position, force):
-                    axes.set_xlim(0.6, 2.0)
         rows[0, 0].legend(loc="lower right")
         figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)

@@ -205,7 +205,7 @@ def test_a_model_without_signals_has_no_variant_of_theirs(tendon_model, tmp_path
     for v in found.variants:
         row = f"{'yes' if v.delay else 'no'} | {v.estimate} | {v.before_mm:.2f} | {v.after_mm:.2f}"
         assert f"| {row} |" in page
-    assert "## Tendon rig, figure eight, usual speed" in page
+    assert "### Tendon rig, figure eight" in page and "The signals' position errs" not in page
 
 
 def test_total_cost_counts_errors_and_moves(tendon_model):

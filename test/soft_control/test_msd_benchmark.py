@@ -9,7 +9,15 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
 
-from soft_control.msd_benchmark import COLOURS, Result, carry_out, load_benchmark  # noqa: E402
+from soft_control.msd_benchmark import (  # noqa: E402
+    COLOURS,
+    Result,
+    carry_out,
+    load_benchmark,
+    measure,
+)
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def test_what_is_declared_can_be_read():
@@ -40,6 +48,30 @@ def test_the_benchmark_in_small(tmp_path: Path):
     for name, figures in result.figures["step"].items():
         assert f"| step | {name} | {figures['rmse_mm']:.2f} |" in page
     assert "<svg" in (tmp_path / "msd_benchmark.svg").read_text()
+    assert Result.model_validate_json((tmp_path / "msd_benchmark.json").read_text()) == result
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc builds the solver")
+def test_the_tuning_in_docs_wins(tmp_path: Path):
+    """The whole benchmark but for the tuning, which takes minutes: a full training, the controllers
+    that docs/ has, seeds that no tuning has seen.
+
+    Weights are tuned for one network. On another kind of processor the training may end with
+    another, with which they overshoot by 1.2 to 3.2 % in place of 1.2, the PID by 1.7: that is held
+    only for the network of docs/. RMSE differs by up to 0.5 % then, with preview by 6 %.
+    """
+    tuned = Result.model_validate_json((DOCS / "msd_benchmark.json").read_text())
+    page = (DOCS / "msd_benchmark.md").read_text()
+    found = measure(load_benchmark(), tmp_path, tuned)
+    assert tuned.mpc_wins()
+    assert found.mpc_wins() or found.model_hash != tuned.model_hash
+    for shape, rows in found.figures.items():
+        assert rows["MPC"]["rise_s"] < rows["PID"]["rise_s"]
+        assert rows["MPC"]["rmse_mm"] < rows["PID"]["rmse_mm"]
+        for name, figures in rows.items():
+            said = tuned.figures[shape][name]["rmse_mm"]
+            assert f"| {shape.replace('_', ' ')} | {name} | {said:.2f} |" in page
+            assert figures["rmse_mm"] == pytest.approx(said, rel=0.1)
 
 
 def test_winning_means_everywhere_and_in_everything():
