@@ -53,25 +53,22 @@ def test_the_benchmark_in_small(tmp_path: Path):
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc builds the solver")
 def test_the_tuning_in_docs_wins(tmp_path: Path):
-    """The whole benchmark but for the tuning, which takes minutes: a full training, the controllers
-    that docs/ has, seeds that no tuning has seen.
+    """The whole benchmark but for the tuning: a full training, the controllers that docs/ has,
+    seeds that no tuning has seen.
 
-    Weights are tuned for one network. On another kind of processor the training may end with
-    another, with which they overshoot by 1.2 to 3.2 % in place of 1.2, the PID by 1.7: that is held
-    only for the network of docs/. RMSE differs by up to 0.5 % then, with preview by 6 %.
+    On another kind of processor the training may end with another network. With those of two other
+    seeds of the training the same weights win as well: RMSE differs by up to 0.2 %, with preview by
+    2 %, and on the step they overshoot by 0.5 to 1.5 %, the PID by 1.7.
     """
     tuned = Result.model_validate_json((DOCS / "msd_benchmark.json").read_text())
     page = (DOCS / "msd_benchmark.md").read_text()
     found = measure(load_benchmark(), tmp_path, tuned)
-    assert tuned.mpc_wins()
-    assert found.mpc_wins() or found.model_hash != tuned.model_hash
+    assert tuned.mpc_wins() and found.mpc_wins()
     for shape, rows in found.figures.items():
-        assert rows["MPC"]["rise_s"] < rows["PID"]["rise_s"]
-        assert rows["MPC"]["rmse_mm"] < rows["PID"]["rmse_mm"]
         for name, figures in rows.items():
             said = tuned.figures[shape][name]["rmse_mm"]
             assert f"| {shape.replace('_', ' ')} | {name} | {said:.2f} |" in page
-            assert figures["rmse_mm"] == pytest.approx(said, rel=0.1)
+            assert figures["rmse_mm"] == pytest.approx(said, rel=0.05)
 
 
 def test_winning_means_everywhere_and_in_everything():
