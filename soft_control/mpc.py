@@ -185,9 +185,8 @@ def step(
         state.signals,
         state.plan,
         state.network,
-        reference,
     )
-    if not all(np.isfinite(part).all() for part in known):
+    if not all(np.isfinite(part).all() for part in known):  # the reference is seen in the cost
         return _hold_command(config, state, Status.NOT_FINITE, 0, 0)
     if not feasible(config, state.commands[0]):
         return _hold_command(config, state, Status.INFEASIBLE_PROBLEM, 0, 0)

@@ -98,7 +98,8 @@ typedef struct {
 void mpc_reset(mpc_state_t *state, const float command[COMMANDS], const float output[OUTPUTS]);
 
 /* Improve the plan of `state` from sample k and return its first command u(k).
- * reference[j] is the wanted output of sample k+j+1. `clock` may be NULL: no deadline. */
+ * reference[j] is the wanted output of sample k+j+1; those before FIRST_COST_STAGE are not read.
+ * `clock` may be NULL: no deadline. */
 mpc_result_t mpc_step(const mpc_config_t *config, mpc_state_t *state,
                       const float reference[HORIZON][OUTPUTS], const mpc_clock_t *clock);
 
