@@ -39,6 +39,26 @@ void plan_copy_past(plan_t *from, plan_t *to)
         *(known_outputs_t *)output_of(from, INPUT_DELAY);
 }
 
+/* One channel's planned commands, as near as the bounds let them be. False if the first has no way;
+ * where it has one, the others have, too. Also with NaN. */
+static __attribute__((noinline, cold)) bool bound_channel(const mpc_config_t *config, plan_t *plan,
+                                                          int c)
+{
+    const float low = config->command_min[c];
+    const float high = config->command_max[c];
+    const float move_max = config->move_max[c];
+    float command = command_of(plan, -1)[c];
+    const bool feasible = low <= high && move_max >= 0.0f && command + move_max >= low
+                          && command - move_max <= high;
+
+    for (int i = 0; i < CONTROL_HORIZON; ++i) {
+        float *planned = &command_of(plan, i)[c];
+        command = clamp(clamp(*planned, command - move_max, command + move_max), low, high);
+        *planned = command;
+    }
+    return feasible;
+}
+
 bool plan_bound(const mpc_config_t *config, plan_t *plan)
 {
     bool feasible = true;
@@ -46,18 +66,14 @@ bool plan_bound(const mpc_config_t *config, plan_t *plan)
         const float low = config->command_min[c];
         const float high = config->command_max[c];
         const float move_max = config->move_max[c];
-        float *planned = &command_of(plan, 0)[c];
-        float command = planned[COMMANDS];
-
+        const float *planned = &command_of(plan, 0)[c];
         UNROLL for (int i = 0; i < CONTROL_HORIZON; ++i, planned -= COMMANDS) {
-            const float wanted = *planned;
-            const float least = command - move_max;
-            const float most = command + move_max;
-            command = wanted;
-            if (!(wanted >= least && wanted <= most && wanted >= low && wanted <= high)) {
-                /* Also with NaN. Where one command is possible, later ones are. */
-                feasible = feasible && low <= high && least <= most && most >= low && least <= high;
-                *planned = command = clamp(clamp(wanted, least, most), low, high);
+            const float command = planned[0];
+            const float before = planned[COMMANDS];
+            if (!(command >= low && command <= high && command >= before - move_max
+                  && command <= before + move_max)) {
+                feasible = bound_channel(config, plan, c) && feasible;
+                break;
             }
         }
     }

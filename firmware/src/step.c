@@ -13,8 +13,8 @@
  * the first ones u_-1. */
 #include "step.h"
 
-/* Not with the solver's usual way, which has no bound in it: that is small and stays so. */
-#define SELDOM __attribute__((noinline))
+/* Away from the usual way, which has no bound in it, and built small. */
+#define SELDOM __attribute__((noinline, cold))
 
 typedef struct {
     float low;
@@ -209,7 +209,7 @@ static inline bool on_move_limit(const way_t *way, int v)
 
 /* v, which is still pushed so, with one, two .. of the commands after it, as far as they stand on the
  * move limits between them. */
-SELDOM static void move_together(way_t *way, const quadratic_t *model, int v, float push)
+__attribute__((noinline)) static void move_together(way_t *way, const quadratic_t *model, int v, float push)
 {
     const int c = v % COMMANDS;
     const float low = way->config->command_min[c];
