@@ -159,8 +159,12 @@ mpc_result_t mpc_step(const mpc_config_t *config, mpc_state_t *state,
 /* Shift rows one older and put `newest` first; it may be the first row itself. */
 static void shift_in(float *rows, int count, const float *newest, int width)
 {
-    memmove(rows + width, rows, (size_t)((count - 1) * width) * sizeof(float));
-    memmove(rows, newest, (size_t)width * sizeof(float));
+    for (int q = count * width - 1; q >= width; --q) {
+        rows[q] = rows[q - width];
+    }
+    for (int q = 0; q < width; ++q) {
+        rows[q] = newest[q];
+    }
 }
 
 bool mpc_advance(mpc_state_t *state, const float command[COMMANDS])
