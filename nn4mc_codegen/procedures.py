@@ -83,6 +83,8 @@ class PrintedProcedure:
             access = procedure.places.single(mapped.operands)[0]
             code.use(printed.whole)
             code.whole.add(printed.whole.symbol)
+            if printed.whole.name == "tanh":
+                code.row(TANH_COEFFICIENTS)
             x = self._pointer(code, replace(access, row_step=0))
             y = self._names[mapped.result.first]
             return f"{code.name}_{printed.whole.symbol}_all({x}, {y}, {mapped.result.size});"
@@ -155,3 +157,5 @@ def _local_name(array: Array) -> str:
 
 
 PRINTED = {"linear": PrintedLinear}
+TANH_COEFFICIENTS = 8
+"""How many templates/functions.j2 reads at once."""

@@ -237,11 +237,6 @@ def test_the_c_solver_comes_close_to_ipopt(name: str, setting: tuple[int, int], 
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the solver is built with gcc")
-@pytest.mark.xfail(
-    strict=True,
-    reason="the tanh of generated C is a rational function 2.3e-7 off, always to the same side "
-    "where x is alike; with one coefficient more in its numerator this errs by 4.6e-6",
-)
 def test_ten_steps_of_a_gru_leave_the_gradient_exact(tmp_path: Path):
     """The longest horizon of the only network whose state adds up errors; 300 problems."""
     subject = published("tendon_gru_published")
