@@ -48,7 +48,15 @@ Jacobian = Annotated[
     typer.Option(
         help="Columns of the exact Jacobian, NAME_jacobian: names of inputs separated by commas, a "
         "number of leading elements of the flat input, or all; of a recurrent network also state "
-        "or state:NAME."
+        "or state:NAME. Numbers separated by commas are elements, and 0+6 is the sum of the "
+        "columns of elements 0 and 6."
+    ),
+]
+JacobianRange = Annotated[
+    bool,
+    typer.Option(
+        "--jacobian-range",
+        help="NAME_jacobian takes the columns that are wanted, int first, int past.",
     ),
 ]
 Vjp = Annotated[str | None, typer.Option(help="The same for g = J'v, NAME_vjp.")]
@@ -84,6 +92,7 @@ def compile_command(
     ],
     name: Name = "fk",
     jacobian: Jacobian = None,
+    jacobian_range: JacobianRange = False,
     vjp: Vjp = None,
     jvp: Jvp = None,
     hvp: Hvp = None,
@@ -120,6 +129,7 @@ def compile_command(
         options = Options(
             name=name,
             jacobian=jacobian,
+            jacobian_range=jacobian_range,
             vjp=vjp,
             jvp=jvp,
             hvp=hvp,
@@ -153,6 +163,7 @@ def verify(
     model: Model,
     name: Name = "fk",
     jacobian: Jacobian = None,
+    jacobian_range: JacobianRange = False,
     vjp: Vjp = None,
     jvp: Jvp = None,
     hvp: Hvp = None,
@@ -180,6 +191,7 @@ def verify(
         options = Options(
             name=name,
             jacobian=jacobian,
+            jacobian_range=jacobian_range,
             vjp=vjp,
             jvp=jvp,
             hvp=hvp,

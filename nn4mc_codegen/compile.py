@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nn4mc_codegen.calibrate import load_samples, quantize_graph
 from nn4mc_codegen.check import ModelError
+from nn4mc_codegen.columns import Column
 from nn4mc_codegen.emit import Emitted, Origin, emit
 from nn4mc_codegen.emit_int8 import EmittedInt8, emit_int8
 from nn4mc_codegen.importers import read_model
@@ -45,8 +46,9 @@ class Result:
     parameters: int
     macs: int
     """of one step"""
-    jacobian_columns: tuple[int, ...]
-    """elements of x that are the columns; empty without a Jacobian"""
+    jacobian_columns: tuple[Column, ...]
+    """elements of [x, state] that are the columns, a tuple of them for a sum; empty without a
+    Jacobian"""
     jacobian_mode: str | None
     """reverse or forward"""
     jacobian_macs: int

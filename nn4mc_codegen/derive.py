@@ -8,7 +8,8 @@ second of the first. Known zeros and ones vanish in `Program.linear` and `Progra
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import singledispatch
 
 import numpy as np
@@ -21,9 +22,18 @@ def identity(size: int) -> Elements:
     return np.where(np.eye(size, dtype=bool), ONE, ZERO)
 
 
-def vjp(p: Program, y: Elements, seeds: Elements, wrt: Elements) -> Elements:
-    """(J, m): seeds (J, n) times the derivative of y (n,) with respect to the elements wrt (m,)."""
-    active = dependent(p, wrt)
+def vjp(
+    p: Program,
+    y: Elements,
+    seeds: Elements,
+    wrt: Elements,
+    together: Sequence[Elements] = (),
+) -> Elements:
+    """(J, m + k): seeds (J, n) times the derivative of y (n,) with respect to the elements wrt (m,)
+    and along each of the k groups `together`, whose elements move as one."""
+    # Each group has an element of its own, which stands for how far the group has moved.
+    moved = p.array("moved", len(together)).elements if together else wrt[:0]
+    active = dependent(p, np.concatenate([wrt, *together, moved]))
     # For each array pairs of its elements (k,) and what arrives there (J, k).
     arrived: dict[int, list[tuple[Elements, Elements]]] = defaultdict(list)
     firsts = np.array([a.first for a in p.arrays])
@@ -55,14 +65,28 @@ def vjp(p: Program, y: Elements, seeds: Elements, wrt: Elements) -> Elements:
             return np.zeros((len(seeds), size), np.int64)
         return p.map(sum((var(k) for k in range(1, len(layers))), start=var(0)), *layers)
 
-    arrive(y, seeds)
+    def arrive_with_groups(elements: Elements, adjoints: Elements) -> None:
+        arrive(elements, adjoints)
+        flat, adjoints = elements.ravel(), adjoints.reshape(len(seeds), -1)
+        for number, group in zip(moved, together, strict=True):
+            mine = np.isin(flat, group) & np.any(adjoints != ZERO, axis=0)
+            if mine.any():
+                ones = np.full((1, np.count_nonzero(mine)), ONE)
+                arrive(number[None], p.linear(ones, adjoints[:, mine]))
+
+    arrive_with_groups(y, seeds)
     owner_of = {a: number for number, a in enumerate(p.arrays)}
     for instruction in reversed(list(p.instructions)):
         array = instruction.result
         if array.first < end and owner_of[array] in arrived:
             with p.layer(f"d_{instruction.label}", _backwards(instruction)):
                 adjoint = total(owner_of[array], array.size)
-                back(instruction, p, adjoint, arrive)
+                extended = _with_groups(p, instruction, together, moved)
+                if extended is None:
+                    back(instruction, p, adjoint, arrive_with_groups)
+                else:
+                    back(extended, p, adjoint, arrive)
+    wrt = np.concatenate([wrt, moved])
     gradient = np.zeros((len(seeds), len(wrt)), np.int64)
     with p.layer("d_x", "derivatives that meet, added up"):
         owners = np.searchsorted(firsts, wrt, side="right") - 1
@@ -70,6 +94,25 @@ def vjp(p: Program, y: Elements, seeds: Elements, wrt: Elements) -> Elements:
             mine = owners == owner
             gradient[:, mine] = total(owner, p.arrays[owner].size)[:, wrt[mine] - firsts[owner]]
     return gradient
+
+
+def _with_groups(
+    p: Program, instruction: Instruction, together: Sequence[Elements], moved: Elements
+) -> Linear | None:
+    """A Linear of elements in groups as one that reads `moved` as well, with summed weights; None
+    where nothing is gained."""
+    if not isinstance(instruction, Linear) or len(instruction.x) != 1:
+        return None
+    columns = [np.flatnonzero(np.isin(instruction.x[0], group)) for group in together]
+    read = np.array([c.size > 0 for c in columns], bool)
+    if not read.any():
+        return None
+    sums = p.sums(instruction.W, [c for c in columns if c.size])
+    return replace(
+        instruction,
+        W=np.hstack([instruction.W, sums]),
+        x=np.hstack([instruction.x, moved[None, read]]),
+    )
 
 
 def jvp(p: Program, y: Elements, wrt: Elements, tangents: Elements) -> Elements:

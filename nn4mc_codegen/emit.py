@@ -12,13 +12,14 @@ import numpy as np
 
 from nn4mc_codegen import derive
 from nn4mc_codegen.check import ModelError
-from nn4mc_codegen.columns import chosen_elements
+from nn4mc_codegen.columns import Column, chosen_columns, elements_of, singles_of, sums_of
+from nn4mc_codegen.expression import var
 from nn4mc_codegen.fold import fold
 from nn4mc_codegen.ir import Graph
 from nn4mc_codegen.lower import Lowered, lower, unique
 from nn4mc_codegen.options import Options
 from nn4mc_codegen.procedures import PrintedProcedure
-from nn4mc_codegen.program import Elements
+from nn4mc_codegen.program import ONE, ZERO, Elements, Program
 from nn4mc_codegen.schedule import STACK_FLOATS, Procedure, schedule
 from nn4mc_codegen.source import Code
 
@@ -50,7 +51,7 @@ class Emitted:
 
     texts: dict[str, str]
     procedures: dict[str, Procedure]
-    columns: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    columns: dict[str, tuple[Column, ...]] = field(default_factory=dict)
     """for jacobian, vjp, jvp, hvp their columns, for fold the constant elements"""
     jacobian_mode: str | None = None
 
@@ -86,19 +87,22 @@ def emit(graph: Graph, options: Options, origin: Origin) -> Emitted:
     """C files of a graph. Raises `ModelError` for columns that are not there."""
     mode = options.optimize
     backwards = any((options.jacobian, options.vjp, options.hvp))
-    lowered = lower(graph, pairs=mode != "size", by_unit=mode != "size" and backwards)
+    columns = {
+        kind: chosen_columns(graph, getattr(options, kind), kind)
+        for kind in ("jacobian", "vjp", "jvp", "hvp", "fold")
+    }
+    by_unit = mode != "size" and backwards
+    lowered = lower(graph, mode != "size", by_unit, columns["jacobian"])
     p = lowered.program
-    emitted = Emitted({}, {"step": schedule(p, lowered.results, mode)})
-    for kind in ("jacobian", "vjp", "jvp", "hvp", "fold"):
-        emitted.columns[kind] = chosen_elements(graph, getattr(options, kind), kind)
+    emitted = Emitted({}, {"step": schedule(p, lowered.results, mode)}, columns)
     for kind in ("jacobian", "vjp", "jvp", "hvp"):
         if emitted.columns[kind]:
-            _derive(kind, lowered, lowered.results, emitted, mode)
+            _derive(kind, lowered, lowered.results, emitted, options)
     if emitted.columns["fold"]:
-        _fold(graph, lowered, emitted, mode)
+        _fold(graph, lowered, emitted, options)
     code = Code(options, bool(graph.states))
     bodies = {
-        name: PrintedProcedure(code, procedure, READS[name]).body
+        name: PrintedProcedure(code, procedure, _given(name, options)).body
         for name, procedure in emitted.procedures.items()
     }
     fill = {
@@ -110,9 +114,10 @@ def emit(graph: Graph, options: Options, origin: Origin) -> Emitted:
         "table": layer_table(graph),
         "inputs": input_macros(graph),
         "emitted": emitted,
-        "columns": emitted.columns,
-        "chosen": {kind: _words(graph, columns) for kind, columns in emitted.columns.items()},
-        "rows": {k: len(lowered.rows(columns)) for k, columns in emitted.columns.items()},
+        "columns": columns,
+        "chosen": {kind: _words(graph, singles_of(c)) for kind, c in columns.items()},
+        "sums": _sum_lines(graph, columns["jacobian"]),
+        "rows": {kind: len(lowered.rows(c)) for kind, c in columns.items()},
         "code": code,
         "c": code,
         "bodies": bodies,
@@ -123,25 +128,35 @@ def emit(graph: Graph, options: Options, origin: Origin) -> Emitted:
     return emitted
 
 
+def _given(function: str, options: Options) -> tuple[str, ...]:
+    ranged = options.jacobian_range and function in ("jacobian", "jacobian_folded")
+    return READS[function] + (("first", "past") if ranged else ())
+
+
 def _derive(
     kind: str,
     lowered: Lowered,
     results: dict[str, Elements],
     emitted: Emitted,
-    mode: str,
+    options: Options,
     suffix: str = "",
 ) -> None:
     """Add the procedure of one kind of derivative of `results`."""
-    p, columns = lowered.program, emitted.columns[kind]
-    wrt = np.concatenate([lowered.x, lowered.state])[list(columns)]
+    p, columns, mode = lowered.program, emitted.columns[kind], options.optimize
+    z = np.concatenate([lowered.x, lowered.state])
+    wrt = z[list(singles_of(columns))]
     y = lowered.rows(columns, results)
     procedures = emitted.procedures
     if kind == "jacobian":
+        together = [z[list(elements)] for elements in sums_of(columns)]
         ways = {
-            "reverse": derive.vjp(p, y, derive.identity(y.size), wrt),
-            "forward": derive.jvp(p, y, wrt, derive.identity(wrt.size)).T,
+            "reverse": derive.vjp(p, y, derive.identity(y.size), wrt, together),
+            "forward": _forward(p, y, wrt, together),
         }
-        found = {way: schedule(p, results | {"jacobian": J}, mode) for way, J in ways.items()}
+        ranged = "jacobian" if options.jacobian_range else None
+        found = {
+            way: schedule(p, results | {"jacobian": J}, mode, ranged) for way, J in ways.items()
+        }
         way = min(found, key=lambda way: found[way].macs)
         procedures[kind + suffix] = found[way]
         emitted.jacobian_mode = emitted.jacobian_mode or way
@@ -158,12 +173,41 @@ def _derive(
         procedures[kind] = schedule(p, {"h": derive.jvp(p, gradient, wrt, t[None])[0]}, mode)
 
 
-def _fold(graph: Graph, lowered: Lowered, emitted: Emitted, mode: str) -> None:
+def _forward(p: Program, y: Elements, wrt: Elements, together: Sequence[Elements]) -> Elements:
+    """The Jacobian (n, m + k) of y (n,) by the elements wrt (m,) and along k groups of elements.
+
+    Groups of elements that all have a column are sums of these, others have tangents of their own.
+    """
+    known = {int(e): k for k, e in enumerate(wrt)}
+    for group in together:
+        if not np.isin(group, wrt).all():
+            known[tuple(group)] = len(known)
+    parts = [np.atleast_1d(part) for part in known]
+    moving = np.unique(np.concatenate(parts))
+    tangents = np.stack([np.isin(moving, part) for part in parts])
+    jacobian = derive.jvp(p, y, moving, np.where(tangents, ONE, ZERO)).T
+    columns = np.empty((y.size, len(wrt) + len(together)), np.int64)
+    columns[:, : len(wrt)] = jacobian[:, : len(wrt)]
+    lengths: dict[int, list[int]] = {}
+    for number, group in enumerate(together, len(wrt)):
+        if tuple(group) in known:
+            columns[:, number] = jacobian[:, known[tuple(group)]]
+        else:
+            lengths.setdefault(len(group), []).append(number)
+    with p.layer("t_sums", "columns that belong together, added up"):
+        for length, numbers in lengths.items():
+            members = np.array([[known[e] for e in together[n - len(wrt)]] for n in numbers])
+            total = sum((var(k) for k in range(1, length)), start=var(0))
+            columns[:, numbers] = p.map(total, *(jacobian[:, m] for m in members.T))
+    return columns
+
+
+def _fold(graph: Graph, lowered: Lowered, emitted: Emitted, options: Options) -> None:
     """Add the procedures that do not read the folded inputs, and the one that does."""
-    columns = emitted.columns["fold"]
+    columns, mode = emitted.columns["fold"], options.optimize
     if max(columns) >= graph.input_size:
         raise ModelError("fold: a state changes with every step; fold inputs")
-    both = sorted({*columns} & {*emitted.columns["jacobian"]})
+    both = sorted({*columns} & {*elements_of(emitted.columns["jacobian"])})
     if both:
         raise ModelError(
             f"fold: the Jacobian has columns of folded inputs, {_words(graph, both)}; "
@@ -174,7 +218,7 @@ def _fold(graph: Graph, lowered: Lowered, emitted: Emitted, mode: str) -> None:
     emitted.procedures["fold"] = schedule(p, {"folded": folded.values}, mode)
     emitted.procedures["step_folded"] = schedule(p, folded.results, mode)
     if emitted.columns["jacobian"]:
-        _derive("jacobian", lowered, folded.results, emitted, mode, "_folded")
+        _derive("jacobian", lowered, folded.results, emitted, options, "_folded")
 
 
 def layer_table(graph: Graph) -> list[str]:
@@ -229,6 +273,15 @@ def _words(graph: Graph, columns: Sequence[int]) -> str:
         begin, end = r.start - first, r.stop - 1 - first
         words.append(f"{name}[{begin}..{end}]" if end > begin else f"{name}[{begin}]")
     return ", ".join(words)
+
+
+def _sum_lines(graph: Graph, columns: Sequence[Column]) -> list[str]:
+    """For each column that is a sum its number and elements: 4: x[0] + x[2]."""
+    first = len(singles_of(columns))
+    return [
+        f"{first + k}: {' + '.join(_words(graph, [e]) for e in elements)}"
+        for k, elements in enumerate(sums_of(columns))
+    ]
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -59,7 +59,12 @@ class HostCode:
                 getattr(self._library, f"{self._name}_reset")(_pointer(carried))
             arrays = {n: v[i] for n, v in (*samples.inputs.items(), *outputs.items())}
             c_function(
-                *(_pointer(carried if a.is_state else arrays[a.name]) for a in called.arguments)
+                *(
+                    ctypes.c_int(arrays[a.name][0])
+                    if a.is_single
+                    else _pointer(carried if a.is_state else arrays[a.name])
+                    for a in called.arguments
+                )
             )
             states[i] = carried
         return {**outputs, "state": states} if called.states else outputs

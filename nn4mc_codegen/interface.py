@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TYPES = {"float": np.float32, "int8_t": np.int8}
+TYPES = {"float": np.float32, "int8_t": np.int8, "int": np.int32}
 
 
 class InterfaceError(ValueError):
@@ -24,11 +24,17 @@ class Argument:
     """One parameter of a generated function."""
 
     type: str
-    """float, int8_t, or NAME_state"""
+    """float, int8_t, NAME_state, or int: a single number, all others are arrays"""
     name: str
     size: int
     """elements; of a state, its values"""
     const: bool
+    default: int | None = None
+    """of a single number, for who does not give it"""
+
+    @property
+    def is_single(self) -> bool:
+        return self.type == "int"
 
     @property
     def is_state(self) -> bool:
@@ -36,6 +42,8 @@ class Argument:
 
     @property
     def declaration(self) -> str:
+        if self.is_single:
+            return f"{self.type} {self.name}"
         return f"{'const ' if self.const else ''}{self.type} *{self.name}"
 
 
@@ -109,7 +117,11 @@ def read_function(header: str, name: str, function: str) -> Function:
         words = _parameter(name).fullmatch(text)
         if words is None:
             raise InterfaceError(f"{name}_{function}: parameter '{text.strip()}' is not supported")
-        const, kind, state, array, extent = words.groups()
+        const, kind, state, array, extent, single = words.groups()
+        if single:
+            default = 0 if single == "first" else values[f"{name.upper()}_JACOBIAN_COLUMNS"]
+            arguments.append(Argument("int", single, 1, True, default))
+            continue
         factors = [f.strip() for f in (extent or f"{name.upper()}_STATES").split("*")]
         size = int(np.prod([values[f] if f in values else int(f) for f in factors]))
         arguments.append(Argument(kind, state or array, size, bool(const)))
@@ -124,14 +136,17 @@ def make_samples(
 ) -> Samples:
     """Arrays by the names of the parameters, a sample a row or one sample as a vector.
 
-    The state is reset before the first sample, unless `state` sets it. Raises `InterfaceError`.
+    A range of columns that is not given is all of them. The state is reset before the first sample,
+    unless `state` sets it. Raises `InterfaceError`.
     """
     wanted = [a.name for a in function.inputs]
+    defaults = {a.name: a.default for a in function.inputs if a.default is not None}
+    values = {**defaults, **values}
     if set(wanted) != set(values):
         raise InterfaceError(
             f"{function.name} takes {', '.join(wanted)}; given {', '.join(values)}"
         )
-    rows = {a.name: np.atleast_2d(np.asarray(values[a.name])) for a in function.inputs}
+    rows = {a.name: _rows(a, values[a.name]) for a in function.inputs}
     count = max(map(len, rows.values()))
     for a in function.inputs:
         if rows[a.name].shape not in ((count, a.size), (1, a.size)):
@@ -153,8 +168,14 @@ def make_samples(
     )
 
 
+def _rows(argument: Argument, values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    return values.reshape(-1, 1) if argument.is_single else np.atleast_2d(values)
+
+
 def _parameter(name: str) -> re.Pattern:
-    return re.compile(rf"\s*(const )?(float|int8_t|{name}_state) (?:\*(state)|(\w+)\[([^]]+)\])\s*")
+    array = rf"(const )?(float|int8_t|{name}_state) (?:\*(state)|(\w+)\[([^]]+)\])"
+    return re.compile(rf"\s*(?:{array}|int (first|past))\s*")
 
 
 def _without_comments(header: str) -> str:

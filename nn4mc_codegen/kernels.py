@@ -26,6 +26,7 @@ class PrintedKernel:
         self.mode = code.options.optimize
         self.head = kernel.head
         self.feed, self.before = kernel.feed, kernel.held
+        self.ranged = kernel.ranged
         self.maps = kernel.maps
         self.places: Places = procedure.places
         self.shape = kernel.instructions[0].shape
@@ -47,9 +48,18 @@ class PrintedKernel:
         ys = ["y"] if len(self.stored) == 1 else [f"y{k}" for k in range(len(self.stored))]
         self.names = {id(a): x for a, x in zip(self.sources, xs, strict=True)}
         self.written = {id(a): y for a, y in zip(self.stored, ys, strict=True)}
-        self.parameters = ", ".join([f"const float *{x}" for x in xs] + [f"float *{y}" for y in ys])
+        self._pointers = [f"const float *{x}" for x in xs] + [f"float *{y}" for y in ys]
         # With the function that a lone formula consists of, its loop is shared by all layers.
         self.whole = self._whole(kernel)
+
+    @property
+    def parameters(self) -> str:
+        return ", ".join(self._pointers + [f"int {name}" for name in self.range])
+
+    @property
+    def range(self) -> tuple[str, ...]:
+        """Names of the first wanted column and the one past the last, if others are skipped."""
+        return ()
 
     def _whole(self, kernel: Kernel) -> Function | None:
         if kernel.head is None and len(kernel.maps) == 1 and kernel.target is None:

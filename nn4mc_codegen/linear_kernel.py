@@ -37,11 +37,36 @@ class PrintedLinear(PrintedKernel):
     def blocks(self) -> list[tuple[Tile, Tile]]:
         """Loops over rows and outputs in blocks whose sums fit the registers."""
         row_cuts, output_cuts = self.cuts
-        return [
-            (row_tile, output_tile)
-            for row_tile in _cut_tiles(row_cuts, ROWS)
-            for output_tile in _cut_tiles(output_cuts, self._sums // row_tile.size, self._even)
-        ]
+        found = []
+        for row_tile in _cut_tiles(row_cuts, ROWS):
+            if self._skips:
+                # Small blocks: more of them lie outside a range.
+                output_tiles = [_shared_tile(self.shape[1], SUMS // row_tile.size)]
+            else:
+                output_tiles = _cut_tiles(output_cuts, self._sums // row_tile.size, self._even)
+            found += [(row_tile, output_tile) for output_tile in output_tiles]
+        return found
+
+    @property
+    def _skips(self) -> bool:
+        """Whether blocks outside a range of outputs can be skipped: in one loop over all."""
+        return self.ranged and not self.dots and len(self.cuts[1]) == 2
+
+    @cached_property
+    def range(self) -> tuple[str, ...]:
+        skipped = self._skips and not all(outputs.single for _, outputs in self.blocks)
+        return ("first", "past") if skipped else ()
+
+    def open_outputs(self, outputs: Tile) -> str:
+        """First lines of the loop over outputs, r the first of a block; where the blocks are more
+        than the outputs, the last one overlaps that before it."""
+        if not self._skips or outputs.single:
+            return outputs.open("r")
+        size, last = outputs.size, outputs.end - outputs.size
+        variable = "q" if outputs.end % size else "r"
+        head = f"for (int {variable} = first / {size} * {size}; {variable} < past; "
+        head += f"{variable} += {size}) {{"
+        return head + (f"\nconst int r = q < {last} ? q : {last};" if variable == "q" else "")
 
     @property
     def _sums(self) -> int:
@@ -67,9 +92,12 @@ class PrintedLinear(PrintedKernel):
         the weights of an output stand side by side. Else nothing."""
         if self.mode == "size" or self.target is not None or not by_output(self.head, self.places):
             return []
-        inputs = self.head.W.shape[1]
-        size = -(-inputs // -(-inputs // HELD))
-        return [(begin, min(begin + size, inputs)) for begin in range(0, inputs, size)]
+        found = []
+        for begin, end in self.places.spans(self.head.W):
+            tile = _shared_tile(end - begin, HELD)
+            starts = range(begin, end, tile.size)
+            found += [(start, min(start + tile.size, end)) for start in starts]
+        return found
 
     def dot_loads(self, begin: int, end: int) -> list[str]:
         """Statements that load the operands of a range."""
@@ -86,16 +114,16 @@ class PrintedLinear(PrintedKernel):
         (x,) = self.places.single([self.head.x])
         return x.step == 1 and len(self.head.x) == 1 and not self.before
 
-    def dot_weights(self, begin: int) -> str:
+    def dot_weights(self, begin: int, end: int) -> str:
         """Pointer to the first output's weights of a range."""
-        (W,) = self.places.single([self.head.W])
+        (W,) = self.places.single([self.head.W[:, begin:end]])
         pointer = self.code.constant(W.array) + (".f" if W.array.paired else "")
-        at = index(W.start + begin)
+        at = index(W.start)
         return pointer if at == "0" else f"{pointer} + {at}"
 
     def dot(self, begin: int, end: int) -> list[str]:
         """Statements of one output, r: its sums over a range, stored at the end of the last."""
-        (W,) = self.places.single([self.head.W])
+        (W,) = self.places.single([self.head.W[:, begin:end]])
         count, outputs = self.shape
         rows, output = Tile(0, count, count), Tile(0, outputs, 1)
         sums = [self.sum(a, 0, rows) for a in range(count)]
@@ -110,7 +138,7 @@ class PrintedLinear(PrintedKernel):
         lines = lines or [f"float {s};" for s in sums]
         width = end - begin
         # What fills up a row is read along.
-        fill = W.row_step == width + 1
+        fill = W.row_step == width + 1 and W.start % W.row_step == 0
         chunk = self.share(width + fill, REGISTERS - count * (width + 1) - 1)
         for done in range(0, width + fill, chunk):
             size = min(chunk, width + fill - done)
@@ -357,6 +385,11 @@ def _cut_tiles(cuts: list[int], limit: int, even: bool = True) -> Iterator[Tile]
             yield Tile(begin + tile.begin, begin + tile.end, tile.size)
 
 
+def _shared_tile(total: int, limit: int) -> Tile:
+    """One loop in blocks of at most `limit`, as few and as even as can be."""
+    return Tile(0, total, -(-total // -(-total // limit)))
+
+
 @dataclass(frozen=True)
 class Part:
     """A loop over `turns` times `unroll` inputs of a block's sums.
@@ -396,7 +429,8 @@ class Part:
                 return [cls(kernel, rows, outputs, length, 1, "row", W, x)]
             return cls._of_rows(kernel, rows, outputs, length, limit, W, x)
         if paired and W.row_step == 1 and outputs.size > 1 and (length == 1 or W.step % 2 == 0):
-            pairs = "outputs" if outputs.single or outputs.size % 2 == 0 else ""
+            even = outputs.size % 2 == 0 and (outputs.end - outputs.begin) % 2 == 0
+            pairs = "outputs" if outputs.single or even else ""
         elif paired and W.step == 1 and (outputs.end - outputs.begin == 1 or W.row_step % 2 == 0):
             pairs = "inputs" if length > 1 and kernel.gate is None else ""
         else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nn4mc_codegen.columns import Column, elements_of, singles_of, sums_of
 from nn4mc_codegen.ir import Graph, Node
 from nn4mc_codegen.program import Elements, Program
 
@@ -28,19 +29,26 @@ class Lowered:
         """What a step writes."""
         return {"y": self.y} | ({"state": self.new_state} if self.graph.states else {})
 
-    def rows(self, columns: Sequence[int], results: dict[str, Elements] | None = None) -> Elements:
+    def rows(
+        self, columns: Sequence[Column], results: dict[str, Elements] | None = None
+    ) -> Elements:
         """What is differentiated with respect to the columns: y, and where any of them is a state
         also the new state."""
         results = results or self.results
-        if any(column >= len(self.x) for column in columns):
+        if any(element >= len(self.x) for element in elements_of(columns)):
             return np.concatenate([results["y"], results["state"]])
         return results["y"]
 
 
-def lower(graph: Graph, pairs: bool = True, by_unit: bool = False) -> Lowered:
-    """`pairs` and `by_unit`: how weights are stored, see `Program`."""
+def lower(
+    graph: Graph, pairs: bool = True, by_unit: bool = False, columns: Sequence[Column] = ()
+) -> Lowered:
+    """`pairs`, `by_unit` and the Jacobian's `columns`: how weights are stored, see `Program`."""
     p = Program(pairs=pairs, by_unit=by_unit)
     x = p.input("x", graph.input_size).elements
+    inputs = [c for c in columns if max(elements_of([c])) < len(x)]
+    p.alone = x[list(singles_of(inputs))]
+    p.together = [x[list(sum_)] for sum_ in sums_of(inputs)]
     state = p.input("state", graph.state_size).elements
     ends = np.cumsum([t.size for t in graph.inputs])
     parts = zip(graph.inputs, np.split(x, ends[:-1]), strict=True)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from nn4mc_codegen.check import ModelError
 
-Columns = str | int | Sequence[str | int] | None
+Columns = str | int | Sequence[str | int | Sequence[int]] | None
 """Choice of columns: names separated by commas or in a sequence ("state" and "state:NAME" are
 states), a number of leading elements of the flat input, "all" inputs, a sequence of element
-numbers, or None."""
+numbers, or None. A tuple of element numbers in the sequence, or "0+6+12" among the words, is a
+column of the Jacobian that is the sum of theirs: the derivative along these elements, which move as
+one. Sums come after the single elements, in the order given."""
 
 CHOICES = {
     "optimize": ("speed", "balanced", "size"),
@@ -30,6 +32,8 @@ class Options:
     """prefix of every C name, and name of the files"""
     jacobian: Columns = None
     """columns of the Jacobian"""
+    jacobian_range: bool = False
+    """the Jacobian's functions get `int first, int past`: only these columns are wanted"""
     vjp: Columns = None
     """columns of the vector-Jacobian product g = J'·v"""
     jvp: Columns = None
@@ -56,6 +60,8 @@ class Options:
             value = getattr(self, option)
             if value not in choices:
                 raise ModelError(f"{option} '{value}' is unknown; use {', '.join(choices)}")
+        if self.jacobian_range and self.jacobian is None:
+            raise ModelError("jacobian_range is for a Jacobian; choose columns of it")
 
     def command_line(self, model_file: str) -> str:
         """The command that compiles `model_file` with these options."""
@@ -64,9 +70,12 @@ class Options:
             value = getattr(self, field.name)
             if value == field.default:
                 continue
+            words.append("--" + field.name.replace("_", "-"))
             if isinstance(value, Path):
-                value = value.name
-            elif not isinstance(value, str | int):
-                value = ",".join(map(str, value))
-            words += ["--" + field.name.replace("_", "-"), str(value)]
+                words.append(value.name)
+            elif isinstance(value, str | int):
+                words += [str(value)] * (value is not True)
+            else:
+                sums = ("+".join(map(str, v)) if isinstance(v, tuple | list) else v for v in value)
+                words.append(",".join(map(str, sums)))
         return " ".join(words)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nn4mc_codegen.columns import Column, elements_of
 from nn4mc_codegen.interface import Function, functions, read_function
 from nn4mc_codegen.ir import Graph
 from nn4mc_codegen.quantize import QuantGraph
@@ -69,7 +70,7 @@ def make_cases(
     graph: Graph | QuantGraph,
     header: str,
     name: str,
-    columns: Mapping[str, Sequence[int]],
+    columns: Mapping[str, Sequence[Column]],
     x: np.ndarray,
     resets: Sequence[int] = (),
     seed: int = 0,
@@ -94,6 +95,8 @@ def make_cases(
         for a in function.inputs:
             if a.name in ("v", "t"):
                 inputs[a.name] = random.normal(size=(len(x), a.size)).astype(np.float32)
+            elif a.default is not None:
+                inputs[a.name] = np.full((len(x), 1), a.default, np.int32)
         chosen = columns.get(short_name.removesuffix("_folded"), ())
         meant = path.results(short_name, list(chosen), inputs)
         if meant is None:
@@ -150,7 +153,7 @@ class _Path:
         self._y, self.before, self.after = np.array(y), np.array(before), np.array(after)
 
     def results(
-        self, short_name: str, columns: list[int], inputs: Mapping[str, np.ndarray]
+        self, short_name: str, columns: list[Column], inputs: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], dict[str, float]] | None:
         """Expected arrays and relative tolerances of derivatives; None for other functions."""
         here = self._x, self.before
@@ -172,13 +175,14 @@ class _Path:
             return {"h": (ahead - behind) / (2 * DIFFERENCE)}, {"h": SECOND_ORDER_TOLERANCE}
         return None
 
-    def _jacobians(self, columns: list[int], x: np.ndarray, state: np.ndarray) -> np.ndarray:
+    def _jacobians(self, columns: list[Column], x: np.ndarray, state: np.ndarray) -> np.ndarray:
         """(samples, rows, columns): the new state has rows where a state has a column."""
         rows = self._graph.output.size
-        if any(column >= self._graph.input_size for column in columns):
+        if any(element >= self._graph.input_size for element in elements_of(columns)):
             rows += self._graph.state_size
         full = (self._graph.full_jacobian(*sample) for sample in zip(x, state, strict=True))
-        return np.array([jacobian[:rows, columns] for jacobian in full])
+        parts = [list(c) if isinstance(c, tuple) else [c] for c in columns]
+        return np.array([np.stack([j[:rows, p].sum(axis=1) for p in parts], axis=1) for j in full])
 
     def _pull(
         self, columns: list[int], x: np.ndarray, state: np.ndarray, v: np.ndarray

@@ -98,6 +98,7 @@ class PrintedProcedure:
         text = template.kernel(printed)
         function = code.kernel(printed.label, text)
         arguments = [self._names[a.first] for a in printed.sources + printed.stored]
+        arguments += printed.range
         return f"{function}({', '.join(arguments)});"
 
     def _shared_linear(self, code: Code, procedure: Procedure, k: PrintedLinear) -> str | None:

@@ -170,6 +170,10 @@ class Program:
     by_unit: bool = False
     """whether the weights of a unit that reads the network's inputs stand side by side: so they are
     read at once where a derivative is carried back to the inputs"""
+    alone: Elements = field(default_factory=lambda: np.zeros(0, np.int64))
+    """inputs with a column of the Jacobian"""
+    together: list[Elements] = field(default_factory=list)
+    """inputs that move as one, with a column of the Jacobian after those"""
     size: int = 0
     label: str = ""
     formula: str = ""
@@ -201,6 +205,44 @@ class Program:
             elements = array.elements.reshape(stored.shape)[..., :width]
             self._made[key] = data, elements  # data, so that its id stays its own
         return self._made[key][1]
+
+    def unit_weights(self, name: str, data: np.ndarray, x: Elements) -> Elements:
+        """Numbers of the weights (units, n) of what reads x (n,), inputs of the network; those of a
+        unit stand side by side.
+
+        Where inputs move as one, with the sums of their weights: behind those of the inputs that
+        have a column of the Jacobian, so that one product makes all its columns.
+        """
+        groups = [g for g in (np.flatnonzero(np.isin(x, t)) for t in self.together) if g.size]
+        if not groups:
+            return self.constant(name, data)
+        key = "units", id(data), _key(x)
+        if key not in self._made:
+            first = np.flatnonzero(np.isin(x, self.alone))
+            last = np.setdiff1d(np.arange(len(x)), first)
+            parts = [data[:, first], _added(data, groups), data[:, last]]
+            stored = self.constant(name, np.concatenate(parts, axis=1))
+            W = np.empty(data.shape, np.int64)
+            W[:, first] = stored[:, : len(first)]
+            W[:, last] = stored[:, len(first) + len(groups) :]
+            sums = stored[:, len(first) : len(first) + len(groups)]
+            self._made[_sums_key(W, groups)] = sums
+            self._made[key] = data, W  # data, so that its id stays its own
+        return self._made[key][1]
+
+    def sums(self, W: Elements, groups: Sequence[np.ndarray]) -> Elements:
+        """Numbers of constants (units, groups): the constants W (units, n), added up along each
+        group of columns."""
+        key = _sums_key(W, groups)
+        if key not in self._made:
+            values = np.zeros(self.size, np.float32)
+            for array in self.arrays:
+                if array.data is not None:
+                    values[array.elements] = array.data
+            # By column: a product with its transpose reads them as a layer's own weights are read.
+            data = np.ascontiguousarray(_added(values[W], groups).T)
+            self._made[key] = self.constant(f"W{len(self.arrays)}_{self.label}", data).T
+        return self._made[key]
 
     @contextmanager
     def layer(self, label: str, formula: str) -> Iterator[None]:
@@ -301,6 +343,16 @@ class Program:
         for instruction in self.instructions:
             values[instruction.result.elements] = instruction.compute(values).ravel()
         return values[wanted]
+
+
+def _added(weights: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
+    """(units, groups): sums along groups of columns, rounded once."""
+    sums = [weights[:, g].sum(axis=1, dtype=np.float64) for g in groups]
+    return np.stack(sums, axis=1).astype(np.float32)
+
+
+def _sums_key(W: Elements, groups: Sequence[np.ndarray]) -> tuple:
+    return ("sums", *(_key(W[:, g]) for g in groups))
 
 
 def _key(part: object) -> object:

@@ -249,7 +249,8 @@ class Kernel:
     Of all their results only `stored` are written to memory. With a `target` the lone formula does
     not fill an array of its own but overwrites these elements of another one. A gated head may have
     a `feed`, whose result it alone reads: only the columns that count are computed. What the feed,
-    or a head that is summed `by_output`, reads may be the result of a lone formula, `held`.
+    or a head that is summed `by_output`, reads may be the result of a lone formula, `held`. Of a
+    `ranged` one only a range of columns of its result is wanted.
     """
 
     head: Instruction | None
@@ -258,6 +259,7 @@ class Kernel:
     target: Elements | None = None
     feed: Linear | None = None
     held: Map | None = None
+    ranged: bool = False
 
     @property
     def instructions(self) -> list[Instruction]:
@@ -325,13 +327,17 @@ MANY = 3
 def by_output(linear: Linear, places: Places) -> bool:
     """Whether operands stay in registers while outputs are summed one by one: where the weights of
     an output stand side by side. Of one row, operands that are too many are taken in ranges."""
-    W, x, start = (places.single([e]) for e in (linear.W, linear.x, linear.start))
+    x, start = (places.single([e]) for e in (linear.x, linear.start))
     rows, outputs = linear.shape
-    if linear.gate.size or outputs < MANY or None in (W, x, start):
+    if linear.gate.size or outputs < MANY or None in (x, start):
         return False
     if rows > 1 and linear.x.size > HELD:
         return False
-    return W[0].step == 1 and W[0].row_step >= linear.W.shape[1]
+    for begin, end in places.spans(linear.W):
+        W = places.single([linear.W[:, begin:end]])
+        if W is None or W[0].step != 1 or W[0].row_step < linear.W.shape[1]:
+            return False
+    return True
 
 
 def _feeds(
@@ -460,8 +466,16 @@ class Procedure:
         return sum(i.macs for i in self.program.instructions)
 
 
-def schedule(p: Program, results: Mapping[str, Elements], mode: str = "balanced") -> Procedure:
-    """The function that computes `results` from the inputs that they depend on."""
+def schedule(
+    p: Program,
+    results: Mapping[str, Elements],
+    mode: str = "balanced",
+    ranged: str | None = None,
+) -> Procedure:
+    """The function that computes `results` from the inputs that they depend on.
+
+    Of the result `ranged`, a matrix, only a range of columns may be wanted at run time.
+    """
     q, wanted = prune(p, results)
     if mode != "size":
         gated(q)
@@ -470,6 +484,8 @@ def schedule(p: Program, results: Mapping[str, Elements], mode: str = "balanced"
     placed: dict[Array, tuple[str, int]] = {}
     for name in wanted:
         _place(q, kernels, name, wanted, placed)
+    for kernel in kernels if ranged else ():
+        kernel.ranged = _makes_columns(kernel, kernels, placed, ranged, results[ranged].shape)
     offsets, size = allocate(q, kernels, list(placed))
     apart = sum(a.size for a in offsets)
     if mode == "speed" and apart <= STACK_FLOATS:
@@ -477,6 +493,29 @@ def schedule(p: Program, results: Mapping[str, Elements], mode: str = "balanced"
         ends = np.cumsum([0, *(a.size for a in offsets)]).tolist()
         offsets, size = dict(zip(offsets, ends, strict=False)), apart
     return Procedure(q, Places(q.arrays), kernels, placed, offsets, size)
+
+
+def _makes_columns(
+    kernel: Kernel,
+    kernels: Sequence[Kernel],
+    placed: Mapping[Array, tuple[str, int]],
+    name: str,
+    shape: tuple[int, int],
+) -> bool:
+    """Whether a kernel makes the result `name`, of this shape, where the caller wants it, and the
+    others at most overwrite elements of that by what they were."""
+    if not isinstance(kernel.head, Linear) or kernel.target is not None or len(kernel.stored) != 1:
+        return False
+    made = kernel.stored[0]
+    if placed.get(made.result) != (name, 0) or made.shape != shape:
+        return False
+    for other in kernels:
+        for elements in other.reads:
+            if np.isin(elements, made.result.elements).any() and (
+                other.target is None or not np.array_equal(elements.ravel(), other.target.ravel())
+            ):
+                return False
+    return True
 
 
 def _place(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nn4mc_codegen.c import c_environment
+from nn4mc_codegen.interface import TYPES
 from nn4mc_codegen.oracle import Case
 
 
@@ -53,7 +54,7 @@ class _Arrays:
         self.definitions: list[str] = []
 
     def add(self, case: Case, argument, name: str, values: np.ndarray) -> None:
-        rows = values.astype(np.float32 if argument.type == "float" else np.int8)
+        rows = values.astype(TYPES[argument.type])
         key = (argument.type, rows.shape, rows.tobytes())
         if key not in self._names:
             number = sum(n.startswith(f"{self._prefix}_{name}") for n in self._names.values())

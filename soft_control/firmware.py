@@ -150,11 +150,13 @@ def build(
 
     out_dir.mkdir(parents=True, exist_ok=True)
     columns = jacobian_inputs(card)
+    sums = lag_sums(len(card.command_names), card.input_lags, settings.tail_continues)
     nn4mc_codegen.compile_model(
         model_dir / NETWORK_FILE,
         out_dir,
         name="fk",
-        jacobian=columns,
+        jacobian=[*columns, *sums],
+        jacobian_range=True,
         hvp=None if settings.method == "gauss_newton" else columns,
         fold=["signals"] if card.signal_names else None,
     )
@@ -180,6 +182,14 @@ def build(
 def jacobian_inputs(card: ModelCard) -> list[str]:
     """The network's inputs that the MPC wants the Jacobian for: all but the signals."""
     return [name for name in card.input_sizes() if name != "signals"]
+
+
+def lag_sums(commands: int, input_lags: int, tail_continues: bool) -> list[tuple[int, ...]]:
+    """Columns of the Jacobian that network.h takes where all lags are the same held command: for
+    each command the elements of the flat input that are its lags, which it begins with."""
+    if tail_continues or input_lags == 1:
+        return []
+    return [tuple(range(c, commands * input_lags, commands)) for c in range(commands)]
 
 
 def read_build(out_dir: str | Path) -> FirmwareBuild:

@@ -16,7 +16,7 @@ import numpy as np
 from nn4mc_codegen import compile_model
 from soft_control.closed_loop import ModelController
 from soft_control.evaluation import Model, ModelCard
-from soft_control.firmware import MpcSettings, physical_settings
+from soft_control.firmware import MpcSettings, lag_sums, physical_settings
 from soft_control.paths import share
 from soft_control.problem import Sizes, Start, Weights
 from soft_control.rigs import make_rig
@@ -178,16 +178,21 @@ class HostSolver:
 
 
 def compile_network(model: Path, folder: Path, sizes: Sizes, second: bool = False) -> None:
-    """fk with what network.h wants: derivatives by command lags, output lags and states, signals
-    folded. `second`: the second derivatives, too."""
+    """fk with what network.h wants: derivatives by command lags, output lags and states, and where
+    the last command is held those along all its lags; signals folded. `second`: the second
+    derivatives, too."""
     lags = sizes.input_lags * sizes.commands + sizes.output_lags * sizes.outputs
     columns = [*range(lags), *(["state"] if sizes.states else [])]
     signals = range(lags, lags + sizes.signals)
+    # A recurrent network's columns are made one by one: their sums cost more than the solver saves.
+    wanted = not sizes.states
+    sums = lag_sums(sizes.commands, sizes.input_lags, sizes.tail_continues) if wanted else []
     compile_model(
         model,
         folder,
         name="fk",
-        jacobian=columns,
+        jacobian=[*columns, *sums],
+        jacobian_range=True,
         hvp=columns if second else None,
         fold=list(signals) or None,
     )

@@ -84,7 +84,11 @@ class Dense(Op):
 
     def lower(self, p: Program, *x: Elements) -> Elements:
         if p.by_unit and np.isin(x[0], p.inputs["x"].elements).all():
-            W = p.constant(f"W_{p.label}", self._by_unit)
+            rows = x[0].reshape(-1, len(self.kernel))
+            if len(rows) == 1:
+                W = p.unit_weights(f"W_{p.label}", self._by_unit, rows[0])
+            else:
+                W = p.constant(f"W_{p.label}", self._by_unit)
         else:
             W = p.constant(f"W_{p.label}", self.kernel).T
         b = p.constant(f"b_{p.label}", self.bias)
