@@ -20,7 +20,7 @@ from nn4mc_codegen.lower import Lowered, lower, unique
 from nn4mc_codegen.options import Options
 from nn4mc_codegen.procedures import PrintedProcedure
 from nn4mc_codegen.program import ONE, ZERO, Elements, Program
-from nn4mc_codegen.schedule import STACK_FLOATS, Procedure, schedule
+from nn4mc_codegen.schedule import STACK_FLOATS, Procedure, prune, schedule
 from nn4mc_codegen.source import Code
 
 # What each generated function is given.
@@ -154,11 +154,14 @@ def _derive(
             "forward": _forward(p, y, wrt, together),
         }
         ranged = "jacobian" if options.jacobian_range else None
-        found = {
-            way: schedule(p, results | {"jacobian": J}, mode, ranged) for way, J in ways.items()
-        }
-        way = min(found, key=lambda way: found[way].macs)
-        procedures[kind + suffix] = found[way]
+
+        def macs(way: str) -> int:
+            # Sums cost reverse mode products that skip with a range, and forward mode additions.
+            J = ways[way][:, : wrt.size] if wrt.size else ways[way]
+            return sum(i.macs for i in prune(p, results | {"jacobian": J})[0].instructions)
+
+        way = min(ways, key=macs)
+        procedures[kind + suffix] = schedule(p, results | {"jacobian": ways[way]}, mode, ranged)
         emitted.jacobian_mode = emitted.jacobian_mode or way
         return
     if kind == "jvp":

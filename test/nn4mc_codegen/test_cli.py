@@ -40,6 +40,17 @@ def test_compile(model, tmp_path):
     assert "nn4mc compile model.h5 --name net --jacobian d" in header
 
 
+def test_sums_and_a_range_of_columns(model, tmp_path):
+    words = ["--jacobian", "0,1,0+2", "--jacobian-range"]
+    result = run("compile", model, "-o", tmp_path, *words)
+    assert result.exit_code == 0 and "Jacobian of 3 columns" in result.stdout
+    header = (tmp_path / "fk.h").read_text()
+    assert " ".join(words) in header and "#define FK_JACOBIAN_RANGE" in header
+    result = run("compile", model, "-o", tmp_path, "--jacobian", "0+3")
+    assert result.exit_code == 2
+    assert result.stderr == "nn4mc: jacobian: the flat input has no element 3\n"
+
+
 def test_compile_json(model, tmp_path):
     result = run("compile", model, "-o", tmp_path, "--json")
     assert json.loads(result.stdout)["inputs"] == {"d": 3}

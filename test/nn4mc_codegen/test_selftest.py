@@ -95,6 +95,11 @@ def folded_network(b):
     return generated(graph, Options("toy", fold=(1, 2), jacobian=1))
 
 
+def ranged_network(b):
+    graph = b.graph(b.dense(b.dense(b.input(3), 5, Activation("tanh")), 2))
+    return generated(graph, Options("toy", jacobian="0,1,0+2", jacobian_range=True))
+
+
 def int8_network(b):
     graph = b.graph(b.dense(b.dense(b.input(3), 5, Activation("relu")), 2))
     inputs = np.random.default_rng(0).normal(size=(50, 3))
@@ -102,7 +107,7 @@ def int8_network(b):
 
 
 @pytest.mark.parametrize(
-    "network", [float_network, recurrent_network, folded_network, int8_network]
+    "network", [float_network, recurrent_network, folded_network, ranged_network, int8_network]
 )
 def test_generated_networks_pass_theirs(build, tmp_path, network):
     texts = network(build())
