@@ -36,6 +36,7 @@ class PrintedKernel:
             (owner,) = self.places.single([kernel.target[:1, :1]])
             self.stored = [owner.array]
         self.label = kernel.instructions[-1].label
+        self.macs = sum(i.macs for i in kernel.instructions)
         self.formulas = list(dict.fromkeys(i.formula for i in kernel.all_instructions))
         arrays: dict[int, Array] = {}
         for elements in kernel.reads:

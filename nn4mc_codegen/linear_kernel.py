@@ -196,7 +196,10 @@ class PrintedLinear(PrintedKernel):
     @cached_property
     def gate(self) -> Access | None:
         """Where stands what switches the operands off, if that is worth a test."""
-        return self.places.single([self.head.gate[None]])[0] if self.head.gate.size else None
+        if not self.head.gate.size:
+            return None
+        self.code.shared.add("on")
+        return self.places.single([self.head.gate[None]])[0]
 
     @property
     def listed(self) -> str:
@@ -248,7 +251,7 @@ class PrintedLinear(PrintedKernel):
             lines.append(f"float {', '.join(declared)};")
             body = [f"{self.name}_pair {p}; {p}.two = {at};" for at, p in pairs.items()]
             body += [f"{name} = {value};" for name, value in zip(names, values, strict=True)]
-            test = f"if ({self.element(gate, '0', '0', 0, q)} != 0.0f) " if gate else ""
+            test = f"if ({self.name}_on({self.element(gate, '0', '0', 0, q)})) " if gate else ""
             body[0] = f"{test}{{ {body[0]}"
             body[-1] += " }"
             lines += body

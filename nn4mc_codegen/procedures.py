@@ -13,7 +13,7 @@ from nn4mc_codegen.lower import unique
 from nn4mc_codegen.program import Array
 from nn4mc_codegen.repeat import repetition
 from nn4mc_codegen.schedule import STACK_FLOATS, Access, Kernel, Procedure
-from nn4mc_codegen.source import Code
+from nn4mc_codegen.source import DERIVED, Code
 
 
 class PrintedProcedure:
@@ -96,7 +96,7 @@ class PrintedProcedure:
             code.constants, code.shared = before  # what it would have used
         template = code.environment.get_template(f"{kind}.j2").module
         text = template.kernel(printed)
-        function = code.kernel(printed.label, text)
+        function = code.kernel(printed.label, text, inline=_inlined(code, printed))
         arguments = [self._names[a.first] for a in printed.sources + printed.stored]
         arguments += printed.range
         return f"{function}({', '.join(arguments)});"
@@ -157,6 +157,18 @@ def _local_name(array: Array) -> str:
     return array.name if array.name.startswith(("d_", "t_")) else f"h_{array.name}"
 
 
+def _inlined(code: Code, kernel: PrintedKernel) -> bool:
+    """Folding makes two of each function, of which a program uses one: a small kernel of both had
+    better stand in each than be called."""
+    if code.options.fold is None or kernel.mode == "size":
+        return False
+    derivative = kernel.label.startswith(DERIVED)
+    return kernel.macs <= (INLINED_DERIVATIVE_MACS if derivative else INLINED_MACS)
+
+
+INLINED_MACS, INLINED_DERIVATIVE_MACS = 256, 1024
+"""As a call costs some 20 instructions: what runs both alone and with derivatives, and what only
+runs with them."""
 PRINTED = {"linear": PrintedLinear}
 TANH_COEFFICIENTS = 8
 """How many templates/functions.j2 reads at once."""

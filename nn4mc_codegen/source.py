@@ -17,6 +17,10 @@ CHOICE, COMPARISON, SUM, PRODUCT, SIGN, NAME = range(6)
 HALF = 16
 
 
+DERIVED = ("d_", "t_")
+"""How labels of derivatives begin: backwards, and along."""
+
+
 class Code:
     """The C file as it grows: constants, functions of floats, kernels."""
 
@@ -55,11 +59,14 @@ class Code:
         self.functions.setdefault(function.symbol, function)
         return f"{self.name}_{function.symbol}"
 
-    def kernel(self, label: str, text: str) -> str:
+    def kernel(self, label: str, text: str, inline: bool = False) -> str:
         """C name of the kernel with this text, in which @ stands for its name."""
         text = indented(text)
+        if inline:
+            self.shared.add("inline")
+            text = text.replace("static void @", f"static {self.macro}_INLINE void @", 1)
         if text not in self.kernels:
-            label = label if label.startswith(("d_", "t_")) else f"apply_{label}"
+            label = label if label.startswith(DERIVED) else f"apply_{label}"
             used = [*self.kernels.values(), f"{self.name}_{label}"]
             self.kernels[text] = unique(used)[-1]
         return self.kernels[text]

@@ -143,7 +143,6 @@ static bool substitute(way_t *way, float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE
                        const float y[LINSOLVE_STRIDE])
 {
     bool met = false;
-    int c = 0;
 
     for (int i = 0; i < VARIABLES; i += LINSOLVE_TILE) {
         float left[LINSOLVE_TILE];
@@ -163,12 +162,12 @@ static bool substitute(way_t *way, float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE
             }
             range_t range = ranges[v];
             if (MOVES > 0 && v >= COMMANDS) {
+                const int c = (LINSOLVE_TILE % COMMANDS == 0 ? r : v) % COMMANDS;
                 const float move_max = way->config->move_max[c];
                 const float after = way->to[v - COMMANDS];
                 range.low = larger(range.low, after - move_max);
                 range.high = smaller(range.high, after + move_max);
             }
-            c = c < COMMANDS - 1 ? c + 1 : 0;
             const int first = leader == NULL ? v : leader[v];
             float step = first == v      ? left[r] * row[r * LINSOLVE_STRIDE + r]
                          : first == HELD ? 0.0f
@@ -199,19 +198,18 @@ static inline float push_of(const way_t *way, const quadratic_t *model, int v)
     return push;
 }
 
-static inline bool on_move_limit(const way_t *way, int v)
+/* Between v and the command after it. */
+static inline bool on_move_limit(const way_t *way, int v, float move_max)
 {
-    const int after = v - COMMANDS;
-    return after >= 0
-           && fabsf(way->to[after] - way->to[v])
-                  >= way->config->move_max[v % COMMANDS] - BOUND_TOLERANCE;
+    return v >= COMMANDS
+           && fabsf(way->to[v - COMMANDS] - way->to[v]) >= move_max - BOUND_TOLERANCE;
 }
 
 /* v, which is still pushed so, with one, two .. of the commands after it, as far as they stand on the
  * move limits between them. */
-__attribute__((noinline)) static void move_together(way_t *way, const quadratic_t *model, int v, float push)
+__attribute__((noinline)) static void move_together(way_t *way, const quadratic_t *model,
+                                                     int c, int v, float push)
 {
-    const int c = v % COMMANDS;
     const float low = way->config->command_min[c];
     const float high = way->config->command_max[c];
     const float move_max = way->config->move_max[c];
@@ -220,7 +218,7 @@ __attribute__((noinline)) static void move_together(way_t *way, const quadratic_
     float lowest = way->to[v];
     float highest = lowest;
 
-    for (int end = v; on_move_limit(way, end);) {
+    for (int end = v; on_move_limit(way, end, move_max);) {
         end -= COMMANDS;
         push += push_of(way, model, end);
         curvature += model->hessian[end][end];
@@ -237,11 +235,12 @@ __attribute__((noinline)) static void move_together(way_t *way, const quadratic_
             most = smaller(most, after + move_max);
         }
         const float step = clamp(push / curvature, least, most);
-        for (int w = v; w >= end; w -= COMMANDS) { /* within the bounds to the last bit */
-            const float neighbour = way->to[w + COMMANDS];
-            way->to[w] = clamp(way->to[w] + step, larger(low, neighbour - move_max),
-                               smaller(high, neighbour + move_max));
+        for (int w = end; w <= v; w += COMMANDS) {
+            way->to[w] = clamp(way->to[w] + step, low, high);
             way->z[w] = way->to[w] - way->from[w];
+        }
+        if (v >= MOVES) { /* the move that is made next, to the last bit */
+            way->to[v] = clamp(way->to[v], before - move_max, before + move_max);
         }
         push = mac(-step, curvature, push);
         lowest += step;
@@ -272,8 +271,8 @@ static void sweep(way_t *way, const range_t ranges[VARIABLES], const quadratic_t
             const float command = clamp(wanted, range.low, range.high);
             way->to[v] = after = command;
             way->z[v] = command - way->from[v];
-            if (command != wanted && on_move_limit(way, v)) {
-                move_together(way, model, v, curvature * (wanted - command));
+            if (command != wanted && on_move_limit(way, v, move_max)) {
+                move_together(way, model, c, v, curvature * (wanted - command));
                 after = way->to[v];
             }
         }
