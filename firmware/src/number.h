@@ -10,6 +10,7 @@
 
 /* Loops over these sizes are unrolled: what they sum stays in registers. */
 #define UNROLL _Pragma("GCC unroll 32")
+#define NOT_UNROLLED _Pragma("GCC unroll 1")
 
 /* a b + c rounded once, the same on every processor: one instruction on the Cortex-M4F. */
 static inline float mac(float a, float b, float c)

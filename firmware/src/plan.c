@@ -1,3 +1,7 @@
+/* What loops over a handful of stages and commands is worth peeling. */
+#ifdef __GNUC__
+#pragma GCC optimize("O3")
+#endif
 #include "plan.h"
 
 #include "curvature.h"
@@ -92,7 +96,7 @@ void plan_extend(const mpc_config_t *config, plan_t *plan)
         const float move = command - planned[COMMANDS];
 
         plan->stop[c] = PLANNED;
-        for (int j = CONTROL_HORIZON; j < PLANNED; ++j) {
+        NOT_UNROLLED for (int j = CONTROL_HORIZON; j < PLANNED; ++j) {
             const float wanted = command + move;
             if ((wanted > high + BOUND_TOLERANCE || wanted < low - BOUND_TOLERANCE)
                 && plan->stop[c] == PLANNED) {
@@ -134,7 +138,7 @@ static float command_cost(const mpc_config_t *config, plan_t *plan)
                 distances = mac(distance, distance, distances);
             }
         }
-        for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < PLANNED; ++j) {
+        NOT_UNROLLED for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < PLANNED; ++j) {
             distance = command_of(plan, j)[c] - wanted;
             distances = mac(distance, distance, distances);
         }

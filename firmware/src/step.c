@@ -11,6 +11,10 @@
  *
  * Variables are the planned commands, newest first: the one before v in time is v + COMMANDS, for
  * the first ones u_-1. */
+/* What loops over a handful of variables is worth peeling. */
+#ifdef __GNUC__
+#pragma GCC optimize("O3")
+#endif
 #include "step.h"
 
 /* Away from the usual way, which has no bound in it, and built small. */
