@@ -31,8 +31,8 @@ SOLVER_COSTS = {
     "parts": "parts",
 }
 PARTS = {
-    "network": "network, forward",
-    "derivatives": "network, derivatives",
+    "network": "network, values",
+    "derivatives": "network, linearised",
     "assembly": "sensitivities and assembly",
     "factorisation": "factorisation",
     "step": "bounds and step",
@@ -84,9 +84,10 @@ second one with tight bounds. Read a row so:
 """
 PARTS_HEAD = """
 The same worst problem by part, in instructions. The network's two are by its generated functions:
-values, which the linearisation and each trial need, and derivatives. The others are the C files
-`quadratic.c`, `linsolve.c`, `step.c` and `plan.c`, with what the compiler inlines there; the rest
-is `mpc.c`, which tries plans, checks for values that are not finite, and the C library.
+values, for each trial, and linearised, `fk_jacobian…` with all that is inlined there, small layers
+of its own forward pass among it. The others are the C files `quadratic.c`, `linsolve.c`, `step.c`
+and `plan.c`, with what the compiler inlines there; the rest is `mpc.c`, which tries plans, checks
+for values that are not finite, and the C library.
 
 ![Instructions of one iteration by part](benchmarks_solver.svg)
 """

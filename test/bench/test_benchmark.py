@@ -124,13 +124,19 @@ def test_the_solver_has_its_rows(modules, solver, results):
             assert row["instructions_all_trials"] >= row["instructions"]
             assert sum(row["trials"]) == solver.PROBLEMS
             assert len(row["trials"]) == solver.TRIALS + 1
+            assert row["instructions"] <= row["limit"]
+            if (row["horizon"], row["control_horizon"]) == (5, 2):
+                assert row["flash_bytes"] <= solver.FLASH_LIMIT
+                assert row["ram_bytes"] <= solver.RAM_LIMIT
+    for row in results["solver"]["firmwares"]:
+        assert row["flash_bytes"] <= solver.FIRMWARE_FLASH_LIMIT
     assert [row["rig"] for row in results["solver"]["firmwares"]] == list(solver.FIRMWARES)
 
 
 @needs_arm
 def test_the_solver_is_measured_part_by_part(solver, tmp_path):
-    """Six small problems. The network's steps are known from a measurement of their own: N for the
-    linearisation and N for a trial, the signals folded in once."""
+    """Six small problems. The network's steps are known from a measurement of their own: N for a
+    trial, the signals folded in once; those of the linearisation are inlined in its derivatives."""
     networks = importlib.import_module("solver_networks")
     subject = networks.tendon(tmp_path)
     found = solver.own_costs(subject, 3, 2, 6)
@@ -140,7 +146,7 @@ def test_the_solver_is_measured_part_by_part(solver, tmp_path):
     solver.compile_network(subject.model, tmp_path, subject.sizes(3, 2))
     x = np.random.default_rng(0).normal(size=(20, 26)).astype(np.float32)
     whole = measure(tmp_path, "fk", x).instructions  # with the signals, which the solver folds
-    assert 2 * 3 * whole / 4 < found["parts"]["network"] < 2 * 3 * whole
+    assert 3 * whole / 4 < found["parts"]["network"] < 2 * 3 * whole
 
 
 @pytest.mark.parametrize(("rig", "lags", "signals", "hidden"), [("hasel", 2, 18, (10, 5))])
