@@ -266,10 +266,10 @@ static message_error_t refusal(const control_loop_t *loop, const request_t *requ
     if (is_sample && request->k - loop->next_k > GAP_MAX) {
         return MESSAGE_OUT_OF_ORDER; /* in the past as well: the difference wraps */
     }
-    if (has_command && !supervisor_finite(request->command, COMMANDS)) {
+    if (has_command && !all_finite(request->command, COMMANDS)) {
         return MESSAGE_BAD_VALUE;
     }
-    if (request->type == MESSAGE_RESET && !supervisor_finite(request->position, OUTPUTS)) {
+    if (request->type == MESSAGE_RESET && !all_finite(request->position, OUTPUTS)) {
         return MESSAGE_BAD_VALUE;
     }
     if (request->type == MESSAGE_CONFIGURE && !settings_valid(&request->settings)) {

@@ -18,7 +18,7 @@ static inline float mac(float a, float b, float c)
     return fmaf(a, b, c);
 }
 
-/* Two floats side by side, loaded and stored at once where a register holds a double: no arithmetic
+/* Two floats side by side, loaded at once where a register holds a double: no arithmetic
  * is done in double. They stand at a multiple of 8 bytes: PAIRED. */
 #ifdef __GNUC__
 typedef double __attribute__((may_alias)) two_floats_t;
@@ -39,12 +39,6 @@ static inline pair_t pair_at(const float *x)
     pair_t pair;
     pair.both = *(const two_floats_t *)x;
     return pair;
-}
-
-static inline void pair_put(float *x, float first, float second)
-{
-    const pair_t pair = {.f = {first, second}};
-    *(two_floats_t *)x = pair.both;
 }
 
 static inline float clamp(float value, float low, float high)

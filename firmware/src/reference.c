@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "supervisor.h"
+#include "number.h"
 
 static void store(reference_t *reference, uint32_t k, const float point[OUTPUTS])
 {
@@ -22,7 +22,7 @@ void reference_reset(reference_t *reference, uint32_t k, const float point[OUTPU
 
 void reference_put(reference_t *reference, uint32_t now, uint32_t k, const float point[OUTPUTS])
 {
-    if (k - now <= HORIZON && supervisor_finite(point, OUTPUTS)) {
+    if (k - now <= HORIZON && all_finite(point, OUTPUTS)) {
         store(reference, k, point);
     }
 }

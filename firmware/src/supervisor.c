@@ -1,18 +1,6 @@
 #include "supervisor.h"
 
-#include <string.h>
-
-bool supervisor_finite(const float *values, int count)
-{
-    for (int i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &values[i], sizeof bits);
-        if ((bits & 0x7F800000u) == 0x7F800000u) {
-            return false;
-        }
-    }
-    return true;
-}
+#include "number.h"
 
 void supervisor_reset(supervisor_t *supervisor, uint32_t now_ms, uint16_t host_timeout_ms)
 {
@@ -42,15 +30,10 @@ unsigned supervisor_sample(supervisor_t *supervisor, uint32_t now_ms)
     return stale ? SUPERVISOR_HOST_STALE : 0u;
 }
 
-static float clamp(float value, float low, float high)
-{
-    return value < low ? low : value > high ? high : value;
-}
-
 unsigned supervisor_gate(const mpc_config_t *limits, const float last[COMMANDS],
                          float command[COMMANDS], unsigned flags)
 {
-    if (!supervisor_finite(command, COMMANDS)) {
+    if (!all_finite(command, COMMANDS)) {
         flags |= SUPERVISOR_NOT_FINITE;
     }
     if ((flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_HOST_STALE)) != 0u) {

@@ -24,9 +24,6 @@ typedef struct {
     bool stale_reported;
 } supervisor_t;
 
-/* On the bits: what a compiler may do to x != x does not matter here. */
-bool supervisor_finite(const float *values, int count);
-
 void supervisor_reset(supervisor_t *supervisor, uint32_t now_ms, uint16_t host_timeout_ms);
 
 /* Has the host been silent for longer than its time-out? */

@@ -113,11 +113,7 @@ class HaselRig:
     def __init__(
         self, parameters: HaselParameters | None = None, seed: int = 0, **changes: Any
     ) -> None:
-        if parameters is None:
-            parameters = HaselParameters.load(**changes)
-        else:
-            parameters = parameters.changed(**changes)
-        self.parameters = p = parameters
+        self.parameters = p = HaselParameters.chosen(parameters, **changes)
         self.command_min = np.full(ACTUATORS, -0.5)
         self.command_max = np.full(ACTUATORS, 0.5)
         # The lag on its substep grid, exact for a duty that holds: x' = A x + (0, w²) u.

@@ -67,11 +67,7 @@ class MassSpringDamperRig:
         seed: int = 0,
         **changes: Any,
     ) -> None:
-        if parameters is None:
-            parameters = MassSpringDamperParameters.load(**changes)
-        else:
-            parameters = parameters.changed(**changes)
-        self.parameters = p = parameters
+        self.parameters = p = MassSpringDamperParameters.chosen(parameters, **changes)
         self.command_min = np.array([-p.force_max])
         self.command_max = np.array([p.force_max])
         self._load_n = p.stiffness * p.load_offset[0]

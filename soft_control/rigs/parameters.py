@@ -59,9 +59,15 @@ class RigParameters(Strict):
             field = ".".join(str(part) for part in first["loc"]) or "file"
             raise ValueError(f"{path}: {field}: {first['msg']}") from error
 
-    def changed(self, **changes: Any) -> Self:
-        """These parameters but for `changes`. Raises ValueError for a bad or unknown one."""
-        return type(self).model_validate({**self.model_dump(), **changes}) if changes else self
+    @classmethod
+    def chosen(cls, parameters: Self | None, **changes: Any) -> Self:
+        """`parameters`, by default those of config/<rig_name>.yaml, but for `changes`.
+
+        Raises ValueError for a bad or unknown one.
+        """
+        if parameters is None:
+            return cls.load(**changes)
+        return cls.model_validate({**parameters.model_dump(), **changes}) if changes else parameters
 
 
 def check_step(command: Any, commands: int, unit: str, duration_s: float) -> list[float]:

@@ -215,11 +215,7 @@ class TendonRig:
     def __init__(
         self, parameters: TendonParameters | None = None, seed: int = 0, **changes: Any
     ) -> None:
-        if parameters is None:
-            parameters = TendonParameters.load(**changes)
-        else:
-            parameters = parameters.changed(**changes)
-        self.parameters = p = parameters
+        self.parameters = p = TendonParameters.chosen(parameters, **changes)
         self.command_min = np.radians(p.command_min_deg)
         self.command_max = np.radians(p.command_max_deg)
         # mm/deg and mm/deg² to m/rad and m/rad²

@@ -251,7 +251,7 @@ def c(firmware: FirmwareBuild) -> SimpleNamespace:
     lib.frame_encode.argtypes = [c_char_p, c_size_t, c_char_p]
     lib.frame_crc.restype = c_uint16
     lib.frame_crc.argtypes = [c_char_p, c_size_t]
-    lib.supervisor_finite.restype = c_bool
+    lib.all_finite.restype = c_bool
     lib.supervisor_stale.restype = c_bool
     lib.supervisor_became_stale.restype = c_bool
     lib.reference_horizon.restype = c_uint32

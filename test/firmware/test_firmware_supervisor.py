@@ -29,9 +29,9 @@ def gate(c, last, command, flags=0):
 
 def test_finite_looks_at_the_bits(c):
     for value in (0.0, -0.0, 1e-45, 3.4e38, -3.4e38):
-        assert c.lib.supervisor_finite(floats([1.0, value]), 2)
+        assert c.lib.all_finite(floats([1.0, value]), 2)
     for value in (math.nan, -math.nan, math.inf, -math.inf):
-        assert not c.lib.supervisor_finite(floats([1.0, value]), 2)
+        assert not c.lib.all_finite(floats([1.0, value]), 2)
 
 
 def test_a_good_command_passes_untouched(c):
