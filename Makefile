@@ -19,8 +19,8 @@ demo: models/tendon/fk.json
 	$(BIN)/softctl report runs/demo/mpc runs/demo/pid --out runs/demo/report.html
 
 RIG := config/tendon.yaml config/excitation.yaml config/lightlace.yaml \
-  soft_control/excitation.py $(wildcard soft_control/rigs/*.py)
-LEARNING := soft_control/dataset.py soft_control/evaluation.py soft_control/training.py
+  soft_control/learning/excitation.py $(wildcard soft_control/rigs/*.py)
+LEARNING := soft_control/learning/dataset.py soft_control/learning/model.py soft_control/learning/training.py
 
 data/tendon/.recorded: $(VENV)/.ready $(RIG)
 	rm -rf data/tendon

@@ -51,7 +51,7 @@ setup(
     packages=find_packages(include=["soft_control*", "nn4mc_codegen*"]),
     package_data={
         "soft_control": ["templates/*"],
-        "nn4mc_codegen": ["templates/*"],
+        "nn4mc_codegen.printing": ["templates/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

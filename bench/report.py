@@ -49,7 +49,7 @@ One step of each network, on the same emulated Cortex-M4F, built with the same c
 
 - **instructions**: exact, the most of 50 random inputs (of one sequence of 50 steps where the
   network is recurrent), from the first instruction of the step to its return.
-- **cycles**: an estimate, of the first input. The model (`nn4mc_codegen/cycles.py`) uses the
+- **cycles**: an estimate, of the first input. The model (`nn4mc_codegen/trial/cycles.py`) uses the
   timings of Arm's Cortex-M4 Technical Reference Manual and memory without wait states; no silicon
   was used.
 - **flash**: everything loaded beyond an empty program: code, constants, the C library that it
@@ -67,7 +67,8 @@ SOLVER_HEAD = """
 
 One call of `mpc_step` with a single iteration, built and counted as above: roll-out, Jacobians,
 assembly, bounds, factorisation, line search. It starts from the last command held, with nothing
-known from a sample before, on 200 random problems (`soft_control/solver_comparison.py`), every
+known from a sample before, on 200 random problems
+(`soft_control/benchmarks/solver_comparison.py`), every
 second one with tight bounds. Read a row so:
 
 - **instructions**: exact, the most of all problems on which the first trial of the line search is
@@ -85,7 +86,8 @@ second one with tight bounds. Read a row so:
 PARTS_HEAD = """
 The same worst problem by part, in instructions. The network's two are by its generated functions:
 values, for each trial, and linearised, `fk_jacobian…` with all that is inlined there, small layers
-of its own forward pass among it. The others are the C files `quadratic.c`, `linsolve.c`, `step.c`
+of its own forward pass among it. The others are the C files `quadratic.c`, `linsolve.c`,
+`bounded_step.c`
 and `plan.c`, with what the compiler inlines there; the rest is `mpc.c`, which tries plans, checks
 for values that are not finite, and the C library.
 

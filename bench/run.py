@@ -1,8 +1,8 @@
 """The same networks through this compiler and its peers: instructions, flash, RAM, stack, error.
 
 `make bench` runs it. Everything is built with the same flags and runs on the same emulated
-Cortex-M4F (nn4mc_codegen/qemu.py); errors are against the network's meaning in float64. Where a
-tool fails, the failure is its row. Writes its part of bench/results.json, docs/benchmarks.md and
+Cortex-M4F (nn4mc_codegen/trial/qemu.py); errors are against the network's meaning in float64. Where
+a tool fails, the failure is its row. Writes its part of bench/results.json, docs/benchmarks.md and
 docs/benchmarks.svg.
 """
 
@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from nn4mc_codegen import compile_model
-from nn4mc_codegen.check import ModelError
+from nn4mc_codegen.graph.check import ModelError
 from nn4mc_codegen.importers import read_model
-from nn4mc_codegen.qemu import COMPILER, EMULATOR, QemuError, measure, missing_tools
+from nn4mc_codegen.trial.qemu import COMPILER, EMULATOR, QemuError, measure, missing_tools
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"

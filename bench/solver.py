@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from run import PUBLISHED, ROOT, toolchain
 
-from nn4mc_codegen.qemu import Measurement, QemuError, measure, missing_tools
-from soft_control.bringup import mpc_settings
-from soft_control.firmware import build
-from soft_control.host_solver import NOT_THE_SOLVER, compile_network, write_config
-from soft_control.ipopt import Problem
+from nn4mc_codegen.trial.qemu import Measurement, QemuError, measure, missing_tools
+from soft_control.benchmarks.host_solver import compile_network, write_config
+from soft_control.benchmarks.ipopt import Problem
+from soft_control.benchmarks.solver_comparison import Subject, random_problems
+from soft_control.experiment.bringup import mpc_settings
+from soft_control.firmware_build import build
 from soft_control.paths import share
-from soft_control.solver_comparison import Subject, random_problems
 
 PROBLEMS = 200
 TRIALS = 4
@@ -78,7 +78,7 @@ them."""
 PARTS = {
     "quadratic.c": "assembly",
     "linsolve.c": "factorisation",
-    "step.c": "step",
+    "bounded_step.c": "step",
     "plan.c": "plan",
 }
 # The generated functions that take derivatives: fk_jacobian…, fk_d_<layer>…
@@ -87,7 +87,7 @@ DERIVATIVES = re.compile(r"fk_(d_|jacobian)")
 # The solver's call, which the harness gets as one flat array.
 HAND_OVER = """
 #include "solver.h"
-#include "mpc.h"
+#include "solver/mpc.h"
 void solver_step(const float x[SOLVER_INPUTS], float y[SOLVER_OUTPUTS])
 {
     static mpc_config_t config;
@@ -216,7 +216,7 @@ def own_costs(subject: Subject, horizon: int, control_horizon: int, count: int) 
         ]
     )
     source = share() / "firmware" / "src"
-    parts = sorted(path for path in source.glob("*.c") if path.stem not in NOT_THE_SOLVER)
+    parts = sorted((source / "solver").glob("*.c"))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_config(folder, sizes, iterations=1)

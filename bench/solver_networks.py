@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 
 from nn4mc_codegen.importers import read_model
-from soft_control.evaluation import CARD_FILE, NETWORK_FILE, ModelCard, file_hash
-from soft_control.ipopt import graph_network
+from soft_control.benchmarks.ipopt import graph_network
+from soft_control.benchmarks.solver_comparison import Subject, subjects
+from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, file_hash
 from soft_control.rigs import make_rig
-from soft_control.solver_comparison import Subject, subjects
 
 KERAS_VERSION = "2.15.0"
 

@@ -18,7 +18,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
-from soft_control.bringup import Experiment, prepare
+from soft_control.experiment.bringup import Experiment, prepare
 
 FIELDS = Experiment.model_fields
 

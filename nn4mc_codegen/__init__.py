@@ -8,7 +8,7 @@ int8 networks: quantize.QuantGraph -> emit_int8. verify compares what came out w
 
 from __future__ import annotations
 
-from nn4mc_codegen.check import ModelError
 from nn4mc_codegen.compile import Result, compile_model
+from nn4mc_codegen.graph.check import ModelError
 
 __all__ = ["ModelError", "Result", "compile_model"]

@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nn4mc_codegen.check import ModelError
 from nn4mc_codegen.compile import compile_with
-from nn4mc_codegen.host import HostError
+from nn4mc_codegen.graph.check import ModelError
+from nn4mc_codegen.graph.options import CHOICES, Options
 from nn4mc_codegen.inspection import Inspection, inspect_model
-from nn4mc_codegen.options import CHOICES, Options
-from nn4mc_codegen.qemu import QemuError
+from nn4mc_codegen.trial.host import HostError
+from nn4mc_codegen.trial.qemu import QemuError
 from nn4mc_codegen.verify import Verdict, verify_model
 
 app = typer.Typer(

@@ -7,18 +7,18 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from nn4mc_codegen.calibrate import load_samples, quantize_graph
-from nn4mc_codegen.check import ModelError
-from nn4mc_codegen.columns import Column
-from nn4mc_codegen.emit import Emitted, Origin, emit
-from nn4mc_codegen.emit_int8 import EmittedInt8, emit_int8
+from nn4mc_codegen.graph.check import ModelError
+from nn4mc_codegen.graph.columns import Column
+from nn4mc_codegen.graph.ir import Graph
+from nn4mc_codegen.graph.options import Columns, Options
 from nn4mc_codegen.importers import read_model
-from nn4mc_codegen.ir import Graph
-from nn4mc_codegen.layout import arrange
-from nn4mc_codegen.options import Columns, Options
-from nn4mc_codegen.oracle import make_cases, random_inputs
-from nn4mc_codegen.quantize import Accuracy, QuantGraph
-from nn4mc_codegen.selftest import selftest_texts
+from nn4mc_codegen.int8.calibrate import load_samples, quantize_graph
+from nn4mc_codegen.int8.emit import EmittedInt8, emit_int8
+from nn4mc_codegen.int8.quantize import Accuracy, QuantGraph
+from nn4mc_codegen.printing.emit import Emitted, Origin, emit
+from nn4mc_codegen.printing.layout import arrange
+from nn4mc_codegen.trial.oracle import make_cases, random_inputs
+from nn4mc_codegen.trial.selftest import selftest_texts
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from nn4mc_codegen.compile import Layer, describe, emit_graph
-from nn4mc_codegen.emit import Origin
+from nn4mc_codegen.graph.ir import Graph
+from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.importers import read_model
-from nn4mc_codegen.ir import Graph
-from nn4mc_codegen.options import Options
-from nn4mc_codegen.oracle import random_inputs
-from nn4mc_codegen.qemu import measure, missing_tools
-from nn4mc_codegen.quantize import QuantGraph
+from nn4mc_codegen.int8.quantize import QuantGraph
+from nn4mc_codegen.printing.emit import Origin
+from nn4mc_codegen.trial.oracle import random_inputs
+from nn4mc_codegen.trial.qemu import measure, missing_tools
 from nn4mc_codegen.verify import REWIRES, prefix_graphs
 
 # Where nothing can be measured. Of balanced code on a Cortex-M4F a multiply-accumulate takes 2.2 to

@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from nn4mc_codegen.compile import emit_graph, load_graph
-from nn4mc_codegen.emit import Origin
-from nn4mc_codegen.host import HostCode, build_library
+from nn4mc_codegen.graph.ir import Graph
+from nn4mc_codegen.graph.ir import Rewire as FloatRewire
+from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.importers import read_model
-from nn4mc_codegen.interface import functions
-from nn4mc_codegen.ir import Graph
-from nn4mc_codegen.ir import Rewire as FloatRewire
-from nn4mc_codegen.options import Options
-from nn4mc_codegen.oracle import STEP_TOLERANCE, Case, make_cases, random_inputs
-from nn4mc_codegen.qemu import measure, missing_tools
-from nn4mc_codegen.quantize import Accuracy, QuantGraph, Rewire
-from nn4mc_codegen.reference import SourceVerdict, compare_with_source
+from nn4mc_codegen.int8.quantize import Accuracy, QuantGraph, Rewire
+from nn4mc_codegen.printing.emit import Origin
+from nn4mc_codegen.trial.host import HostCode, build_library
+from nn4mc_codegen.trial.interface import functions
+from nn4mc_codegen.trial.oracle import STEP_TOLERANCE, Case, make_cases, random_inputs
+from nn4mc_codegen.trial.qemu import measure, missing_tools
+from nn4mc_codegen.trial.reference import SourceVerdict, compare_with_source
 
 # Layers that only put elements elsewhere, and compute nothing.
 REWIRES = (FloatRewire, Rewire)

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from soft_control.bringup import Experiment
+from soft_control.experiment.bringup import Experiment
 
 app = typer.Typer(
     help=__doc__
@@ -42,7 +42,7 @@ errors = Console(stderr=True)
 
 def main() -> None:
     """Entry point: what a user got wrong is one line and exit code 2, a failed run exit code 1."""
-    from soft_control.runner import RunFailed
+    from soft_control.experiment.runner import RunFailed
 
     warnings.showwarning = show_warning
     # A shell that starts a job in the background makes it deaf to SIGINT, and Python leaves it so.
@@ -116,9 +116,9 @@ def train(
     ] = "{}",
 ) -> None:
     """Learn a rig's forward kinematics; prints errors in mm and writes fk.keras and fk.json."""
-    from soft_control.dataset import read_recording
-    from soft_control.training import TrainingSettings
-    from soft_control.training import train as fit
+    from soft_control.learning.dataset import read_recording
+    from soft_control.learning.training import TrainingSettings
+    from soft_control.learning.training import train as fit
 
     try:
         more = json.loads(settings)
@@ -153,8 +153,8 @@ def codegen(
 ) -> None:
     """The network's C alone: step and Jacobian, as `nn4mc compile` writes them."""
     from nn4mc_codegen import compile_model
-    from soft_control.evaluation import NETWORK_FILE, load_card
-    from soft_control.firmware import jacobian_inputs
+    from soft_control.firmware_build import jacobian_inputs
+    from soft_control.learning.model import NETWORK_FILE, load_card
 
     result = compile_model(
         model / NETWORK_FILE, out, name="fk", jacobian=jacobian_inputs(load_card(model))
@@ -172,9 +172,9 @@ def build(
 
     Horizons, weights and bounds come from config/mcu.yaml.
     """
-    from soft_control.bringup import mpc_settings
-    from soft_control.evaluation import load_card
-    from soft_control.firmware import build as make
+    from soft_control.experiment.bringup import mpc_settings
+    from soft_control.firmware_build import build as make
+    from soft_control.learning.model import load_card
 
     with console.status("compiling"):
         built = make(model, mpc_settings(load_card(model).rig), out)
@@ -202,7 +202,7 @@ def run(
     out: Annotated[Path, described("out")] = Path("runs/latest"),
 ) -> None:
     """Track a reference over ROS 2 and record it: a bag, its parameters, logs and summary.json."""
-    from soft_control.report import read_entries, table
+    from soft_control.experiment.report import read_entries, table
 
     experiment = Experiment(
         rig=rig,
@@ -244,12 +244,12 @@ def replay(
 
     The firmware predicts free-running: it never sees a measured position after the first.
     """
-    from soft_control.dataset import read_recording, resample
-    from soft_control.evaluation import free_run, least_squares_baseline, load_model, rmse_mm
+    from soft_control.experiment.replay import replay as feed
+    from soft_control.experiment.replay import summary
+    from soft_control.experiment.summary import write_json
+    from soft_control.learning.dataset import read_recording, resample
+    from soft_control.learning.model import free_run, least_squares_baseline, load_model, rmse_mm
     from soft_control.link.session import open_session
-    from soft_control.replay import replay as feed
-    from soft_control.replay import summary
-    from soft_control.summary import write_json
 
     network = load_model(model)
     run = resample(read_recording(recording), network.card.rate_hz)
@@ -299,10 +299,9 @@ def tune(
     the MPC as sil. `softctl build` and `softctl run` then use what config/tuned/ holds.
     """
     from soft_control import paths
-    from soft_control.bringup import reference_curve
-    from soft_control.evaluation import load_card
-    from soft_control.references import Reference
-    from soft_control.tuning import (
+    from soft_control.control.references import Reference
+    from soft_control.experiment.bringup import reference_curve
+    from soft_control.experiment.tuning import (
         STEP_REFERENCE,
         TUNING_GAINS,
         mpc_tuning_gains,
@@ -310,6 +309,7 @@ def tune(
         tune_pid,
         write_parameters,
     )
+    from soft_control.learning.model import load_card
 
     if controller not in ("mpc", "pid"):
         raise ValueError(f"controller '{controller}': choose mpc or pid")
@@ -372,14 +372,14 @@ def check_model(
     nothing, measures the prediction error by horizon with live and with held signals, the free run
     and its spectral radius, and whether the gains have the signs that the recordings show.
     """
-    from soft_control.dataset import read_recording
-    from soft_control.evaluation import load_card
-    from soft_control.model_check import check
+    from soft_control.learning.dataset import read_recording
+    from soft_control.learning.model import load_card
+    from soft_control.learning.model_check import check
 
     if recordings:
         runs = [read_recording(path) for path in recording_paths(recordings)]
     else:
-        from soft_control.closed_loop import record
+        from soft_control.experiment.closed_loop import record
 
         card = load_card(model)
         runs = [record(card.rig, seed, 30.0, card.rate_hz)]
@@ -440,8 +440,8 @@ def msd(
     """
     import tempfile
 
-    from soft_control.msd_benchmark import carry_out as carry_out_benchmark
-    from soft_control.msd_benchmark import load_benchmark
+    from soft_control.benchmarks.mass_spring_damper import carry_out as carry_out_benchmark
+    from soft_control.benchmarks.mass_spring_damper import load_benchmark
 
     with tempfile.TemporaryDirectory() as work, progress_bar() as bar:
         tasks: dict[str, int] = {}
@@ -481,7 +481,7 @@ def report(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("runs/report.html"),
 ) -> None:
     """Figures of one or more runs as one self-contained HTML page, and the verdict."""
-    from soft_control.report import read_entries, table, verdict, write_report
+    from soft_control.experiment.report import read_entries, table, verdict, write_report
 
     entries = read_entries(runs)
     write_report(entries, out)
@@ -513,8 +513,8 @@ def ipopt(
     """
     import tempfile
 
-    from soft_control.pages import write_page
-    from soft_control.solver_comparison import SETTINGS, STARTS, cells, compare, subjects
+    from soft_control.benchmarks.pages import write_page
+    from soft_control.benchmarks.solver_comparison import SETTINGS, STARTS, cells, compare, subjects
 
     chosen = subjects(published, models or [])
     if not chosen:
@@ -559,8 +559,13 @@ def closed_loop(
     """
     import tempfile
 
-    from soft_control.loop_benchmark import EXCESS_MAX, SPEEDS, against_ipopt, worth_of_parts
-    from soft_control.pages import write_page
+    from soft_control.benchmarks.closed_loops import (
+        EXCESS_MAX,
+        SPEEDS,
+        against_ipopt,
+        worth_of_parts,
+    )
+    from soft_control.benchmarks.pages import write_page
 
     against, worth = [], []
     with tempfile.TemporaryDirectory() as work, progress_bar() as bar:
@@ -614,13 +619,13 @@ def recording_paths(given: list[Path]) -> list[Path]:
 
 def carry_out(experiment: Experiment, title: str) -> None:
     """Runs an experiment with a live view on the terminal."""
-    from soft_control.bringup import prepare
-    from soft_control.runner import RunFailed, ros_domain
-    from soft_control.runner import run as run_nodes
+    from soft_control.experiment.bringup import prepare
+    from soft_control.experiment.runner import RunFailed, ros_domain
+    from soft_control.experiment.runner import run as run_nodes
 
     nodes = prepare(experiment)
     with ros_domain():
-        from soft_control.live import Live
+        from soft_control.experiment.live import Live
 
         with Live() as live, progress_bar("{task.fields[note]}") as bar:
             task = bar.add_task(title, total=experiment.duration_s, note="waiting for all nodes")

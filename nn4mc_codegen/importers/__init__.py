@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from nn4mc_codegen.check import ModelError, check_graph, printable
+from nn4mc_codegen.graph.check import ModelError, check_graph, printable
+from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.importers import keras
 from nn4mc_codegen.importers.isolation import isolated
-from nn4mc_codegen.ir import Graph
-from nn4mc_codegen.quantize import QuantGraph
+from nn4mc_codegen.int8.quantize import QuantGraph
 
 MAX_FILE_BYTES = 1 << 28
 TFLITE_IDENTIFIER = b"TFL3"

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-from nn4mc_codegen.check import ModelError
+from nn4mc_codegen.graph.check import ModelError
 
 T = TypeVar("T")
 # A large model takes a second of processor time and some hundred MB; damaged ones may loop.

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from nn4mc_codegen.check import MAX_ELEMENTS, ModelError, printable, refuse
+from nn4mc_codegen.graph.check import MAX_ELEMENTS, ModelError, printable, refuse
+from nn4mc_codegen.graph.ir import Graph, Node, Op, Tensor
 from nn4mc_codegen.importers.keras_file import (
     KerasFile,
     Weights,
@@ -24,7 +25,6 @@ from nn4mc_codegen.importers.keras_file import (
     layers_of,
     opened,
 )
-from nn4mc_codegen.ir import Graph, Node, Op, Tensor
 from nn4mc_codegen.ops import KERAS_LAYERS
 from nn4mc_codegen.ops.activation import LINEAR
 from nn4mc_codegen.ops.batch_normalization import folded

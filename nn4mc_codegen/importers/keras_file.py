@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from nn4mc_codegen.check import MAX_ELEMENTS, ModelError, refuse
+from nn4mc_codegen.graph.check import MAX_ELEMENTS, ModelError, refuse
 
 MAX_CONFIG_BYTES = 1 << 22
 MAX_WEIGHT_BYTES = 1 << 26

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import tflite
 
-from nn4mc_codegen.check import MAX_ELEMENTS, ModelError, printable, refuse
-from nn4mc_codegen.ir import Graph, Shape
-from nn4mc_codegen.quantize import QuantGraph
+from nn4mc_codegen.graph.check import MAX_ELEMENTS, ModelError, printable, refuse
+from nn4mc_codegen.graph.ir import Graph, Shape
+from nn4mc_codegen.int8.quantize import QuantGraph
 
 KERAS_ADVICE = "compile the Keras file instead"
 # What the schema's classes, NumPy and the reader below raise where a file is nonsense.

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.check import refuse
+from nn4mc_codegen.graph.check import refuse
+from nn4mc_codegen.graph.ir import Graph, Node, Op, Shape, Tensor
 from nn4mc_codegen.importers.tflite import RESHAPES, File, Operator, Reader, window_of
-from nn4mc_codegen.ir import Graph, Node, Op, Shape, Tensor
 from nn4mc_codegen.ops.activation import LINEAR, Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.batch_normalization import BatchNormalization

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nn4mc_codegen.check import ModelError, refuse
-from nn4mc_codegen.fixed_point import fixed_point, hard_swish, rescale
+from nn4mc_codegen.graph.check import ModelError, refuse
+from nn4mc_codegen.graph.ir import Shape
 from nn4mc_codegen.importers.tflite import RESHAPES, File, Operator, Reader, Stored, window_of
 from nn4mc_codegen.importers.tflite_float import (
     ACTIVATION_KINDS,
@@ -23,9 +23,8 @@ from nn4mc_codegen.importers.tflite_float import (
     pad_amounts,
     without_batch,
 )
-from nn4mc_codegen.ir import Shape
-from nn4mc_codegen.ops.windows import Windows
-from nn4mc_codegen.quantize import (
+from nn4mc_codegen.int8.fixed_point import fixed_point, hard_swish, rescale
+from nn4mc_codegen.int8.quantize import (
     HIGH,
     LOW,
     Add,
@@ -48,6 +47,7 @@ from nn4mc_codegen.quantize import (
     Softmax,
     Window,
 )
+from nn4mc_codegen.ops.windows import Windows
 
 FLOAT_ADVICE = (
     "convert with a representative dataset and supported_ops = [OpsSet.TFLITE_BUILTINS_INT8]"

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-from nn4mc_codegen import expression, functions
-from nn4mc_codegen.check import refuse
-from nn4mc_codegen.ir import Op, Shape
-from nn4mc_codegen.program import Elements, Program
+from nn4mc_codegen.graph.check import refuse
+from nn4mc_codegen.graph.ir import Op, Shape
+from nn4mc_codegen.program import expression, functions
+from nn4mc_codegen.program.program import Elements, Program
 
 Function = Callable[..., np.ndarray]
 

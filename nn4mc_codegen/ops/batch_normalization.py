@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nn4mc_codegen.check import refuse
-from nn4mc_codegen.expression import var
-from nn4mc_codegen.ir import Graph, Node, Op, Shape
+from nn4mc_codegen.graph.check import refuse
+from nn4mc_codegen.graph.ir import Graph, Node, Op, Shape
 from nn4mc_codegen.ops.activation import LINEAR
 from nn4mc_codegen.ops.conv import Conv, require_shape
 from nn4mc_codegen.ops.dense import Dense
-from nn4mc_codegen.program import Elements, Program
+from nn4mc_codegen.program.expression import var
+from nn4mc_codegen.program.program import Elements, Program
 
 
 @dataclass(frozen=True, eq=False)

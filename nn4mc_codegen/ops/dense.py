@@ -9,10 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from nn4mc_codegen.check import refuse
-from nn4mc_codegen.ir import Op, Shape
+from nn4mc_codegen.graph.check import refuse
+from nn4mc_codegen.graph.ir import Op, Shape
 from nn4mc_codegen.ops.activation import LINEAR, Activation, read_activation
-from nn4mc_codegen.program import Elements, Program
+from nn4mc_codegen.program.program import Elements, Program
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.expression import var
-from nn4mc_codegen.ir import Op
+from nn4mc_codegen.graph.ir import Op
 from nn4mc_codegen.ops.activation import LINEAR, read_activation
 from nn4mc_codegen.ops.conv import Conv, read_arrays, read_bias, require_shape
 from nn4mc_codegen.ops.windows import Windows, read_numbers, read_windows
-from nn4mc_codegen.program import ZERO, Elements, Program
+from nn4mc_codegen.program.expression import var
+from nn4mc_codegen.program.program import ZERO, Elements, Program
 
 # Taps that one formula adds up: more would make it long, fewer would store sums in between.
 TAPS = 12

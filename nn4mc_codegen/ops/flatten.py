@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.check import refuse
-from nn4mc_codegen.ir import Rewire
+from nn4mc_codegen.graph.check import refuse
+from nn4mc_codegen.graph.ir import Rewire
 
 
 @dataclass(frozen=True)

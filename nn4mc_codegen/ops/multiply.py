@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.expression import var
-from nn4mc_codegen.ir import Op, Shape
-from nn4mc_codegen.program import Elements, Program
+from nn4mc_codegen.graph.ir import Op, Shape
+from nn4mc_codegen.program.expression import var
+from nn4mc_codegen.program.program import Elements, Program
 
 
 @dataclass(frozen=True)

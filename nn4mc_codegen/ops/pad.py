@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.check import refuse
-from nn4mc_codegen.ir import Op, Shape
+from nn4mc_codegen.graph.check import refuse
+from nn4mc_codegen.graph.ir import Op, Shape
 from nn4mc_codegen.ops.windows import require_channels_last
-from nn4mc_codegen.program import ZERO, Elements, Program
+from nn4mc_codegen.program.program import ZERO, Elements, Program
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.expression import var, where
-from nn4mc_codegen.ir import Op, Shape
+from nn4mc_codegen.graph.ir import Op, Shape
 from nn4mc_codegen.ops.windows import (
     OUTSIDE,
     Windows,
@@ -17,7 +16,8 @@ from nn4mc_codegen.ops.windows import (
     read_windows,
     require_channels_last,
 )
-from nn4mc_codegen.program import ONE, ZERO, Elements, Program
+from nn4mc_codegen.program.expression import var, where
+from nn4mc_codegen.program.program import ONE, ZERO, Elements, Program
 
 # Taps that are handled one after the other; of more the average is a Linear, the maximum a tree.
 TAPS = 12

@@ -13,11 +13,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from nn4mc_codegen.check import refuse
-from nn4mc_codegen.expression import var
-from nn4mc_codegen.ir import Op, Shape
+from nn4mc_codegen.graph.check import refuse
+from nn4mc_codegen.graph.ir import Op, Shape
 from nn4mc_codegen.ops.activation import Activation, read_activation
-from nn4mc_codegen.program import Elements, Program
+from nn4mc_codegen.program.expression import var
+from nn4mc_codegen.program.program import Elements, Program
 
 
 @dataclass(frozen=True, eq=False)

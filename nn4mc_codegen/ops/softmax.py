@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.check import refuse
-from nn4mc_codegen.derive import ahead, back
-from nn4mc_codegen.expression import var
-from nn4mc_codegen.ir import Op, Shape
+from nn4mc_codegen.graph.check import refuse
+from nn4mc_codegen.graph.ir import Op, Shape
 from nn4mc_codegen.ops.activation import Activation
-from nn4mc_codegen.program import ONE, Elements, Instruction, Program
+from nn4mc_codegen.program.derive import ahead, back
+from nn4mc_codegen.program.expression import var
+from nn4mc_codegen.program.program import ONE, Elements, Instruction, Program
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from nn4mc_codegen.check import ModelError, refuse
-from nn4mc_codegen.ir import Shape
-from nn4mc_codegen.program import ONE, Elements, Program
+from nn4mc_codegen.graph.check import ModelError, refuse
+from nn4mc_codegen.graph.ir import Shape
+from nn4mc_codegen.program.program import ONE, Elements, Program
 
 # Bounds the compiler's own memory: eight bytes for each.
 MAX_OPERANDS = 1 << 25

@@ -1,4 +1,4 @@
-"""Frames on the wire: COBS(content | crc16) 0x00, the same as firmware/src/frame.c."""
+"""Frames on the wire: COBS(content | crc16) 0x00, the same as firmware/src/wire/frame.c."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages: what a frame's content means, the same as firmware/src/message.c.
+"""Messages: what a frame's content means, the same as firmware/src/wire/message.c.
 
 Each message is declared once, field by field in wire order; encoding and decoding follow from that.
 """

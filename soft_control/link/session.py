@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from soft_control.firmware import read_build
+from soft_control.firmware_build import read_build
 from soft_control.link import messages
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sensor_msgs.msg import JointState
 
-from soft_control.excitation import excitation
-from soft_control.ros import RigNode, joint_state, to_ns
-from soft_control.ros import main as run
+from soft_control.learning.excitation import excitation
+from soft_control.nodes._node import RigNode, joint_state, to_ns
+from soft_control.nodes._node import main as run
 
 
 class Excitation(RigNode):

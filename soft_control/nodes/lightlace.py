@@ -11,10 +11,10 @@ import serial
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
-from soft_control.calibration import Calibration
+from soft_control.learning.calibration import Calibration
 from soft_control.link.lace_line import LaceLineError, parse_line
-from soft_control.ros import RigNode, joint_state, to_ns
-from soft_control.ros import main as run
+from soft_control.nodes._node import RigNode, joint_state, to_ns
+from soft_control.nodes._node import main as run
 
 
 class LightLace(RigNode):

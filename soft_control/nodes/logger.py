@@ -9,10 +9,10 @@ from pathlib import Path
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from soft_control.dataset import RecordingError
-from soft_control.ros import RigNode
-from soft_control.ros import main as run
-from soft_control.summary import summarise
+from soft_control.experiment.summary import summarise
+from soft_control.learning.dataset import RecordingError
+from soft_control.nodes._node import RigNode
+from soft_control.nodes._node import main as run
 
 
 class Logger(RigNode):

@@ -8,11 +8,19 @@ from geometry_msgs.msg import PointStamped
 from nav_msgs.msg import Path
 from sensor_msgs.msg import JointState
 
-from soft_control.dataset import AXES
+from soft_control.learning.dataset import AXES
 from soft_control.link.messages import Command, SolverStatus, StepCostUnit
 from soft_control.link.session import open_session
-from soft_control.ros import Join, RigNode, from_path, from_point, joint_state, point, to_stamp
-from soft_control.ros import main as run
+from soft_control.nodes._node import (
+    Join,
+    RigNode,
+    from_path,
+    from_point,
+    joint_state,
+    point,
+    to_stamp,
+)
+from soft_control.nodes._node import main as run
 
 
 class Mcu(RigNode):

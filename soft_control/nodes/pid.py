@@ -6,9 +6,9 @@ from geometry_msgs.msg import PointStamped
 from nav_msgs.msg import Path
 from sensor_msgs.msg import JointState
 
-from soft_control import pid
-from soft_control.ros import Join, RigNode, from_path, from_point, joint_state
-from soft_control.ros import main as run
+from soft_control.control import pid
+from soft_control.nodes._node import Join, RigNode, from_path, from_point, joint_state
+from soft_control.nodes._node import main as run
 
 
 class Pid(RigNode):

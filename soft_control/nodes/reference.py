@@ -7,9 +7,9 @@ from geometry_msgs.msg import PointStamped
 from nav_msgs.msg import Path
 from sensor_msgs.msg import JointState
 
-from soft_control.references import REFERENCE_KEYS, Reference
-from soft_control.ros import RigNode, path, to_ns
-from soft_control.ros import main as run
+from soft_control.control.references import REFERENCE_KEYS, Reference
+from soft_control.nodes._node import RigNode, path, to_ns
+from soft_control.nodes._node import main as run
 
 TRIGGERS = {"/signals/calibrated": JointState, "/tip_position": PointStamped}
 

@@ -18,9 +18,9 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
 from soft_control.link.lace_line import format_line
+from soft_control.nodes._node import RigNode, point, to_ns, to_stamp
+from soft_control.nodes._node import main as run
 from soft_control.rigs import make_rig
-from soft_control.ros import RigNode, point, to_ns, to_stamp
-from soft_control.ros import main as run
 
 
 class RigSimulation(RigNode):

@@ -1,8 +1,8 @@
-/* Units, bounds and weights of one controller, written by soft_control.firmware. Do not edit.
+/* Units, bounds and weights of one controller, written by soft_control.firmware_build. Do not edit.
    Commands: {{ card.command_names | join(", ") }}. Signals: {{ card.signal_names | join(", ") or "none" }}. */
 #include <math.h>
 
-#include "control_loop.h"
+#include "loop/control_loop.h"
 #include "fk.h"
 
 const controller_config_t controller_config = {

@@ -1,4 +1,4 @@
-/* Sizes and settings of one controller, written by soft_control.firmware. Do not edit. */
+/* Sizes and settings of one controller, written by soft_control.firmware_build. Do not edit. */
 #ifndef CONTROLLER_CONFIG_H
 #define CONTROLLER_CONFIG_H
 

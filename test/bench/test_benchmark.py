@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from nn4mc_codegen.importers import read_model
-from nn4mc_codegen.qemu import measure, missing_tools
-from soft_control.evaluation import NETWORK_FILE, load_card
+from nn4mc_codegen.trial.qemu import measure, missing_tools
+from soft_control.learning.model import NETWORK_FILE, load_card
 
 needs_arm = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
 

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from soft_control.evaluation import ModelCard, SignalMap
-from soft_control.firmware import FirmwareBuild, MpcSettings, build
+from soft_control.firmware_build import FirmwareBuild, MpcSettings, build
+from soft_control.learning.model import ModelCard, SignalMap
 from soft_control.link import McuSession, open_session
 
 HERE = Path(__file__).parent

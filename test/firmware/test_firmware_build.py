@@ -1,4 +1,4 @@
-"""soft_control.firmware: settings into C, C into firmware, or an error that says why not."""
+"""soft_control.firmware_build: settings into C, C into firmware, or an error that says why not."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from soft_control import firmware as module
-from soft_control.evaluation import load_card
-from soft_control.firmware import BuildError, build, read_build
+from soft_control import firmware_build as module
+from soft_control.firmware_build import BuildError, build, read_build
+from soft_control.learning.model import load_card
 from soft_control.link import open_session
 
 

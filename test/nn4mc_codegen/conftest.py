@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 
-from nn4mc_codegen.emit import Origin, emit
-from nn4mc_codegen.host import HostCode, build_library
-from nn4mc_codegen.ir import Graph, Node, Op, Tensor
+from nn4mc_codegen.graph.ir import Graph, Node, Op, Tensor
+from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.dense import Dense
-from nn4mc_codegen.options import Options
+from nn4mc_codegen.printing.emit import Origin, emit
+from nn4mc_codegen.trial.host import HostCode, build_library
 
 ORIGIN = Origin("m.keras", "0" * 16, "nn4mc compile")
 

@@ -16,7 +16,7 @@ tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
 from nn4mc_codegen import compile_model  # noqa: E402
-from nn4mc_codegen.host import HostCode, build_library  # noqa: E402
+from nn4mc_codegen.trial.host import HostCode, build_library  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nn4mc_codegen.cli import app
-from nn4mc_codegen.qemu import missing_tools
+from nn4mc_codegen.trial.qemu import missing_tools
 
 runner = CliRunner()
 needs_arm = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))

@@ -14,9 +14,8 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from nn4mc_codegen.emit import emit
-from nn4mc_codegen.host import HostCode, build_library
-from nn4mc_codegen.ir import Graph, Tensor
+from nn4mc_codegen.graph.ir import Graph, Tensor
+from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.ops.activation import MEANINGS, Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.batch_normalization import BatchNormalization
@@ -32,8 +31,9 @@ from nn4mc_codegen.ops.recurrent import GRU, LSTM, SimpleRNN
 from nn4mc_codegen.ops.reshape import Reshape
 from nn4mc_codegen.ops.softmax import Softmax
 from nn4mc_codegen.ops.windows import Windows
-from nn4mc_codegen.options import Options
-from nn4mc_codegen.oracle import make_cases
+from nn4mc_codegen.printing.emit import emit
+from nn4mc_codegen.trial.host import HostCode, build_library
+from nn4mc_codegen.trial.oracle import make_cases
 
 BATCHES, BATCH = 30, 10  # 300 networks
 STEPS, RESET = 5, 3

@@ -9,15 +9,15 @@ import pytest
 
 from nn4mc_codegen import verify
 from nn4mc_codegen.compile import emit_graph
-from nn4mc_codegen.emit import Origin
-from nn4mc_codegen.host import HostError
+from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.concatenate import Concatenate
 from nn4mc_codegen.ops.recurrent import SimpleRNN
-from nn4mc_codegen.options import Options
-from nn4mc_codegen.qemu import missing_tools
-from nn4mc_codegen.reference import SourceVerdict, compare_with_source
+from nn4mc_codegen.printing.emit import Origin
+from nn4mc_codegen.trial.host import HostError
+from nn4mc_codegen.trial.qemu import missing_tools
+from nn4mc_codegen.trial.reference import SourceVerdict, compare_with_source
 from nn4mc_codegen.verify import prefix_graphs, verify_graph
 
 needs_arm = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))

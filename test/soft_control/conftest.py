@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from soft_control.bringup import mpc_settings
-from soft_control.closed_loop import record
-from soft_control.firmware import build
-from soft_control.training import TrainingSettings, train
+from soft_control.experiment.bringup import mpc_settings
+from soft_control.experiment.closed_loop import record
+from soft_control.firmware_build import build
+from soft_control.learning.training import TrainingSettings, train
 
 RATE_HZ = 120.0
 

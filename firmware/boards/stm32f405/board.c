@@ -1,6 +1,6 @@
 /* STM32F405, and QEMU's netduinoplus2, which models a part of it: RCC, PWR, FLASH and GPIO read 0
    there and DWT does not count, so no wait may be without end. */
-#include "../board.h"
+#include "boards/board.h"
 
 #include "stm32f405.h"
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "mpc.h"
+#include "solver/mpc.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof(float)))
 

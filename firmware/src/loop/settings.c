@@ -1,0 +1,74 @@
+#include "loop/settings.h"
+
+#include "solver/number.h"
+
+static bool weights_valid(const float *weights, int count)
+{
+    bool valid = all_finite(weights, count);
+    for (int i = 0; i < count; i++) {
+        valid = valid && weights[i] >= 0.0f;
+    }
+    return valid;
+}
+
+/* Comparisons with NaN are false. */
+static bool bounds_valid(const float *low, const float *high, int count)
+{
+    bool valid = true;
+    for (int i = 0; i < count; i++) {
+        valid = valid && low[i] <= high[i];
+    }
+    return valid;
+}
+
+bool settings_valid(const settings_t *settings)
+{
+    bool moves = true;
+    for (int i = 0; i < COMMANDS; i++) {
+        moves = moves && settings->move_max[i] >= 0.0f;
+    }
+    return moves && bounds_valid(settings->command_min, settings->command_max, COMMANDS)
+           && bounds_valid(settings->output_min, settings->output_max, OUTPUTS)
+           && weights_valid(settings->move_weight, COMMANDS)
+           && weights_valid(settings->command_weight, COMMANDS)
+           && all_finite(settings->command_reference, COMMANDS)
+           && weights_valid(settings->output_weight, OUTPUTS)
+           && weights_valid(settings->terminal_weight, OUTPUTS)
+           && weights_valid(settings->bound_weight, OUTPUTS)
+           && weights_valid(&settings->disturbance_ratio, 1);
+}
+
+void settings_normalise(const settings_t *settings, const units_t *units, mpc_config_t *mpc)
+{
+    for (int i = 0; i < COMMANDS; i++) {
+        const float offset = units->command_offset[i];
+        const float scale = units->command_scale[i];
+        /* What a sum and the way back of two commands can add to a move by rounding. */
+        const float size = larger(fabsf(settings->command_min[i]), fabsf(settings->command_max[i]));
+        const float rounding = 8.0f * 0x1p-24f * (size + fabsf(offset));
+        const float move_max = settings->move_max[i];
+        mpc->command_min[i] = (settings->command_min[i] - offset) / scale;
+        mpc->command_max[i] = (settings->command_max[i] - offset) / scale;
+        mpc->move_max[i] = (move_max > rounding ? move_max - rounding : 0.0f) / scale;
+        mpc->move_weight[i] = settings->move_weight[i] * scale * scale;
+        mpc->command_weight[i] = settings->command_weight[i] * scale * scale;
+        mpc->command_reference[i] = (settings->command_reference[i] - offset) / scale;
+    }
+    for (int i = 0; i < OUTPUTS; i++) {
+        const float offset = units->output_offset[i];
+        const float scale = units->output_scale;
+        const float square = scale * scale;
+        mpc->output_weight[i] = settings->output_weight[i] * square;
+        mpc->terminal_weight[i] = settings->terminal_weight[i] * square;
+        mpc->bound_weight[i] = settings->bound_weight[i] * square;
+        mpc->output_min[i] = (settings->output_min[i] - offset) / scale;
+        mpc->output_max[i] = (settings->output_max[i] - offset) / scale;
+    }
+}
+
+float settings_command(const settings_t *settings, const units_t *units, int index,
+                       float normalised)
+{
+    const float physical = normalised * units->command_scale[index] + units->command_offset[index];
+    return clamp(physical, settings->command_min[index], settings->command_max[index]);
+}

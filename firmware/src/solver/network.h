@@ -1,0 +1,145 @@
+/* The generated network fk over a horizon: its flat input [u lags, y lags, signals], lags newest
+ * first, and what stays the same from stage to stage, which it then need not compute again. */
+#ifndef NETWORK_H
+#define NETWORK_H
+
+#include "solver/mpc.h"
+#include "solver/number.h"
+
+#define COMMAND_INPUTS (INPUT_LAGS * COMMANDS)
+#define OUTPUT_INPUTS (OUTPUT_LAGS * OUTPUTS)
+
+#ifdef FK_STATES
+#define NETWORK_STATES FK_STATES
+#define NETWORK_STATE &network->state,
+#else
+#define NETWORK_STATES 0
+#define NETWORK_STATE
+#endif
+
+/* Columns of the Jacobian: command lags, output lags, states, and, if fk has them, the sums over all
+ * command lags: one column a command. Rows: outputs, states. */
+#define JACOBIAN_COLUMNS FK_JACOBIAN_COLUMNS
+#define JACOBIAN_ROWS (OUTPUTS + NETWORK_STATES)
+#define LAG_SUMS (COMMAND_INPUTS + OUTPUT_INPUTS + NETWORK_STATES)
+
+#if FK_INPUTS != COMMAND_INPUTS + OUTPUT_INPUTS + SIGNALS || FK_OUTPUTS != OUTPUTS
+#error "fk does not have the inputs and outputs that controller_config.h describes"
+#endif
+#if JACOBIAN_COLUMNS == LAG_SUMS + COMMANDS
+#define HAS_LAG_SUMS 1
+#elif JACOBIAN_COLUMNS == LAG_SUMS
+#define HAS_LAG_SUMS 0
+#else
+#error "fk_jacobian must have the columns of all command lags, output lags and states"
+#endif
+
+/* Copied as what they are, not by memcpy: the compiler then knows that they are aligned. */
+typedef struct {
+    float values[SIGNALS > 0 ? SIGNALS : 1];
+} signals_t;
+typedef struct {
+    float values[COMMAND_INPUTS];
+} command_lags_t;
+#if OUTPUT_LAGS > 0
+typedef struct {
+    float values[OUTPUT_INPUTS];
+} output_lags_t;
+#endif
+
+typedef struct {
+    float x[FK_INPUTS];
+#ifdef FK_FOLDED
+    float folded[FK_FOLDED]; /* the signals' share of the first layer */
+#endif
+#ifdef FK_STATES
+    fk_state state;
+    fk_state start; /* state before the first stage that a plan changes */
+#endif
+} network_t;
+
+static inline void network_rewind(network_t *network)
+{
+#ifdef FK_STATES
+    network->state = network->start;
+#else
+    (void)network;
+#endif
+}
+
+/* With the signals and the own state of sample k. */
+static inline void network_begin(network_t *network, const mpc_state_t *state)
+{
+    if (SIGNALS > 0) {
+        *(signals_t *)(network->x + FK_INPUTS - SIGNALS) = *(const signals_t *)state->signals;
+    }
+#ifdef FK_FOLDED
+    fk_fold(network->x, network->folded);
+#endif
+#ifdef FK_STATES
+    network->state = state->network;
+#endif
+}
+
+/* From the newest command and output lag that fk sees. */
+static inline void network_lags(network_t *network, const float *commands, const float *outputs)
+{
+    *(command_lags_t *)network->x = *(const command_lags_t *)commands;
+#if OUTPUT_LAGS > 0
+    *(output_lags_t *)(network->x + COMMAND_INPUTS) = *(const output_lags_t *)outputs;
+#else
+    (void)outputs;
+#endif
+}
+
+static inline void network_step(network_t *network, float y[OUTPUTS])
+{
+#ifdef FK_FOLDED
+    fk_step_folded(NETWORK_STATE network->folded, network->x, y);
+#else
+    fk_step(NETWORK_STATE network->x, y);
+#endif
+}
+
+/* The columns `first` .. `past` - 1 of the Jacobian; the others may have been left as they were. */
+static inline void network_jacobian(network_t *network, float y[OUTPUTS],
+                                    float jacobian[JACOBIAN_ROWS * JACOBIAN_COLUMNS], int first,
+                                    int past)
+{
+#ifdef FK_JACOBIAN_RANGE
+#define RANGE , first, past
+#else
+#define RANGE
+    (void)first;
+    (void)past;
+#endif
+#ifdef FK_FOLDED
+    fk_jacobian_folded(NETWORK_STATE network->folded, network->x, y, jacobian RANGE);
+#else
+    fk_jacobian(NETWORK_STATE network->x, y, jacobian RANGE);
+#endif
+#undef RANGE
+}
+
+/* On to the next stage, where a state is all that goes there by itself. */
+static inline void network_next(network_t *network)
+{
+#ifdef FK_STATES
+    float y[OUTPUTS];
+    network_step(network, y);
+#else
+    (void)network;
+#endif
+}
+
+static inline bool network_finite(const network_t *network)
+{
+#ifdef FK_STATES
+    return all_finite(network->state.value, FK_STATES);
+#else
+    (void)network;
+    return true;
+#endif
+}
+
+#endif

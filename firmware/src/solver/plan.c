@@ -1,0 +1,171 @@
+/* What loops over a handful of stages and commands is worth peeling. */
+#ifdef __GNUC__
+#pragma GCC optimize("O3")
+#endif
+#include "solver/plan.h"
+
+#include "solver/curvature.h"
+
+/* Newest first on both sides, and copied as what they are: aligned. */
+typedef struct {
+    float values[(INPUT_DELAY + INPUT_LAGS) * COMMANDS];
+} past_commands_t;
+typedef struct {
+    float values[OUTPUT_SLOTS * OUTPUTS];
+} past_outputs_t;
+typedef struct {
+    float values[(INPUT_DELAY + OUTPUT_SLOTS) * OUTPUTS]; /* y_d .. */
+} known_outputs_t;
+
+void plan_start(const mpc_state_t *state, plan_t *plan, network_t *network)
+{
+    for (int i = 0; i < CONTROL_HORIZON; ++i) {
+        UNROLL for (int c = 0; c < COMMANDS; ++c) {
+            command_of(plan, i)[c] = state->plan[i][c];
+        }
+    }
+    *(past_commands_t *)command_of(plan, -1) = *(const past_commands_t *)state->commands;
+    *(past_outputs_t *)output_of(plan, 0) = *(const past_outputs_t *)state->outputs;
+    network_begin(network, state);
+    for (int j = 0; j < INPUT_DELAY; ++j) {
+        network_lags(network, command_of(plan, j - INPUT_DELAY), output_of(plan, j));
+        network_step(network, output_of(plan, j + 1));
+    }
+#ifdef FK_STATES
+    network->start = network->state;
+#endif
+}
+
+void plan_copy_past(plan_t *from, plan_t *to)
+{
+    *(past_commands_t *)command_of(to, -1) = *(past_commands_t *)command_of(from, -1);
+    *(known_outputs_t *)output_of(to, INPUT_DELAY) =
+        *(known_outputs_t *)output_of(from, INPUT_DELAY);
+}
+
+/* One channel's planned commands, as near as the bounds let them be. False if the first has no way;
+ * where it has one, the others have, too. Also with NaN. */
+static __attribute__((noinline, cold)) bool bound_channel(const mpc_config_t *config, plan_t *plan,
+                                                          int c)
+{
+    const float low = config->command_min[c];
+    const float high = config->command_max[c];
+    const float move_max = config->move_max[c];
+    float command = command_of(plan, -1)[c];
+    const bool feasible = low <= high && move_max >= 0.0f && command + move_max >= low
+                          && command - move_max <= high;
+
+    for (int i = 0; i < CONTROL_HORIZON; ++i) {
+        float *planned = &command_of(plan, i)[c];
+        command = clamp(clamp(*planned, command - move_max, command + move_max), low, high);
+        *planned = command;
+    }
+    return feasible;
+}
+
+bool plan_bound(const mpc_config_t *config, plan_t *plan)
+{
+    bool feasible = true;
+    for (int c = 0; c < COMMANDS; ++c) {
+        const float low = config->command_min[c];
+        const float high = config->command_max[c];
+        const float move_max = config->move_max[c];
+        const float *planned = &command_of(plan, 0)[c];
+        UNROLL for (int i = 0; i < CONTROL_HORIZON; ++i, planned -= COMMANDS) {
+            const float command = planned[0];
+            const float before = planned[COMMANDS];
+            if (!(command >= low && command <= high && command >= before - move_max
+                  && command <= before + move_max)) {
+                feasible = bound_channel(config, plan, c) && feasible;
+                break;
+            }
+        }
+    }
+    plan_extend(config, plan);
+    return feasible;
+}
+
+#if TAIL_CONTINUES
+void plan_extend(const mpc_config_t *config, plan_t *plan)
+{
+    for (int c = 0; c < COMMANDS; ++c) {
+        const float low = config->command_min[c];
+        const float high = config->command_max[c];
+        float *planned = &command_of(plan, CONTROL_HORIZON - 1)[c];
+        float command = *planned;
+        const float move = command - planned[COMMANDS];
+
+        plan->stop[c] = PLANNED;
+        NOT_UNROLLED for (int j = CONTROL_HORIZON; j < PLANNED; ++j) {
+            const float wanted = command + move;
+            if ((wanted > high + BOUND_TOLERANCE || wanted < low - BOUND_TOLERANCE)
+                && plan->stop[c] == PLANNED) {
+                plan->stop[c] = j;
+            }
+            command = clamp(wanted, low, high);
+            planned -= COMMANDS;
+            *planned = command;
+        }
+    }
+}
+#else
+void plan_extend(const mpc_config_t *config, plan_t *plan)
+{
+    (void)config;
+    for (int j = CONTROL_HORIZON; j < PLANNED; ++j) {
+        UNROLL for (int c = 0; c < COMMANDS; ++c) {
+            command_of(plan, j)[c] = command_of(plan, CONTROL_HORIZON - 1)[c];
+        }
+    }
+}
+#endif
+
+static float command_cost(const mpc_config_t *config, plan_t *plan)
+{
+    float cost = 0.0f;
+
+    for (int c = 0; c < COMMANDS; ++c) {
+        const float *command = &command_of(plan, CONTROL_HORIZON - 1)[c];
+        const float wanted = config->command_reference[c];
+        float distance = *command - wanted;
+        float distances = (float)(TAIL_CONTINUES ? 1 : TAIL) * distance * distance;
+        float moves = 0.0f;
+        UNROLL for (int i = CONTROL_HORIZON - 1; i >= 0; --i, command += COMMANDS) {
+            const float move = command[0] - command[COMMANDS];
+            moves = mac(move, move, moves);
+            if (i > 0) {
+                distance = command[COMMANDS] - wanted;
+                distances = mac(distance, distance, distances);
+            }
+        }
+        NOT_UNROLLED for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < PLANNED; ++j) {
+            distance = command_of(plan, j)[c] - wanted;
+            distances = mac(distance, distance, distances);
+        }
+        cost = mac(config->move_weight[c], moves, cost);
+        cost = mac(config->command_weight[c], distances, cost);
+    }
+    return cost;
+}
+
+void plan_predict(const mpc_config_t *config, const float reference[HORIZON][OUTPUTS],
+                  network_t *network, plan_t *plan)
+{
+    float weight[OUTPUTS];
+    float slope[OUTPUTS];
+    float cost = command_cost(config, plan);
+#if MPC_METHOD != MPC_GAUSS_NEWTON
+    float unused[VARIABLES] = {0.0f};
+    cost += curvature_barrier(config, plan, unused);
+#endif
+
+    network_rewind(network);
+    for (int j = INPUT_DELAY; j < HORIZON; ++j) {
+        network_lags(network, command_of(plan, j - INPUT_DELAY), output_of(plan, j));
+        network_step(network, output_of(plan, j + 1));
+        if (j + 1 >= FIRST_COST_STAGE) {
+            cost += plan_output_cost(config, reference, plan, j + 1, weight, slope);
+        }
+    }
+    plan->cost = cost;
+}

@@ -1,0 +1,1 @@
+"""The network as a graph, and what is asked of it."""

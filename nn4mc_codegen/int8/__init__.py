@@ -1,0 +1,1 @@
+"""Networks in int8: quantised after training or read so, and their C."""

@@ -1,0 +1,339 @@
+"""Post-training quantisation: a float32 graph and typical inputs in, a `QuantGraph` out.
+
+Every tensor gets the range that it takes on those inputs, weights one scale an output channel. The
+scheme is TensorFlow Lite's (https://ai.google.dev/edge/litert/models/quantization_spec), so that
+the result resembles what its converter would make.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+
+from nn4mc_codegen.graph.check import ModelError, printable, refuse
+from nn4mc_codegen.graph.ir import Graph, Node, Op, Rewire, Tensor
+from nn4mc_codegen.int8 import quantize as q
+from nn4mc_codegen.ops.activation import LINEAR, Activation
+from nn4mc_codegen.ops.add import Add
+from nn4mc_codegen.ops.batch_normalization import BatchNormalization
+from nn4mc_codegen.ops.conv import Conv
+from nn4mc_codegen.ops.dense import Dense
+from nn4mc_codegen.ops.depthwise import DepthwiseConv
+from nn4mc_codegen.ops.multiply import Multiply
+from nn4mc_codegen.ops.pad import Pad
+from nn4mc_codegen.ops.pool import AveragePool, MaxPool, Pool
+from nn4mc_codegen.ops.softmax import Softmax
+from nn4mc_codegen.ops.windows import Windows
+
+MAX_FILE_BYTES = 1 << 28
+# Of more samples, evenly spread ones are taken: ranges hardly grow further.
+MAX_SAMPLES = 1000
+# Results whose range is known: scale and zero.
+FIXED = {"tanh": (1 / 128, 0), "sigmoid": (1 / 256, q.LOW), "hard_sigmoid": (1 / 256, q.LOW)}
+# Of one scale, where they can be.
+KEEP_SCALE = (Rewire, Pad, MaxPool)
+# Activations that only clip, which the layer before them does without a table.
+CLIPS = ("relu", "capped_relu")
+
+
+def quantize_graph(graph: Graph, samples: np.ndarray) -> q.QuantGraph:
+    """int8 form of a graph by typical flat inputs (samples, inputs), with what it costs on them.
+
+    Raises `ModelError` for what has no int8 form.
+    """
+    if graph.states:
+        layers = ", ".join(dict.fromkeys(state.node.name for state in graph.states))
+        raise ModelError(f"recurrent layers ({layers}) have no int8 form; compile them as float32")
+    chosen = np.linspace(0, len(samples) - 1, min(len(samples), MAX_SAMPLES)).astype(int)
+    samples = np.asarray(samples, np.float64)[np.unique(chosen)]
+    simple = _simplified(graph)
+    quantised = _Quantizer(simple, _ranges(simple, samples)).graph()
+    wanted = np.array([graph.evaluate(x) for x in samples])
+    found = np.array([quantised.evaluate(x) for x in samples])
+    difference = found - wanted
+    accuracy = q.Accuracy(
+        rms=float(np.sqrt(np.mean(difference**2))),
+        maximum=float(np.abs(difference).max()),
+        range=float(np.ptp(wanted)),
+    )
+    return replace(quantised, accuracy=accuracy)
+
+
+def load_samples(path: Path, graph: Graph) -> np.ndarray:
+    """(samples, inputs) from a file: .npy and .csv with a flat input a row, .npz with one such
+    array or one for each input by its name. Raises `ModelError`."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelError(f"{path.name}: larger than {MAX_FILE_BYTES >> 20} MiB")
+        rows = _read(path, graph)
+    except OSError as error:
+        raise ModelError(printable(f"{path}: {error.strerror or error}")) from None
+    except (ValueError, EOFError, KeyError, MemoryError, BadZipFile, zlib.error) as error:
+        if isinstance(error, ModelError):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(printable(f"{path.name}: no table of numbers ({reason})")) from None
+    if rows.ndim < 2 or math.prod(rows.shape[1:]) != graph.input_size or not len(rows):
+        raise ModelError(
+            printable(
+                f"{path.name}: shape {rows.shape}, but a sample has {graph.input_size} numbers"
+            )
+        )
+    rows = rows.reshape(len(rows), -1)
+    if not np.isfinite(rows).all():
+        raise ModelError(printable(f"{path.name}: some numbers are NaN or infinite"))
+    return rows.astype(np.float64)
+
+
+def _read(path: Path, graph: Graph) -> np.ndarray:
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8") as file:
+            has_names = any(c.isalpha() and c not in "eE" for c in file.readline())
+        return np.loadtxt(path, delimiter=",", skiprows=int(has_names), ndmin=2)
+    if path.suffix == ".npy":
+        return np.asarray(np.load(path, allow_pickle=False), np.float64)
+    if path.suffix == ".npz":
+        with ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
+                raise ModelError(f"{path.name}: unpacks to more than {MAX_FILE_BYTES >> 20} MiB")
+        with np.load(path, allow_pickle=False) as arrays:
+            if len(arrays.files) == 1:
+                return np.asarray(arrays[arrays.files[0]], np.float64)
+            parts = [np.asarray(arrays[t.name], np.float64) for t in graph.inputs]
+        return np.hstack([part.reshape(len(part), -1) for part in parts])
+    raise ModelError(f"{path.name}: samples are read from .npy, .npz and .csv files")
+
+
+def _simplified(graph: Graph) -> Graph:
+    """The same with activations as nodes of their own, sums and products of two operands each."""
+    nodes: list[Node] = []
+
+    def add(name: str, op: Op, inputs: Sequence[Tensor], output: Tensor | None = None) -> Tensor:
+        if output is None:
+            output = Tensor(name, op.output_shape([t.shape for t in inputs]))
+        nodes.append(Node(name, op, tuple(inputs), output))
+        return output
+
+    for node in graph.nodes:
+        op, inputs = node.op, node.inputs
+        if isinstance(op, Add | Multiply):
+            first = inputs[0]
+            for number, second in enumerate(inputs[1:-1]):
+                first = add(f"{node.name}_{number}", op, (first, second))
+            inputs = (first, inputs[-1])
+        if isinstance(op, Dense | Conv) and op.activation != LINEAR:
+            inputs = (add(f"{node.name}_sum", replace(op, activation=LINEAR), inputs),)
+            op = op.activation
+        add(node.name, op, inputs, node.output)
+    return Graph(graph.inputs, graph.output, tuple(nodes))
+
+
+Ranges = dict[Tensor, tuple[float, float]]
+
+
+def _ranges(graph: Graph, samples: np.ndarray) -> Ranges:
+    """Smallest and largest element of every tensor over the samples; zero is in all of them."""
+    ranges = dict.fromkeys((*graph.inputs, *(n.output for n in graph.nodes)), (0.0, 0.0))
+    ends = np.cumsum([t.size for t in graph.inputs])
+    for x in samples:
+        parts = np.split(x, ends[:-1])
+        values = {t: part.reshape(t.shape) for t, part in zip(graph.inputs, parts, strict=True)}
+        for node in graph.nodes:
+            values[node.output] = node.op.evaluate(*(values[t] for t in node.inputs))
+        for tensor, value in values.items():
+            low, high = ranges[tensor]
+            ranges[tensor] = min(low, float(value.min())), max(high, float(value.max()))
+    for node in reversed(graph.nodes):  # what only moves elements has one scale on either side
+        if isinstance(node.op, KEEP_SCALE):
+            ranges |= dict.fromkeys(node.inputs, ranges[node.output])
+    return ranges
+
+
+class _Quantizer:
+    """Makes the nodes of the `QuantGraph`, one method an operator."""
+
+    def __init__(self, graph: Graph, ranges: Ranges):
+        self._graph, self._ranges = graph, ranges
+        self._nodes: list[q.QNode] = []
+        self._tensors: dict[Tensor, q.QTensor] = {}
+        readers = [t for node in graph.nodes for t in node.inputs] + [graph.output]
+        # A clip that is the only reader of a layer is done by that layer.
+        self._clip = {
+            node.inputs[0]: node
+            for node in graph.nodes
+            if isinstance(node.op, Activation)
+            and node.op.name in CLIPS
+            and readers.count(node.inputs[0]) == 1
+        }
+
+    def graph(self) -> q.QuantGraph:
+        for tensor in self._graph.inputs:
+            self._tensors[tensor] = self._tensor(tensor)
+        for node in self._graph.nodes:
+            if node.output in self._tensors:  # done by the layer before
+                continue
+            method = next((m for kind, m in METHODS.items() if isinstance(node.op, kind)), None)
+            if method is None:
+                raise refuse(node.name, f"{node.op.kind} has no int8 form", "compile it as float32")
+            try:
+                method(self, node, *(self._tensors[t] for t in node.inputs))
+            except ModelError:
+                raise
+            except ValueError as error:
+                raise refuse(node.name, str(error), "compile it as float32") from None
+        inputs = tuple(self._tensors[t] for t in self._graph.inputs)
+        return q.QuantGraph(inputs, self._tensors[self._graph.output], tuple(self._nodes))
+
+    def _tensor(self, tensor: Tensor) -> q.QTensor:
+        low, high = self._ranges[tensor]
+        scale = float(np.float32((high - low) / 255)) or 1.0
+        if not math.isfinite(scale):
+            raise refuse(tensor.name, "its values are not finite", "check the representative data")
+        zero = int(np.clip(np.rint(q.LOW - low / scale), q.LOW, q.HIGH))
+        return q.QTensor(tensor.name, tensor.shape, scale, zero)
+
+    def _fixed(self, tensor: Tensor, scale: float, zero: int) -> q.QTensor:
+        return q.QTensor(tensor.name, tensor.shape, scale, zero)
+
+    def _add(self, tensor: Tensor, op: q.QOp, result: q.QTensor, *inputs: q.QTensor) -> None:
+        self._tensors[tensor] = result
+        self._nodes.append(q.QNode(result.name, op, inputs, result))
+
+    def _linear(
+        self, node: Node, x: q.QTensor, rows: np.ndarray, bias: np.ndarray, make: Callable
+    ) -> None:
+        """A layer of float weights `rows` (outputs, columns), with the clip that follows it."""
+        clip, low, high = self._clip.get(node.output), q.LOW, q.HIGH
+        output = clip.output if clip else node.output
+        y = self._tensor(output)
+        if clip:
+            low = max(low, y.zero)
+            top = dict(clip.op.parameters).get("m", math.inf)
+            high = int(min(high, y.zero + np.rint(top / y.scale)))
+            self._tensors[node.output] = y
+        largest = np.abs(rows).max(axis=1)
+        scales = np.where(largest > 0, largest / 127, 1.0).astype(np.float32).astype(np.float64)
+        scales = np.maximum(scales, np.finfo(np.float32).tiny)
+        weights = np.clip(np.rint(rows / scales[:, None]), -127, 127).astype(np.int8)
+        steps = np.rint(bias.astype(np.float64) / (x.scale * scales))
+        if np.abs(steps).max() >= q.MAX_SUM:
+            raise ValueError("has a bias far beyond its inputs' share")
+        folded = steps.astype(np.int64) - x.zero * weights.sum(axis=1, dtype=np.int64)
+        rescaling = q.Rescaling.of(x.scale * scales / y.scale, y.zero, low, high)
+        self._add(output, make(weights, folded, rescaling), y, x)
+
+    def _dense(self, node: Node, x: q.QTensor) -> None:
+        count = math.prod(x.shape[:-1])
+        kernel, bias = node.op.kernel, node.op.bias
+        self._linear(node, x, kernel.T, bias, lambda *linear: q.Dense(*linear, count))
+
+    def _conv(self, node: Node, x: q.QTensor) -> None:
+        rows = node.op.dense_kernel().transpose(2, 0, 1).reshape(len(node.op.bias), -1)
+        window = _window(node.op.windows, x)
+        self._linear(node, x, rows, node.op.bias, lambda *linear: q.Conv(*linear, window, x.zero))
+
+    def _depthwise(self, node: Node, x: q.QTensor) -> None:
+        rows = node.op.kernel.reshape(-1, len(node.op.bias)).T
+        window = _window(node.op.windows, x)
+        self._linear(
+            node, x, rows, node.op.bias, lambda *linear: q.Depthwise(*linear, window, x.zero)
+        )
+
+    def _batch_normalization(self, node: Node, x: q.QTensor) -> None:
+        """A depthwise convolution of single taps."""
+        positions = x.size // x.shape[-1]
+        window = q.Window(Windows((1, 1), (1, 1), (1, 1), "valid"), 1, positions, x.shape[-1])
+        rows = node.op.scale[:, None]
+        self._linear(
+            node, x, rows, node.op.offset, lambda *linear: q.Depthwise(*linear, window, x.zero)
+        )
+
+    def _activation(self, node: Node, x: q.QTensor) -> None:
+        fixed = FIXED.get(node.op.name)
+        y = self._fixed(node.output, *fixed) if fixed else self._tensor(node.output)
+        self._add(node.output, q.Lut.of(x, y, node.op.evaluate, node.op.formula), y, x)
+
+    def _softmax(self, node: Node, x: q.QTensor) -> None:
+        y = self._fixed(node.output, 1 / 256, q.LOW)
+        self._add(node.output, q.Softmax.of(x.shape[-1], x, 1.0), y, x)
+
+    def _sum(self, node: Node, a: q.QTensor, b: q.QTensor) -> None:
+        y = self._tensor(node.output)
+        self._add(node.output, q.Add.of(a, b, y), y, a, b)
+
+    def _product(self, node: Node, a: q.QTensor, b: q.QTensor) -> None:
+        y = self._tensor(node.output)
+        self._add(node.output, q.Multiply.of(a, b, y), y, a, b)
+
+    def _pool(self, node: Node, x: q.QTensor) -> None:
+        op: Pool = node.op
+        if op.windows is None and isinstance(op, AveragePool):
+            y = self._tensor(node.output)
+            self._add(node.output, q.Mean.of(x.size // x.shape[-1], x, y), y, x)
+            return
+        y = self._fixed(node.output, x.scale, x.zero)
+        window = _window(op.windows_over(x.shape[:-1]), x)
+        made = q.AveragePool(window) if isinstance(op, AveragePool) else q.MaxPool(window)
+        self._add(node.output, made, y, x)
+
+    def _pad(self, node: Node, x: q.QTensor) -> None:
+        y = self._fixed(node.output, x.scale, x.zero)
+        numbers = np.arange(1, x.size + 1).reshape(x.shape)
+        source = node.op.evaluate(numbers).ravel() - 1
+        self._add(node.output, q.Rewire(source, x.zero, node.op.formula), y, x)
+
+    def _rewire(self, node: Node, *inputs: q.QTensor) -> None:
+        """Of several inputs all come to one scale first."""
+        alike = len({(t.scale, t.zero) for t in inputs}) == 1
+        scale = self._fixed(node.output, inputs[0].scale, inputs[0].zero)
+        y = scale if alike else self._tensor(node.output)
+        if not alike:
+            inputs = tuple(
+                self._rescaled(f"{node.name}_input_{i}", x, y) for i, x in enumerate(inputs)
+            )
+        ends = np.cumsum([x.size for x in inputs])
+        numbers = [
+            np.arange(end - x.size, end).reshape(x.shape)
+            for x, end in zip(inputs, ends, strict=True)
+        ]
+        source = node.op.evaluate(*numbers).ravel()
+        self._add(node.output, q.Rewire(source, 0, node.op.formula), y, *inputs)
+
+    def _rescaled(self, name: str, x: q.QTensor, y: q.QTensor) -> q.QTensor:
+        if (x.scale, x.zero) == (y.scale, y.zero):
+            return x
+        result = q.QTensor(name, x.shape, y.scale, y.zero)
+        lut = q.Lut.of(x, result, lambda value: value, "y = x, rescaled")
+        self._nodes.append(q.QNode(name, lut, (x,), result))
+        return result
+
+
+def _window(windows: Windows, x: q.QTensor) -> q.Window:
+    """Of one axis or two."""
+    if len(windows.size) == 2:
+        return q.Window(windows, *x.shape)
+    parts = ((1, *part) for part in (windows.size, windows.strides, windows.dilation))
+    return q.Window(Windows(*parts, windows.padding), 1, *x.shape)
+
+
+# A subclass stands before its base.
+METHODS: dict[type[Op], Callable] = {
+    Activation: _Quantizer._activation,
+    Add: _Quantizer._sum,
+    BatchNormalization: _Quantizer._batch_normalization,
+    Dense: _Quantizer._dense,
+    DepthwiseConv: _Quantizer._depthwise,
+    Conv: _Quantizer._conv,
+    MaxPool: _Quantizer._pool,
+    AveragePool: _Quantizer._pool,
+    Multiply: _Quantizer._product,
+    Pad: _Quantizer._pad,
+    Rewire: _Quantizer._rewire,
+    Softmax: _Quantizer._softmax,
+}

@@ -1,0 +1,1 @@
+"""Instructions become C: scheduled, given memory, printed through templates."""

@@ -1,0 +1,232 @@
+"""Kernels as their templates see them: with C names for all that they read and write.
+
+A kernel becomes a static function; kernels that print the same are the same function. The template
+of its head's kind (linear.j2, map.j2, …) prints the body and finds everything in a `PrintedKernel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from nn4mc_codegen.printing.c import c_float, index
+from nn4mc_codegen.printing.schedule import Access, Kernel, Piece, Places, Procedure, is_long
+from nn4mc_codegen.printing.source import Code
+from nn4mc_codegen.program.expression import Expression, Function, var
+from nn4mc_codegen.program.program import Array, Elements, Instruction
+
+
+class PrintedKernel:
+    """A kernel with the C names inside its function: operands x…, results y…."""
+
+    def __init__(self, code: Code, procedure: Procedure, kernel: Kernel):
+        self.code = code
+        self.name = code.name
+        self.mode = code.options.optimize
+        self.head = kernel.head
+        self.feed, self.before = kernel.feed, kernel.held
+        self.ranged = kernel.ranged
+        self.maps = kernel.maps
+        self.places: Places = procedure.places
+        self.shape = kernel.instructions[0].shape
+        self.target = kernel.target
+        self.stored = [i.result for i in kernel.stored]
+        if kernel.target is not None:
+            (owner,) = self.places.single([kernel.target[:1, :1]])
+            self.stored = [owner.array]
+        self.label = kernel.instructions[-1].label
+        self.macs = sum(i.macs for i in kernel.instructions)
+        self.formulas = list(dict.fromkeys(i.formula for i in kernel.all_instructions))
+        arrays: dict[int, Array] = {}
+        for elements in kernel.reads:
+            for piece in self.places.pieces([elements.reshape(-1, elements.shape[-1])]):
+                for access in piece.operands:
+                    if access.array.data is None:
+                        arrays.setdefault(access.array.first, access.array)
+        self.sources = list(arrays.values())
+        xs = ["x"] if len(self.sources) == 1 else [f"x{k}" for k in range(len(self.sources))]
+        ys = ["y"] if len(self.stored) == 1 else [f"y{k}" for k in range(len(self.stored))]
+        self.names = {id(a): x for a, x in zip(self.sources, xs, strict=True)}
+        self.written = {id(a): y for a, y in zip(self.stored, ys, strict=True)}
+        self._pointers = [f"const float *{x}" for x in xs] + [f"float *{y}" for y in ys]
+        # With the function that a lone formula consists of, its loop is shared by all layers.
+        self.whole = self._whole(kernel)
+
+    @property
+    def parameters(self) -> str:
+        return ", ".join(self._pointers + [f"int {name}" for name in self.range])
+
+    @property
+    def range(self) -> tuple[str, ...]:
+        """Names of the first wanted column and the one past the last, if others are skipped."""
+        return ()
+
+    def _whole(self, kernel: Kernel) -> Function | None:
+        if kernel.head is None and len(kernel.maps) == 1 and kernel.target is None:
+            mapped = kernel.maps[0]
+            if not is_long(mapped) and self.mode != "size":
+                return None
+            access = self.places.single(mapped.operands)
+            if (
+                mapped.expression.op == "call"
+                and mapped.expression.args[0].op == "var"
+                and access is not None
+                and (access[0].step == 1 or mapped.shape[1] == 1)
+                and (access[0].row_step == mapped.shape[1] or mapped.shape[0] == 1)
+            ):
+                return mapped.expression.value
+        return None
+
+    def array(self, array: Array) -> str:
+        """C name of an array, of floats."""
+        if array.data is None:
+            return self.names[id(array)]
+        return self.code.constant(array) + (".f" if array.paired else "")
+
+    def element(
+        self, access: Access, row: str, column: str, row_plus: int = 0, plus: int = 0
+    ) -> str:
+        """Element [row + row_plus, column + plus] of an access."""
+        step, row_step = access.step, access.row_step
+        if access.array.data is not None and step == 0 and row_step == 0:
+            return c_float(access.array.data[access.start])
+        start = access.start + plus * step + row_plus * row_step
+        return f"{self.array(access.array)}[{index(start, (row_step, row), (step, column))}]"
+
+    def pieces(self, operands: Sequence[Elements]) -> list[Piece]:
+        return self.places.pieces(operands)
+
+    def is_literal(self, access: Access) -> bool:
+        return access.array.data is not None and access.step == 0 and access.row_step == 0
+
+    # ------------------------------------------------------------------ elementwise formulas
+
+    @cached_property
+    def map_pieces(self) -> list[Piece]:
+        """Of all that the formulas read from outside, and before it of where a result goes that is
+        no array of its own."""
+        target = [] if self.target is None else [self.target]
+        operands = [*target, *self._outside]
+        return self.places.pieces(operands) if operands else []
+
+    @cached_property
+    def _outside(self) -> list[Elements]:
+        return [o.reshape(self.shape) for m in self.maps for o in m.operands if not self._made(o)]
+
+    def _made(self, operand: Elements) -> Instruction | None:
+        """The kernel's own instruction whose result an operand is."""
+        for i in [*self.maps, *([self.head] if self.head else [])]:
+            if i.result.first <= operand.flat[0] < i.result.first + i.result.size:
+                return i
+        return None
+
+    def formulas_at(
+        self, piece: Piece | None, place: Place, rows: Sequence[tuple[int, str]]
+    ) -> tuple[list[str], list[list[str]]]:
+        """Statements for one column of a block: what is the same in all rows, and then for each row
+        what computes and stores its element.
+
+        `rows` are the rows' numbers in the block and the C names of the head's result there.
+        """
+        accesses = piece.operands if piece else ()
+        aim, accesses = (None, accesses) if self.target is None else (accesses[0], accesses[1:])
+        common = _Common(self, place, len(rows) > 1 or place.rows > 1)
+        lines = []
+        for number, head in rows:
+            values = {id(self.head): head}
+            statements: list[str] = []
+            target = self._target(aim, place, number)
+            if self.head is not None and id(self.head.result) in self.written:
+                statements.append(f"{self.written[id(self.head.result)]}[{target}] = {head};")
+            outside = iter(accesses)
+            for k, m in enumerate(self.maps):
+                operands = [
+                    values[id(self._made(o))] if self._made(o) else next(outside)
+                    for o in m.operands
+                ]
+                text = common.text(m.expression, operands, number)
+                y = self.written.get(id(m.result)) or (aim and next(iter(self.written.values())))
+                if any(self._made(o) is m for later in self.maps for o in later.operands):
+                    name = f"t{k}{head.removeprefix('s') and '_' + head.removeprefix('s')}"
+                    statements.append(f"const float {name} = {text};")
+                    values[id(m)] = text = name
+                if y:
+                    statements.append(f"{y}[{target}] = {text};")
+            lines.append(statements)
+        return common.lines, lines
+
+    def _target(self, aim: Access | None, place: Place, row: int) -> str:
+        """Index of the result's element."""
+        if aim is None:
+            columns = self.shape[1]
+            aim = Access(self.stored[0], columns * place.first_row + place.first, columns, 1)
+        start = aim.start + row * aim.row_step + place.plus * aim.step
+        return index(start, (aim.row_step, place.row), (aim.step, place.column))
+
+    def loop_lines(self, piece: Piece) -> list[str]:
+        """The loops of a piece of lone formulas."""
+        j = "j" if piece.rows > 1 else "0"
+        i = "i" if piece.columns > 1 else "0"
+        place = Place(j, i, 0, piece.row, piece.column, piece.rows)
+        common, (lines,) = self.formulas_at(piece, place, [(0, "")])
+        loop_j = f"for (int j = 0; j < {piece.rows}; j++) {{"
+        loop_i = f"for (int i = 0; i < {piece.columns}; i++) {{"
+        if common:
+            return [loop_i, *common, loop_j, *lines, "}", "}"]
+        heads = [loop_j] * (piece.rows > 1) + [loop_i] * (piece.columns > 1)
+        if not heads and len(self.map_pieces) > 1 and len(lines) > 1:
+            heads = ["{"]
+        return [*heads, *lines, *["}"] * len(heads)]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a block formulas are computed: at row `row` and column `column` + `plus` of what is
+    read, which is row first_row and column first of the result."""
+
+    row: str
+    column: str
+    plus: int
+    first_row: int
+    first: int
+    rows: int
+
+
+class _Common:
+    """Parts of formulas that are the same in all rows are computed once, before them."""
+
+    def __init__(self, kernel: PrintedKernel, place: Place, wanted: bool):
+        self._kernel = kernel
+        self._place = place
+        self._wanted = wanted
+        self.lines: list[str] = []
+        self._names: dict[str, str] = {}
+
+    def text(self, e: Expression, operands: Sequence[Access | str], row: int) -> str:
+        """C of a formula whose operands are accesses or C names."""
+        names = [o if isinstance(o, str) else self._element(o, row) for o in operands]
+        invariant = [not isinstance(o, str) and o.row_step == 0 for o in operands]
+        if not self._wanted:
+            return self._kernel.code.expression(e, names)
+
+        def split(part: Expression) -> Expression:
+            if part.op in ("var", "const") or not part.operands:
+                return part
+            if all(invariant[k] for k in part.operands):
+                names.append(self._hoisted(self._kernel.code.expression(part, names)))
+                return var(len(names) - 1)
+            return replace(part, args=tuple(map(split, part.args)))
+
+        return self._kernel.code.expression(split(e), names)
+
+    def _element(self, access: Access, row: int) -> str:
+        p = self._place
+        return self._kernel.element(access, p.row, p.column, row, p.plus)
+
+    def _hoisted(self, text: str) -> str:
+        if text not in self._names:
+            place = self._place.plus
+            self._names[text] = f"f{len(self._names)}_{place}" if place else f"f{len(self._names)}"
+            self.lines.append(f"const float {self._names[text]} = {text};")
+        return self._names[text]

@@ -1,0 +1,195 @@
+"""The C file as it grows, and the templates that it is printed with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nn4mc_codegen.graph.lower import unique
+from nn4mc_codegen.graph.options import Options
+from nn4mc_codegen.printing.c import (
+    c_array,
+    c_comment,
+    c_environment,
+    c_float,
+    indented,
+    index,
+    packed,
+)
+from nn4mc_codegen.program import functions
+from nn4mc_codegen.program.expression import Expression, Function
+from nn4mc_codegen.program.program import Array
+
+# How tightly C's operators bind.
+CHOICE, COMPARISON, SUM, PRODUCT, SIGN, NAME = range(6)
+# Registers of floats that a function may overwrite.
+HALF = 16
+
+
+DERIVED = ("d_", "t_")
+"""How labels of derivatives begin: backwards, and along."""
+
+
+class Code:
+    """The C file as it grows: constants, functions of floats, kernels."""
+
+    def __init__(self, options: Options, recurrent: bool = False):
+        self.options = options
+        self.recurrent = recurrent
+        self.name = options.name
+        self.constants: dict[str, Array] = {}
+        self.functions: dict[str, Function] = {}
+        self.kernels: dict[str, str] = {}
+        """text of a kernel, without its name: its name"""
+        self.shared: set[str] = set()
+        """names of functions that do a primitive of any size"""
+        self.whole: set[str] = set()
+        """symbols of functions that are applied to all elements of an array"""
+        self.rows: set[int] = set()
+        """numbers of weights that are read at once"""
+        self.holds: set[int] = set()
+        """numbers of operands that are read at once"""
+        self.environment = c_environment()
+        self.environment.globals |= {"index": index}
+        self.environment.filters |= {
+            "c": c_float,
+            "c_array": c_array,
+            "comment": c_comment,
+            "packed": packed,
+        }
+
+    def constant(self, array: Array) -> str:
+        """C name of a constant array."""
+        self.constants.setdefault(array.name, array)
+        return f"{self.name}_{array.name}"
+
+    def use(self, function: Function) -> str:
+        """C name of a function of one float."""
+        self.functions.setdefault(function.symbol, function)
+        return f"{self.name}_{function.symbol}"
+
+    def kernel(self, label: str, text: str, inline: bool = False) -> str:
+        """C name of the kernel with this text, in which @ stands for its name."""
+        text = indented(text)
+        if inline:
+            self.shared.add("inline")
+            text = text.replace("static void @", f"static {self.macro}_INLINE void @", 1)
+        if text not in self.kernels:
+            label = label if label.startswith(DERIVED) else f"apply_{label}"
+            used = [*self.kernels.values(), f"{self.name}_{label}"]
+            self.kernels[text] = unique(used)[-1]
+        return self.kernels[text]
+
+    def row(self, size: int) -> str:
+        """C name of the macro that reads `size` weights."""
+        self.rows.add(size)
+        return f"{self.macro}_ROW_{size}"
+
+    def held(self, size: int) -> str:
+        """C name of the macro that reads `size` operands."""
+        self.holds.add(size)
+        return f"{self.macro}_HELD_{size}"
+
+    def row_macro(self, size: int, assembly: bool) -> str:
+        """Its definition. A few weights go into registers that a function need not save, many into
+        the last."""
+        first = HALF - size if size <= HALF // 2 else 2 * HALF - size
+        return self._reading(f"ROW_{size}(W)", "w", size, first, assembly, moves=True)
+
+    def held_macro(self, size: int, assembly: bool) -> str:
+        """Its definition: operands go into the first registers."""
+        return self._reading(f"HELD_{size}(x)", "h", size, 0, assembly, moves=False)
+
+    def _reading(
+        self, head: str, letter: str, size: int, first: int, assembly: bool, moves: bool
+    ) -> str:
+        pointer, numbers = head[-2], range(size)
+        if assembly:
+            # Variables that are bound to registers are left at once: other code may want these.
+            outputs = [f'"=t"(r{k})' for k in numbers]
+            given = [f'"m"(*(const float(*)[{size}])({pointer}))']
+            if moves:
+                outputs, at = [f'"+r"({pointer})', *outputs], "%0!"
+            else:
+                given, at = [f'"r"({pointer})', *given], f"%{size}"
+            lines = [
+                f"float {', '.join(f'{letter}{k}' for k in numbers)}; {{",
+                *(f'register float r{k} __asm__("s{first + k}");' for k in numbers),
+                f'__asm__("vldmia {at}, {{s{first}-s{first + size - 1}}}"',
+                ":",
+                *(f"{output}," for output in outputs[:-1]),
+                f"{outputs[-1]} : {', '.join(given)});",
+                *(f"{letter}{k} = r{k};" for k in numbers),
+                "}",
+            ]
+        else:
+            lines = [f"const float {letter}{k} = ({pointer})[{k}];" for k in numbers]
+            lines.append(f"({pointer}) += {size}" if moves else "")
+        text = packed("\n".join(lines)).rstrip()
+        return f"#define {self.macro}_{head} \\\n    " + " \\\n    ".join(text.splitlines())
+
+    @property
+    def macro(self) -> str:
+        return self.name.upper()
+
+    @property
+    def pairs(self) -> bool:
+        return any(array.paired for array in self.constants.values())
+
+    @property
+    def constant_bytes(self) -> int:
+        return sum(4 * array.size for array in self.constants.values())
+
+    @property
+    def ordered_functions(self) -> list[Function]:
+        """Those in use and those that they call, each after what it calls."""
+        found: dict[str, Function] = {}
+
+        def add(function: Function) -> None:
+            small = self.options.optimize == "size" and function.name == "sigmoid"
+            for called in (functions.TANH,) if small else functions.CALLS.get(function.name, ()):
+                add(called)
+            found.setdefault(function.symbol, function)
+
+        for symbol in sorted(self.functions):
+            add(self.functions[symbol])
+        return list(found.values())
+
+    @property
+    def kernel_texts(self) -> list[str]:
+        return [text.replace("@", name) for text, name in self.kernels.items()]
+
+    def expression(self, e: Expression, operands: Sequence[str], within: int = CHOICE) -> str:
+        """C of a formula with these names of its operands, in brackets if it binds less than asked.
+
+        A product that is added is one multiply-add.
+        """
+        text, binds = self._printed(e, operands)
+        return text if binds >= within else f"({text})"
+
+    def _printed(self, e: Expression, operands: Sequence[str]) -> tuple[str, int]:
+        def part(k: int, within: int = CHOICE) -> str:
+            return self.expression(e.args[k], operands, within)
+
+        if e.op in ("var", "const"):
+            text = operands[e.value] if e.op == "var" else c_float(e.value)
+            return text, SIGN if text.startswith("-") else NAME
+        if e.op == "call":
+            return f"{self.use(e.value)}({part(0)})", NAME
+        if e.op == "abs":
+            return f"fabsf({part(0)})", NAME
+        if e.op == "where":
+            choice = f"{part(2, COMPARISON)} : {part(3)}"
+            return f"{part(0, SUM)} > {part(1, SUM)} ? {choice}", CHOICE
+        if e.op == "-" and e.args[0].op == "const" and e.args[0].value == 0.0:
+            return f"-{part(1, NAME)}", SIGN
+        for product, other in ((0, 1), (1, 0)) if e.op == "+" else ((1, 0),) * (e.op == "-"):
+            if e.args[product].op == "*":
+                a, b = e.args[product].args
+                factor = self.expression(a, operands, NAME if e.op == "-" else CHOICE)
+                factor = f"-{factor}" if e.op == "-" else factor
+                return (
+                    f"{self.name}_mac({factor}, {self.expression(b, operands)}, {part(other)})",
+                    NAME,
+                )
+        binds = SUM if e.op in "+-" else PRODUCT
+        return f"{part(0, binds)} {e.op} {part(1, binds + 1)}", binds

@@ -1,0 +1,1 @@
+"""Elementary instructions that a network is lowered to, and their derivatives."""

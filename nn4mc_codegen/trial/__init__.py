@@ -1,0 +1,1 @@
+"""Runs the generated C, on the host and under QEMU, and compares it."""

@@ -1,0 +1,1 @@
+"""Comparisons that anyone can repeat, with the peers that they need."""

@@ -1,0 +1,1 @@
+"""Control laws and references, pure: Config, State, step; time is an argument."""

@@ -1,0 +1,239 @@
+"""A rig and a controller in one process: the walk of a lockstep run without ROS in between.
+
+The same sample order as the graph of nodes, thousands of times faster than real time: for tuning,
+benchmarks and comparisons. The firmware takes part as sil.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from soft_control.control import pid
+from soft_control.control.disturbance import gain, signal_trust
+from soft_control.control.problem import Sizes, Start, Weights
+from soft_control.experiment.bringup import node_parameters
+from soft_control.firmware_build import MpcSettings, physical_settings, read_build
+from soft_control.learning.calibration import Calibration
+from soft_control.learning.dataset import Recording
+from soft_control.learning.excitation import excitation
+from soft_control.learning.model import Model, ModelCard
+from soft_control.link.session import McuSession, open_session
+from soft_control.rigs import Rig, Sample, make_rig
+
+
+class Controller(Protocol):
+    """Anything that answers a sample with a command."""
+
+    preview: int
+    """Samples beyond now that it wants to know the reference of."""
+
+    def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Command (m,) for what is seen now: calibrated signals (p,), reference (preview + 1, 3) m,
+        row 0 of this sample."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run of T samples."""
+
+    t_s: np.ndarray
+    """(T,)"""
+    position: np.ndarray
+    """(T, 3) true tip position, m."""
+    reference: np.ndarray
+    """(T, 3) m"""
+    commands: np.ndarray
+    """(T, m)"""
+
+
+def run(
+    rig: Rig,
+    rig_name: str,
+    controller: Controller,
+    reference: Callable[[np.ndarray], np.ndarray],
+    rate_hz: float,
+    duration_s: float,
+    progress: Callable[[int], None] = lambda sample: None,
+) -> Trace:
+    """Drive `rig` from rest; `reference` gives positions (T, 3) m at times (T,) s."""
+    rig.reset()
+    calibrate = calibration(rig_name).apply
+    samples = round(duration_s * rate_hz)
+    wanted = reference(np.arange(samples + controller.preview) / rate_hz)
+    position = np.empty((samples, 3))
+    commands = np.empty((samples, rig.command_min.size))
+    for k in range(samples):
+        seen = rig.measure()
+        position[k] = rig.tip_position()
+        ahead = wanted[k : k + controller.preview + 1]
+        commands[k] = controller.step(seen, calibrate(seen.signals), ahead)
+        rig.step(commands[k], 1 / rate_hz)
+        progress(k + 1)
+    return Trace(np.arange(samples) / rate_hz, position, wanted[:samples], commands)
+
+
+class PidController:
+    """The PID baseline: sees the measured position, has no preview."""
+
+    preview = 0
+
+    def __init__(self, config: pid.PidConfig, rate_hz: float) -> None:
+        self._config, self._dt = config, 1 / rate_hz
+        self._state = pid.reset(config)
+
+    def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        return pid.step(self._config, self._state, ahead[0], seen.position, self._dt)
+
+
+class ModelController:
+    """The control loop of the firmware around any solver of its problem, in float64.
+
+    The network runs on the commands sent. What is measured may correct it in two ways: it moves a
+    disturbance that is added to the network's output, so that no offset remains, and it moves the
+    output itself, so that a motion which the network has not foreseen is damped:
+
+        e = measured - d - y     d <- d + offset_gain · e     y <- y + output_gain · e
+
+    Untethered, the position that the signals alone give may move the disturbance instead.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        solve: Callable[[Weights, Start, np.ndarray], np.ndarray],
+        sizes: Sizes,
+        weights: Weights,
+        neutral: np.ndarray,
+        live: Sequence[int] = (),
+        offset_gain: float = 0.0,
+        output_gain: float = 0.0,
+        preview: bool = True,
+        signal_gain: np.ndarray | None = None,
+    ) -> None:
+        """`solve` gives the plan (Nc, m) for weights, start and the plan before; `live` are the
+        numbers of the signals that the network sees; without `preview` the reference of now stands
+        for the whole horizon. With `signal_gain` (n,) the signals stand in for the measured
+        position, which then is not looked at."""
+        self.preview = sizes.horizon if preview else 0
+        self._model, self._solve, self._sizes, self._weights = model, solve, sizes, weights
+        self._live = list(live)
+        self._offset_gain, self._output_gain = offset_gain, output_gain
+        self._signal_gain = signal_gain
+        self._neutral = model.card.normalised_command(neutral)
+        self._started = False
+
+    def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        card, s = self._model.card, self._sizes
+        live = card.normalised_signal(signals[self._live]) if self._live else np.zeros(0)
+        if not self._started:
+            self._started = True
+            self._commands = np.tile(self._neutral, (s.input_delay + s.input_lags, 1))
+            self._outputs = np.tile(card.normalised_output(np.zeros(3)), (s.output_lags, 1))
+            self._plan = np.tile(self._neutral, (s.control_horizon, 1))
+            self._offset = np.zeros(s.outputs)
+        self._estimate(seen, live)
+        wanted = card.normalised_output(ahead)
+        reference = wanted[1:] if self.preview else np.tile(wanted[0], (s.horizon, 1))
+        start = Start(
+            self._commands, self._outputs, live, reference - self._offset, np.zeros(s.states)
+        )
+        plan = self._solve(self._weights, start, self._plan)
+        self._commands = np.vstack([plan[0], self._commands[:-1]])
+        lags = self._commands[s.input_delay :]
+        y = self._model.step(np.concatenate([lags.ravel(), self._outputs.ravel(), live]))
+        self._outputs = np.vstack([y, self._outputs[:-1]])
+        self._plan = np.vstack([plan[1:], plan[-1:]])
+        return plan[0] * np.array(card.command_scale) + np.array(card.command_offset)
+
+    def _estimate(self, seen: Sample, live: np.ndarray) -> None:
+        """What is seen that is not finite tells nothing."""
+        card, predicted = self._model.card, self._offset + self._outputs[0]
+        if self._signal_gain is not None:
+            error = np.array(card.signal_map.weights) @ live - predicted
+            gains = self._signal_gain, 0.0
+        else:
+            error = card.normalised_output(seen.position) - predicted
+            gains = self._offset_gain, self._output_gain
+        if np.isfinite(error).all():
+            self._offset += gains[0] * error
+            self._outputs[0] += gains[1] * error
+
+
+def signal_gain(card: ModelCard, settings: MpcSettings) -> np.ndarray | None:
+    """(n,) gain by which the signals move the firmware's offset estimate; None if they do not."""
+    if not settings.signal_estimate or card.signal_map is None:
+        return None
+    trust = signal_trust(card.signal_map.residual_mm, settings.position_noise_mm)
+    return gain(settings.disturbance_ratio * trust)
+
+
+class Firmware:
+    """The firmware of a build, in process (sil). One run after another, each from its start."""
+
+    def __init__(self, build_dir: Path, card: ModelCard, tethered: bool = False) -> None:
+        """`tethered`: it is told the measured position, for its disturbance estimate."""
+        self._session: McuSession = open_session("sil", build_dir)
+        self._card, self._tethered = card, tethered
+        rig = make_rig(card.rig)
+        self._neutral = (rig.command_min + rig.command_max) / 2
+        self._live = [rig.signal_names.index(name) for name in card.signal_names]
+        self.preview = read_build(build_dir).horizon
+        self.restart()
+
+    def restart(self, settings: MpcSettings | None = None) -> Firmware:
+        """Ready for another run, with other bounds and weights if they are given."""
+        if settings is not None:
+            self._session.configure(physical_settings(settings))
+        self._k = 0
+        return self
+
+    def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        points = self._card.on_axes(ahead)
+        if self._k == 0:
+            self._session.reset(self._neutral, np.zeros(points.shape[1]), points[:-1])
+        if self._tethered:
+            self._session.position(self._k, self._card.on_axes(seen.position))
+        answer = self._session.sample(self._k, signals[self._live], points[-1])
+        self._k += 1
+        return np.asarray(answer.command)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def calibration(rig_name: str) -> Calibration:
+    """Of the rig's signals, as the lightlace node applies it."""
+    return Calibration(tuple(node_parameters("lightlace", rig_name)["full_scale_counts"]))
+
+
+def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recording:
+    """What `softctl collect` records."""
+    rig = make_rig(rig_name, seed=seed)
+    commands = excitation(
+        duration_s,
+        rate_hz,
+        rig.command_min,
+        rig.command_max,
+        seed=seed,
+        **node_parameters("excitation", rig_name),
+    )
+    seen = []
+    for command in commands:
+        seen.append(rig.measure())
+        rig.step(command, 1 / rate_hz)
+    signals = np.array([sample.signals for sample in seen])
+    return Recording(
+        source=f"seed {seed}",
+        t_s=np.arange(len(commands)) / rate_hz,
+        commands=commands,
+        position=np.array([sample.position for sample in seen]),
+        signals=calibration(rig_name).apply(signals),
+        reference=None,
+        command_names=rig.command_names,
+        signal_names=rig.signal_names,
+    )

@@ -1,0 +1,82 @@
+"""A look at a run while it goes: the newest messages, a few times a second, disturbing nothing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PointStamped
+from nav_msgs.msg import Path
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from soft_control.experiment.summary import SETTLE_S
+from soft_control.nodes._node import Join, from_path, from_point, to_ns
+
+# Only the newest messages count here, and waiting for this reader would slow the run.
+NEWEST = QoSProfile(
+    reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=3
+)
+
+
+@dataclass
+class View:
+    """What there is to see now; errors are of the samples seen, some ten a second."""
+
+    t_s: float = 0.0
+    error_mm: float = math.nan
+    rmse_mm: float = math.nan
+    step_cost: str = ""
+
+
+class Live:
+    """Context manager around a listening node; `poll()` returns the newest View."""
+
+    def __enter__(self) -> Live:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node("softctl_live", context=self.context)
+        self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.view = View()
+        self.start_ns: int | None = None
+        self.squares: list[float] = []
+        self.join = Join(("position", "reference"), self.on_sample)
+        for message, topic, callback in (
+            (PointStamped, "/tip_position", self.on_position),
+            (Path, "/reference", lambda m: self.join.put("reference", m)),
+            (DiagnosticArray, "/solver", self.on_solver),
+        ):
+            self.node.create_subscription(message, topic, callback, NEWEST)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def poll(self) -> View:
+        for _ in range(9):  # three topics, three messages each
+            self.executor.spin_once(timeout_sec=0)
+        return self.view
+
+    def on_position(self, position: PointStamped) -> None:
+        now_ns = to_ns(position.header.stamp)
+        if self.start_ns is None:
+            self.start_ns = now_ns
+        self.view.t_s = (now_ns - self.start_ns) * 1e-9
+        self.join.put("position", position)
+
+    def on_sample(self, now_ns: int, position: PointStamped, reference: Path) -> None:
+        error_mm = 1e3 * np.linalg.norm(from_point(position) - from_path(reference)[0])
+        self.view.error_mm = float(error_mm)
+        if self.view.t_s >= SETTLE_S:
+            self.squares.append(self.view.error_mm**2)
+            self.view.rmse_mm = math.sqrt(sum(self.squares) / len(self.squares))
+
+    def on_solver(self, message: DiagnosticArray) -> None:
+        values = {pair.key: pair.value for pair in message.status[0].values}
+        if values["step_cost_unit"] != "none":
+            self.view.step_cost = f"{int(values['step_cost']):,} {values['step_cost_unit']}"

@@ -1,0 +1,269 @@
+"""Finds gains and weights on a simulated rig, in process, and writes them as parameters.
+
+The search is optuna's CMA-ES, which for a handful of continuous values found better ones in as many
+trials than its Tree-structured Parzen Estimator. The same seed on the same machine finds the same.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from soft_control.control import pid
+from soft_control.experiment.bringup import mpc_settings, node_parameters
+from soft_control.experiment.closed_loop import Firmware, PidController, Trace, run
+from soft_control.experiment.summary import SETTLE_S, error_figures, tracking_error_mm
+from soft_control.firmware_build import MpcSettings, build
+from soft_control.learning.model import load_card
+from soft_control.rigs import Rig, make_rig
+
+TUNING_GAINS = (1.0, 0.8, 1.25)
+"""Of the rigs that the optimiser sees: tuned on the nominal one alone, the loop cycles as soon as a
+rig answers a little more strongly."""
+STEP_REFERENCE = "fixed"
+"""The optimiser sees it too: gains for a smooth reference alone cycle by centimetres on a step."""
+WORST = 1e9
+"""Score of values that cannot be scored: a loop that diverged."""
+
+Positions = Callable[[np.ndarray], np.ndarray]
+"""Reference (T, 3), m, at times (T,), s."""
+Score = Callable[[Trace], float]
+"""The smaller, the better."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Of one value; `log` where its size is what is searched for."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    values: dict[str, float]
+    score: float
+    trials: int
+
+
+def search(
+    space: dict[str, Range],
+    score: Callable[[dict[str, float]], float],
+    trials: int,
+    seed: int,
+    start: dict[str, float],
+    progress: Callable[[int, float], None] = lambda trial, best: None,
+) -> Found:
+    """The best of `trials` points of `space`, sought from `start` on, which is tried first.
+
+    `progress` gets the number of trials made and the best score so far.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A third of each range at first, restarted with a larger population where it stands still.
+    sampler = optuna.samplers.CmaEsSampler(
+        x0=start, sigma0=0.3, seed=seed, warn_independent_sampling=False
+    )
+    study = optuna.create_study(sampler=sampler)
+    study.enqueue_trial(start)
+
+    def objective(trial: optuna.Trial) -> float:
+        value = score(
+            {n: trial.suggest_float(n, r.low, r.high, log=r.log) for n, r in space.items()}
+        )
+        return value if math.isfinite(value) else WORST
+
+    for made in range(1, trials + 1):
+        study.optimize(objective, n_trials=1)
+        progress(made, study.best_value)
+    return Found(dict(study.best_params), study.best_value, trials)
+
+
+def rmse_mm(trace: Trace) -> float:
+    """Tracking error after SETTLE_S, mm."""
+    settled = trace.t_s >= SETTLE_S
+    error = tracking_error_mm(trace.position[settled], trace.reference[settled])
+    return error_figures(error)[0]
+
+
+# --------------------------------------------------------------------------------------------- PID
+
+
+def pid_space(commands: int) -> dict[str, Range]:
+    """kp, ki and kd of every command; the filter and the weights of the reference for all."""
+    gains = {"kp": (0.02, 5.0), "ki": (0.1, 100.0), "kd": (1e-4, 0.3)}
+    space = {f"{k}_{i}": Range(*gains[k], log=True) for k in gains for i in range(commands)}
+    return space | {
+        "derivative_time_constant": Range(2e-3, 0.1, log=True),
+        "proportional_setpoint": Range(0.0, 1.0),
+        "derivative_setpoint": Range(0.0, 1.0),
+    }
+
+
+def pid_parameters(values: dict[str, float], decoupling: np.ndarray) -> dict[str, Any]:
+    """Parameters of the pid node from a point of `pid_space`."""
+    commands = len(decoupling)
+    vectors = {k: [values[f"{k}_{i}"] for i in range(commands)] for k in ("kp", "ki", "kd")}
+    scalars = {key: values[key] for key in pid.SCALARS}
+    return {"decoupling": decoupling.ravel().tolist()} | vectors | scalars
+
+
+def pid_config(parameters: dict[str, Any], rig: Rig) -> pid.PidConfig:
+    """The law that the pid node makes of its parameters."""
+    commands = rig.command_min.size
+    return pid.PidConfig(
+        decoupling=np.reshape(parameters["decoupling"], (commands, 3)),
+        **{key: np.array(parameters[key]) for key in ("kp", "ki", "kd")},
+        command_neutral=(rig.command_min + rig.command_max) / 2,
+        command_min=rig.command_min,
+        command_max=rig.command_max,
+        **{key: parameters[key] for key in pid.SCALARS if key in parameters},
+    )
+
+
+def tune_pid(
+    rig_name: str,
+    references: Sequence[tuple[Positions, float]],
+    rate_hz: float,
+    trials: int,
+    seed: int,
+    gains: Sequence[float] = TUNING_GAINS,
+    score: Score = rmse_mm,
+    progress: Callable[[int, float], None] = lambda trial, best: None,
+) -> tuple[dict[str, Any], Found]:
+    """Parameters of the pid node with the least mean score over rigs of these gains and references.
+
+    `references` are pairs of a reference and how long, in s, it is followed.
+    """
+    rigs = [make_rig(rig_name, seed=seed, gain=gain) for gain in gains]
+    neutral = (rigs[0].command_min + rigs[0].command_max) / 2
+    decoupling = decouple(rigs[0], neutral, delta=(rigs[0].command_max - neutral) / 4)
+
+    def mean_score(values: dict[str, float]) -> float:
+        config = pid_config(pid_parameters(values, decoupling), rigs[0])
+        return float(
+            np.mean(
+                [
+                    score(
+                        run(rig, rig_name, PidController(config, rate_hz), wanted, rate_hz, length)
+                    )
+                    for rig in rigs
+                    for wanted, length in references
+                ]
+            )
+        )
+
+    space = pid_space(neutral.size)
+    middle = {
+        name: math.sqrt(r.low * r.high) if r.log else 0.5 * (r.low + r.high)
+        for name, r in space.items()
+    }
+    found = search(space, mean_score, trials, seed, middle, progress)
+    return pid_parameters(found.values, decoupling), found
+
+
+# --------------------------------------------------------------------------------------------- MPC
+
+
+def mpc_space(settings: MpcSettings) -> dict[str, Range]:
+    """The weight of a move of each command, a hundredth to a hundred times what is set now."""
+    return {
+        f"move_weight_{i}": Range(0.01 * weight, 100.0 * weight, log=True)
+        for i, weight in enumerate(settings.move_weight)
+    }
+
+
+def mpc_tuning_gains(rig_name: str) -> tuple[float, ...]:
+    """Gains of the rigs that the MPC is tuned on: where it never sees a measured position, other
+    gains than the nominal one cost it millimetres that no weight can win back."""
+    tethered = node_parameters("mcu", rig_name).get("tethered", False)
+    return TUNING_GAINS if tethered else TUNING_GAINS[:1]
+
+
+def mpc_parameters(values: dict[str, float]) -> dict[str, Any]:
+    """Parameters of the mcu node from a point of `mpc_space`."""
+    weights = [values[f"move_weight_{i}"] for i in range(len(values))]
+    return {"mpc": {"move_weight": weights}}
+
+
+def tune_mpc(
+    model_dir: Path,
+    references: Sequence[tuple[Positions, float]],
+    trials: int,
+    seed: int,
+    gains: Sequence[float] | None = None,
+    score: Score = rmse_mm,
+    progress: Callable[[int, float], None] = lambda trial, best: None,
+) -> tuple[dict[str, Any], Found]:
+    """Parameters of the mcu node with the least mean score, as `tune_pid` finds those of the PID.
+
+    The firmware is built once and runs as sil; each trial sends it other weights.
+    """
+    card = load_card(model_dir)
+    gains = gains or mpc_tuning_gains(card.rig)
+    rigs = [make_rig(card.rig, seed=seed, gain=gain) for gain in gains]
+    settings = mpc_settings(card.rig)
+    with tempfile.TemporaryDirectory() as folder:
+        build(model_dir, settings, folder, boards=("host",))
+        firmware = Firmware(
+            Path(folder), card, node_parameters("mcu", card.rig).get("tethered", False)
+        )
+
+        def mean_score(values: dict[str, float]) -> float:
+            chosen = settings.model_copy(update=mpc_parameters(values)["mpc"])
+            return float(
+                np.mean(
+                    [
+                        score(
+                            run(
+                                rig,
+                                card.rig,
+                                firmware.restart(chosen),
+                                wanted,
+                                card.rate_hz,
+                                length,
+                            )
+                        )
+                        for rig in rigs
+                        for wanted, length in references
+                    ]
+                )
+            )
+
+        space = mpc_space(settings)
+        start = {f"move_weight_{i}": weight for i, weight in enumerate(settings.move_weight)}
+        found = search(space, mean_score, trials, seed, start, progress)
+        firmware.close()
+    return mpc_parameters(found.values), found
+
+
+def decouple(rig: Rig, neutral: np.ndarray, delta: np.ndarray, settle_s: float = 20) -> np.ndarray:
+    """Commands per m (m, 3) from the settled tip at `neutral` ± `delta` of each command."""
+    slopes = np.empty((3, neutral.size))
+    for i, step in enumerate(np.diag(delta)):
+        tips = []
+        for command in (neutral + step, neutral - step):
+            rig.reset()
+            rig.step(command, settle_s)
+            tips.append(rig.tip_position())
+        slopes[:, i] = (tips[0] - tips[1]) / (2 * delta[i])
+    return np.linalg.pinv(slopes)
+
+
+def write_parameters(
+    path: Path, node: str, parameters: dict[str, Any], comment: Sequence[str]
+) -> None:
+    """A ROS parameter file, with how it came about at its head."""
+    head = "".join(f"# {line}\n" for line in comment)
+    body = yaml.safe_dump({node: {"ros__parameters": parameters}}, sort_keys=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(head + body)

@@ -1,0 +1,1 @@
+"""Recordings become a network: read, excite, calibrate, train, judge."""

@@ -1,0 +1,275 @@
+"""Is a learned network fit for a controller? What can go wrong with one, measured before it moves.
+
+The compiled C against the network's meaning, units that do nothing, prediction errors by horizon
+against recordings, the free run, and whether the network's gains point where the rig goes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from nn4mc_codegen import compile_model
+from nn4mc_codegen.graph.ir import Graph
+from nn4mc_codegen.importers import read_model
+from nn4mc_codegen.trial.host import HostCode, build_library
+from soft_control.learning.dataset import Recording, resample
+from soft_control.learning.model import (
+    NETWORK_FILE,
+    Model,
+    card_windows,
+    free_run,
+    load_model,
+    normalised_windows,
+    rmse_mm,
+    rollouts,
+)
+
+HORIZONS = (1, 2, 5, 10, 20, 40)
+"""Samples."""
+UNIT_SAMPLES = 3000
+"""Of the recordings, on which units are watched."""
+LINEARISED_SAMPLES = 60
+"""Of the recordings, at which the network is linearised."""
+SATURATED = 0.99
+"""Size from which on a tanh unit hardly tells inputs apart, and share of samples at that size."""
+STEP_TOLERANCE = 1e-5
+"""Of an output of order 1: rounding of float32, and of a tanh good to a millionth, in each unit."""
+JACOBIAN_TOLERANCE = 5e-5
+"""Relative to the largest derivative: the same, once more multiplied by weights."""
+IDLE_SHARE_MAX = 0.5
+"""Of a layer's units: a network with more idle ones is not what was asked for."""
+USEFUL_SHARE = 0.8
+"""Of the error of standing still: a prediction must be better than that."""
+FREE_RUN_SHARE_MAX = 0.5
+"""Of the spread of the recorded positions: a free run that is further off has lost the rig."""
+RADIUS_MAX = 1.02
+"""Of the linearised free run, at the median: small errors would double within 35 samples."""
+GAIN_SHARE = 0.3
+"""Of an axis' largest gain: smaller ones are too uncertain for their sign to tell anything."""
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Units(_Report):
+    """Of one layer."""
+
+    layer: str
+    activation: str
+    units: int
+    idle: list[int]
+    """Units that are the same over all the recordings: relu never active, tanh always saturated."""
+
+
+class Rollout(_Report):
+    """Errors at the end of rollouts over so many samples, RMSE, mm."""
+
+    samples: int
+    live_mm: float
+    """Signals as recorded."""
+    held_mm: float
+    """Signals held, as in the MPC's horizon."""
+    standing_still_mm: float
+    """Of the prediction that nothing moves."""
+
+
+class ModelReport(_Report):
+    """What `check` found; `unfit` says why not, empty if fit."""
+
+    model_hash: str
+    recordings: list[str]
+    step_error: float
+    """Largest, of the compiled C against the network's meaning."""
+    jacobian_error: float
+    """Largest, relative to the largest entry."""
+    c_agrees: bool
+    layers: list[Units]
+    rollouts: list[Rollout]
+    free_run_mm: float
+    spread_mm: float
+    """RMS distance of the recorded positions from their mean."""
+    spectral_radius_median: float
+    spectral_radius_max: float
+    """Of the free run, linearised along the recordings; from 1 on errors grow."""
+    gain_signs_agree: float
+    """Share of the larger gains that have the sign that the recordings show."""
+    unfit: list[str]
+
+    @property
+    def fit(self) -> bool:
+        return not self.unfit
+
+
+def check(model_dir: Path, recordings: Sequence[Recording], seed: int = 0) -> ModelReport:
+    """Check the model of `softctl train` against recordings that it was not trained on.
+
+    Raises ModelError, RecordingError and HostError for what cannot be read or compiled.
+    """
+    model = load_model(model_dir)
+    card = model.card
+    runs = [resample(run, card.rate_hz) for run in recordings]
+    graph, _ = read_model(model_dir / NETWORK_FILE)
+    windows = np.vstack([normalised_windows(card, card_windows(card, run)[0]) for run in runs])
+    rng = np.random.default_rng(seed)
+    step_error, jacobian_error = _compiled(
+        model_dir / NETWORK_FILE, graph, _some(windows, 300, rng)
+    )
+    radii = _radii(model, _some(windows, LINEARISED_SAMPLES, rng))
+    free = np.vstack([free_run(model, run) - run.position for run in runs])
+    positions = np.vstack([run.position for run in runs])
+    report = ModelReport(
+        model_hash=card.model_hash,
+        recordings=[run.source for run in runs],
+        step_error=step_error,
+        jacobian_error=jacobian_error,
+        c_agrees=step_error < STEP_TOLERANCE and jacobian_error < JACOBIAN_TOLERANCE,
+        layers=_layers(graph, _some(windows, UNIT_SAMPLES, rng)),
+        rollouts=[_rollout(model, runs, samples) for samples in HORIZONS],
+        free_run_mm=rmse_mm(free),
+        spread_mm=rmse_mm(positions - positions.mean(axis=0)),
+        spectral_radius_median=float(np.median(radii)),
+        spectral_radius_max=float(np.max(radii)),
+        gain_signs_agree=_gain_signs(model, runs),
+        unfit=[],
+    )
+    return report.model_copy(update={"unfit": reasons(report)})
+
+
+def reasons(report: ModelReport) -> list[str]:
+    """Why the network is unfit, one sentence each."""
+    found = []
+    if not report.c_agrees:
+        found.append(
+            f"the compiled C differs from the network: outputs by {report.step_error:.1e}, "
+            f"derivatives by {report.jacobian_error:.1e}"
+        )
+    for layer in report.layers:
+        if len(layer.idle) > IDLE_SHARE_MAX * layer.units:
+            found.append(f"{len(layer.idle)} of {layer.units} units of {layer.layer} do nothing")
+    far = report.rollouts[-1]
+    for name, error in (("live", far.live_mm), ("held", far.held_mm)):
+        if not error < USEFUL_SHARE * far.standing_still_mm:
+            found.append(
+                f"over {far.samples} samples, signals {name}, it errs by {error:.2f} mm, no better "
+                f"than standing still ({far.standing_still_mm:.2f} mm)"
+            )
+    if not report.free_run_mm < FREE_RUN_SHARE_MAX * report.spread_mm:
+        found.append(
+            f"its free run is off by {report.free_run_mm:.2f} mm, of positions that spread over "
+            f"{report.spread_mm:.2f} mm"
+        )
+    if not report.spectral_radius_median < RADIUS_MAX:
+        found.append(
+            f"its free run is unstable: spectral radius {report.spectral_radius_median:.3f}"
+        )
+    if report.gain_signs_agree < 1.0:
+        found.append(
+            f"{100 * (1 - report.gain_signs_agree):.0f} % of its larger gains point the wrong way"
+        )
+    return found
+
+
+def _compiled(path: Path, graph: Graph, inputs: np.ndarray) -> tuple[float, float]:
+    """Largest error of the C's outputs, and of its derivatives relative to the largest of them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        compile_model(path, folder, name="fk", jacobian="all")
+        build_library([folder / "fk.c"], folder / "fk.so")
+        code = HostCode(folder / "fk.so", folder / "fk.h")
+        step_errors, jacobian_errors, largest = [], [], []
+        for x in inputs.astype(np.float32):
+            y, jacobian = code.jacobian(x)
+            wanted = graph.jacobian(x)
+            step_errors.append(np.max(np.abs(y - graph.evaluate(x))))
+            jacobian_errors.append(np.max(np.abs(jacobian - wanted)))
+            largest.append(np.max(np.abs(wanted)))
+    # np.max, unlike max, does not lose a NaN.
+    return float(np.max(step_errors)), float(np.max(jacobian_errors) / np.max(largest))
+
+
+def _some(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    return rows[rng.choice(len(rows), min(count, len(rows)), replace=False)]
+
+
+def _layers(graph: Graph, inputs: np.ndarray) -> list[Units]:
+    """Units of every layer with relu or tanh, watched over `inputs` (S, inputs)."""
+    watched: dict[str, tuple[str, list[np.ndarray]]] = {}
+    ends = np.cumsum([t.size for t in graph.inputs])
+    for x in inputs:
+        parts = np.split(x, ends[:-1])
+        values = {t: part.reshape(t.shape) for t, part in zip(graph.inputs, parts, strict=True)}
+        for node in graph.nodes:
+            values[node.output] = node.op.evaluate(*(values[t] for t in node.inputs))
+            # The activation is an operator of its own or the last act of another.
+            name = getattr(getattr(node.op, "activation", node.op), "name", None)
+            if name in ("relu", "tanh"):
+                seen = watched.setdefault(node.name, (name, []))[1]
+                seen.append(values[node.output].ravel())
+    found = []
+    for layer, (name, seen) in watched.items():
+        values = np.array(seen)
+        if name == "relu":
+            idle = ~np.any(values > 0.0, axis=0)
+        else:
+            idle = np.mean(np.abs(values) > SATURATED, axis=0) > SATURATED
+        numbers = np.flatnonzero(idle).tolist()
+        found.append(Units(layer=layer, activation=name, units=values.shape[1], idle=numbers))
+    return found
+
+
+def _rollout(model: Model, runs: Sequence[Recording], samples: int) -> Rollout:
+    def error(held: bool) -> float:
+        return rmse_mm(np.vstack([rollouts(model, run, samples, held) for run in runs]))
+
+    still = np.vstack([run.position[samples:] - run.position[:-samples] for run in runs])
+    return Rollout(
+        samples=samples, live_mm=error(False), held_mm=error(True), standing_still_mm=rmse_mm(still)
+    )
+
+
+def _radii(model: Model, inputs: np.ndarray) -> list[float]:
+    """Spectral radius of the linearised free run at each of `inputs` (S, inputs)."""
+    card = model.card
+    n, width = len(card.output_offset), card.output_columns
+    radii = []
+    for x in inputs:
+        jacobian = model.jacobian(x)[1][:, card.command_columns : card.command_columns + width]
+        companion = np.vstack([jacobian, np.eye(width)[: width - n]])
+        radii.append(float(np.max(np.abs(np.linalg.eigvals(companion)))))
+    return radii
+
+
+def _gain_signs(model: Model, runs: Sequence[Recording]) -> float:
+    """Share of the larger settled gains, at the mean command, with the sign of a linear fit."""
+    card = model.card
+    lag = card.input_delay + card.input_lags + round(0.05 * card.rate_hz)
+    commands = np.vstack([card.normalised_command(run.commands)[:-lag] for run in runs])
+    outputs = np.vstack([card.normalised_output(run.position)[lag:] for run in runs])
+    terms = np.column_stack([commands, np.ones(len(commands))])
+    shown = np.linalg.lstsq(terms, outputs, rcond=None)[0][:-1].T
+    m = commands.shape[1]
+    learned = np.empty_like(shown)
+    for i in range(m):
+        step = 0.3 * np.eye(m)[i]
+        ends = [_settled(model, commands.mean(axis=0) + sign * step) for sign in (1.0, -1.0)]
+        learned[:, i] = ends[0] - ends[1]
+    large = np.abs(shown) > GAIN_SHARE * np.max(np.abs(shown), axis=1, keepdims=True)
+    return float(np.mean(np.sign(shown[large]) == np.sign(learned[large])))
+
+
+def _settled(model: Model, command: np.ndarray, settle_s: float = 1.0) -> np.ndarray:
+    """Output (n,) after `settle_s` of one command, from the middle, with mean signals."""
+    card = model.card
+    n = len(card.output_offset)
+    lags = np.zeros(card.output_columns)
+    fixed, signals = np.tile(command, card.input_lags), np.zeros(len(card.signal_names))
+    for _ in range(round(settle_s * card.rate_hz)):
+        y = model.step(np.concatenate([fixed, lags, signals]))
+        lags = np.concatenate([y, lags[:-n]])
+    return lags[:n]

@@ -1,0 +1,408 @@
+"""Learn a rig's forward kinematics: recordings in, model directory out.
+
+The network predicts the increment of the tip position and is trained on its own predictions,
+rolled out with their state carried along the run, because that is how the controller uses it.
+TensorFlow is imported only here, and only once a training starts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from soft_control.control.references import fit_surface
+from soft_control.learning.dataset import AXES, Recording, live_signals, resample
+from soft_control.learning.model import (
+    CARD_FILE,
+    NETWORK_FILE,
+    IncrementNetwork,
+    Model,
+    ModelCard,
+    card_windows,
+    evaluate,
+    file_hash,
+    fit_signal_map,
+    free_run,
+    load_model,
+    normalised_windows,
+    rmse_mm,
+)
+
+__all__ = [
+    "ModelCard", "Progress", "TrainingError", "TrainingSettings",
+    "evaluate", "free_run", "load_model", "train",
+]  # fmt: skip
+
+# Signals stand still for up to so many samples at the end of a rollout: twice the MPC's horizon.
+# With its 12 samples the network still leans on signals too much to predict well without them.
+HELD_SAMPLES = 24
+VALIDATIONS = 20  # in the course of a training
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # same weights, same file
+
+
+class TrainingError(ValueError):
+    """Recordings that nothing can be learned from."""
+
+
+class TrainingSettings(BaseModel):
+    """How a network is trained. The defaults suit minutes of excitation at 120 Hz."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+
+    rig: str = "tendon"
+    """Name of the rig, for the model card."""
+    rate_hz: float = Field(120.0, gt=0)
+    """Control rate; recordings are resampled to it."""
+    input_lags: int = Field(3, ge=1)
+    """nd: commands that the network sees."""
+    output_lags: int = Field(3, ge=1)
+    """dd: positions that the network sees."""
+    input_delay: int = Field(5, ge=0)
+    """d: whole samples of transport delay."""
+    signals: bool = True
+    """Whether the network sees the live signals. Not across days: their calibration moves."""
+    hidden: tuple[int, ...] = Field((32, 32), min_length=1)
+    """Units of the hidden layers, all tanh (ReLU networks can diverge in free run)."""
+    updates: int = Field(4000, ge=1)
+    """Gradient steps on rollouts."""
+    warm_start_updates: int = Field(500, ge=0)
+    """Gradient steps on single samples before that."""
+    batch: int = Field(64, ge=1)
+    """Rollouts side by side."""
+    rollout_samples: int = Field(40, ge=1)
+    """Samples through which the gradient of an update goes back."""
+    reset_share: float = Field(0.1, ge=0, le=1)
+    """Share of the rollouts that an update puts back to the measured truth somewhere else."""
+    held_share: float = Field(0.5, ge=0, le=1)
+    """Share of the rollouts whose signals stand still at their end, as in the MPC's horizon."""
+    difference_gain: float = Field(5.0, ge=0)
+    """Extra weight, in training, of the differences between neighbouring lags."""
+    learning_rate: float = Field(5e-3, gt=0)
+    """Of Adam at the start; falls to zero along a cosine."""
+    clip: float = Field(0.5, gt=0)
+    """Largest norm of a gradient."""
+    seed: int = Field(0, ge=0)
+    """Same seed, same recordings, same machine: same file."""
+
+
+class Progress(BaseModel):
+    """Where a training stands; handed to the progress callback."""
+
+    stage: str
+    """"warm start" or "rollout"."""
+    update: int
+    updates: int
+    loss: float
+    """Mean squared distance, normalised."""
+    free_run_mm: float | None = None
+    """Of the latest validation, if there are validation runs."""
+
+
+def train(
+    recordings: Sequence[Recording],
+    validation: Sequence[Recording],
+    settings: TrainingSettings,
+    out_dir: str | Path,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> ModelCard:
+    """Train on whole runs and write OUT_DIR/fk.keras and OUT_DIR/fk.json.
+
+    With validation runs, the network kept is the one with the smallest free-run error on them;
+    without, the last. Raises TrainingError or RecordingError, warns about what is left out.
+    """
+    if not recordings:
+        raise TrainingError("no recording to train on")
+    runs = [resample(run, settings.rate_hz) for run in recordings]
+    validation_runs = [resample(run, settings.rate_hz) for run in validation]
+    card = _blank_card(runs, settings)
+    streams = _Streams(card, runs, settings)
+    trainee = _Trainee(card, settings)
+    _warm_start(trainee, streams, settings, progress)
+    _roll_out(trainee, streams, validation_runs, settings, progress)
+
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    trainee.save(out_dir / NETWORK_FILE)
+    evaluated = validation_runs or runs
+    card = card.model_copy(
+        update={
+            "signal_map": fit_signal_map(card, runs, evaluated),
+            "metrics": evaluate(trainee.as_model(), evaluated),
+            "evaluated_on": [run.source for run in evaluated],
+            "model_hash": file_hash(out_dir / NETWORK_FILE),
+        }
+    )
+    (out_dir / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return card
+
+
+def _blank_card(runs: Sequence[Recording], settings: TrainingSettings) -> ModelCard:
+    """Sizes, normalisation and surface; no metrics yet."""
+    sources = ", ".join(run.source for run in runs)
+    if len({run.command_names for run in runs}) > 1:
+        raise TrainingError(f"{sources}: the runs have different commands")
+    commands = np.vstack([run.commands for run in runs])
+    position = np.vstack([run.position for run in runs])
+    names = live_signals(runs) if settings.signals else []
+    signals = np.vstack([run.signal(names) for run in runs])
+    low, high = commands.min(axis=0), commands.max(axis=0)
+    still = [name for name, a, b in zip(runs[0].command_names, low, high, strict=True) if a == b]
+    if still:
+        raise TrainingError(f"{sources}: command {', '.join(still)} never moves")
+    axes = [axis for axis, values in zip(AXES, position.T, strict=True) if np.any(values)]
+    moving = position[:, [AXES.index(axis) for axis in axes]]
+    if not axes or not np.any(np.ptp(moving, axis=0)):
+        raise TrainingError(f"{sources}: the tip never moves")
+    offset = moving.mean(axis=0)
+    scale = float(np.sqrt(np.mean((moving - offset) ** 2)))
+    return ModelCard(
+        rig=settings.rig,
+        rate_hz=settings.rate_hz,
+        input_lags=settings.input_lags,
+        output_lags=settings.output_lags,
+        input_delay=settings.input_delay,
+        axes=axes,
+        command_names=list(runs[0].command_names),
+        command_offset=((low + high) / 2).tolist(),
+        command_scale=((high - low) / 2).tolist(),
+        output_offset=offset.tolist(),
+        output_scale=scale,
+        signal_names=names,
+        signal_offset=signals.mean(axis=0).tolist(),
+        signal_scale=signals.std(axis=0).tolist(),
+        surface=list(fit_surface(position)) if commands.shape[1] == 2 else None,
+        metrics={},
+        evaluated_on=[],
+        recordings=[run.source for run in runs],
+        model_hash="",
+    )
+
+
+# ------------------------------------------------------------------------------------------ network
+
+
+def _tensorflow():
+    """TensorFlow and Keras, quiet; imported as late as possible because it takes seconds."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # another order of sums on another machine
+    import keras
+    import tensorflow as tf
+
+    return tf, keras
+
+
+class _Trainee:
+    """The network in training: a Keras model whose first kernel is learned in a basis of its own.
+
+    Neighbouring lags are nearly equal and all that tells a motion is in their differences, too
+    small beside the lags for gradient descent to find. So the layers see x @ basis in training. The
+    network that is saved takes plain lags all the same: its first kernel is basis @ kernel.
+    """
+
+    def __init__(self, card: ModelCard, settings: TrainingSettings):
+        tf, _ = _tensorflow()
+        self.card = card
+        self.keras = _build(card, settings)
+        self.dense = [layer for layer in self.keras.layers if layer.weights]
+        self.basis = _basis(card, settings.difference_gain)
+        self._basis = tf.constant(self.basis, tf.float32)
+
+    def rollout(self, commands, state, signals):
+        """Predictions (L, B, n) from the output lags `state` (B, dd·n), and the lags at the end."""
+        tf, _ = _tensorflow()
+        n = len(self.card.output_offset)
+        outputs = []
+        for k in range(commands.shape[0]):
+            a = tf.concat([commands[k], state, signals[k]], axis=1) @ self._basis
+            for layer in self.dense:
+                a = layer(a)
+            outputs.append(state[:, :n] + a)
+            state = tf.concat([outputs[-1], state[:, : state.shape[1] - n]], axis=1)
+        return tf.stack(outputs), state
+
+    def updater(self, updates: int, settings: TrainingSettings):
+        """One compiled gradient step, with an optimiser of its own for so many updates."""
+        tf, keras = _tensorflow()
+        variables = self.keras.trainable_variables
+        schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, updates)
+        adam = keras.optimizers.Adam(schedule, global_clipnorm=settings.clip)
+        adam.build(variables)
+
+        @tf.function(jit_compile=True, autograph=False)
+        def update(commands, state, signals, labels):
+            with tf.GradientTape() as tape:
+                outputs, end = self.rollout(commands, state, signals)
+                loss = tf.reduce_mean(tf.reduce_sum((outputs - labels) ** 2, axis=-1))
+            adam.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return loss, end
+
+        return update
+
+    def weights(self) -> list[np.ndarray]:
+        """Kernels and biases in turn, the first kernel for plain lags."""
+        first, *rest = self.keras.get_weights()
+        return [(self.basis @ first).astype(np.float32), *rest]
+
+    def as_model(self) -> Model:
+        """The network as NumPy."""
+        weights = self.weights()
+        layers = list(zip(weights[::2], weights[1::2], strict=True))
+        return Model(self.card, IncrementNetwork(layers, self.card.command_columns))
+
+    def save(self, path: Path) -> None:
+        """Write the .keras archive without the times and addresses that Keras puts into it."""
+        learned = self.keras.get_weights()
+        self.keras.set_weights(self.weights())
+        self.keras.save(path)
+        self.keras.set_weights(learned)
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.read(name) for name in sorted(archive.namelist())}
+        for name in ("config.json", "metadata.json"):
+            content = _reproducible(json.loads(entries[name]), {})
+            entries[name] = json.dumps(content, sort_keys=True).encode()
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in entries.items():
+                archive.writestr(zipfile.ZipInfo(name, ZIP_TIME), content)
+
+
+def _reproducible(value, numbers: dict[int, int]):
+    """A JSON value without date; its shared_object_id, which are addresses, numbered from 0."""
+    if isinstance(value, list):
+        return [_reproducible(item, numbers) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {k: _reproducible(v, numbers) for k, v in value.items() if k != "date_saved"}
+    if "shared_object_id" in kept:
+        address = kept["shared_object_id"]
+        kept["shared_object_id"] = numbers.setdefault(address, len(numbers))
+    return kept
+
+
+def _build(card: ModelCard, settings: TrainingSettings):
+    """Named inputs -> concatenate -> dense … -> add the newest output."""
+    _, keras = _tensorflow()
+    layers = keras.layers
+    inputs = {name: keras.Input((size,), name=name) for name, size in card.input_sizes().items()}
+    a = layers.Concatenate(name="x")(list(inputs.values()))
+    for i, units in enumerate(settings.hidden):
+        initial = keras.initializers.GlorotUniform(seed=settings.seed + i)
+        a = layers.Dense(units, "tanh", kernel_initializer=initial, name=f"hidden_{i}")(a)
+    # A small last layer: at first nothing moves, which is nearly true of one sample at any rate.
+    seed = settings.seed + len(settings.hidden)
+    initial = keras.initializers.RandomNormal(stddev=0.01, seed=seed)
+    outputs = len(card.output_offset)
+    increment = layers.Dense(outputs, kernel_initializer=initial, name="increment")(a)
+    y = layers.Add(name="next_output")([inputs["output"], increment])
+    return keras.Model(list(inputs.values()), y, name="fk")
+
+
+def _basis(card: ModelCard, gain: float) -> np.ndarray:
+    """(inputs, inputs): to each lag l but the newest, gain · (l - its newer neighbour) is added."""
+    basis = np.eye(sum(card.input_sizes().values()))
+    outputs_end = card.command_columns + card.output_columns
+    for start, end, width in (
+        (0, card.command_columns, len(card.command_names)),
+        (card.command_columns, outputs_end, len(card.output_offset)),
+    ):
+        older = np.arange(start + width, end)
+        basis[older, older] += gain
+        basis[older - width, older] -= gain
+    return basis
+
+
+# ----------------------------------------------------------------------------------------- training
+
+
+class _Streams:
+    """Rollouts side by side, each walking along a run with its own predictions as output lags."""
+
+    def __init__(self, card: ModelCard, runs: Sequence[Recording], settings: TrainingSettings):
+        self.settings = settings
+        self.rng = np.random.default_rng(settings.seed)
+        pieces = [card_windows(card, run) for run in runs]
+        x = np.vstack([normalised_windows(card, x) for x, _, _ in pieces]).astype(np.float32)
+        ends = [card.command_columns, card.command_columns + card.output_columns]
+        self.commands, self.lags, self.signals = np.split(x, ends, axis=1)
+        labels = np.vstack([card.normalised_output(card.in_space(y)) for _, y, _ in pieces])
+        self.labels = labels.astype(np.float32)
+        # How many windows of its run are left from each one on.
+        self.left = np.concatenate([np.arange(len(x), 0, -1) for x, _, _ in pieces])
+        self.starts = np.flatnonzero(self.left >= settings.rollout_samples)
+        if not len(self.starts):
+            raise TrainingError(
+                f"every run is shorter than one rollout of {settings.rollout_samples} samples"
+            )
+        self.at = self.rng.choice(self.starts, settings.batch)
+        self.remaining = self.left[self.at]
+        self.state = self.lags[self.at]
+
+    def single(self) -> tuple[np.ndarray, ...]:
+        """Rollouts over one sample: the same shapes as `rollout`, with L = 1 and a larger batch."""
+        at = self.rng.integers(len(self.left), size=self.settings.batch * 8)
+        return self.commands[None, at], self.lags[at], self.signals[None, at], self.labels[None, at]
+
+    def rollout(self) -> tuple[np.ndarray, ...]:
+        """Commands (L, B, …), output lags at the start (B, …), signals and labels (L, B, …)."""
+        samples, batch = self.settings.rollout_samples, self.settings.batch
+        again = self.rng.random(batch) < self.settings.reset_share
+        again |= self.remaining < samples
+        self.at = np.where(again, self.rng.choice(self.starts, batch), self.at)
+        self.remaining = self.left[self.at]
+        self.state = np.where(again[:, None], self.lags[self.at], self.state)
+        held = self.rng.random(batch) < self.settings.held_share
+        still = self.rng.integers(0, min(HELD_SAMPLES, samples - 1) + 1, batch)
+        row = np.arange(samples)[:, None]
+        seen = self.at + np.minimum(row, samples - 1 - np.where(held, still, 0))
+        at = self.at + row
+        return self.commands[at], self.state, self.signals[seen], self.labels[at]
+
+    def carry(self, state: np.ndarray) -> None:
+        """Go on from the predicted output lags at the end of a rollout."""
+        self.state = state
+        self.at = self.at + self.settings.rollout_samples
+        self.remaining = self.remaining - self.settings.rollout_samples
+
+
+def _warm_start(trainee: _Trainee, streams: _Streams, settings: TrainingSettings, progress) -> None:
+    """One-step predictions, so that the first rollouts stay near the truth."""
+    updates = settings.warm_start_updates
+    update = trainee.updater(max(updates, 1), settings)
+    for i in range(1, updates + 1):
+        loss, _ = update(*streams.single())
+        if i % 20 == 0 or i == updates:
+            progress(Progress(stage="warm start", update=i, updates=updates, loss=float(loss)))
+
+
+def _roll_out(
+    trainee: _Trainee,
+    streams: _Streams,
+    validation: Sequence[Recording],
+    settings: TrainingSettings,
+    progress,
+) -> None:
+    """Train on rollouts; leaves the weights that did best on the validation runs."""
+    updates = settings.updates
+    update = trainee.updater(updates, settings)
+    best_mm, best, error_mm = np.inf, None, None
+    for i in range(1, updates + 1):
+        loss, state = update(*streams.rollout())
+        streams.carry(state.numpy())
+        if validation and (i % max(1, updates // VALIDATIONS) == 0 or i == updates):
+            model = trainee.as_model()
+            errors = [free_run(model, run) - run.position for run in validation]
+            error_mm = rmse_mm(np.vstack(errors))
+            if error_mm < best_mm:
+                best_mm, best = error_mm, trainee.keras.get_weights()
+        if i % 20 == 0 or i == updates:
+            report = Progress(stage="rollout", update=i, updates=updates, loss=float(loss))
+            progress(report.model_copy(update={"free_run_mm": error_mm}))
+    if best is not None:
+        trainee.keras.set_weights(best)
+    if not np.all(np.isfinite(np.concatenate([w.ravel() for w in trainee.weights()]))):
+        raise TrainingError("the training diverged; choose a smaller learning_rate")

@@ -1,0 +1,447 @@
+"""control_loop.c through sil: the walk, its states, and what must never happen."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from soft_control.firmware_build import physical_settings
+from soft_control.learning.dataset import Recording
+from soft_control.learning.model import free_run, load_model
+from soft_control.link import LinkError, McuSession, SilTransport, SolverStatus, Supervisor
+from soft_control.link.framing import FrameDecoder, encode_frame
+from soft_control.link.messages import (
+    SIGNAL_LSB,
+    Command,
+    Configure,
+    Error,
+    ErrorCode,
+    Hello,
+    Info,
+    Observe,
+    Position,
+    Reference,
+    Reset,
+    Sample,
+    decode,
+)
+
+REST = (-0.17, -0.4)
+ORIGIN = (0.0, 0.0, 0.0)
+
+
+def reference(k: int) -> np.ndarray:
+    return np.array([0.0, 0.012 * math.sin(k / 20), 0.006 * math.sin(k / 10)])
+
+
+def signals(rng: np.random.Generator, count: int) -> np.ndarray:
+    return np.round((0.5 + 0.2 * rng.standard_normal(count)) / SIGNAL_LSB) * SIGNAL_LSB
+
+
+class Run:
+    """A run on its own random signals, sample after sample."""
+
+    def __init__(self, session: McuSession, seed: int = 1) -> None:
+        self.session, self.rng, self.k = session, np.random.default_rng(seed), 0
+        n = session.info.horizon
+        session.reset(REST, ORIGIN, [reference(k) for k in range(n)])
+
+    def step(self) -> Command:
+        info = self.session.info
+        values = signals(self.rng, info.signals)
+        command = self.session.sample(self.k, values, reference(self.k + info.horizon))
+        self.k += 1
+        return command
+
+
+class Raw:
+    """Frames as they are, without a session's care."""
+
+    def __init__(self, library, clock=lambda: 0.0) -> None:
+        self.transport, self.decoder = SilTransport(library, clock), FrameDecoder()
+        self.read()
+        (info,) = self.ask(Hello(), sizes=(0, 0, 0))
+        assert isinstance(info, Info)
+        self.info, self.sizes = info, info.sizes
+
+    def read(self, sizes=None) -> list:
+        try:
+            found = self.decoder.feed(self.transport.read(0.0))
+        except RuntimeError:  # nothing came
+            return []
+        return [decode(content, sizes or self.sizes) for content in found] if sizes else found
+
+    def ask(self, message, sizes=None) -> list:
+        sizes = sizes or self.sizes
+        self.transport.write(encode_frame(message.encode(sizes)))
+        return self.read(sizes)
+
+
+def plain(command: Command) -> tuple:
+    """All but what a measurement or a mishap adds."""
+    return command.k, command.command, command.predicted, command.cost
+
+
+def test_info_tells_the_build(open_target, firmware):
+    info = open_target("sil").info
+    assert (info.model_hash, info.build_id) == (firmware.model_hash, firmware.build_id)
+    assert (info.board, info.commands, info.outputs, info.signals) == ("host", 2, 3, 4)
+    assert (info.input_lags, info.output_lags, info.input_delay) == (3, 3, 5)
+    assert (info.horizon, info.control_horizon, info.rate_hz) == (12, 3, 120.0)
+
+
+def test_a_run_keeps_its_bounds_and_repeats_bit_for_bit(open_target, settings):
+    first, second = Run(open_target("sil")), Run(open_target("sil"))
+    commands = [first.step() for _ in range(300)]
+    assert commands == [second.step() for _ in range(300)]
+    assert {c.supervisor for c in commands} == {0}
+    assert {SolverStatus(c.status) for c in commands} <= {
+        SolverStatus.CONVERGED,
+        SolverStatus.MAX_ITERATIONS,
+    }
+    u = np.array([REST, *(c.command for c in commands)])
+    assert np.ptp(u, axis=0).min() > 0.1  # it does something
+    assert (u[1:] >= settings.command_min).all() and (u[1:] <= settings.command_max).all()
+    # The first move starts from REST in float64, all others from what the firmware sent.
+    assert (np.abs(np.diff(u[1:], axis=0)) <= settings.move_max).all()
+
+
+def test_instances_share_nothing(open_target):
+    alone = [Run(open_target("sil"), seed).step for seed in (1, 2)]
+    expected = [[step() for _ in range(50)] for step in alone]
+    together = [Run(open_target("sil"), seed).step for seed in (1, 2)]
+    found = [[], []]
+    for _ in range(50):
+        for i in (1, 0):
+            found[i].append(together[i]())
+    assert found == expected
+    assert expected[0] != expected[1]
+
+
+def test_observe_is_the_free_run_of_the_network(open_target, model_dir):
+    """Against the float64 network in NumPy. float32 leaves 1e-7 of a 12 mm scale a sample, and this
+    network neither forgets nor amplifies: 200 samples stay well below 1 um."""
+    rng = np.random.default_rng(5)
+    samples = 200
+    run = Recording(
+        source="made up",
+        t_s=np.arange(samples) / 120.0,
+        commands=np.cumsum(rng.normal(0, 0.02, (samples, 2)), axis=0) + REST,
+        position=np.tile((0.004, -0.003, 0.002), (samples, 1)),
+        signals=np.array([signals(rng, 4) for _ in range(samples)]),
+        reference=None,
+        command_names=["servo_0", "servo_1"],
+        signal_names=[f"lace_{i:02d}" for i in range(4)],
+    )
+    expected = free_run(load_model(model_dir), run)
+    session = open_target("sil")
+    session.reset(run.commands[0], run.position[0])
+    for k in range(samples - 1):
+        answer = session.observe(k, run.signals[k], run.commands[k])
+        assert answer.status == SolverStatus.NONE and answer.supervisor == 0
+        assert answer.command == pytest.approx(run.commands[k], abs=1e-6)  # float32
+        assert answer.predicted == pytest.approx(expected[k + 1], abs=1e-6)
+
+
+def test_nothing_but_hello_before_reset(firmware):
+    raw = Raw(firmware.library)
+    for message in (
+        Sample(0, (0,) * 4, ORIGIN),
+        Observe(0, (0,) * 4, REST),
+        Reference(0, (ORIGIN,)),
+        Position(0, ORIGIN),
+    ):
+        assert raw.ask(message) == [Error(ErrorCode.WRONG_STATE, message.TYPE)]
+    assert raw.ask(Hello()) == [raw.info]
+
+
+def test_configure_changes_the_problem_at_once(open_target, settings):
+    """Other bounds and weights count from the next sample on; the same ones change nothing, and
+    none of them outlives the power."""
+    usual, same, other = (Run(open_target("sil")) for _ in range(3))
+    physical = physical_settings(settings)
+    same.session.configure(physical)
+    for _ in range(20):
+        assert usual.step() == same.step()
+        other.step()
+    narrow = physical | {"command_min": [-0.3125, -0.5], "command_max": [-0.25, -0.4375]}
+    other.session.configure(narrow)
+    after = [other.step() for _ in range(30)]
+    commands = [answer.command for answer in after]
+    # No single move leads there: the bounds on the commands come first.
+    assert after[0].status == SolverStatus.INFEASIBLE_PROBLEM
+    assert SolverStatus.INFEASIBLE_PROBLEM not in {answer.status for answer in after[1:]}
+    assert all(-0.3125 <= u <= -0.25 and -0.5 <= v <= -0.4375 for u, v in commands)
+    still = physical | {"move_weight": [1e9, 1e9]}
+    other.session.configure(still)
+    settled = [other.step().command for _ in range(10)]
+    assert np.ptp(settled, axis=0).max() < 1e-4
+    fresh = Run(open_target("sil"))
+    usual = Run(open_target("sil"))
+    assert [fresh.step() for _ in range(5)] == [usual.step() for _ in range(5)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"command_min": [2.0, -1.0]},
+        {"move_max": [-0.1, 0.1]},
+        {"output_weight": [1.0, -1.0, 1.0]},
+        {"terminal_weight": [1.0, math.nan, 1.0]},
+        {"move_weight": [math.inf, 1.0]},
+        {"command_reference": [math.nan, 0.0]},
+        {"output_min": [math.nan, 0.0, 0.0]},
+        {"disturbance_ratio": -1.0},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_configure_refuses_what_makes_no_problem(open_target, settings, change):
+    usual, refused = Run(open_target("sil")), Run(open_target("sil"))
+    with pytest.raises(LinkError, match="refused CONFIGURE: bad value"):
+        refused.session.configure(physical_settings(settings) | change)
+    assert [refused.step() for _ in range(5)] == [usual.step() for _ in range(5)]
+
+
+def test_configure_before_reset(open_target, settings):
+    early, late = open_target("sil"), Run(open_target("sil"))
+    narrow = physical_settings(settings) | {"command_max": [-0.1, -0.3]}
+    early.configure(narrow)
+    late.session.configure(narrow)
+    run = Run(early)
+    assert [run.step() for _ in range(50)] == [late.step() for _ in range(50)]
+
+
+def test_a_measured_position_takes_the_offset_out(open_target, settings):
+    """A rig that is what the model says but for 2 mm: the estimate goes there by the gain of a
+    Kalman filter, (sqrt(r² + 4r) - r) / 2, and the prediction with it; without positions, or with
+    those of another sample, nothing changes."""
+    ratio = 0.5
+    gain = (math.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
+    told, silent, stale = (Run(open_target("sil")) for _ in range(3))
+    for run in (told, silent, stale):
+        run.session.configure(physical_settings(settings) | {"disturbance_ratio": ratio})
+    offset, estimate = np.array([0.0, 2e-3, -1e-3]), np.zeros(3)
+    model = np.array(ORIGIN)  # what the model alone predicts for this sample
+    for k in range(30):
+        told.session.position(k, model + offset)
+        stale.session.position(k + 1, model + offset)
+        command = told.step()
+        estimate += gain * (offset - estimate)
+        model = np.array(command.predicted) - estimate
+        assert silent.step() == stale.step()
+    assert np.abs(offset - estimate).max() < 1e-6
+    # Told, it aims at the reference less the offset, as a rig without one would be asked to.
+    moved = Run(open_target("sil"))
+    assert np.abs(np.subtract(told.step().command, moved.step().command)).max() > 1e-3
+
+
+def test_without_a_measured_position_the_signals_take_the_offset_out(
+    open_target, estimating, model_dir
+):
+    """The rule of disturbance.h in float64, around what a firmware without any estimate predicts
+    for the same commands: the position of the signals is the card's map of them, its ratio smaller
+    by (noise of a measured position / residual)², axis by axis. 1e-6 m as for the free run."""
+    card = load_model(model_dir).card
+    ratio = 0.5 * (0.05 / np.maximum(card.signal_map.residual_mm, 0.05)) ** 2
+    gain = (np.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
+    run, model = Run(open_target("sil", estimating)), open_target("sil")
+    model.reset(REST, ORIGIN)
+    seen, rng = np.zeros((100, 3)), np.random.default_rng(1)  # the signals that Run draws
+    estimate, predicted = np.zeros(3), np.array(ORIGIN)
+    for k in range(100):
+        values = signals(rng, 4)
+        shown = np.array(card.signal_map.weights) @ card.normalised_signal(values)
+        estimate += gain * (card.position(shown) - predicted - estimate)
+        run.session.position(k + 1, (1.0, 1.0, 1.0))  # of another sample: nobody's
+        command = run.step()
+        predicted = np.array(model.observe(k, values, command.command).predicted)
+        assert command.predicted == pytest.approx(predicted + estimate, abs=1e-6)
+        seen[k] = estimate
+    assert np.ptp(seen, axis=0).min() > 1e-3
+
+
+def test_a_measured_position_goes_before_that_of_the_signals(open_target, estimating, settings):
+    """Told each position, both firmwares are the same; told to estimate nothing, as well."""
+    both, plain = Run(open_target("sil", estimating)), Run(open_target("sil"))
+    plain.session.configure(physical_settings(settings) | {"disturbance_ratio": 0.5})
+    for k in range(20):
+        for run in (both, plain):
+            run.session.position(k, (1e-3, 0.0, 2e-3))
+        assert both.step() == plain.step()
+    both.session.configure(physical_settings(settings) | {"disturbance_ratio": 0.0})
+    plain.session.configure(physical_settings(settings) | {"disturbance_ratio": 0.0})
+    for _ in range(5):
+        assert both.step() == plain.step()
+
+
+def test_a_position_that_is_not_finite_is_dropped(firmware, settings):
+    usual, bad = Raw(firmware.library), Raw(firmware.library)
+    for raw in (usual, bad):
+        physical = physical_settings(settings) | {"disturbance_ratio": 0.5}
+        raw.ask(Configure(**physical))
+        raw.ask(Reset(0, 0, REST, ORIGIN))
+    assert bad.ask(Position(0, (math.nan, 0.0, 0.0))) == []
+    sample = Sample(0, (0,) * 4, ORIGIN)
+    assert bad.ask(sample) == usual.ask(sample)
+
+
+def test_session_says_what_was_refused(open_target):
+    session = open_target("sil")
+    with pytest.raises(LinkError, match=r"sil: .*refused SAMPLE: wrong state.*no good sample yet"):
+        session.sample(0, [0.5] * 4, ORIGIN)
+
+
+def test_order_errors_change_nothing(open_target):
+    good, disturbed = Run(open_target("sil")), Run(open_target("sil"))
+    for _ in range(5):
+        good.step()
+        disturbed.step()
+    for k in (0, 4, 106, 2**32 - 1):
+        with pytest.raises(LinkError, match=r"refused SAMPLE: out of order \(last good sample 4\)"):
+            disturbed.session.sample(k, [0.5] * 4, ORIGIN)
+    assert disturbed.step() == good.step()
+
+
+def test_a_gap_is_crossed_with_the_command_held(open_target):
+    """The same as observing the held command, with the signals of before, where samples miss."""
+    gap, filled = open_target("sil"), open_target("sil")
+    still = [reference(30)] * 12
+    values = [0.45, 0.5, 0.55, 0.6]
+    for session in (gap, filled):
+        session.reset(REST, ORIGIN, still)
+        first = session.sample(0, values, still[0])
+    for k in (1, 2):
+        filled.observe(k, values, first.command)
+    after_gap = gap.sample(3, values, still[0])
+    assert after_gap.supervisor & Supervisor.GAP
+    assert gap.hello().missed_samples == 2 and filled.hello().missed_samples == 0
+    # observe() brings the command back from rad: one more rounding, some 1e-7 rad.
+    after_filled = filled.sample(3, values, still[0])
+    assert after_gap.command == pytest.approx(after_filled.command, abs=1e-5)
+    assert after_gap.predicted == pytest.approx(after_filled.predicted, abs=1e-7)
+
+
+def test_k_may_start_anywhere_and_wrap(open_target):
+    session, usual = open_target("sil"), Run(open_target("sil"))
+    usual.session.reset(REST, ORIGIN)
+    start = 2**32 - 3
+    session.reset(REST, ORIGIN, k=start)
+    for j in range(6):
+        wrapped = session.sample((start + j) % 2**32, [0.5] * 4, reference(1))
+        expected = usual.session.sample(j, [0.5] * 4, reference(1))
+        assert wrapped.command == expected.command and not wrapped.supervisor & Supervisor.GAP
+
+
+def test_missing_points_are_flagged_and_counted(open_target):
+    session = open_target("sil")
+    session.reset(REST, ORIGIN, [reference(k) for k in range(12) if k < 8])
+    answers = [session.sample(k, [0.5] * 4, reference(k + 12)) for k in range(2)]
+    assert [a.supervisor for a in answers] == [Supervisor.LOST_POINT, 0]
+    assert session.hello().lost_points == 4
+    session.reset(REST, ORIGIN)
+    assert session.hello().lost_points == 0
+
+
+def test_long_references_come_in_pieces(open_target):
+    """More points than one frame holds; those beyond the horizon come again with their sample."""
+    whole, pieces = Run(open_target("sil")), open_target("sil")
+    pieces.reset(REST, ORIGIN, [reference(k) for k in range(60)])
+    values = signals(np.random.default_rng(1), 4)
+    assert plain(pieces.sample(0, values, reference(12))) == plain(whole.step())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 3.4e38])
+def test_numbers_that_are_none_are_refused_or_survived(firmware, bad):
+    """3.4e38 m is a float32, but not once it is divided by a scale of 12 mm."""
+    raw = Raw(firmware.library)
+    reset = Reset(0, 0, REST, ORIGIN)
+    assert raw.ask(Reset(0, 0, REST, (0.0, bad, 0.0))) == [Error(ErrorCode.BAD_VALUE, Reset.TYPE)]
+    if not math.isfinite(bad):
+        assert raw.ask(Reset(0, 0, (bad, 0.0), ORIGIN)) == [Error(ErrorCode.BAD_VALUE, Reset.TYPE)]
+    assert isinstance(raw.ask(reset)[0], Info)
+    assert raw.ask(Reference(0, ((bad,) * 3,) * 12)) == []
+    (answer,) = raw.ask(Sample(0, (5000,) * 4, (bad, 0.0, 0.0)))
+    assert answer.supervisor & Supervisor.LOST_POINT
+    assert np.isfinite([*answer.command, *answer.predicted, answer.cost]).all()
+    if not math.isfinite(bad):
+        refused = raw.ask(Observe(1, (5000,) * 4, (bad, 0.0)))
+        assert refused == [Error(ErrorCode.BAD_VALUE, Observe.TYPE)]
+
+
+def test_an_absurd_reference_holds_the_command(firmware):
+    """Finite, but its squared error is not: the solver says so, nothing infinite leaves."""
+    raw = Raw(firmware.library)
+    raw.ask(Reset(0, 0, REST, ORIGIN))
+    (answer,) = raw.ask(Sample(0, (5000,) * 4, (1e30, 0.0, 0.0)))
+    assert answer.status == SolverStatus.NOT_FINITE
+    assert answer.supervisor & Supervisor.NOT_FINITE
+    assert answer.command == pytest.approx(REST, abs=1e-7)
+    assert np.isfinite([*answer.predicted, answer.cost]).all()
+    raw.ask(Reset(0, 0, REST, ORIGIN))
+    (answer,) = raw.ask(Sample(0, (5000,) * 4, (0.0, 0.001, 0.0)))
+    assert answer.status != SolverStatus.NOT_FINITE
+
+
+def test_a_stale_host_is_reported_once_and_its_next_sample_held(firmware):
+    now = [10.0]
+    raw = Raw(firmware.library, lambda: now[0])
+    raw.ask(Reset(0, 100, REST, ORIGIN))
+    far = (0.0, 0.02, 0.02)
+    (before,) = raw.ask(Sample(0, (5000,) * 4, far))
+    assert before.supervisor & Supervisor.HOST_STALE == 0
+    found = []
+    for _ in range(30):
+        now[0] += 0.01
+        raw.transport.write(b"")
+        found += raw.read(raw.sizes)
+    assert found == [Error(ErrorCode.HOST_STALE, 0)]
+    (late,) = raw.ask(Sample(1, (5000,) * 4, far))
+    assert late.supervisor & Supervisor.HOST_STALE and late.command == before.command
+    now[0] += 0.01
+    (again,) = raw.ask(Sample(2, (5000,) * 4, far))
+    assert not again.supervisor & Supervisor.HOST_STALE and again.command != before.command
+
+
+def test_a_new_reset_starts_afresh(open_target):
+    session = open_target("sil")
+    first = [Run(session).step() for _ in range(1)]
+    run = Run(session)
+    for _ in range(20):
+        run.step()
+    assert [Run(session).step() for _ in range(1)] == first
+
+
+requests = st.one_of(
+    st.binary(max_size=300),
+    st.binary(min_size=1, max_size=250).map(encode_frame),
+    st.builds(
+        lambda kind, rest: encode_frame(bytes([kind]) + rest),
+        st.integers(1, 5),
+        st.sampled_from([26, 24, 20, 17, 0, 29]).flatmap(
+            lambda size: st.binary(min_size=size, max_size=size)
+        ),
+    ),
+)
+
+
+@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(stream=st.lists(requests, max_size=20))
+def test_whatever_comes_it_lives_and_says_nothing_infinite(firmware, settings, stream):
+    raw = Raw(firmware.library)
+    for data in stream:
+        raw.transport.write(data)
+        for message in raw.read(raw.sizes):
+            if isinstance(message, Command):
+                assert np.isfinite([*message.predicted, message.cost]).all()
+                if message.status != SolverStatus.NONE:
+                    assert (np.array(message.command) >= settings.command_min).all()
+                    assert (np.array(message.command) <= settings.command_max).all()
+    raw.transport.write(b"\0")
+    raw.read()
+    (info,) = raw.ask(Hello())
+    assert info.build_id == firmware.build_id

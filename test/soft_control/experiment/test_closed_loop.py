@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from soft_control.control.pid import PidConfig
+from soft_control.control.references import Reference
+from soft_control.experiment.bringup import load_options, mpc_settings
+from soft_control.experiment.closed_loop import PidController, record, run, signal_gain
+from soft_control.learning.model import Model, ModelCard, SignalMap
+from soft_control.rigs import RIGS, make_rig
+
+
+@pytest.mark.parametrize("rig_name", sorted(RIGS))
+def test_every_rig_is_recorded_within_its_bounds_and_the_same_each_time(rig_name: str):
+    first, again = (record(rig_name, seed=3, duration_s=4.0, rate_hz=60.0) for _ in range(2))
+    rig = make_rig(rig_name)
+    assert len(first) == 240
+    assert (first.commands >= rig.command_min).all() and (first.commands <= rig.command_max).all()
+    assert np.isfinite(first.signals).all() and np.ptp(first.position, axis=0).max() > 1e-3
+    assert np.abs(first.signals).max() < 3.2  # what the wire carries
+    np.testing.assert_array_equal(first.position, again.position)
+    np.testing.assert_array_equal(first.signals, again.signals)
+
+
+def test_a_pid_follows_a_step_from_rest():
+    rig = make_rig("mass_spring_damper", tracking_noise_mm=0.0)
+    config = PidConfig(
+        decoupling=np.array([[50.0, 0.0, 0.0]]),
+        kp=np.array([0.1]),
+        ki=np.array([8.0]),
+        kd=np.array([0.03]),
+        command_neutral=np.zeros(1),
+        command_min=rig.command_min,
+        command_max=rig.command_max,
+    )
+    curve = Reference("step", 0.0, 0.0, 2 * np.pi / 16, amplitude_x=0.02).position
+    seen = []
+    trace = run(
+        rig, "mass_spring_damper", PidController(config, 50.0), curve, 50.0, 6.0, seen.append
+    )
+    assert seen == list(range(1, 301))
+    assert trace.position[:50] == pytest.approx(0.0, abs=1e-12)
+    assert trace.position[-1, 0] == pytest.approx(0.02, abs=1e-4)
+
+
+class Perfect:
+    """A network that knows its plant: y(k+1) = 0.9 y(k) + 0.1 u(k-d)."""
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        return 0.9 * x[1:2] + 0.1 * x[:1]
+
+
+def card(**changes: object) -> ModelCard:
+    values = dict(
+        rig="mass_spring_damper",
+        rate_hz=50.0,
+        input_lags=1,
+        output_lags=1,
+        input_delay=1,
+        axes=["x"],
+        command_names=["force"],
+        command_offset=[0.0],
+        command_scale=[1.0],
+        output_offset=[0.0],
+        output_scale=1.0,
+        signal_names=[],
+        signal_offset=[],
+        signal_scale=[],
+        surface=None,
+        metrics={},
+        evaluated_on=[],
+        recordings=[],
+        model_hash="",
+    )
+    return ModelCard(**(values | changes))
+
+
+def test_signals_move_the_estimate_only_where_asked_to_and_able():
+    settings = mpc_settings("mass_spring_damper")
+    sensing = card(
+        signal_names=["strain"],
+        signal_offset=[0.0],
+        signal_scale=[1.0],
+        signal_map=SignalMap(weights=[[1.0]], residual_mm=[0.5]),
+    )
+    # Ten times the noise: a hundredth of the ratio.
+    ratio = settings.disturbance_ratio / 100
+    wanted = (np.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
+    assert signal_gain(sensing, settings) == pytest.approx([wanted])
+    assert signal_gain(card(), settings) is None
+    off = settings.model_copy(update={"signal_estimate": False})
+    assert signal_gain(sensing, off) is None
+
+
+def test_the_model_controller_takes_offsets_away_and_predicts_with_commands_in_flight():
+    """The plant is the network with a constant on its output; the solver aims one step ahead."""
+    from soft_control.control.problem import Sizes, Weights
+    from soft_control.experiment.closed_loop import ModelController
+    from soft_control.rigs import Sample
+
+    model = Model(card(), Perfect())
+    sizes = Sizes(1, 1, 0, 1, 1, 1, 2, 1, 2)
+    one = np.ones(1)
+    weights = Weights(*[one] * 11)
+
+    def solve(weights, start, plan):
+        """The command with which y_2 meets its reference: y_1 follows from what is in flight."""
+        y1 = 0.9 * start.outputs[0] + 0.1 * start.commands[0]
+        return ((start.reference[1] - 0.9 * y1) / 0.1)[None]
+
+    def errors_of(controller: ModelController, sees_position: bool) -> list[float]:
+        y, in_flight, errors = 0.0, 0.0, []
+        for k in range(60):
+            position = np.array([y + 0.2, 0.0, 0.0])
+            errors.append(0.5 - position[0])
+            ahead = np.tile([0.5, 0.0, 0.0], (3, 1))
+            broken = np.nan if k % 20 == 10 else 0.0
+            signals = np.array([4.0, 3.0 - 2.0 * position[0] + broken])
+            seen = position + broken if sees_position else np.full(3, np.nan)
+            command = controller.step(Sample(seen, np.zeros(0)), signals, ahead)
+            y, in_flight = 0.9 * y + 0.1 * in_flight, command[0]
+        return errors
+
+    parts = (model, solve, sizes, weights, np.zeros(1))
+    errors = errors_of(ModelController(*parts, offset_gain=0.3), sees_position=True)
+    # Without the offset's share it would be met after two samples, the delay and the step.
+    assert abs(errors[-1]) < 1e-6 and abs(errors[3]) > 0.05
+
+    # The same from a signal of the position, -2 x + 3, beside one that says nothing; the network
+    # does not look at it.
+    sensing = card(
+        signal_names=["strain"],
+        signal_offset=[3.0],
+        signal_scale=[4.0],
+        signal_map=SignalMap(weights=[[-2.0]], residual_mm=[1.0]),
+    )
+    parts = (Model(sensing, Perfect()), solve, sizes, weights, np.zeros(1), [1])
+    blind = errors_of(ModelController(*parts, signal_gain=np.array([0.3])), sees_position=False)
+    np.testing.assert_allclose(blind, errors, atol=1e-12)
+
+
+def test_loads_are_told_as_text():
+    assert load_options("") == {}
+    assert load_options("0,0.5,-2@10") == {"load_offset": [0.0, 5e-4, -2e-3], "load_after_s": 10.0}
+    for text in ("1,2@3", "a,b,c@1", "0,0,0"):
+        with pytest.raises(ValueError, match="x,y,z@t"):
+            load_options(text)
+
+
+def test_axes_that_stand_still_are_no_outputs():
+    position = np.array([[0.1, 0.0, 0.0], [0.2, 0.0, 0.0]])
+    one = card(output_offset=[0.1], output_scale=0.5)
+    normalised = one.normalised_output(position)
+    np.testing.assert_allclose(normalised, [[0.0], [0.2]])
+    np.testing.assert_allclose(one.position(normalised), position)

@@ -1,0 +1,288 @@
+"""Whole runs over ROS 2: the graph, its result, and how it ends when something breaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed: pip install soft_control[ros]")
+
+from soft_control.experiment.summary import read_run  # noqa: E402
+from soft_control.learning.dataset import read_recording  # noqa: E402
+
+SOFTCTL = [sys.executable, "-m", "soft_control.cli"]
+
+
+def softctl(*arguments: object, **options) -> subprocess.CompletedProcess:
+    command = [*SOFTCTL, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, **options)
+
+
+def run(tendon, out: Path, *arguments: object) -> dict:
+    done = softctl(
+        "run", "--model", tendon.model, "--firmware", tendon.firmware, "--out", out, *arguments
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads((out / "summary.json").read_text())
+
+
+def nodes_of(out: Path) -> list[int]:
+    """Processes that know of this run: nodes by their parameter file, QEMU by its parents."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(out).encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def descendants(pid: int) -> dict[str, int]:
+    """Name -> pid of all processes below `pid`; nodes by their module's name."""
+    parents = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (process / "stat").read_text()
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        parent = int(stat.rpartition(")")[2].split()[1])
+        name = next((w.decode() for w in words if w.startswith(b"soft_control.nodes.")), None)
+        parents[int(process.name)] = (parent, name or Path(words[0].decode()).name)
+    below = {pid}
+    while True:
+        more = {p for p, (parent, _) in parents.items() if parent in below} - below
+        if not more:
+            return {parents[p][1]: p for p in below if p in parents}
+        below |= more
+
+
+@pytest.fixture(scope="module")
+def mpc_on_pil(tendon, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "pil"
+    run(tendon, out, "--controller", "mpc", "--target", "pil", "--duration-s", 4)
+    return out
+
+
+def test_a_run_leaves_a_complete_summary(mpc_on_pil, tendon):
+    summary = json.loads((mpc_on_pil / "summary.json").read_text())
+    assert {
+        "rig",
+        "controller",
+        "target",
+        "reference",
+        "rate_hz",
+        "duration_s",
+        "rmse_mm",
+        "p95_mm",
+        "max_mm",
+        "path_rmse_mm",
+        "flash_bytes",
+        "flash_percent",
+        "ram_bytes",
+        "step_instructions_median",
+        "step_instructions_max",
+        "deadline_misses",
+        "solver_status",
+        "seed",
+        "model_hash",
+    } <= summary.keys()
+    assert summary["samples"] == 480 and summary["complete"]
+    assert sum(summary["solver_status"].values()) == 480
+    assert summary["deadline_misses"] == 0
+    assert summary["commands_outside_bounds"] == 0
+    assert summary["model_hash"] == tendon.card.model_hash
+    assert 0 < summary["step_instructions_median"] <= summary["step_instructions_max"]
+    assert summary["path_rmse_mm"] <= summary["rmse_mm"] <= summary["max_mm"]
+
+
+def test_the_bag_is_one_that_others_read(mpc_on_pil):
+    """By the MCAP library and by our own reader; the metadata names rosbag2's storage."""
+    from mcap.reader import make_reader
+
+    with open(mpc_on_pil / "bag" / "bag.mcap", "rb") as file:
+        counts = make_reader(file).get_summary().statistics.channel_message_counts
+    assert set(counts.values()) == {480}
+    recording = read_recording(mpc_on_pil / "bag")
+    assert len(recording) == 480 and recording.reference is not None
+    np.testing.assert_allclose(np.diff(recording.t_s), 1 / 120, atol=1e-8)
+
+
+def test_the_same_run_is_the_same_bits_and_sil_agrees_with_pil(tendon, mpc_on_pil, tmp_path):
+    """One C source that rounds alike on host and Cortex-M4F: nothing remains between them."""
+    again = run(tendon, tmp_path / "again", "--target", "pil", "--duration-s", 4)
+    on_host = run(tendon, tmp_path / "sil", "--target", "sil", "--duration-s", 4)
+    first = json.loads((mpc_on_pil / "summary.json").read_text())
+    assert again["commands_sha256"] == first["commands_sha256"]
+    assert on_host["commands_sha256"] == first["commands_sha256"]
+    bags = [(path / "bag" / "bag.mcap").stat().st_size for path in (mpc_on_pil, tmp_path / "again")]
+    assert bags[0] == bags[1]
+
+
+def test_mpc_predicts_what_the_rig_does(mpc_on_pil):
+    """Untethered, so its belief is a free run; a wiring fault (a delay off by one, a sign) would be
+    centimetres. The network of this test is trained for seconds only: 5 mm."""
+    seen = read_run(mpc_on_pil)
+    error = np.linalg.norm(seen.predicted[1:] - seen.position[1:], axis=1)
+    assert np.sqrt(np.mean(error**2)) < 5e-3
+
+
+def test_pid_stands_in_for_the_mcu(tendon, tmp_path):
+    summary = run(tendon, tmp_path / "pid", "--controller", "pid", "--duration-s", 6)
+    assert summary["samples"] == 720 and summary["solver_status"] == {}
+    assert summary["rmse_mm"] < 5.0  # the reference is 25 mm away at its far ends
+
+
+def test_realtime_counts_what_comes_too_late(tendon, tmp_path):
+    summary = run(
+        tendon,
+        tmp_path / "rt",
+        "--target",
+        "sil",
+        "--clock",
+        "realtime",
+        "--duration-s",
+        4,
+        "--reference",
+        "fixed",
+    )
+    # How many depends on the machine's load; that they are counted and the run goes on does not.
+    assert summary["deadline_misses"] >= 0 and summary["samples"] > 100
+
+
+def start(tendon, out: Path) -> subprocess.Popen:
+    process = subprocess.Popen(
+        [
+            *SOFTCTL,
+            "run",
+            "--model",
+            str(tendon.model),
+            "--firmware",
+            str(tendon.firmware),
+            "--out",
+            str(out),
+            "--duration-s",
+            "600",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    bag = out / "bag" / "bag.mcap"
+    deadline = time.monotonic() + 60
+    while not (bag.exists() and bag.stat().st_size > 200_000):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline, "the run did not get under way"
+        time.sleep(0.05)
+    return process
+
+
+def ended(process: subprocess.Popen, out: Path, below: dict[str, int]) -> str:
+    try:
+        said, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()  # its nodes go with it
+        raise
+    assert not [p for p in below.values() if Path(f"/proc/{p}").exists() and p != process.pid]
+    assert not nodes_of(out)
+    assert len(read_recording(out / "bag")) > 100
+    return said
+
+
+def test_an_emulator_that_dies_is_named_and_the_bag_is_kept(tendon, tmp_path):
+    out = tmp_path / "run"
+    process = start(tendon, out)
+    below = descendants(process.pid)
+    os.kill(below["qemu-system-arm"], signal.SIGKILL)
+    said = ended(process, out, below)
+    assert process.returncode == 1
+    assert "pil" in said and "last good sample" in said and str(out) in said
+
+
+def test_a_sensor_that_is_unplugged_is_named_and_the_bag_is_kept(tendon, tmp_path):
+    out = tmp_path / "run"
+    process = start(tendon, out)
+    below = descendants(process.pid)
+    # The rig holds the pseudo-terminal: with it, sensor and metronome are gone.
+    os.kill(below["soft_control.nodes.rig"], signal.SIGKILL)
+    said = ended(process, out, below)
+    assert process.returncode == 1
+    assert "rig ended with code -9" in said and str(out) in said
+
+
+def test_a_sensor_port_that_closes_is_named(tmp_path):
+    controller, port = os.openpty()
+    parameters = tmp_path / "lightlace.yaml"
+    parameters.write_text(
+        "lightlace:\n  ros__parameters:\n    clock: realtime\n"
+        f"    port: {os.ttyname(port)}\n    full_scale_counts: [10.0, 10.0]\n"
+    )
+    os.close(port)
+    node = subprocess.Popen(
+        [sys.executable, "-m", "soft_control.nodes.lightlace", "--ros-args", "--params-file"]
+        + [str(parameters)],
+        env=os.environ | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": "99"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 30
+    while not any(
+        f.is_symlink() and os.readlink(f).startswith("/dev/pts")
+        for f in Path(f"/proc/{node.pid}/fd").glob("*")
+    ):
+        assert node.poll() is None and time.monotonic() < deadline, "the port was never opened"
+        time.sleep(0.05)
+    os.write(controller, b"1,2\r\n3,4\r\n")
+    os.close(controller)
+    _, said = node.communicate(timeout=30)
+    assert node.returncode == 1
+    assert "error: lightlace: the sensor on '/dev/pts/" in said and "is gone" in said
+
+
+def test_ctrl_c_ends_in_order(tendon, tmp_path):
+    out = tmp_path / "run"
+    process = start(tendon, out)
+    below = descendants(process.pid)
+    process.send_signal(signal.SIGINT)
+    said = ended(process, out, below)
+    assert process.returncode == 130
+    assert "stopped" in said and "Traceback" not in said
+    assert not json.loads((out / "summary.json").read_text())["complete"]
+
+
+def test_a_killed_softctl_takes_its_nodes_along(tendon, tmp_path):
+    out = tmp_path / "run"
+    process = start(tendon, out)
+    below = descendants(process.pid)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{p}").exists() for p in below.values() if p != process.pid):
+        assert time.monotonic() < deadline, "a process is left behind"
+        time.sleep(0.1)
+    assert len(read_recording(out / "bag")) > 100
+
+
+def test_a_run_never_overwrites_another(tendon, tmp_path):
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "summary.json").write_text("{}")
+    done = softctl(
+        "run", "--model", tendon.model, "--firmware", tendon.firmware, "--out", tmp_path / "old"
+    )
+    assert done.returncode == 2 and "not empty" in done.stderr
+
+
+def test_firmware_of_another_model_is_refused(tendon, tmp_path):
+    done = softctl("run", "--model", tendon.model, "--firmware", tmp_path, "--out", tmp_path / "x")
+    assert done.returncode == 2 and "build the firmware first" in done.stderr
+    assert not (tmp_path / "x").exists()

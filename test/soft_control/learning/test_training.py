@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from nn4mc_codegen.importers import read_model
+from soft_control.control.references import fit_surface
+from soft_control.learning.dataset import Recording, RecordingWarning, read_recording, resample
+from soft_control.learning.excitation import excitation
+from soft_control.learning.model import (
+    ModelError,
+    evaluate,
+    free_run,
+    least_squares_baseline,
+    load_card,
+    load_model,
+    rmse_mm,
+    rollouts,
+)
+from soft_control.learning.training import TrainingError, TrainingSettings, _Streams, train
+
+PROJECT = Path(__file__).resolve().parents[3]
+RATE_HZ = 50.0
+TINY = TrainingSettings(
+    rate_hz=RATE_HZ, input_lags=2, output_lags=2, input_delay=1, hidden=(6,), updates=30,
+    warm_start_updates=10, batch=8, rollout_samples=20,
+)  # fmt: skip
+
+# A stable linear rig: y(k+1) = y(k) + B u(k-1) - 0.2 y(k), commands in rad, outputs in m.
+POLE = 0.2
+B = POLE * np.array([[0.02, 0.0], [0.01, 0.03], [-0.02, 0.01]])
+
+
+def linear_run(seed: int, samples: int = 600, **changes) -> Recording:
+    limit = np.array([1.0, 0.5])
+    commands = excitation(samples / RATE_HZ, RATE_HZ, -limit, limit, 0.2 * limit, seed)
+    position = np.zeros((samples, 3))
+    for k in range(samples - 1):
+        position[k + 1] = position[k] + B @ commands[max(k - 1, 0)] - POLE * position[k]
+    rng = np.random.default_rng(seed)
+    fields = {
+        "source": f"run {seed}",
+        "t_s": np.arange(samples) / RATE_HZ,
+        "commands": commands,
+        "position": position,
+        "signals": 0.5 + 10 * position[:, 1:] + 0.01 * rng.normal(size=(samples, 2)),
+        "reference": None,
+        "command_names": ("servo_0", "servo_1"),
+        "signal_names": ("lace_00", "lace_01"),
+    }
+    return Recording(**(fields | changes))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> SimpleNamespace:
+    """The linear rig after a tiny training, and what the training reported."""
+    pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
+    folder = tmp_path_factory.mktemp("model")
+    reports = []
+    card = train([linear_run(1), linear_run(2)], [linear_run(3)], TINY, folder, reports.append)
+    return SimpleNamespace(folder=folder, card=card, reports=reports)
+
+
+# ------------------------------------------------------------------------------------- the card
+
+
+def test_card_says_what_went_in(trained):
+    card = trained.card
+    runs = [linear_run(1), linear_run(2)]
+    position = np.vstack([run.position for run in runs])
+    assert card == load_card(trained.folder)
+    assert card.recordings == ["run 1", "run 2"]
+    assert card.evaluated_on == ["run 3"]
+    assert card.input_sizes() == {"commands": 4, "output": 3, "past_outputs": 3, "signals": 2}
+    np.testing.assert_allclose(card.surface, fit_surface(position))
+    spread = np.vstack([card.normalised_output(run.position) for run in runs])
+    np.testing.assert_allclose([spread.mean(), (spread**2).mean()], [0, 1], atol=1e-9)
+    commands = np.vstack([card.normalised_command(run.commands) for run in runs])
+    np.testing.assert_allclose([commands.min(axis=0), commands.max(axis=0)], [[-1, -1], [1, 1]])
+    np.testing.assert_allclose(card.position(card.normalised_output(position)), position)
+
+
+def test_metrics_are_those_of_the_saved_network(trained):
+    # The same float32 weights before and after the file: only the order of sums may differ.
+    again = evaluate(load_model(trained.folder), linear_run(3))
+    assert again == pytest.approx(trained.card.metrics, rel=1e-9)
+
+
+def test_the_signals_alone_give_a_position(trained):
+    """Signals are 10/m of y and z with noise of 0.01, so 1 mm; the rig's two commands reach a
+    plane, x = 2/7 y - 6/7 z, whose noise is that of the two: 0.904 mm. 600 samples know it to
+    some 3 %, and the map of a training with noise leans by less than 1 % towards 0."""
+    card = trained.card
+    assert card.signal_map.residual_mm == pytest.approx([0.904, 1.0, 1.0], rel=0.1)
+    unseen = linear_run(7, signals=linear_run(7).position[:, 1:] * 10 + 0.5)
+    signals = card.normalised_signal(unseen.signals)
+    shown = card.position(signals @ np.array(card.signal_map.weights).T)
+    size = np.abs(unseen.position).max()
+    np.testing.assert_allclose(shown, unseen.position, atol=0.03 * size)
+
+
+def test_progress_counts_both_stages_and_validates(trained):
+    last = {report.stage: report for report in trained.reports}
+    assert last["warm start"].update == TINY.warm_start_updates
+    assert last["rollout"].update == TINY.updates
+    assert last["rollout"].free_run_mm > 0
+    assert trained.card.metrics["free_run_mm"] <= last["rollout"].free_run_mm + 1e-9
+
+
+def test_without_signals_or_older_outputs_these_inputs_do_not_exist(tmp_path):
+    pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
+    settings = TINY.model_copy(update={"signals": False, "output_lags": 1, "updates": 1})
+    card = train([linear_run(1)], [], settings, tmp_path)
+    assert card.input_sizes() == {"commands": 4, "output": 3}
+    assert card.signal_map is None
+    assert card.evaluated_on == ["run 1"]
+    assert card.metrics["ten_step_live_mm"] == card.metrics["ten_step_held_mm"]
+
+
+# --------------------------------------------------------------------- the network in three forms
+
+
+def test_numpy_form_is_the_keras_model_and_the_compilers(trained):
+    keras = pytest.importorskip("keras")
+    model = load_model(trained.folder)
+    graph, model_hash = read_model(trained.folder / "fk.keras")
+    in_keras = keras.saving.load_model(trained.folder / "fk.keras")
+    sizes = model.card.input_sizes()
+    assert model_hash == model.card.model_hash
+    assert {tensor.name: tensor.size for tensor in graph.inputs} == sizes
+    x = np.random.default_rng(0).normal(size=(20, sum(sizes.values())))
+    parts = np.split(x.astype(np.float32), np.cumsum(list(sizes.values()))[:-1], axis=1)
+    # float32 sums of some ten terms of order 1
+    np.testing.assert_allclose(model.step(x), np.asarray(in_keras(parts)), atol=2e-6)
+    for row in x:
+        np.testing.assert_allclose(model.step(row), graph.evaluate(row), atol=1e-12)
+        y, jacobian = model.jacobian(row)
+        np.testing.assert_allclose(y, model.step(row), atol=1e-12)
+        np.testing.assert_allclose(jacobian, graph.jacobian(row)[:, :10], atol=1e-12)
+
+
+def test_loading_and_free_running_need_no_tensorflow(trained):
+    code = (
+        "import sys\n"
+        "from soft_control.learning.training import load_model, free_run, TrainingSettings\n"
+        f"load_model({str(trained.folder)!r})\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+# ------------------------------------------------------------------------------------- training
+
+
+def test_loss_is_that_of_a_plain_rollout(tmp_path):
+    pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
+    # One update so small that the saved network is the one whose loss was reported.
+    settings = TINY.model_copy(
+        update={"updates": 1, "warm_start_updates": 0, "learning_rate": 1e-12, "held_share": 1.0}
+    )
+    reports = []
+    run = linear_run(1)
+    card = train([run], [], settings, tmp_path, reports.append)
+    model = load_model(tmp_path)
+    commands, state, signals, labels = _Streams(card, [run], settings).rollout()
+    squares = []
+    for b in range(settings.batch):
+        lags = list(state[b].reshape(2, 3).astype(float))
+        for k in range(settings.rollout_samples):
+            y = model.step(np.concatenate([commands[k, b], *lags, signals[k, b]]))
+            lags = [y, *lags[:-1]]
+            squares.append(np.sum((y - labels[k, b]) ** 2))
+    # float32 against float64 over 20 samples
+    assert reports[-1].loss == pytest.approx(np.mean(squares), rel=1e-4)
+
+
+def test_streams_walk_along_their_run_and_hold_signals_at_the_end(trained):
+    runs = [linear_run(1), linear_run(2, samples=173)]
+    settings = TINY.model_copy(update={"reset_share": 0.0, "held_share": 1.0})
+    streams = _Streams(trained.card, runs, settings)
+    length = settings.rollout_samples
+    before, held = None, 0
+    for update in range(60):
+        carried, ran_out = streams.state, streams.remaining < length
+        commands, state, signals, labels = streams.rollout()
+        restarted = np.any(state != carried, axis=1)
+        assert not np.any(restarted & ~ran_out)
+        assert np.all(streams.remaining >= length)
+        for b in range(settings.batch):
+            if restarted[b] or before is None:
+                np.testing.assert_array_equal(state[b], streams.lags[streams.at[b]])
+            else:
+                np.testing.assert_array_equal(state[b], before[b])
+        rows = streams.at + np.arange(length)[:, None]
+        first_held = np.any(signals != streams.signals[rows], axis=2).argmax(axis=0)
+        for b, first in enumerate(first_held):
+            if first:  # from there on, what the sample before had
+                still = np.broadcast_to(signals[first - 1, b], (length - first, 2))
+                np.testing.assert_array_equal(signals[first:, b], still)
+        held += np.count_nonzero(first_held)
+        before = np.full_like(state, update)
+        streams.carry(before)
+    assert held > 0.8 * 60 * settings.batch  # all but those that are held for 0 samples
+
+
+def test_same_seed_same_file_in_another_process(tmp_path, trained):
+    job = ([linear_run(1), linear_run(2)], [linear_run(3)], TINY, tmp_path)
+    (tmp_path / "job").write_bytes(pickle.dumps(job))
+    code = (
+        "import pickle, sys; from soft_control.learning.training import train\n"
+        "train(*pickle.load(open(sys.argv[1], 'rb')))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "job"],
+        check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    )  # fmt: skip
+    for name in ("fk.keras", "fk.json"):
+        assert (tmp_path / name).read_bytes() == (trained.folder / name).read_bytes()
+
+
+def test_another_seed_is_another_network(tmp_path, trained):
+    other = TINY.model_copy(update={"seed": 1})
+    card = train([linear_run(1), linear_run(2)], [linear_run(3)], other, tmp_path)
+    assert card.model_hash != trained.card.model_hash
+
+
+def test_a_linear_rig_is_recovered(tmp_path):
+    pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
+    settings = TINY.model_copy(
+        update={"updates": 400, "warm_start_updates": 200, "batch": 32, "hidden": (16,)}
+    )
+    train([linear_run(1), linear_run(2)], [], settings, tmp_path)
+    unseen = linear_run(7)
+    metrics = evaluate(load_model(tmp_path), unseen)
+    # The tip moves by 15 mm RMS; trainings of this length come to 0.9 to 1.1 % of that.
+    size_mm = rmse_mm(unseen.position - unseen.position.mean(axis=0))
+    assert size_mm > 10
+    assert metrics["free_run_mm"] < 0.02 * size_mm
+    assert metrics["one_step_mm"] < metrics["free_run_mm"] * 1.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"commands": np.zeros((600, 2))}, "run 1: command servo_0, servo_1 never moves"),
+        ({"position": np.zeros((600, 3))}, "run 1: the tip never moves"),
+        ({"t_s": np.arange(600) / RATE_HZ * 1e-3}, "run 1"),
+    ],
+)
+def test_what_teaches_nothing_is_an_error(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        train([linear_run(1, **changes)], [], TINY, tmp_path)
+
+
+def test_no_runs_short_runs_and_unlike_runs_are_errors(tmp_path):
+    with pytest.raises(TrainingError, match="no recording"):
+        train([], [], TINY, tmp_path)
+    with pytest.raises(TrainingError, match="shorter than one rollout of 20"):
+        train([linear_run(1, samples=20)], [], TINY, tmp_path)
+    with pytest.raises(TrainingError, match="different commands"):
+        train([linear_run(1), linear_run(2, command_names=("a", "b"))], [], TINY, tmp_path)
+
+
+def test_a_constant_signal_is_left_out_with_a_warning(tmp_path):
+    pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
+    signals = linear_run(2).signals * [1, 0]
+    settings = TINY.model_copy(update={"updates": 1})
+    with pytest.warns(RecordingWarning, match="run 2: constant, left out: signal lace_01"):
+        card = train([linear_run(1), linear_run(2, signals=signals)], [], settings, tmp_path)
+    assert card.signal_names == ["lace_00"]
+
+
+# ------------------------------------------------------------------------------------ free runs
+
+
+class TrueRig:
+    """The linear rig behind the model's card: what a perfect network would predict."""
+
+    def __init__(self, card):
+        self.card = card
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        u = x[..., 0:2] * np.array(self.card.command_scale) + np.array(self.card.command_offset)
+        y = self.card.position(x[..., 4:7])
+        return self.card.normalised_output(y + u @ B.T - POLE * y)
+
+
+def test_a_perfect_predictor_has_no_error(trained):
+    metrics = evaluate(TrueRig(trained.card), [linear_run(4), linear_run(5)])
+    # rounding of float64 over hundreds of samples, mm
+    assert max(metrics.values()) < 1e-9
+
+
+def test_free_run_is_the_obvious_loop_and_sees_one_position(trained):
+    model, run = load_model(trained.folder), linear_run(4)
+    card = model.card
+    u, s = card.normalised_command(run.commands), card.normalised_signal(run.signals)
+    y = [card.normalised_output(run.position[0])]
+    for k in range(len(run) - 1):
+        x = [u[max(k - 1, 0)], u[max(k - 2, 0)], y[k], y[max(k - 1, 0)], s[k]]
+        y.append(model.step(np.concatenate(x)))
+    predicted = free_run(model, run)
+    np.testing.assert_allclose(predicted, card.position(np.array(y)), rtol=1e-12)
+
+    hidden = run.position.copy()
+    hidden[1:] = 99.0
+    blind = linear_run(4, position=hidden)
+    np.testing.assert_array_equal(free_run(model, blind), predicted)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_rollouts_are_the_obvious_loop(trained, held):
+    model, run = load_model(trained.folder), linear_run(4, samples=40)
+    card = model.card
+    u, s = card.normalised_command(run.commands), card.normalised_signal(run.signals)
+    truth = card.normalised_output(run.position)
+    errors = []
+    for k in range(2, len(run) - 5):
+        y = {k: truth[k], k - 1: truth[k - 1]}
+        for j in range(k, k + 5):
+            signal = s[k] if held else s[j]
+            y[j + 1] = model.step(np.concatenate([u[j - 1], u[j - 2], y[j], y[j - 1], signal]))
+        errors.append((y[k + 5] - truth[k + 5]) * card.output_scale)
+    np.testing.assert_allclose(rollouts(model, run, 5, held), errors, atol=1e-12)
+
+
+def test_off_the_grid_or_too_short_is_an_error(trained):
+    model, run = load_model(trained.folder), linear_run(4)
+    with pytest.raises(ModelError, match="run 4: not sampled at 50 Hz"):
+        free_run(model, resample(run, 60.0))
+    with pytest.raises(ModelError, match="too short for a rollout over 10"):
+        rollouts(model, linear_run(4, samples=9), 10, held=False)
+
+
+def test_rmse_is_of_the_distance_in_mm():
+    assert rmse_mm(np.array([[3e-3, 4e-3, 0], [0, 0, 5e-3]])) == pytest.approx(5.0)
+
+
+# -------------------------------------------------------------------------------- model directory
+
+
+def test_a_broken_model_directory_is_an_error(trained, tmp_path):
+    card = json.loads((trained.folder / "fk.json").read_text())
+    with pytest.raises(ModelError, match="no fk.json"):
+        load_model(tmp_path)
+    (tmp_path / "fk.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="no fk.keras"):
+        load_model(tmp_path)
+    (tmp_path / "fk.keras").write_bytes((trained.folder / "fk.keras").read_bytes() + b"x")
+    with pytest.raises(ModelError, match="its hash is not the card's"):
+        load_model(tmp_path)
+    (tmp_path / "fk.json").write_text(json.dumps(card | {"rate_hz": "fast"}))
+    with pytest.raises(ModelError, match="rate_hz"):
+        load_model(tmp_path)
+
+
+# ---------------------------------------------------------------------------------- the real rig
+
+RUNS = ("2020-09-23_cdc6946", "2020-09-28_13417d5")
+
+
+@pytest.mark.parametrize(("training", "tested"), [RUNS, RUNS[::-1]])
+def test_recorded_runs_are_predicted_across_days(shared_data, tmp_path, training, tested):
+    pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
+    run, unseen = (
+        read_recording(shared_data / "tendon_rig" / f"{name}.csv") for name in (training, tested)
+    )
+    settings = TrainingSettings(signals=False, updates=1000)
+    train([run], [], settings, tmp_path)
+    model = load_model(tmp_path)
+    unseen = resample(unseen, settings.rate_hz)
+    error_mm = rmse_mm(free_run(model, unseen) - unseen.position)
+    baseline = least_squares_baseline([run], unseen, settings.rate_hz)
+    # 2.0 mm is the requirement; a quarter of the default training reaches 1.3 to 1.5 mm.
+    assert error_mm < 2.0
+    # 1.60 mm on 2020-09-28, 1.41 mm on 2020-09-23 when this was written
+    assert 1.3 < rmse_mm(baseline - unseen.position) < 1.7

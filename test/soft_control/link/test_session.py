@@ -1,0 +1,304 @@
+"""messages.py and session.py: the vectors of the firmware's tests, and a port that misbehaves."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from soft_control.link import LinkError, McuSession, ModelMismatch, VersionError
+from soft_control.link.framing import FrameDecoder, encode_frame
+from soft_control.link.messages import (
+    MESSAGES,
+    PROTOCOL_VERSION,
+    Boot,
+    Command,
+    Error,
+    ErrorCode,
+    Hello,
+    Info,
+    Message,
+    MessageError,
+    Observe,
+    Reference,
+    Reset,
+    ResetCause,
+    Sample,
+    Sizes,
+    decode,
+    points_max,
+    signal_counts,
+)
+from soft_control.link.transport import TransportError
+
+VECTORS = json.loads((Path(__file__).parents[2] / "firmware" / "vectors.json").read_text())
+SIZES = Sizes(**VECTORS["sizes"])
+BY_NAME = {message.__name__: message for message in MESSAGES.values()}
+REST, ORIGIN, SIGNALS = (0.0, 0.0), (0.0, 0.0, 0.0), (0.5,) * 4
+
+
+def tuples(value):
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
+# ------------------------------------------------------------------ messages
+
+
+@pytest.mark.parametrize("vector", VECTORS["messages"], ids=lambda v: v["name"])
+def test_message_vectors_both_ways(vector):
+    fields = {name: tuples(value) for name, value in vector["fields"].items()}
+    message = BY_NAME[vector["message"]](**fields)
+    assert message.encode(SIZES).hex() == vector["content"]
+    assert encode_frame(message.encode(SIZES)).hex() == vector["frame"]
+    assert decode(bytes.fromhex(vector["content"]), SIZES) == message
+
+
+@pytest.mark.parametrize("vector", VECTORS["messages"], ids=lambda v: v["name"])
+def test_any_other_length_is_an_error(vector):
+    content = bytes.fromhex(vector["content"])
+    for size in range(1, 251):
+        if size != len(content):
+            # A version cut off is a version error: nothing else can be trusted then.
+            with pytest.raises((MessageError, VersionError)):
+                decode(content.ljust(size, b"\1")[:size], SIZES)
+
+
+@given(st.binary(min_size=1, max_size=250))
+def test_garbage_is_a_message_or_an_error(content):
+    try:
+        message = decode(content, SIZES)
+    except (MessageError, VersionError):
+        return
+    assert message.TYPE == content[0]
+
+
+float32 = st.floats(width=32, allow_nan=False)
+
+
+@given(
+    k=st.integers(0, 2**32 - 1),
+    points=st.lists(st.tuples(float32, float32, float32), max_size=points_max(SIZES)),
+)
+def test_references_survive_the_wire(k, points):
+    message = Reference(k, tuple(points))
+    content = message.encode(SIZES)
+    assert decode(content, SIZES) == message
+    assert len(encode_frame(content)) == len(content) + 4
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Reset(-1, 0, REST, ORIGIN),
+        Reset(2**32, 0, REST, ORIGIN),
+        Reset(0, 65536, REST, ORIGIN),
+        Reset(0, 0, (0.0,), ORIGIN),
+        Sample(0, (40000, 0, 0, 0), ORIGIN),
+        Sample(0, (0, 0, 0), ORIGIN),
+        Observe(0, (0,) * 4, (1e39, 0.0)),
+        Reference(0, ((0.0, 0.0),)),
+        Reference(0, (ORIGIN,) * 21),
+    ],
+    ids=str,
+)
+def test_fields_that_do_not_fit_are_errors(message):
+    with pytest.raises(MessageError, match=type(message).__name__):
+        message.encode(SIZES)
+
+
+def test_another_version_is_refused_whatever_follows():
+    for content in (bytes([Info.TYPE, PROTOCOL_VERSION + 1, 1, 2]), bytes([Boot.TYPE])):
+        with pytest.raises(VersionError, match="build and flash"):
+            decode(content, SIZES)
+
+
+def test_signals_are_rounded_and_cut_off():
+    assert signal_counts([0.0, 1.0, -0.00004, 0.00016]) == (0, 10000, 0, 2)
+    assert signal_counts([100.0, -100.0]) == (32767, -32767)
+    for bad in (math.nan, math.inf):
+        with pytest.raises(MessageError, match="not all finite"):
+            signal_counts([0.0, bad])
+
+
+# ------------------------------------------------------------------ sessions
+
+INFO = Info(
+    version=PROTOCOL_VERSION, model_hash="m" * 16, build_id="b" * 16, board="fake",
+    commands=2, outputs=3, signals=4, input_lags=3, output_lags=3, input_delay=5,
+    horizon=12, control_horizon=3, step_cost_unit=0, rate_hz=120.0,
+    missed_samples=0, lost_points=0, bad_frames=0,
+)  # fmt: skip
+
+
+def command(k: int) -> Command:
+    return Command(k, 0, 0, 2, REST, ORIGIN, 0.0, 0)
+
+
+def well_behaved(message: Message) -> list[Message]:
+    if isinstance(message, (Hello, Reset)):
+        return [INFO]
+    return [command(message.k)] if isinstance(message, (Sample, Observe)) else []
+
+
+class FakePort:
+    """Answers each message with those that `answers` gives; an exception among them is raised."""
+
+    name, advice = "fake", "buy a better one"
+
+    def __init__(self, answers: Callable[[Message], list] = well_behaved, greeting=()) -> None:
+        self.answers, self.closed = answers, False
+        self.got: list[Message] = []
+        self._decoder = FrameDecoder()
+        self._out: list = list(greeting)
+
+    def write(self, data: bytes) -> None:
+        for content in self._decoder.feed(data):
+            self.got.append(decode(content, SIZES))
+            self._out += self.answers(self.got[-1])
+
+    def read(self, timeout_s: float) -> bytes:
+        if not self._out:
+            return b""
+        answer = self._out.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, bytes) else encode_frame(answer.encode(SIZES))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def open_fake(answers=well_behaved, greeting=(), **options) -> tuple[McuSession, FakePort]:
+    port = FakePort(answers, greeting)
+    options = {"timeout_s": 0.05, "start_timeout_s": 1.0} | options
+    return McuSession(port, **options), port
+
+
+def test_a_good_run_sends_what_it_says():
+    session, port = open_fake()
+    points = [(0.0, 0.0, j / 1024) for j in range(30)]
+    session.reset((0.5, -0.5), (0.25, 0.0, 0.0), points, k=7, host_timeout_ms=100)
+    assert session.sample(7, SIGNALS, (0.0, 0.5, 0.0)) == command(7)
+    assert session.observe(8, SIGNALS, (0.5, 0.25)) == command(8)
+    assert port.got == [
+        Hello(),
+        Reset(7, 100, (0.5, -0.5), (0.25, 0.0, 0.0)),
+        Reference(7, tuple(points[:20])),
+        Reference(27, tuple(points[20:])),
+        Sample(7, (5000,) * 4, (0.0, 0.5, 0.0)),
+        Observe(8, (5000,) * 4, (0.5, 0.25)),
+    ]
+
+
+def test_hello_is_repeated_until_somebody_is_there(monkeypatch):
+    monkeypatch.setattr("soft_control.link.session.RETRY_S", 0.01)
+    hellos = []
+
+    def late(message):
+        hellos.append(message)
+        return [INFO] if len(hellos) == 4 else []
+
+    boot = Boot(PROTOCOL_VERSION, ResetCause.POWER_ON, "fake")
+    session, port = open_fake(late, greeting=[b"\xff\x03garbage\0", boot, command(3)])
+    assert session.info == INFO and port.got == [Hello()] * 4
+
+
+def test_nobody_there_closes_the_port():
+    port = FakePort(lambda message: [])
+    with pytest.raises(LinkError, match="fake: no answer to HELLO within 0.02 s: buy a better one"):
+        McuSession(port, start_timeout_s=0.02)
+    assert port.closed
+
+
+def test_another_model_build_or_version_closes_the_port():
+    for expected in ({"model_hash": "x" * 16}, {"build_id": "x" * 16}):
+        port = FakePort()
+        with pytest.raises(ModelMismatch, match="not x{16}: flash this build"):
+            McuSession(port, **expected)
+        assert port.closed
+    port = FakePort(lambda message: [encode_frame(bytes([Info.TYPE, 9]))])
+    with pytest.raises(VersionError, match="version 9, this host 2"):
+        McuSession(port)
+    assert port.closed
+
+
+def test_a_dropped_reply_is_an_error_with_the_last_good_sample():
+    session, _ = open_fake(lambda m: [] if getattr(m, "k", 0) == 3 else well_behaved(m))
+    session.reset(REST, ORIGIN)
+    for k in range(3):
+        session.sample(k, SIGNALS, ORIGIN)
+    with pytest.raises(LinkError, match=r"^fake: no answer to sample 3 .*\(last good sample 2\)$"):
+        session.sample(3, SIGNALS, ORIGIN)
+    assert session.sample(4, SIGNALS, ORIGIN) == command(4)  # and can go on
+
+
+def test_late_and_broken_answers_are_passed_over():
+    def messy(message):
+        if isinstance(message, Sample):
+            broken = encode_frame(command(message.k).encode(SIZES)).replace(b"\x83", b"\x82")
+            return [command(message.k - 1), broken, b"\0\0", command(message.k)]
+        return well_behaved(message)
+
+    session, _ = open_fake(messy)
+    session.reset(REST, ORIGIN)
+    assert session.sample(1, SIGNALS, ORIGIN) == command(1)
+
+
+def test_a_refusal_names_message_and_reason():
+    def refuses(message):
+        if isinstance(message, Sample):
+            return [Error(ErrorCode.OUT_OF_ORDER, Sample.TYPE)]
+        return well_behaved(message)
+
+    session, _ = open_fake(refuses)
+    with pytest.raises(LinkError, match="refused SAMPLE: out of order"):
+        session.sample(0, SIGNALS, ORIGIN)
+
+
+def test_a_restart_in_mid_run_is_an_error_with_its_cause():
+    boot = Boot(PROTOCOL_VERSION, ResetCause.FAULT, "fake")
+    session, _ = open_fake(lambda m: [boot] if isinstance(m, Sample) else well_behaved(m))
+    with pytest.raises(LinkError, match=r"has started again \(cause: fault\)"):
+        session.sample(0, SIGNALS, ORIGIN)
+
+
+def test_stale_reports_are_counted_not_raised():
+    stale = Error(ErrorCode.HOST_STALE, 0)
+
+    def slow(message):
+        return [stale] * isinstance(message, Sample) + well_behaved(message)
+
+    session, _ = open_fake(slow)
+    assert session.sample(0, SIGNALS, ORIGIN) == command(0)
+    assert session.stale_reports == 1
+
+
+def test_a_dead_transport_is_an_error_that_names_it():
+    def dying(message):
+        return [TransportError("gone")] if isinstance(message, Sample) else well_behaved(message)
+
+    session, port = open_fake(dying)
+    with pytest.raises(LinkError, match=r"^fake: gone \(no good sample yet\)$"):
+        session.sample(0, SIGNALS, ORIGIN)
+    with session:
+        pass
+    assert port.closed
+
+
+def test_what_is_not_finite_is_never_sent():
+    session, port = open_fake()
+    for call in (
+        lambda: session.reset((math.nan, 0.0), ORIGIN),
+        lambda: session.reset(REST, (0.0, math.inf, 0.0)),
+        lambda: session.sample(0, (math.nan,) * 4, ORIGIN),
+        lambda: session.sample(0, SIGNALS, (math.nan, 0.0, 0.0)),
+        lambda: session.observe(0, SIGNALS, (0.0, -math.inf)),
+    ):
+        with pytest.raises(MessageError, match="finite"):
+            call()
+    assert port.got == [Hello()]
