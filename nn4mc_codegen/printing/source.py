@@ -6,15 +6,7 @@ from collections.abc import Sequence
 
 from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
-from nn4mc_codegen.printing.c import (
-    c_array,
-    c_comment,
-    c_environment,
-    c_float,
-    indented,
-    index,
-    packed,
-)
+from nn4mc_codegen.printing.c import c_float, indented, packed, template_environment
 from nn4mc_codegen.printing.registers import CALLER_SAVED, REGISTERS
 from nn4mc_codegen.program import functions
 from nn4mc_codegen.program.expression import Expression, Function
@@ -51,14 +43,7 @@ class Code:
         """numbers of weights that a macro reads by one instruction"""
         self.operand_reads: set[int] = set()
         """numbers of operands that a macro reads by one instruction"""
-        self.environment = c_environment()
-        self.environment.globals |= {"index": index}
-        self.environment.filters |= {
-            "c": c_float,
-            "c_array": c_array,
-            "comment": c_comment,
-            "packed": packed,
-        }
+        self.environment = template_environment()
 
     def constant(self, array: Array) -> str:
         """C name of a constant array."""
