@@ -16,8 +16,15 @@ from typing import Any
 import numpy as np
 import yaml
 
+from soft_control import paths
 from soft_control.control import pid
-from soft_control.experiment.bringup import mpc_settings, node_parameters
+from soft_control.control.references import Reference
+from soft_control.experiment.bringup import (
+    Experiment,
+    mpc_settings,
+    node_parameters,
+    reference_curve,
+)
 from soft_control.experiment.closed_loop import Firmware, PidController, Trace, run
 from soft_control.experiment.summary import SETTLE_S, error_figures, tracking_error_mm
 from soft_control.firmware_build import MpcSettings, build
@@ -29,6 +36,8 @@ TUNING_GAINS = (1.0, 0.8, 1.25)
 rig answers a little more strongly."""
 STEP_REFERENCE = "fixed"
 """The optimiser sees it too: gains for a smooth reference alone cycle by centimetres on a step."""
+NODES = {"mpc": "mcu", "pid": "pid"}
+"""What can be tuned, and the node whose parameters that are."""
 WORST = 1e9
 """Score of values that cannot be scored: a loop that diverged."""
 
@@ -257,6 +266,54 @@ def decouple(rig: Rig, neutral: np.ndarray, delta: np.ndarray, settle_s: float =
             tips.append(rig.tip_position())
         slopes[:, i] = (tips[0] - tips[1]) / (2 * delta[i])
     return np.linalg.pinv(slopes)
+
+
+def tune(
+    controller: str,
+    model_dir: Path,
+    reference: str,
+    duration_s: float,
+    trials: int,
+    seed: int,
+    out: Path | None = None,
+    progress: Callable[[int, float], None] = lambda trial, best: None,
+) -> tuple[Found, Path]:
+    """Tunes `mpc` or `pid` for the model's rig on the named reference and a step, each followed
+    for `duration_s`, and writes the parameters, by default into config/tuned/.
+
+    Raises ValueError for another controller. Returns what was found, and the file.
+    """
+    if controller not in NODES:
+        raise ValueError(f"controller '{controller}': choose {' or '.join(NODES)}")
+    card = load_card(model_dir)
+    followed = [
+        (
+            Reference(**reference_curve(Experiment(rig=card.rig, reference=shape), card)).position,
+            duration_s,
+        )
+        for shape in (reference, STEP_REFERENCE)
+    ]
+    if controller == "pid":
+        gains = TUNING_GAINS
+        parameters, found = tune_pid(
+            card.rig, followed, card.rate_hz, trials, seed, progress=progress
+        )
+    else:
+        gains = mpc_tuning_gains(card.rig)
+        parameters, found = tune_mpc(model_dir, followed, trials, seed, progress=progress)
+    comment = [
+        f"Written by `softctl tune` for the {card.rig} rig, {reference} and a step, "
+        f"{card.rate_hz:g} Hz, seed {seed}, {trials} trials:",
+        f"mean RMSE {found.score:.3f} mm over rigs whose gain is "
+        f"{', '.join(f'{gain:g}' for gain in gains)} times the nominal one.",
+    ]
+    if controller == "pid":
+        comment.append(
+            "decoupling: (commands x 3) in rad/m or the rig's unit/m; kp: 1; ki: 1/s; kd: s."
+        )
+    path = out or paths.tuned(card.rig, NODES[controller])
+    write_parameters(path, NODES[controller], parameters, comment)
+    return found, path
 
 
 def write_parameters(
