@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from soft_control.control.controllers import CONTROLLERS
 from soft_control.experiment.bringup import Experiment
 
 app = typer.Typer(
@@ -219,7 +220,8 @@ def run(
         port=port,
         out=out,
     )
-    title = f"{controller} on {target}" if controller == "mpc" else controller
+    entry = CONTROLLERS[experiment.controller]
+    title = f"{entry.title} on {target}" if entry.targets else entry.title
     carry_out(experiment, title)
     rows = Table(show_header=False, title=f"{title}, {out}", title_justify="left")
     for name, values in table(read_entries([out])):
@@ -298,53 +300,15 @@ def tune(
     over a step besides the reference, so that it does not cycle after one. All runs are in process,
     the MPC as sil. `softctl build` and `softctl run` then use what config/tuned/ holds.
     """
-    from soft_control import paths
-    from soft_control.control.references import Reference
-    from soft_control.experiment.bringup import reference_curve
-    from soft_control.experiment.tuning import (
-        STEP_REFERENCE,
-        TUNING_GAINS,
-        mpc_tuning_gains,
-        tune_mpc,
-        tune_pid,
-        write_parameters,
-    )
-    from soft_control.learning.model import load_card
+    from soft_control.experiment.tuning import tune as find
 
-    if controller not in ("mpc", "pid"):
-        raise ValueError(f"controller '{controller}': choose mpc or pid")
-    card = load_card(model)
-    curves = [
-        Reference(**reference_curve(Experiment(rig=card.rig, reference=shape), card)).position
-        for shape in (reference, STEP_REFERENCE)
-    ]
-    followed = [(curve, duration_s) for curve in curves]
     with progress_bar("{task.fields[note]}") as bar:
         task = bar.add_task(f"tuning {controller}", total=trials, note="")
 
         def show(made: int, best: float) -> None:
             bar.update(task, completed=made, note=f"best mean RMSE so far {best:.3f} mm")
 
-        if controller == "pid":
-            parameters, found = tune_pid(
-                card.rig, followed, card.rate_hz, trials, seed, progress=show
-            )
-        else:
-            parameters, found = tune_mpc(model, followed, trials, seed, progress=show)
-    node = {"pid": "pid", "mpc": "mcu"}[controller]
-    path = out or paths.tuned(card.rig, node)
-    tuned_on = TUNING_GAINS if controller == "pid" else mpc_tuning_gains(card.rig)
-    gains = ", ".join(f"{gain:g}" for gain in tuned_on)
-    comment = [
-        f"Written by `softctl tune` for the {card.rig} rig, {reference} and a step, "
-        f"{card.rate_hz:g} Hz, seed {seed}, {trials} trials:",
-        f"mean RMSE {found.score:.3f} mm over rigs whose gain is {gains} times the nominal one.",
-    ]
-    if controller == "pid":
-        comment.append(
-            "decoupling: (commands x 3) in rad/m or the rig's unit/m; kp: 1; ki: 1/s; kd: s."
-        )
-    write_parameters(path, node, parameters, comment)
+        found, path = find(controller, model, reference, duration_s, trials, seed, out, show)
     rows = Table("found", "", title=f"mean RMSE {found.score:.3f} mm", title_justify="left")
     for name, value in found.values.items():
         rows.add_row(name.replace("_", " "), f"{value:.4g}")
@@ -634,7 +598,7 @@ def carry_out(experiment: Experiment, title: str) -> None:
                 view = live.poll()
                 if view.t_s > 0:
                     note = f"{view.t_s:5.1f} s"
-                    if experiment.controller != "excitation":
+                    if CONTROLLERS[experiment.controller].tracks:
                         note += f"  error {view.error_mm:.2f} mm  RMSE {view.rmse_mm:.2f} mm"
                     note += f"  {view.step_cost}"
                     bar.update(task, completed=view.t_s, note=note)
