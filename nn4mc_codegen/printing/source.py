@@ -6,15 +6,7 @@ from collections.abc import Sequence
 
 from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
-from nn4mc_codegen.printing.c import (
-    c_array,
-    c_comment,
-    c_environment,
-    c_float,
-    indented,
-    index,
-    packed,
-)
+from nn4mc_codegen.printing.c import c_float, indented, packed, template_environment
 from nn4mc_codegen.program import functions
 from nn4mc_codegen.program.expression import Expression, Function
 from nn4mc_codegen.program.program import Array
@@ -48,14 +40,7 @@ class Code:
         """numbers of weights that are read at once"""
         self.holds: set[int] = set()
         """numbers of operands that are read at once"""
-        self.environment = c_environment()
-        self.environment.globals |= {"index": index}
-        self.environment.filters |= {
-            "c": c_float,
-            "c_array": c_array,
-            "comment": c_comment,
-            "packed": packed,
-        }
+        self.environment = template_environment()
 
     def constant(self, array: Array) -> str:
         """C name of a constant array."""

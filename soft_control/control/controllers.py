@@ -50,6 +50,10 @@ class ControllerEntry:
     tracks: bool = True
     """Whether it follows a reference; otherwise a run of it is a recording."""
 
+    def on(self, target: str) -> str:
+        """Title of a run: with its target where a target makes a difference."""
+        return f"{self.title} on {target}" if self.targets else self.title
+
 
 COMMANDS = ("rate_hz", "command_names", "command_neutral")
 

@@ -30,6 +30,15 @@ class View:
     rmse_mm: float = math.nan
     step_cost: str = ""
 
+    def note(self) -> str:
+        """As one line, without what there is none of: open-loop runs have no error."""
+        parts = [f"{self.t_s:5.1f} s"]
+        if math.isfinite(self.error_mm):
+            parts.append(f"error {self.error_mm:.2f} mm")
+        if math.isfinite(self.rmse_mm):
+            parts.append(f"RMSE {self.rmse_mm:.2f} mm")
+        return "  ".join([*parts, self.step_cost])
+
 
 class Live:
     """Context manager around a listening node; `poll()` returns the newest View."""

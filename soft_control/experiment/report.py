@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from nn4mc_codegen.printing.c import template_environment
 from soft_control.experiment.figures import Entry, draw_all
 from soft_control.experiment.record import RunRecord, printable
 from soft_control.experiment.summary import measure, read_run
+from soft_control.paths import TEMPLATES
 
 COLOURS = ("#0b6bb8", "#d9711a", "#3d8f45", "#8a4fa3", "#8c6d31", "#c2417c")
 
@@ -48,12 +48,7 @@ def label_of(record: RunRecord, run_dir: Path) -> str:
 
 def write_report(entries: Sequence[Entry], out: Path) -> None:
     """Writes the page, with its figures inside, to `out`."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("soft_control"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-    )
+    environment = template_environment(TEMPLATES, html=True)
     environment.filters["printable"] = printable
     page = environment.get_template("report.html").render(
         entries=entries,

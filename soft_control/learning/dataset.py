@@ -95,6 +95,15 @@ def read_recording(path: str | Path) -> Recording:
     return _read_csv(path)
 
 
+def read_recordings(given: Iterable[Path]) -> list[Recording]:
+    """Every recording of `given`: a directory of runs stands for all of the bags below it."""
+    paths: list[Path] = []
+    for path in given:
+        bags = sorted(meta.parent for meta in path.rglob("metadata.yaml")) if path.is_dir() else []
+        paths += bags or [path]
+    return [read_recording(path) for path in paths]
+
+
 # ---------------------------------------------------------------------------------------------- CSV
 
 

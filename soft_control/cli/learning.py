@@ -1,0 +1,129 @@
+"""softctl train and check-model: recordings become a network, and is it fit for the MPC?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soft_control.cli.options import described
+from soft_control.cli.terminal import progress_bar, say, show_table
+
+
+def train(
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(help="Bags of `collect` (or directories of them) and CSV files."),
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the model.")] = Path("models/tendon"),
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option(help="Runs to choose the best network by; default: the last recording."),
+    ] = None,
+    rig: Annotated[str, described("rig")] = "tendon",
+    rate_hz: Annotated[float, described("rate_hz")] = 120.0,
+    settings: Annotated[
+        str, typer.Option(help="More training settings as JSON, e.g. '{\"hidden\": [16, 16]}'.")
+    ] = "{}",
+) -> None:
+    """Learn a rig's forward kinematics; prints errors in mm and writes fk.keras and fk.json."""
+    from soft_control.learning.dataset import read_recordings
+    from soft_control.learning.training import TrainingSettings
+    from soft_control.learning.training import train as fit
+
+    try:
+        more = json.loads(settings)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--settings {settings!r} is no JSON: {error}") from None
+    chosen = TrainingSettings(rig=rig, rate_hz=rate_hz, **more)
+    training = read_recordings(recordings)
+    held_out = read_recordings(validation or [])
+    if not held_out and len(training) > 1:
+        held_out = [training.pop()]
+    with progress_bar("{task.fields[note]}") as bar:
+        task = bar.add_task("training", note="")
+
+        def show(state) -> None:
+            note = f"{state.stage}, loss {state.loss:.2e}"
+            if state.free_run_mm is not None:
+                note += f", free run {state.free_run_mm:.2f} mm"
+            bar.update(task, completed=state.update, total=state.updates, note=note)
+
+        card = fit(training, held_out, chosen, out, show)
+    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in card.metrics.items()]
+    show_table("error, mm", "", rows=rows, title=f"on {', '.join(card.evaluated_on)}")
+    say(f"model {card.model_hash} in {out}")
+
+
+def check_model(
+    model: Annotated[Path, typer.Argument(help="Directory of `train`.")] = Path("models/tendon"),
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--recording",
+            help="Bags or CSV files that it was not trained on; default: half a minute of the "
+            "simulated rig.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 900,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+) -> None:
+    """Is a network fit for the MPC? Says so before it is let near a rig; exit code 1 if it is not.
+
+    Compares the compiled C and its derivatives with the network's meaning, looks for units that do
+    nothing, measures the prediction error by horizon with live and with held signals, the free run
+    and its spectral radius, and whether the gains have the signs that the recordings show.
+    """
+    from soft_control.learning.dataset import read_recordings
+    from soft_control.learning.model import load_card
+    from soft_control.learning.model_check import check
+
+    if recordings:
+        runs = read_recordings(recordings)
+    else:
+        from soft_control.experiment.closed_loop import record
+
+        card = load_card(model)
+        runs = [record(card.rig, seed, 30.0, card.rate_hz)]
+    found = check(model, runs, seed)
+    if as_json:
+        print(found.model_dump_json(indent=2))
+    else:
+        show_model_report(found)
+    if not found.fit:
+        raise typer.Exit(1)
+
+
+def show_model_report(found) -> None:
+    rows = [
+        (
+            f"{r.samples} sample{'s' if r.samples > 1 else ''} ahead",
+            f"{r.live_mm:.3f}",
+            f"{r.held_mm:.3f}",
+            f"{r.standing_still_mm:.3f}",
+        )
+        for r in found.rollouts
+    ]
+    rows.append(("free run, whole recording", f"{found.free_run_mm:.3f}", "", ""))
+    show_table("prediction error, RMSE, mm", "signals live", "held", "standing still", rows=rows)
+    facts = [
+        ("C against network: outputs", f"{found.step_error:.1e}"),
+        ("C against network: derivatives", f"{found.jacobian_error:.1e}"),
+        *(
+            (
+                f"idle {layer.activation} units of {layer.layer}",
+                f"{len(layer.idle)} of {layer.units}",
+            )
+            for layer in found.layers
+        ),
+        (
+            "spectral radius of the free run, median / max",
+            f"{found.spectral_radius_median:.3f} / {found.spectral_radius_max:.3f}",
+        ),
+        ("gains of the right sign", f"{100 * found.gain_signs_agree:.0f} %"),
+    ]
+    show_table(rows=facts)
+    verdict = "fit for the MPC" if found.fit else "UNFIT: " + "; ".join(found.unfit)
+    say(f"model {found.model_hash}: {verdict}")
