@@ -9,6 +9,7 @@ import typer
 
 from soft_control.cli.options import described
 from soft_control.cli.terminal import errors, progress_bar, say, show_panel, show_table
+from soft_control.control.controllers import CONTROLLERS
 from soft_control.experiment.bringup import Experiment
 
 
@@ -45,7 +46,7 @@ def run(
         port=port,
         out=out,
     )
-    title = f"{controller} on {target}" if controller == "mpc" else controller
+    title = CONTROLLERS[controller].on(target)
     carry_out(experiment, title)
     rows = [(name, *values) for name, values in table(read_entries([out]))]
     show_table(rows=rows, title=f"{title}, {out}")
