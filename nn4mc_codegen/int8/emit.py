@@ -15,9 +15,7 @@ from nn4mc_codegen.graph.check import ModelError
 from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.int8.memory import Place, copies_of, places_of, rounded_up
-from nn4mc_codegen.int8.quantize import (
-    HIGH,
-    LOW,
+from nn4mc_codegen.int8.operators import (
     Add,
     Conv,
     Dense,
@@ -27,14 +25,11 @@ from nn4mc_codegen.int8.quantize import (
     Mean,
     Multiply,
     Pool,
-    QNode,
-    QOp,
-    QuantGraph,
-    Rescaling,
     Rewire,
     Softmax,
     Window,
 )
+from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QuantGraph, Rescaling
 from nn4mc_codegen.printing.c import template_environment
 from nn4mc_codegen.printing.emit import Origin, input_macros, layer_table
 
