@@ -10,6 +10,7 @@ from sensor_msgs.msg import JointState
 
 from soft_control.learning.dataset import AXES
 from soft_control.link.messages import Command, SolverStatus, StepCostUnit
+from soft_control.firmware_build import read_build
 from soft_control.link.session import open_session
 from soft_control.nodes._node import (
     Join,
@@ -52,7 +53,7 @@ class Mcu(RigNode):
         self.host_timeout_ms = self.value("host_timeout_ms") if realtime else 0
         self.session = open_session(
             self.value("target"),
-            self.value("firmware"),
+            read_build(self.value("firmware")),
             self.value("port"),
             timeout_s=self.value("answer_timeout_s"),
         )
