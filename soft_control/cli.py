@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import warnings
@@ -109,22 +108,21 @@ def train(
         list[Path] | None,
         typer.Option(help="Runs to choose the best network by; default: the last recording."),
     ] = None,
-    rig: Annotated[str, described("rig")] = "tendon",
-    rate_hz: Annotated[float, described("rate_hz")] = 120.0,
+    rig: Annotated[
+        str | None,
+        typer.Option(help="Name of the rig; default: the one that the bags' runs name."),
+    ] = None,
+    rate_hz: Annotated[float | None, typer.Option(help="Control rate; default: 120.")] = None,
     settings: Annotated[
         str, typer.Option(help="More training settings as JSON, e.g. '{\"hidden\": [16, 16]}'.")
     ] = "{}",
 ) -> None:
     """Learn a rig's forward kinematics; prints errors in mm and writes fk.keras and fk.json."""
     from soft_control.learning.dataset import read_recording
-    from soft_control.learning.training import TrainingSettings
     from soft_control.learning.training import train as fit
+    from soft_control.learning.training import training_settings
 
-    try:
-        more = json.loads(settings)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--settings {settings!r} is no JSON: {error}") from None
-    chosen = TrainingSettings(rig=rig, rate_hz=rate_hz, **more)
+    chosen = training_settings(settings, rig=rig, rate_hz=rate_hz)
     training = [read_recording(path) for path in recording_paths(recordings)]
     held_out = [read_recording(path) for path in recording_paths(validation or [])]
     if not held_out and len(training) > 1:
@@ -247,12 +245,13 @@ def replay(
     from soft_control.experiment.replay import replay as feed
     from soft_control.experiment.replay import summary
     from soft_control.experiment.summary import write_json
-    from soft_control.learning.dataset import read_recording, resample
+    from soft_control.learning.dataset import read_recording
     from soft_control.learning.model import free_run, least_squares_baseline, load_model, rmse_mm
+    from soft_control.learning.suitability import suited
     from soft_control.link.session import open_session
 
     network = load_model(model)
-    run = resample(read_recording(recording), network.card.rate_hz)
+    run = suited(network.card, read_recording(recording))
     with open_session(target, firmware, port) as session, progress_bar() as bar:
         task = bar.add_task(f"replay on {target}", total=len(run) - 1)
         answer = feed(session, network.card, run, lambda k: bar.update(task, completed=k))

@@ -251,7 +251,7 @@ def test_a_dropped_sample_is_bridged():
 @pytest.mark.parametrize(("nd", "dd", "d"), [(1, 1, 0), (3, 3, 5), (2, 4, 0), (4, 1, 2)])
 def test_windows_are_those_of_the_obvious_loop(nd, dd, d):
     run = recording()
-    x, y, first = windows(run, nd, dd, d, ["lace_01"])
+    x, y, newest = windows(run, nd, dd, d, ["lace_01"])
     rows, labels = [], []
     for k in range(len(run) - 1):
         if k - d - nd + 1 < 0 or k - dd + 1 < 0:
@@ -261,7 +261,7 @@ def test_windows_are_those_of_the_obvious_loop(nd, dd, d):
         row += [run.signals[k, 1:]]
         rows.append(np.concatenate(row))
         labels.append(run.position[k + 1])
-        assert k == first + len(rows) - 1
+        assert k == newest[len(rows) - 1]
     np.testing.assert_array_equal(x, rows)
     np.testing.assert_array_equal(y, labels)
 

@@ -1,0 +1,295 @@
+"""A recorded run in a rosbag2 directory: its topics by type, joined by their stamps and names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from soft_control.learning.fields import NAME_LENGTH_MAX, printable
+from soft_control.learning.recording import (
+    GRID_TOLERANCE,
+    Recording,
+    RecordingError,
+    check_names,
+    listed,
+    warn,
+)
+from soft_control.learning.stamps import check_unit, nearest
+
+POSITION, COMMAND, SIGNALS, REFERENCE = (
+    "/tip_position",
+    "/command",
+    "/signals/calibrated",
+    "/reference",
+)
+EXPERIMENT_FILE = "experiment.json"
+"""Beside the bag of a run; says which rig it was."""
+SLOWER = 1.5
+"""A topic whose period is so many times that of the commands gives the rows, not the commands:
+a camera's positions at 30 Hz would else be repeated for four commands each."""
+SET_BACK_S = 0.1
+"""Messages may overtake one another by less; a stamp that goes back further is a clock set back."""
+
+
+def _as_it_is(message: Any) -> Any:
+    return message
+
+
+def _point_of_pose(message: Any) -> Any:
+    return SimpleNamespace(header=message.header, point=message.pose.position)
+
+
+TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
+    POSITION: {
+        "geometry_msgs/msg/PointStamped": _as_it_is,
+        "geometry_msgs/msg/PoseStamped": _point_of_pose,
+    },
+    "/predicted_position": {"geometry_msgs/msg/PointStamped": _as_it_is},
+    COMMAND: {"sensor_msgs/msg/JointState": _as_it_is},
+    SIGNALS: {"sensor_msgs/msg/JointState": _as_it_is},
+    REFERENCE: {"nav_msgs/msg/Path": _as_it_is},
+    "/solver": {"diagnostic_msgs/msg/DiagnosticArray": _as_it_is},
+}
+"""Topic to the types it may have, each with what makes of its message one of the first type."""
+
+
+def read_bag(path: Path) -> Recording:
+    """Join a bag's topics by stamp: a command belongs to the sample nearest in time, within half a
+    period. In lockstep the stamps are equal; in realtime each instrument has a clock of its own.
+
+    Raises RecordingError for what cannot be used; warns with RecordingWarning of what was guessed
+    or left out.
+    """
+    topics, _ = read_topics(path, (POSITION, COMMAND, SIGNALS, REFERENCE))
+    for name in (POSITION, COMMAND):
+        if not topics.get(name):
+            raise RecordingError(f"{path}: no message on {name}")
+    needed = [name for name in (COMMAND, POSITION, SIGNALS) if topics.get(name)]
+    stamps, messages = _joined(path, {name: topics[name] for name in needed})
+    experiment = _experiment(path)
+    command, command_names = _by_name(path, COMMAND, messages[COMMAND])
+    command, command_names = _in_order_of(experiment, command, command_names)
+    signal, signal_names = np.zeros((len(stamps), 0)), ()
+    if SIGNALS in messages:
+        signal, signal_names = _by_name(path, SIGNALS, messages[SIGNALS])
+    position = np.array([_xyz(m.point) for m in messages[POSITION]], dtype=float)
+    reference = _reference(topics.get(REFERENCE, {}), stamps)
+
+    finite = np.all(np.isfinite(np.hstack([position, command, signal])), axis=1)
+    if not np.all(finite):
+        warn(path, f"not finite, left out: {listed('sample', np.flatnonzero(~finite).tolist())}")
+    t_s = np.array([(stamp - stamps[0]) * 1e-9 for stamp in stamps])
+    check_unit(path, t_s, "header.stamp", " into sec and the rest into nanosec")
+    resolved = path.resolve()
+    rig = experiment.get("rig")
+    return Recording(
+        source=printable(f"{resolved.parent.name}/{resolved.name}"),
+        t_s=t_s[finite],
+        commands=command[finite],
+        position=position[finite],
+        signals=signal[finite],
+        reference=None if reference is None else reference[finite],
+        command_names=command_names,
+        signal_names=signal_names,
+        rig=rig if isinstance(rig, str) else None,
+        frame=_frame(path, topics[POSITION].values()),
+    )
+
+
+def read_topics(
+    path: Path, wanted: Sequence[str]
+) -> tuple[dict[str, dict[int, Any]], dict[str, dict[int, int]]]:
+    """Messages of the wanted topics, and when each was logged, ns; both by header stamp, ns.
+
+    Raises RecordingError for what is no finished bag, and for a topic of another type than `TYPES`
+    allows it.
+    """
+    from rosbags.rosbag2 import Reader
+    from rosbags.typesys import Stores, get_typestore
+
+    if not (path / "metadata.yaml").is_file():
+        raise RecordingError(f"{path}: no metadata.yaml: not a finished rosbag2 directory")
+    topics: dict[str, dict[int, Any]] = {}
+    logged_ns: dict[str, dict[int, int]] = {}
+    typestore = get_typestore(Stores.ROS2_KILTED)
+    repeated: dict[str, int] = {}
+    try:
+        with Reader(path) as reader:
+            connections = [c for c in reader.connections if c.topic in wanted]
+            for connection in connections:
+                _check_type(path, connection.topic, connection.msgtype)
+            for connection, when_ns, raw in reader.messages(connections=connections):
+                name = connection.topic
+                message = typestore.deserialize_cdr(raw, connection.msgtype)
+                message = TYPES[name][connection.msgtype](message)
+                stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+                topic = topics.setdefault(name, {})
+                if stamp in topic:
+                    repeated[name] = repeated.get(name, 0) + 1
+                    continue
+                topic[stamp] = message
+                logged_ns.setdefault(name, {})[stamp] = when_ns
+    except RecordingError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # A reader of somebody else's formats meets broken bytes with whatever exception its parsers
+        # of YAML, MCAP, SQLite and CDR have.
+        said = printable(f"{type(error).__name__}: {error}", 200)
+        raise RecordingError(f"{path}: unreadable bag: {said}") from error
+    for name, count in repeated.items():
+        if len(topics[name]) == 1:
+            stamp = next(iter(topics[name]))
+            raise RecordingError(
+                f"{path}: all {count + 1} messages on {name} have the stamp {stamp * 1e-9:g} s: "
+                "whoever publishes them must fill header.stamp"
+            )
+    if repeated:
+        warn(path, f"{sum(repeated.values())} messages repeat a stamp of their topic, left out")
+    return topics, logged_ns
+
+
+def _check_type(path: Path, topic: str, found: str) -> None:
+    if found not in TYPES[topic]:
+        raise RecordingError(
+            f"{path}: {topic} is of type {printable(found, 80)}, but must be "
+            f"{' or '.join(TYPES[topic])}: record it as such, or convert the bag"
+        )
+
+
+# ------------------------------------------------------------------------------------------ joining
+
+
+def _joined(
+    path: Path, topics: Mapping[str, Mapping[int, Any]]
+) -> tuple[list[int], dict[str, list[Any]]]:
+    """Stamps of the rows, ns, and of each topic the message of each row."""
+    stamps = {name: _in_order(path, name, messages) for name, messages in topics.items()}
+    period = {name: float(np.median(np.diff(times))) for name, times in stamps.items()}
+    slowest = max(period, key=period.get)
+    base = slowest if period[slowest] > SLOWER * period[COMMAND] else COMMAND
+    rows = stamps[base]
+    places, far = {}, {}
+    together = np.ones(len(rows), dtype=bool)
+    for name, times in stamps.items():
+        places[name], far[name] = nearest(times, rows)
+        together &= far[name] <= (0.5 + GRID_TOLERANCE) * period[name]
+    if not np.any(together):
+        ranges = ", ".join(
+            f"{name} {times[0] * 1e-9:.3f} to {times[-1] * 1e-9:.3f} s"
+            for name, times in stamps.items()
+        )
+        raise RecordingError(
+            f"{path}: no stamp is shared by all topics, and none is near: {ranges}; "
+            "are they of one run and by one clock?"
+        )
+    lost = len(set().union(*topics.values())) - np.count_nonzero(together)
+    away = {name: float(np.max(distance[together])) for name, distance in far.items()}
+    off = [f"{name} up to {1e-6 * ns:.3g} ms" for name, ns in away.items() if ns > 0]
+    if off:
+        warn(path, f"topics joined by the nearest stamp: {', '.join(off)} from {base}")
+        lost = max(map(len, topics.values())) - np.count_nonzero(together)
+    if lost:
+        warn(path, f"{lost} samples lack a message on some topic, left out")
+    found = {
+        name: [topics[name][stamp] for stamp in times[places[name][together]].tolist()]
+        for name, times in stamps.items()
+    }
+    return rows[together].tolist(), found
+
+
+def _in_order(path: Path, topic: str, messages: Mapping[int, Any]) -> np.ndarray:
+    """The stamps, sorted, ns. Raises RecordingError where the clock was set back."""
+    logged = np.array(list(messages), dtype=np.int64)
+    if len(logged) < 2:
+        raise RecordingError(f"{path}: one message on {topic}; a recording needs at least 2")
+    back = np.flatnonzero(np.diff(logged) < -SET_BACK_S * 1e9)
+    if len(back):
+        k = back[0]
+        raise RecordingError(
+            f"{path}: {topic}: the stamp goes back from {logged[k] * 1e-9:.3f} to "
+            f"{logged[k + 1] * 1e-9:.3f} s after {k + 1} messages: was the clock set? "
+            "Cut the bag in two there"
+        )
+    return np.sort(logged)
+
+
+# ------------------------------------------------------------------------------------------- values
+
+
+def _by_name(path: Path, topic: str, messages: Sequence[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Values (T, …) in the order of the first message's names, whatever the order of the others."""
+    names = tuple(messages[0].name)
+    if not names:
+        raise RecordingError(
+            f"{path}: {topic}: the messages have values but no names; "
+            f"whoever publishes them must fill `name`, one for each value"
+        )
+    check_names(path, topic, names)
+    order = {names: list(range(len(names)))}
+    values = np.empty((len(messages), len(names)))
+    for k, message in enumerate(messages):
+        here = tuple(message.name)
+        if len(here) != len(message.position):
+            raise RecordingError(
+                f"{path}: {topic}, message {k}: {len(here)} names, "
+                f"but {len(message.position)} values in `position`"
+            )
+        if here not in order:
+            if sorted(here) != sorted(names):
+                other = [printable(name, NAME_LENGTH_MAX) for name in here]
+                raise RecordingError(
+                    f"{path}: {topic}, message {k}: its names are {listed('', other) or 'absent'}, "
+                    f"before they were {listed('', names)}"
+                )
+            order[here] = [here.index(name) for name in names]
+        values[k] = message.position[order[here]]
+    return values, names
+
+
+def _in_order_of(
+    experiment: Mapping[str, Any], command: np.ndarray, names: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The commands in the rig's own order, where the run's description says it."""
+    wanted = experiment.get("command_names")
+    if not isinstance(wanted, list) or set(map(str, wanted)) != set(names):
+        return command, names
+    wanted = list(map(str, wanted))
+    return command[:, [names.index(name) for name in wanted]], tuple(wanted)
+
+
+def _reference(messages: Mapping[int, Any], stamps: Sequence[int]) -> np.ndarray | None:
+    """(T, 3) m, where every row has one."""
+    if not all(stamp in messages and len(messages[stamp].poses) for stamp in stamps):
+        return None
+    return np.array([_xyz(messages[stamp].poses[0].pose.position) for stamp in stamps])
+
+
+def _frame(path: Path, positions: Iterable[Any]) -> str | None:
+    """The one frame of all positions; None where none is said."""
+    frames = sorted({message.header.frame_id for message in positions})
+    if len(frames) > 1:
+        said = ", ".join(repr(printable(frame, NAME_LENGTH_MAX)) for frame in frames[:3])
+        raise RecordingError(f"{path}: {POSITION} changes its frame in mid-run: {said}")
+    return printable(frames[0], NAME_LENGTH_MAX) or None
+
+
+def _experiment(path: Path) -> dict[str, Any]:
+    """The description of the run whose bag this is; empty where there is none."""
+    file = path.resolve().parent / EXPERIMENT_FILE
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError, OSError) as error:
+        warn(path, f"{EXPERIMENT_FILE} beside it cannot be read: {printable(str(error), 100)}")
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _xyz(point: Any) -> tuple[float, float, float]:
+    return point.x, point.y, point.z
