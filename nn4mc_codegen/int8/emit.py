@@ -35,7 +35,7 @@ from nn4mc_codegen.int8.quantize import (
     Softmax,
     Window,
 )
-from nn4mc_codegen.printing.c import c_comment, c_environment, c_float
+from nn4mc_codegen.printing.c import template_environment
 from nn4mc_codegen.printing.emit import Origin, input_macros, layer_table
 
 # Rows that the dense kernel sums at a time and quadruples of columns that a turn of its loop takes;
@@ -76,8 +76,7 @@ def emit_int8(graph: QuantGraph, options: Options, origin: Origin) -> EmittedInt
         {**macros, "tensor": tensor}
         for macros, tensor in zip(input_macros(graph), graph.inputs, strict=True)
     ]
-    environment = c_environment()
-    environment.filters |= {"comment": c_comment, "float": c_float}
+    environment = template_environment()
     fill = {
         "name": options.name,
         "macro": options.name.upper(),

@@ -1,33 +1,71 @@
-"""Small pieces of C text: literals, comments, index expressions, blocks of loops."""
+"""Small pieces of C text: names and numbers of models made safe, index expressions, loops; and
+the Jinja set-up that fills templates with them.
+
+Text of a model file or of the command line enters generated text through one of three functions, or
+not at all: `c_comment` into a comment, `c_string` into a string literal, `plain_line` into a line
+of a format without escapes, as library.properties. Names of C things are not escaped but chosen:
+`options.Options` takes nothing but an identifier, `lower.unique` makes identifiers of layer names.
+"""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
 import numpy as np
 
-from nn4mc_codegen.graph.check import printable
+from nn4mc_codegen.graph.check import ModelError, printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def c_environment() -> jinja2.Environment:
-    """Renders templates/. A name that is not given is an error; a tag's line prints nothing."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+def template_environment(folder: Path = TEMPLATES, html: bool = False) -> jinja2.Environment:
+    """Renders the templates of `folder`: the one set-up of Jinja for everything that is generated.
+
+    A name that is not given is an error, and a line that holds a tag alone prints nothing. `html`
+    escapes every value for HTML; without it a value is printed as it is, so that text which the
+    project did not write itself needs the filter of the place where it goes:
+
+        comment     into a comment of C, C++, CMake or Make
+        c_string    as a whole string literal, quotes included
+        plain_line  as one line of plain text
+        c, c_array  a float32 and an array of them, as literals
+        packed      short statements, as many to a line as fit
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
+        autoescape=html,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters |= {
+        "c": c_float,
+        "c_array": c_array,
+        "c_string": c_string,
+        "comment": c_comment,
+        "packed": packed,
+        "plain_line": plain_line,
+    }
+    environment.globals |= {"index": index}
+    return environment
 
 
 def c_float(value: float) -> str:
-    """A float32 as a C literal that reads back as the same float32."""
-    text = f"{np.float32(value):.9g}"
-    return text + ("f" if any(c in text for c in ".en") else ".0f")
+    """A float32 as a C literal that reads back as the same float32; INFINITY is that of math.h.
+
+    Raises `ModelError` for what is no float32: NaN, and finite values beyond its range.
+    """
+    with np.errstate(over="ignore"):
+        text = f"{np.float32(value):.9g}"
+    if text in ("inf", "-inf") and math.isinf(value):
+        return text.replace("inf", "INFINITY")
+    if "n" in text:
+        raise ModelError(f"{value} is not a number that a float32 can hold")
+    return text + ("f" if any(c in text for c in ".e") else ".0f")
 
 
 def c_array(values: np.ndarray) -> str:
@@ -36,10 +74,38 @@ def c_array(values: np.ndarray) -> str:
     return "{\n    " + ",\n    ".join(lines) + "}"
 
 
+def plain_line(text: str) -> str:
+    """Text as one line: what is no printable character becomes a question mark.
+
+    Not printable are control characters, all kinds of line ends, halves of surrogate pairs (what
+    Python makes of bytes in a file name that are no UTF-8) and the marks that turn the direction of
+    writing, by which code can look other than it is.
+    """
+    return printable(text)
+
+
 def c_comment(text: str) -> str:
-    """Text that can neither end a comment nor hide in one."""
-    text = printable(text).replace("\\", "/").replace("??", "? ?")
-    return text.replace("*/", "* /").replace("/*", "/ *")
+    """Text as part of one line of a comment, which it can neither end nor continue.
+
+    A backslash at the end of a line, also where it is written as the trigraph ??/, makes the next
+    line part of a // or # comment; a comment inside a comment is a warning.
+    """
+    text = plain_line(text).replace("\\", "/")
+    for end in ("*/", "/*", "??"):
+        while end in text:  # again, because replacing in ??? leaves a ?? over
+            text = text.replace(end, f"{end[0]} {end[1]}")
+    return text
+
+
+def c_string(text: str) -> str:
+    """Text as a C string literal, with its quotes, whose value are the text's bytes in UTF-8.
+
+    A question mark is escaped because of trigraphs; octal escapes end after three digits, where
+    hexadecimal ones would swallow digits that follow.
+    """
+    plain = set(range(0x20, 0x7F)) - set(b'"\\?')
+    content = text.encode("utf-8", "surrogateescape")
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in content) + '"'
 
 
 def index(constant: int, *terms: tuple[int, str]) -> str:

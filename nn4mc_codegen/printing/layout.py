@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from nn4mc_codegen.graph.check import printable
 from nn4mc_codegen.graph.options import Options
-from nn4mc_codegen.printing.c import c_environment
+from nn4mc_codegen.printing.c import template_environment
 
 
 def arrange(
@@ -27,7 +26,7 @@ def arrange(
     fill = {
         "name": name,
         "macro": name.upper(),
-        "model_file": printable(model_file),
+        "model_file": model_file,
         "model_hash": model_hash,
         "sources": [file for file in texts if file.endswith(".c")],
         "self_test": f"{name}_selftest.h" in texts,
@@ -61,4 +60,4 @@ def _single_file(texts: dict[str, str], name: str) -> str:
 
 
 def _render(template: str, fill: dict) -> str:
-    return c_environment().get_template(template).render(fill)
+    return template_environment().get_template(template).render(fill)

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from elftools.elf.elffile import ELFFile
 
-from nn4mc_codegen.printing.c import TEMPLATES, c_environment
+from nn4mc_codegen.printing.c import TEMPLATES, template_environment
 from nn4mc_codegen.trial.cycles import Cost, cost_of_trace, disassembly
 from nn4mc_codegen.trial.interface import TYPES, Function, Samples, make_samples, read_function
 from nn4mc_codegen.trial.size import Size, elf_size
@@ -169,7 +169,7 @@ def size_beyond_empty(work: Path, objects: Sequence[Path], functions: Sequence[s
 
 
 def _program(name: str, function: Function) -> str:
-    return c_environment().get_template("measure.c.j2").render(name=name, function=function)
+    return template_environment().get_template("measure.c.j2").render(name=name, function=function)
 
 
 def _input_type(function: Function) -> np.dtype:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nn4mc_codegen.printing.c import c_environment
+from nn4mc_codegen.printing.c import c_float, template_environment
 from nn4mc_codegen.trial.interface import TYPES
 from nn4mc_codegen.trial.oracle import Case
 
@@ -25,7 +25,7 @@ def selftest_texts(name: str, cases: Sequence[Case]) -> dict[str, str]:
             arrays.add(case, a, a.name, case.inputs[a.name])
         for a in case.function.outputs:
             arrays.add(case, a, a.name, case.expected[a.name])
-    environment = c_environment()
+    environment = template_environment()
     types = {a.type for case in cases for a in case.function.outputs}
     fill = {
         "name": name,
@@ -74,5 +74,4 @@ def _literal(value: float | np.integer) -> str:
     """A C literal that reads back as the same float32 or int8."""
     if isinstance(value, np.integer):
         return str(value)
-    text = f"{np.float32(value):.9g}"
-    return text + ("f" if any(c in text for c in ".en") else ".0f")
+    return c_float(value)

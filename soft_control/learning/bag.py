@@ -20,6 +20,7 @@ from soft_control.learning.recording import (
     warn,
 )
 from soft_control.learning.stamps import check_unit, nearest
+from soft_control.robots.description import RobotDescription, described
 
 POSITION, COMMAND, SIGNALS, REFERENCE = (
     "/tip_position",
@@ -27,8 +28,8 @@ POSITION, COMMAND, SIGNALS, REFERENCE = (
     "/signals/calibrated",
     "/reference",
 )
-EXPERIMENT_FILE = "experiment.json"
-"""Beside the bag of a run; says which rig it was."""
+RECORD_FILE = "experiment.json"
+"""Beside the bag of a run; describes its robot."""
 SLOWER = 1.5
 """A topic whose period is so many times that of the commands gives the rows, not the commands:
 a camera's positions at 30 Hz would else be repeated for four commands each."""
@@ -71,9 +72,9 @@ def read_bag(path: Path) -> Recording:
             raise RecordingError(f"{path}: no message on {name}")
     needed = [name for name in (COMMAND, POSITION, SIGNALS) if topics.get(name)]
     stamps, messages = _joined(path, {name: topics[name] for name in needed})
-    experiment = _experiment(path)
+    robot = _robot(path)
     command, command_names = _by_name(path, COMMAND, messages[COMMAND])
-    command, command_names = _in_order_of(experiment, command, command_names)
+    command, command_names = _in_order_of(robot, command, command_names)
     signal, signal_names = np.zeros((len(stamps), 0)), ()
     if SIGNALS in messages:
         signal, signal_names = _by_name(path, SIGNALS, messages[SIGNALS])
@@ -86,7 +87,6 @@ def read_bag(path: Path) -> Recording:
     t_s = np.array([(stamp - stamps[0]) * 1e-9 for stamp in stamps])
     check_unit(path, t_s, "header.stamp", " into sec and the rest into nanosec")
     resolved = path.resolve()
-    rig = experiment.get("rig")
     return Recording(
         source=printable(f"{resolved.parent.name}/{resolved.name}"),
         t_s=t_s[finite],
@@ -96,7 +96,7 @@ def read_bag(path: Path) -> Recording:
         reference=None if reference is None else reference[finite],
         command_names=command_names,
         signal_names=signal_names,
-        rig=rig if isinstance(rig, str) else None,
+        rig=robot.name if robot else None,
         frame=_frame(path, topics[POSITION].values()),
     )
 
@@ -252,14 +252,12 @@ def _by_name(path: Path, topic: str, messages: Sequence[Any]) -> tuple[np.ndarra
 
 
 def _in_order_of(
-    experiment: Mapping[str, Any], command: np.ndarray, names: tuple[str, ...]
+    robot: RobotDescription | None, command: np.ndarray, names: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The commands in the rig's own order, where the run's description says it."""
-    wanted = experiment.get("command_names")
-    if not isinstance(wanted, list) or set(map(str, wanted)) != set(names):
+    """The commands in the robot's own order, where the run describes its robot."""
+    if robot is None or set(robot.command_names) != set(names):
         return command, names
-    wanted = list(map(str, wanted))
-    return command[:, [names.index(name) for name in wanted]], tuple(wanted)
+    return command[:, [names.index(name) for name in robot.command_names]], robot.command_names
 
 
 def _reference(messages: Mapping[int, Any], stamps: Sequence[int]) -> np.ndarray | None:
@@ -278,17 +276,17 @@ def _frame(path: Path, positions: Iterable[Any]) -> str | None:
     return printable(frames[0], NAME_LENGTH_MAX) or None
 
 
-def _experiment(path: Path) -> dict[str, Any]:
-    """The description of the run whose bag this is; empty where there is none."""
-    file = path.resolve().parent / EXPERIMENT_FILE
+def _robot(path: Path) -> RobotDescription | None:
+    """The robot of the run whose bag this is; None where the run does not describe it."""
+    file = path.resolve().parent / RECORD_FILE
     if not file.is_file():
-        return {}
+        return None
     try:
-        content = json.loads(file.read_bytes())
-    except (ValueError, RecursionError, OSError) as error:
-        warn(path, f"{EXPERIMENT_FILE} beside it cannot be read: {printable(str(error), 100)}")
-        return {}
-    return content if isinstance(content, dict) else {}
+        return described(json.loads(file.read_bytes())["robot"], "robot")
+    except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:
+        said = printable(f"{type(error).__name__}: {error}", 120)
+        warn(path, f"{RECORD_FILE} beside it does not describe its robot: {said}")
+        return None
 
 
 def _xyz(point: Any) -> tuple[float, float, float]:

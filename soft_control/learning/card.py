@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from soft_control.learning.fields import Name, Text, first_fault
-from soft_control.learning.recording import AXES
 from soft_control.learning.surface import surface_degree
+from soft_control.robots.description import AXES, PlainName
 
 CARD_FILE = "fk.json"
 NETWORK_FILE = "fk.keras"
@@ -63,7 +63,7 @@ class Trained(_Checked):
 class ModelCard(_Checked):
     """What goes with the network file; it works on normalised = (physical - offset) / scale."""
 
-    rig: Name
+    rig: PlainName
     """Name of the rig that was recorded."""
     rate_hz: float = Field(gt=0, le=1e5)
     """Control rate; the network predicts one such sample ahead."""

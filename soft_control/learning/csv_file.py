@@ -17,7 +17,6 @@ import numpy as np
 
 from soft_control.learning.fields import printable
 from soft_control.learning.recording import (
-    AXES,
     Recording,
     RecordingError,
     check_names,
@@ -26,6 +25,7 @@ from soft_control.learning.recording import (
     warn,
 )
 from soft_control.learning.stamps import TIME_UNITS, check_unit, first_of_each_stamp
+from soft_control.robots.description import AXES
 
 TIME_COLUMNS = {f"t_{unit}": seconds for unit, seconds in TIME_UNITS.items()}
 """Name to seconds a unit; the first one that a file has is its time."""

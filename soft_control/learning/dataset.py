@@ -8,7 +8,7 @@ instead of predict.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,6 @@ import numpy as np
 from soft_control.learning.bag import read_bag, read_topics
 from soft_control.learning.csv_file import read_csv
 from soft_control.learning.recording import (
-    AXES,
     GRID_TOLERANCE,
     Recording,
     RecordingError,
@@ -26,10 +25,12 @@ from soft_control.learning.recording import (
     listed,
     warn,
 )
+from soft_control.robots.description import AXES
 
 __all__ = [
     "AXES", "Recording", "RecordingError", "RecordingWarning",
-    "live_signals", "read_recording", "read_topics", "resample", "window_samples", "windows",
+    "live_signals", "read_recording", "read_recordings", "read_topics", "resample",
+    "window_samples", "windows",
 ]  # fmt: skip
 
 GAP_STEPS = 5.0
@@ -55,6 +56,15 @@ def read_recording(path: str | Path) -> Recording:
     if path.suffix.lower() != ".csv" or not path.is_file():
         raise RecordingError(f"{path}: neither a .csv file nor a rosbag2 directory")
     return read_csv(path)
+
+
+def read_recordings(given: Iterable[Path]) -> list[Recording]:
+    """Every recording of `given`: a directory of runs stands for all of the bags below it."""
+    paths: list[Path] = []
+    for path in given:
+        bags = sorted(meta.parent for meta in path.rglob("metadata.yaml")) if path.is_dir() else []
+        paths += bags or [path]
+    return [read_recording(path) for path in paths]
 
 
 # --------------------------------------------------------------------------------- grid and windows

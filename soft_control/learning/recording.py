@@ -12,7 +12,6 @@ import numpy as np
 
 from soft_control.learning.fields import NAME_LENGTH_MAX, printable
 
-AXES = ("x", "y", "z")
 GRID_TOLERANCE = 0.01  # of a sample: stamps this close to the control grid are on it
 
 

@@ -1,13 +1,12 @@
-"""How a network is trained: the settings, and how a command line gives them."""
+"""How a network is trained: every setting with its bounds."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from soft_control.learning.fields import Name, first_fault, printable
+from soft_control.robots.description import PlainName
 
 
 class TrainingError(ValueError):
@@ -19,7 +18,7 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid", allow_inf_nan=False)
 
-    rig: Name | None = None
+    rig: PlainName | None = None
     """Name of the rig, for the model card; by default the one that the recordings name."""
     rate_hz: float = Field(120.0, gt=0, le=1e5)
     """Control rate; recordings are resampled to it."""
@@ -55,47 +54,3 @@ class TrainingSettings(BaseModel):
     """Largest norm of a gradient."""
     seed: int = Field(0, ge=0, lt=2**31 - 64)
     """Same seed, same recordings, same machine: same file."""
-
-
-def training_settings(text: str = "{}", **options: Any) -> TrainingSettings:
-    """The settings of a JSON object and of options beside it; an option that is None is not given.
-
-    Raises TrainingError, one line, for what is no JSON object, for a setting that is given twice
-    with different values, and for one that is unknown or out of range.
-    """
-    given = _json_object(text)
-    for name, value in options.items():
-        if value is None:
-            continue
-        if given.get(name, value) != value:
-            option = f"--{name.replace('_', '-')} {printable(str(value), 40)}"
-            other = printable(json.dumps(given[name]), 40)
-            raise TrainingError(f"{option}, but --settings has {name} = {other}: give one of them")
-        given[name] = value
-    try:
-        return TrainingSettings(**given)
-    except ValidationError as error:
-        raise TrainingError(f"training setting {first_fault(error)}") from None
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    shown = f"--settings '{printable(text, 80)}'"
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        for name in names:
-            if names.count(name) > 1:
-                raise TrainingError(f"{shown}: {printable(name, 40)} is there more than once")
-        return dict(pairs)
-
-    try:
-        given = json.loads(text, object_pairs_hook=once)
-    except TrainingError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise TrainingError(f"{shown} is no JSON: {printable(str(error), 120)}") from None
-    if not isinstance(given, dict):
-        raise TrainingError(
-            f"{shown} is no JSON object: write names and values, as in '{{\"hidden\": [16, 16]}}'"
-        )
-    return given

@@ -14,7 +14,8 @@ import numpy as np
 from soft_control.learning.card import ModelCard, ModelError, Range, Trained
 from soft_control.learning.dataset import resample
 from soft_control.learning.model import card_samples
-from soft_control.learning.recording import AXES, Recording, RecordingError, listed, warn
+from soft_control.learning.recording import Recording, RecordingError, listed, warn
+from soft_control.robots.description import AXES
 
 OUTSIDE = 0.1
 """Of the trained span: recordings of one rig with other seeds stay within 2 % of each other's."""

@@ -34,14 +34,15 @@ from soft_control.learning.model import (
     normalised_windows,
     rmse_mm,
 )
-from soft_control.learning.settings import TrainingError, TrainingSettings, training_settings
+from soft_control.learning.recording import warn
+from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.suitability import check_frames, compare_ranges, trained_on
 from soft_control.learning.surface import fit_surface
-from soft_control.rigs import RIGS, make_rig
+from soft_control.rigs import describe
 
 __all__ = [
     "ModelCard", "Progress", "TrainingError", "TrainingSettings",
-    "evaluate", "free_run", "load_model", "train", "training_settings",
+    "evaluate", "free_run", "load_model", "train",
 ]  # fmt: skip
 
 # Signals stand still for up to so many samples at the end of a rollout: twice the MPC's horizon.
@@ -123,10 +124,8 @@ def _rig_name(runs: Sequence[Recording], settings: TrainingSettings) -> str:
 
 
 def _command_names(rig: str, runs: Sequence[Recording]) -> tuple[str, ...]:
-    """In the order of the rig where it is one of ours, else of the first recording.
-
-    The limits in a rig's parameters go by place, whatever the order in which a bag has the names.
-    """
+    """In the order of the robot's description, whatever the order in which a bag has the names:
+    limits and weights go by place. Without one, in that of the first recording."""
     names = runs[0].command_names
     for run in runs:
         if set(run.command_names) != set(names):
@@ -134,8 +133,17 @@ def _command_names(rig: str, runs: Sequence[Recording]) -> tuple[str, ...]:
                 f"{runs[0].source} and {run.source} have different commands: "
                 f"{', '.join(names)} and {', '.join(run.command_names)}"
             )
-    own = tuple(make_rig(rig).command_names) if rig in RIGS else ()
-    return own if set(own) == set(names) else names
+    try:
+        described = describe(rig).command_names
+    except ValueError as error:
+        warn(runs[0].source, f"its commands keep their order: {error}")
+        return names
+    if set(described) != set(names):
+        raise TrainingError(
+            f"{runs[0].source}: its commands are {', '.join(names)}, those of the robot {rig} are "
+            f"{', '.join(described)}: name the recorded robot with --rig"
+        )
+    return described
 
 
 def _blank_card(
