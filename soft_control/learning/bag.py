@@ -118,6 +118,7 @@ def read_topics(
     logged_ns: dict[str, dict[int, int]] = {}
     typestore = get_typestore(Stores.ROS2_KILTED)
     repeated: dict[str, int] = {}
+    latest: dict[str, int] = {}
     try:
         with Reader(path) as reader:
             connections = [c for c in reader.connections if c.topic in wanted]
@@ -129,6 +130,8 @@ def read_topics(
                 message = TYPES[name][connection.msgtype](message)
                 stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
                 topic = topics.setdefault(name, {})
+                _check_order(path, name, len(topic), latest.get(name, stamp), stamp)
+                latest[name] = stamp
                 if stamp in topic:
                     repeated[name] = repeated.get(name, 0) + 1
                     continue
@@ -161,6 +164,15 @@ def _check_type(path: Path, topic: str, found: str) -> None:
         )
 
 
+def _check_order(path: Path, topic: str, count: int, before: int, stamp: int) -> None:
+    if stamp < before - SET_BACK_S * 1e9:
+        raise RecordingError(
+            f"{path}: {topic}: the stamp goes back from {before * 1e-9:.3f} to "
+            f"{stamp * 1e-9:.3f} s after {count} messages: was the clock set? "
+            "Cut the bag in two there"
+        )
+
+
 # ------------------------------------------------------------------------------------------ joining
 
 
@@ -168,7 +180,10 @@ def _joined(
     path: Path, topics: Mapping[str, Mapping[int, Any]]
 ) -> tuple[list[int], dict[str, list[Any]]]:
     """Stamps of the rows, ns, and of each topic the message of each row."""
-    stamps = {name: _in_order(path, name, messages) for name, messages in topics.items()}
+    for name, messages in topics.items():
+        if len(messages) < 2:
+            raise RecordingError(f"{path}: one message on {name}; a recording needs at least 2")
+    stamps = {name: np.array(sorted(messages)) for name, messages in topics.items()}
     period = {name: float(np.median(np.diff(times))) for name, times in stamps.items()}
     slowest = max(period, key=period.get)
     base = slowest if period[slowest] > SLOWER * period[COMMAND] else COMMAND
@@ -187,12 +202,13 @@ def _joined(
             f"{path}: no stamp is shared by all topics, and none is near: {ranges}; "
             "are they of one run and by one clock?"
         )
-    lost = len(set().union(*topics.values())) - np.count_nonzero(together)
+    joined = np.count_nonzero(together)
+    lost = len(set().union(*topics.values())) - joined
     away = {name: float(np.max(distance[together])) for name, distance in far.items()}
     off = [f"{name} up to {1e-6 * ns:.3g} ms" for name, ns in away.items() if ns > 0]
     if off:
         warn(path, f"topics joined by the nearest stamp: {', '.join(off)} from {base}")
-        lost = max(map(len, topics.values())) - np.count_nonzero(together)
+        lost = (max(map(len, topics.values())) if base == COMMAND else len(rows)) - joined
     if lost:
         warn(path, f"{lost} samples lack a message on some topic, left out")
     found = {
@@ -200,22 +216,6 @@ def _joined(
         for name, times in stamps.items()
     }
     return rows[together].tolist(), found
-
-
-def _in_order(path: Path, topic: str, messages: Mapping[int, Any]) -> np.ndarray:
-    """The stamps, sorted, ns. Raises RecordingError where the clock was set back."""
-    logged = np.array(list(messages), dtype=np.int64)
-    if len(logged) < 2:
-        raise RecordingError(f"{path}: one message on {topic}; a recording needs at least 2")
-    back = np.flatnonzero(np.diff(logged) < -SET_BACK_S * 1e9)
-    if len(back):
-        k = back[0]
-        raise RecordingError(
-            f"{path}: {topic}: the stamp goes back from {logged[k] * 1e-9:.3f} to "
-            f"{logged[k + 1] * 1e-9:.3f} s after {k + 1} messages: was the clock set? "
-            "Cut the bag in two there"
-        )
-    return np.sort(logged)
 
 
 # ------------------------------------------------------------------------------------------- values
