@@ -20,7 +20,7 @@ demo: models/tendon/fk.json
 
 RIG := config/tendon.yaml config/excitation.yaml config/lightlace.yaml \
   soft_control/learning/excitation.py $(wildcard soft_control/rigs/*.py)
-LEARNING := soft_control/learning/dataset.py soft_control/learning/model.py soft_control/learning/training.py
+LEARNING := $(wildcard soft_control/learning/*.py)
 
 data/tendon/.recorded: $(VENV)/.ready $(RIG)
 	rm -rf data/tendon

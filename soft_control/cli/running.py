@@ -115,12 +115,13 @@ def replay(
     from soft_control.experiment.replay import summary
     from soft_control.experiment.summary import write_json
     from soft_control.firmware_build import read_build
-    from soft_control.learning.dataset import read_recording, read_recordings, resample
+    from soft_control.learning.dataset import read_recording, read_recordings
     from soft_control.learning.model import free_run, least_squares_baseline, load_model, rmse_mm
+    from soft_control.learning.suitability import suited
     from soft_control.link.session import open_session
 
     network = load_model(model)
-    recorded = resample(read_recording(recording), network.card.rate_hz)
+    recorded = suited(network.card, read_recording(recording))
     with open_session(target, read_build(firmware), port) as session, progress_bar() as bar:
         task = bar.add_task(f"replay on {target}", total=len(recorded) - 1)
         answer = feed(session, network.card, recorded, lambda k: bar.update(task, completed=k))

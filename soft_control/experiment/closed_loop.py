@@ -237,4 +237,5 @@ def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recor
         reference=None,
         command_names=rig.command_names,
         signal_names=rig.signal_names,
+        rig=rig_name,
     )
