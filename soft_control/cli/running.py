@@ -16,6 +16,7 @@ from soft_control.cli.terminal import (
     show_table,
     warn,
 )
+from soft_control.control.controllers import CONTROLLERS
 from soft_control.experiment.bringup import Experiment
 
 
@@ -62,7 +63,7 @@ def run(
         port=port,
         out=out,
     )
-    title = f"{controller} on {target}" if controller == "mpc" else controller
+    title = CONTROLLERS[controller].on(target)
     carry_out(chosen, title)
     rows = [(name, *values) for name, values in table(read_entries([out]))]
     show_table(rows=rows, title=f"{title}, {out}")
