@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, experiment, option
+from soft_control.cli.options import described, experiment, option, seed_option
 from soft_control.cli.terminal import (
     INTERRUPTED,
     progress_bar,
@@ -17,7 +17,7 @@ from soft_control.cli.terminal import (
     warn,
 )
 from soft_control.control.controllers import CONTROLLERS
-from soft_control.experiment.bringup import Experiment
+from soft_control.experiment.settings import Experiment
 
 
 def run(
@@ -154,9 +154,7 @@ def tune(
     model: Annotated[Path, described("model")] = Path("models/tendon"),
     duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
     trials: Annotated[int, typer.Option(min=1, help="Points to try, each on several runs.")] = 60,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Of search and noise: the same seed finds the same.")
-    ] = 0,
+    seed: Annotated[int, seed_option("Of search and noise: the same seed finds the same.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(
