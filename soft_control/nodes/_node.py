@@ -45,7 +45,7 @@ def check_lengths(names: Sequence[str], what: str, **vectors: Sequence[float]) -
 
 
 def checked(model: type[NodeParameters], given: Mapping[str, Any]) -> NodeParameters:
-    """The parameters of a node. Raises ValueError that names parameter, value and what is wanted."""
+    """The parameters of a node. Raises ValueError that names parameter, value and the wanted."""
     try:
         return model.model_validate(given)
     except ValidationError as error:
