@@ -12,7 +12,7 @@ from nav_msgs.msg import Path
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
-from soft_control.experiment.topics import REFERENCE, TIP_POSITION
+from soft_control.topics import REFERENCE, TIP_POSITION
 
 FRAME = "rig_base"
 

@@ -18,8 +18,8 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
 from soft_control.experiment.ros_messages import EVERY_SAMPLE, LATCHED, LATEST_SAMPLE
-from soft_control.experiment.topics import ROLL_CALL
 from soft_control.processes import STOP_SIGNALS, release_signals
+from soft_control.topics import ROLL_CALL
 
 
 class NodeParameters(BaseModel):

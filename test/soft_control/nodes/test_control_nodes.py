@@ -15,10 +15,10 @@ from soft_control.experiment.ros_messages import (  # noqa: E402
     point,
     to_ns,
 )
-from soft_control.experiment.topics import REFERENCE, TIP_POSITION  # noqa: E402
 from soft_control.nodes.excitation import Excitation  # noqa: E402
 from soft_control.nodes.pid import Pid  # noqa: E402
 from soft_control.nodes.reference import ReferenceGenerator  # noqa: E402
+from soft_control.topics import REFERENCE, TIP_POSITION  # noqa: E402
 
 NOBODY = ["nobody"]
 
