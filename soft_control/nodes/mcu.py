@@ -21,7 +21,13 @@ from soft_control.experiment.ros_messages import (
     to_ns,
     to_stamp,
 )
-from soft_control.experiment.topics import (
+from soft_control.firmware_build import read_build
+from soft_control.learning.dataset import AXES
+from soft_control.link.messages import Command, SolverStatus, StepCostUnit
+from soft_control.link.session import open_session
+from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
+from soft_control.nodes._node import main as run
+from soft_control.topics import (
     COMMAND,
     PREDICTED_POSITION,
     REFERENCE,
@@ -29,12 +35,6 @@ from soft_control.experiment.topics import (
     SOLVER,
     TIP_POSITION,
 )
-from soft_control.firmware_build import read_build
-from soft_control.learning.dataset import AXES
-from soft_control.link.messages import Command, SolverStatus, StepCostUnit
-from soft_control.link.session import open_session
-from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
-from soft_control.nodes._node import main as run
 
 GAP_MAX = 100
 """Samples that the firmware bridges in one go (firmware/src/loop/control_loop.h)."""
