@@ -16,6 +16,11 @@ numbers, or None. A tuple of element numbers in the sequence, or "0+6+12" among 
 column of the Jacobian that is the sum of theirs: the derivative along these elements, which move as
 one. Sums come after the single elements, in the order given."""
 
+DERIVATIVES = ("jacobian", "vjp", "jvp", "hvp")
+"""The options that ask for a derivative, each with its columns."""
+COLUMN_OPTIONS = (*DERIVATIVES, "fold")
+"""The options that choose columns."""
+
 # Headers that generated C includes: a file of that name beside it would be found in their place.
 INCLUDED = ("arm_acle", "math", "stdint", "string")
 CHOICES = {

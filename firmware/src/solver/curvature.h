@@ -1,23 +1,25 @@
-/* What Newton's model of the cost has and Gauss-Newton's has not: second derivatives of the
- * network, and the barrier of MPC_SOLOWAY. */
+/* The second derivatives of the network, which Newton's method takes and Gauss-Newton leaves
+ * out. */
 #ifndef CURVATURE_H
 #define CURVATURE_H
 
-#include "solver/quadratic.h"
+#include "solver/linsolve.h"
+#include "solver/sensitivities.h"
 
 #if MPC_METHOD != MPC_GAUSS_NEWTON
 
+/* What the second derivatives need to know of the stages. */
 typedef struct {
-    float jacobians[PLANNED][JACOBIAN_ROWS * JACOBIAN_COLUMNS]; /* of each stage */
-    float slopes[PLANNED][OUTPUTS];                             /* half the cost by each y_d+t+1 */
+    float jacobians[REACH][JACOBIAN_ROWS * JACOBIAN_COLUMNS];
+    float slopes[REACH][OUTPUTS]; /* half the derivative of the cost by y_d+t+1 */
 } curvature_t;
 
-/* Half the barrier's slope by the planned commands is added to the gradient; its cost. */
-float curvature_barrier(const mpc_config_t *config, plan_t *plan, float *gradient);
-
-/* Add the second derivatives to model->hessian, as much of them as leaves it positive definite. */
+/* Adds half the second derivatives of the cost that Gauss-Newton leaves out to the Hessian:
+ * those of the barrier, and as large a share of the network's (1, 1/2, 1/4 or none) as leaves
+ * the Hessian positive definite. */
 void curvature_add(const mpc_config_t *config, network_t *network, plan_t *plan,
-                   sensitivities_t sensitivities, const curvature_t *curvature, quadratic_t *model);
+                   sensitivities_t sensitivities, const curvature_t *curvature,
+                   float hessian[LINSOLVE_STRIDE][LINSOLVE_STRIDE]);
 
 #endif
 #endif

@@ -5,12 +5,17 @@
 #define TILE LINSOLVE_TILE
 #define STRIDE LINSOLVE_STRIDE
 
-/* Relative Levenberg-Marquardt term, too small to slow the directions that matter. */
+/* The Levenberg-Marquardt term: each diagonal element grows by this share, which is too small to
+ * shorten the step in directions that matter. */
 #define DAMPING 1e-5f
 #define TINY 1e-30f
 
-/* Tile (j, j): less the products of the rows below it, to its own factor. `faults` becomes NaN if
- * a pivot is not positive or not finite. */
+/* Tile (j, j), on the diagonal: takes off the products of the finished rows below it, then
+ * replaces the rest by its own factor. `faults` becomes NaN if a pivot is not positive or not
+ * finite.
+ *
+ *     a        Six rows in tiles of 3 are done in the order d, c, a: first d, the last one on the
+ *     c d      diagonal, then c, which is left of it, then a, which needs c. */
 static inline void factor_diagonal(float matrix[STRIDE][STRIDE], float factor[STRIDE][STRIDE],
                                    int j, float *faults)
 {
@@ -22,8 +27,8 @@ static inline void factor_diagonal(float matrix[STRIDE][STRIDE], float factor[ST
         }
         tile[r][r] = mac(matrix[j + r][j + r], 1.0f + DAMPING, TINY);
     }
-    const float *end = factor[0] + STRIDE * STRIDE + j;
-    for (const float *row = factor[j + TILE] + j; row != end; row += STRIDE) {
+    for (int below = j + TILE; below < STRIDE; ++below) {
+        const float *row = factor[below] + j;
         UNROLL for (int r = 0; r < TILE; ++r) {
             UNROLL for (int c = 0; c <= r; ++c) {
                 tile[r][c] = mac(-row[r], row[c], tile[r][c]);
@@ -47,9 +52,11 @@ static inline void factor_diagonal(float matrix[STRIDE][STRIDE], float factor[ST
     }
 }
 
-/* Columns i .. i + WIDTH - 1 of the rows j .. j + TILE - 1 left of it: less the products of the rows
- * below, times the inverse of the transposed factor of tile (j, j). */
-#define WIDTH (TILE == 6 ? 3 : TILE) /* as many sums as fit into the registers */
+/* Columns i .. i + WIDTH - 1 of the rows j .. j + TILE - 1, left of tile (j, j): takes off the
+ * products of the finished rows below, then multiplies by the inverse of the transposed factor
+ * of (j, j). A tile of 6 by 6 sums does not fit into 32 registers, so its columns are done three
+ * at a time. */
+#define WIDTH (TILE == 6 ? 3 : TILE)
 static inline void factor_left(float matrix[STRIDE][STRIDE], float factor[STRIDE][STRIDE], int j,
                                int i)
 {
@@ -60,12 +67,12 @@ static inline void factor_left(float matrix[STRIDE][STRIDE], float factor[STRIDE
             tile[r][c] = matrix[j + r][i + c];
         }
     }
-    const float *end = factor[0] + STRIDE * STRIDE + i;
-    const float *below = factor[j + TILE] + j;
-    for (const float *left = factor[j + TILE] + i; left != end; left += STRIDE, below += STRIDE) {
+    for (int below = j + TILE; below < STRIDE; ++below) {
+        const float *right = factor[below] + j;
+        const float *left = factor[below] + i;
         UNROLL for (int r = 0; r < TILE; ++r) {
             UNROLL for (int c = 0; c < WIDTH; ++c) {
-                tile[r][c] = mac(-below[r], left[c], tile[r][c]);
+                tile[r][c] = mac(-right[r], left[c], tile[r][c]);
             }
         }
     }

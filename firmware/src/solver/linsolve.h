@@ -1,4 +1,4 @@
-/* Linear algebra of the MPC step: dense, symmetric, positive definite. */
+/* Linear equations of the bounded step: dense, symmetric, positive definite. */
 #ifndef LINSOLVE_H
 #define LINSOLVE_H
 
@@ -6,8 +6,10 @@
 
 #include "controller_config.h"
 
-/* Unknowns. Matrices are worked in square tiles, whose sums fill the registers: rows of the last
- * one that have no unknown are those of the identity. */
+/* Matrices are worked in square tiles of LINSOLVE_TILE rows, so that all sums of a tile stay in
+ * the 32 float registers of the Cortex-M4F. Where the number of unknowns is no multiple of the
+ * tile, the matrix is padded with rows and columns of the identity: 7 unknowns in tiles of 2
+ * make a LINSOLVE_STRIDE of 8. */
 #define LINSOLVE_SIZE (CONTROL_HORIZON * COMMANDS)
 #if CONTROL_HORIZON * COMMANDS <= 6
 #define LINSOLVE_TILE (CONTROL_HORIZON * COMMANDS)
@@ -24,15 +26,19 @@
 #endif
 #define LINSOLVE_STRIDE ((LINSOLVE_SIZE + LINSOLVE_TILE - 1) / LINSOLVE_TILE * LINSOLVE_TILE)
 
-/* Cholesky from the last row up: A = L' L, each diagonal element of A a little larger, so that
- * float finds A positive definite in directions that have almost no effect, and a direction without
- * any effect stays put. Of `matrix` only the lower half is read; that of `factor` becomes L, its diagonal 1 /
- * L_ii. They may be the same. False, and the factor spoilt, if A is not positive definite or not
- * finite. */
+/* Cholesky's factorisation from the last row up: A = L' L with L lower triangular. Each diagonal
+ * element of A is taken a little larger than it is (DAMPING in linsolve.c): in float, A then
+ * counts as positive definite in directions that have almost no effect, and a direction without
+ * any effect gets a solution of 0.
+ *
+ * Only the lower half of `matrix` is read. The lower half of `factor` becomes L, but with 1 /
+ * L_ii on the diagonal. The two arrays may be the same. False if A is not positive definite or
+ * not finite; the factor is then of no use. */
 bool linsolve_factor(float matrix[LINSOLVE_STRIDE][LINSOLVE_STRIDE],
                      float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE]);
 
-/* L' y = b: `vector` is b on entry, y on return. With L x = y then A x = b. */
+/* Solves L' y = b: `vector` is b before the call and y after it. L x = y then gives A x = b, and
+ * its first row x_0 first (bounded_step.c, substitute). */
 void linsolve_backward(float factor[LINSOLVE_STRIDE][LINSOLVE_STRIDE],
                        float vector[LINSOLVE_STRIDE]);
 

@@ -1,22 +1,24 @@
 /* The iteration: Soloway and Haley, "Neural generalized predictive control: a Newton-Raphson
  * implementation", 1996, with exact derivatives chained through the horizon (quadratic.h), a
- * step that keeps the bounds (step.h), and a line search, so that no iteration makes a plan
+ * step that keeps the bounds (bounded_step.h), and a line search, so that no iteration makes a plan
  * worse. */
 #include "solver/mpc.h"
 
 #include "solver/bounded_step.h"
 
-/* Share of the cost that a step must promise: a float sum of squares resolves no less. */
+/* A bounded step must promise to lower the cost by this share of it. A smaller change is lost in
+ * the rounding of a float sum of squares. */
 #define COST_TOLERANCE 1e-6f
 
-/* Backtracking: the longest of the steps 1, 1/2, 1/4 .. to the commands of `trial` that lowers the
- * cost. They lie within the bounds as both their ends do, but for a last bit of a move. The better
- * plan ends in `plan`. */
+/* Backtracking line search: tries the whole bounded step, whose commands `trial` brings, then
+ * 1/2, 1/4 .. of it, until the cost is lower than that of `plan`. All these commands lie between
+ * two that keep the bounds, so they keep them, too, but for the last bit of a move. `plan` and
+ * `trial` change places when a better plan is found. */
 static bool search(const mpc_config_t *config, const float reference[HORIZON][OUTPUTS],
                    network_t *network, plan_t **plan, plan_t **trial, uint8_t *trials)
 {
-    const float *from = plan_planned(*plan);
-    float *to = plan_planned(*trial);
+    const float *from = plan_variables(*plan);
+    float *to = plan_variables(*trial);
 
     for (int l = 0; l < LINE_SEARCH_TRIALS; ++l) {
         for (int v = 0; l > 0 && v < VARIABLES; ++v) {
@@ -35,11 +37,11 @@ static bool search(const mpc_config_t *config, const float reference[HORIZON][OU
     return false;
 }
 
-/* Time as it goes by, iteration after iteration. */
+/* Measures the iterations of one control step, in ticks of mpc_clock_t. */
 typedef struct {
     uint32_t start;
-    uint32_t spent;   /* when it was looked at last */
-    uint32_t longest; /* iteration */
+    uint32_t spent;   /* ticks from the start to the last look at the clock */
+    uint32_t longest; /* ticks of the longest iteration so far */
 } stopwatch_t;
 
 /* Is there time for one more iteration as long as the longest so far? */
@@ -55,25 +57,26 @@ static bool in_time(const mpc_clock_t *clock, stopwatch_t *watch)
     return spent < clock->budget && watch->longest <= clock->budget - spent;
 }
 
-/* Iterate until no step helps, the iterations are used up or the time is. */
+/* Iterates until no bounded step helps, or until the iterations or the time are used up. */
 static mpc_status_t improve(const mpc_config_t *config, const float reference[HORIZON][OUTPUTS],
                             network_t *network, const mpc_clock_t *clock, plan_t **plan,
                             plan_t **trial, mpc_result_t *result)
 {
     stopwatch_t watch = {.start = clock == NULL ? 0u : clock->now(clock->context)};
-    quadratic_t model;
+    quadratic_t quadratic;
 
     while (result->iterations < MPC_ITERATIONS) {
         float promise;
         if (!in_time(clock, &watch)) {
             return MPC_DEADLINE;
         }
-        quadratic_build(config, reference, network, *plan, &model);
+        quadratic_build(config, reference, network, *plan, &quadratic);
         ++result->iterations;
         result->cost = (*plan)->cost;
         const float enough = COST_TOLERANCE * result->cost;
         if (!is_finite(result->cost)
-            || !step_find(config, *plan, &model, enough, plan_planned(*trial), &promise)) {
+            || !bounded_step_find(config, *plan, &quadratic, enough, plan_variables(*trial),
+                                  &promise)) {
             return MPC_NOT_FINITE;
         }
         if (promise <= enough) {
@@ -87,8 +90,8 @@ static mpc_status_t improve(const mpc_config_t *config, const float reference[HO
     return MPC_MAX_ITERATIONS;
 }
 
-/* Answer to what cannot be solved: the last command, as far as it is within the bounds, and to
- * stay. */
+/* The answer to a problem without a solution: the last command, or the one nearest to it within the
+ * bounds, and a plan that stays there. */
 static void hold_command(const mpc_config_t *config, mpc_state_t *state, mpc_result_t *result)
 {
     result->cost = 0.0f;
@@ -129,7 +132,7 @@ mpc_result_t mpc_step(const mpc_config_t *config, mpc_state_t *state,
     result.iterations = 0;
     result.trials = 0;
     result.cost = 0.0f;
-    /* All of the state is floats. A reference that is not finite is seen in the cost. */
+    /* mpc_state_t has only floats. A reference that is not finite makes the cost so, too. */
     if (all_finite((const float *)state, (int)(sizeof *state / sizeof(float)))) {
         plan_start(state, plan, &network);
         if (plan_bound(config, plan)) {
@@ -156,7 +159,8 @@ mpc_result_t mpc_step(const mpc_config_t *config, mpc_state_t *state,
     return result;
 }
 
-/* Shift rows one older and put `newest` first; it may be the first row itself. */
+/* Moves all rows one place back, so that the oldest is lost, and puts `newest` first. `newest`
+ * may be the first row itself, which then stands twice. */
 static void shift_in(float *rows, int count, const float *newest, int width)
 {
     for (int q = count * width - 1; q >= width; --q) {
@@ -177,7 +181,7 @@ bool mpc_advance(mpc_state_t *state, const float command[COMMANDS])
              command_finite ? command : state->commands[0], COMMANDS);
     network_begin(&network, state);
     network_lags(&network, state->commands[INPUT_DELAY], state->outputs[0]);
-    network_step(&network, y);
+    network_predict(&network, y);
     const bool output_finite = all_finite(network.x, FK_INPUTS) && all_finite(y, OUTPUTS)
                                && network_finite(&network);
     shift_in(state->outputs[0], OUTPUT_SLOTS, output_finite ? y : state->outputs[0], OUTPUTS);

@@ -44,8 +44,8 @@
 #define OUTPUT_SLOTS (OUTPUT_LAGS > 0 ? OUTPUT_LAGS : 1) /* y(k) is kept in any case */
 
 typedef enum {
-    MPC_CONVERGED,          /* no step promises to lower the cost by a millionth */
-    MPC_MAX_ITERATIONS,     /* iterations used up, or no lower cost along the step */
+    MPC_CONVERGED,          /* no bounded step promises to lower the cost by a millionth */
+    MPC_MAX_ITERATIONS,     /* iterations used up, or no lower cost along the bounded step */
     MPC_NOT_FINITE,         /* NaN, infinity or overflow: the last command is held */
     MPC_DEADLINE,           /* out of time */
     MPC_INFEASIBLE_PROBLEM, /* no command is within the bounds: the last one, as near as it gets */
@@ -77,9 +77,9 @@ typedef struct {
 #endif
 } mpc_state_t;
 
-/* Time to work: now() counts up and may wrap; a step that has used `budget` ends with the best
- * plan that it has. An iteration begins only if one as long as the longest before it would end
- * in time. */
+/* The time that mpc_step may take. now() counts up and may wrap. A step that has used `budget`
+ * ticks ends with the best plan that it has. An iteration begins only if it would end in time,
+ * were it as long as the longest one before it. */
 typedef struct {
     uint32_t (*now)(void *context);
     void *context;

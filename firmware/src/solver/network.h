@@ -1,5 +1,6 @@
-/* The generated network fk over a horizon: its flat input [u lags, y lags, signals], lags newest
- * first, and what stays the same from stage to stage, which it then need not compute again. */
+/* The generated network fk over a horizon. Its flat input is [command lags, output lags,
+ * signals], each with the newest first. What stays the same from stage to stage is computed
+ * once: the signals' share of the first layer (FK_FOLDED). */
 #ifndef NETWORK_H
 #define NETWORK_H
 
@@ -17,8 +18,12 @@
 #define NETWORK_STATE
 #endif
 
-/* Columns of the Jacobian: command lags, output lags, states, and, if fk has them, the sums over all
- * command lags: one column a command. Rows: outputs, states. */
+/* The Jacobian has a row for each output and each state. Its columns are the command lags, the
+ * output lags, the states and, if fk was compiled with them, one more column for each command:
+ * the sum of its lags, which is the derivative where all these lags are one held command. Two
+ * commands a and b with two lags, one output y with two lags, no states:
+ *
+ *     u_a(0) u_b(0) u_a(1) u_b(1) | y(0) y(1) | sum of u_a  sum of u_b */
 #define JACOBIAN_COLUMNS FK_JACOBIAN_COLUMNS
 #define JACOBIAN_ROWS (OUTPUTS + NETWORK_STATES)
 #define LAG_SUMS (COMMAND_INPUTS + OUTPUT_INPUTS + NETWORK_STATES)
@@ -34,7 +39,8 @@
 #error "fk_jacobian must have the columns of all command lags, output lags and states"
 #endif
 
-/* Copied as what they are, not by memcpy: the compiler then knows that they are aligned. */
+/* Parts of the input. They are copied as structs and not by memcpy: the compiler then knows that
+ * they are aligned. */
 typedef struct {
     float values[SIGNALS > 0 ? SIGNALS : 1];
 } signals_t;
@@ -58,6 +64,7 @@ typedef struct {
 #endif
 } network_t;
 
+/* Back to the state before the first stage that a plan changes. */
 static inline void network_rewind(network_t *network)
 {
 #ifdef FK_STATES
@@ -67,7 +74,7 @@ static inline void network_rewind(network_t *network)
 #endif
 }
 
-/* With the signals and the own state of sample k. */
+/* Takes the signals and the network's own state of sample k. */
 static inline void network_begin(network_t *network, const mpc_state_t *state)
 {
     if (SIGNALS > 0) {
@@ -81,7 +88,7 @@ static inline void network_begin(network_t *network, const mpc_state_t *state)
 #endif
 }
 
-/* From the newest command and output lag that fk sees. */
+/* Sets the lags; `commands` and `outputs` point to the newest one, older ones stand behind it. */
 static inline void network_lags(network_t *network, const float *commands, const float *outputs)
 {
     *(command_lags_t *)network->x = *(const command_lags_t *)commands;
@@ -92,7 +99,8 @@ static inline void network_lags(network_t *network, const float *commands, const
 #endif
 }
 
-static inline void network_step(network_t *network, float y[OUTPUTS])
+/* y after the inputs as they are set; the network's own state moves on. */
+static inline void network_predict(network_t *network, float y[OUTPUTS])
 {
 #ifdef FK_FOLDED
     fk_step_folded(NETWORK_STATE network->folded, network->x, y);
@@ -101,7 +109,8 @@ static inline void network_step(network_t *network, float y[OUTPUTS])
 #endif
 }
 
-/* The columns `first` .. `past` - 1 of the Jacobian; the others may have been left as they were. */
+/* As network_predict, with the columns `first` .. `past` - 1 of the Jacobian. Its other columns
+ * may keep what was in them. */
 static inline void network_jacobian(network_t *network, float y[OUTPUTS],
                                     float jacobian[JACOBIAN_ROWS * JACOBIAN_COLUMNS], int first,
                                     int past)
@@ -121,12 +130,13 @@ static inline void network_jacobian(network_t *network, float y[OUTPUTS],
 #undef RANGE
 }
 
-/* On to the next stage, where a state is all that goes there by itself. */
+/* Moves the network's own state on to the next stage. Lags are set anew at each stage, so a
+ * network without a state has nothing to move. */
 static inline void network_next(network_t *network)
 {
 #ifdef FK_STATES
     float y[OUTPUTS];
-    network_step(network, y);
+    network_predict(network, y);
 #else
     (void)network;
 #endif

@@ -1,6 +1,7 @@
 #include "solver/number.h"
 
-/* 0 times NaN or infinity is NaN, and a sum never loses it. */
+/* Each value times 0 is added up: NaN and infinity times 0 are NaN, and so is every sum with
+ * one. */
 bool all_finite(const float *values, int size)
 {
     float sum = 0.0f;

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Loops over these sizes are unrolled: what they sum stays in registers. */
+/* Before a loop of at most 32 turns: it is unrolled, and sums in small arrays stay in registers. */
 #define UNROLL _Pragma("GCC unroll 32")
 #define NOT_UNROLLED _Pragma("GCC unroll 1")
 
@@ -18,8 +18,9 @@ static inline float mac(float a, float b, float c)
     return fmaf(a, b, c);
 }
 
-/* Two floats side by side, loaded at once where a register holds a double: no arithmetic
- * is done in double. They stand at a multiple of 8 bytes: PAIRED. */
+/* Two floats side by side that one instruction loads into two registers, because to GCC they are
+ * a double. No arithmetic is done in double. An array of such pairs is declared PAIRED: it
+ * begins at a multiple of 8 bytes. */
 #ifdef __GNUC__
 typedef double __attribute__((may_alias)) two_floats_t;
 #define PAIRED __attribute__((aligned(8)))
@@ -61,7 +62,7 @@ static inline float smaller(float a, float b)
     return a < b ? a : b;
 }
 
-/* Tested on the bits: a compiler may assume comparisons with NaN away. */
+/* Looks at the bits of the exponent: a compiler may remove a comparison with NaN. */
 static inline bool is_finite(float value)
 {
     uint32_t bits;

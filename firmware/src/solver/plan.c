@@ -1,12 +1,13 @@
-/* What loops over a handful of stages and commands is worth peeling. */
+/* -O3 peels the loops over a handful of stages and commands. */
 #ifdef __GNUC__
 #pragma GCC optimize("O3")
 #endif
 #include "solver/plan.h"
 
-#include "solver/curvature.h"
+#include "solver/barrier.h"
 
-/* Newest first on both sides, and copied as what they are: aligned. */
+/* Parts of the state and of a plan that are copied whole. Both sides have the newest first.
+ * Copied as structs and not by memcpy they are known to be aligned. */
 typedef struct {
     float values[(INPUT_DELAY + INPUT_LAGS) * COMMANDS];
 } past_commands_t;
@@ -29,7 +30,7 @@ void plan_start(const mpc_state_t *state, plan_t *plan, network_t *network)
     network_begin(network, state);
     for (int j = 0; j < INPUT_DELAY; ++j) {
         network_lags(network, command_of(plan, j - INPUT_DELAY), output_of(plan, j));
-        network_step(network, output_of(plan, j + 1));
+        network_predict(network, output_of(plan, j + 1));
     }
 #ifdef FK_STATES
     network->start = network->state;
@@ -43,8 +44,9 @@ void plan_copy_past(plan_t *from, plan_t *to)
         *(known_outputs_t *)output_of(from, INPUT_DELAY);
 }
 
-/* One channel's planned commands, as near as the bounds let them be. False if the first has no way;
- * where it has one, the others have, too. Also with NaN. */
+/* Moves one channel's planned commands into their bounds, each as little as it can. False if no u_0
+ * is both within the bounds and within reach of u_-1; if there is one, the later commands can stay
+ * there. A bound that is NaN makes it false, too. */
 static __attribute__((noinline, cold)) bool bound_channel(const mpc_config_t *config, plan_t *plan,
                                                           int c)
 {
@@ -95,11 +97,11 @@ void plan_extend(const mpc_config_t *config, plan_t *plan)
         float command = *planned;
         const float move = command - planned[COMMANDS];
 
-        plan->stop[c] = PLANNED;
-        NOT_UNROLLED for (int j = CONTROL_HORIZON; j < PLANNED; ++j) {
+        plan->stop[c] = REACH;
+        NOT_UNROLLED for (int j = CONTROL_HORIZON; j < REACH; ++j) {
             const float wanted = command + move;
             if ((wanted > high + BOUND_TOLERANCE || wanted < low - BOUND_TOLERANCE)
-                && plan->stop[c] == PLANNED) {
+                && plan->stop[c] == REACH) {
                 plan->stop[c] = j;
             }
             command = clamp(wanted, low, high);
@@ -112,7 +114,7 @@ void plan_extend(const mpc_config_t *config, plan_t *plan)
 void plan_extend(const mpc_config_t *config, plan_t *plan)
 {
     (void)config;
-    for (int j = CONTROL_HORIZON; j < PLANNED; ++j) {
+    for (int j = CONTROL_HORIZON; j < REACH; ++j) {
         UNROLL for (int c = 0; c < COMMANDS; ++c) {
             command_of(plan, j)[c] = command_of(plan, CONTROL_HORIZON - 1)[c];
         }
@@ -138,7 +140,7 @@ static float command_cost(const mpc_config_t *config, plan_t *plan)
                 distances = mac(distance, distance, distances);
             }
         }
-        NOT_UNROLLED for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < PLANNED; ++j) {
+        NOT_UNROLLED for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < REACH; ++j) {
             distance = command_of(plan, j)[c] - wanted;
             distances = mac(distance, distance, distances);
         }
@@ -156,13 +158,13 @@ void plan_predict(const mpc_config_t *config, const float reference[HORIZON][OUT
     float cost = command_cost(config, plan);
 #if MPC_METHOD != MPC_GAUSS_NEWTON
     float unused[VARIABLES] = {0.0f};
-    cost += curvature_barrier(config, plan, unused);
+    cost += barrier_add(config, plan_variables(plan), unused);
 #endif
 
     network_rewind(network);
     for (int j = INPUT_DELAY; j < HORIZON; ++j) {
         network_lags(network, command_of(plan, j - INPUT_DELAY), output_of(plan, j));
-        network_step(network, output_of(plan, j + 1));
+        network_predict(network, output_of(plan, j + 1));
         if (j + 1 >= FIRST_COST_STAGE) {
             cost += plan_output_cost(config, reference, plan, j + 1, weight, slope);
         }

@@ -1,41 +1,29 @@
-/* The first scheduling pass stretches the lives of sums beyond the registers, and moves them about. */
+/* GCC's first scheduling pass moves the sums of a tile so far apart that they no longer fit into
+ * the registers. Without it they stay there. */
 #ifdef __GNUC__
 #pragma GCC optimize("no-schedule-insns")
 #endif
 #include "solver/quadratic.h"
 
+#include "solver/barrier.h"
 #include "solver/curvature.h"
+#include "solver/sensitivities.h"
 
-/* du_j/du_i of one channel: 1 for the command itself; the last one, and in a continued tail the one
- * before it, also move what follows, until a bound stops that. */
-float quadratic_command_slope(const plan_t *plan, int i, int j, int c)
-{
-#if TAIL_CONTINUES
-    if (j >= CONTROL_HORIZON && i >= CONTROL_HORIZON - 2) {
-        const float after = (float)(j - CONTROL_HORIZON + 1);
-        return j >= plan->stop[c] ? 0.0f : i == CONTROL_HORIZON - 1 ? after + 1.0f : -after;
-    }
-    return i == j ? 1.0f : 0.0f;
-#else
-    (void)plan;
-    (void)c;
-    return i == j || (i == CONTROL_HORIZON - 1 && j > i) ? 1.0f : 0.0f;
-#endif
-}
-
-/* Curvature of a command without any effect: so that nothing is divided by 0. */
+/* Added to the diagonal: a command without any effect then has a curvature to divide by. */
 #define TINY 1e-30f
 
-#define MOVES_TAIL (CONTROL_HORIZON - 1 - TAIL_CONTINUES) /* first i that does */
+/* The tail follows from the last planned command, or, if it continues, from the last two: u_i moves
+ * the tail if i is at least FIRST_TAIL_COMMAND. */
+#define FIRST_TAIL_COMMAND (CONTROL_HORIZON - 1 - TAIL_CONTINUES)
 
-/* Every command that fk sees at stage t is the held last one. */
+/* Are all commands that fk sees at stage t the last planned one, which is held? */
 static inline bool holds_all_lags(int t)
 {
     return HAS_LAG_SUMS && !TAIL_CONTINUES && t >= CONTROL_HORIZON + INPUT_LAGS - 2;
 }
 
-/* So many leading columns of the Jacobian belong to what moves with the plan at stage t: not the past
- * before it. */
+/* How many columns of the Jacobian, from the first, can be other than the past at stage t. At t
+ * = 0 only the newest command has been planned, and no output lag depends on the plan yet. */
 static inline int moving_columns(int t)
 {
     return t == 0               ? COMMANDS
@@ -43,12 +31,13 @@ static inline int moving_columns(int t)
                                 : COMMAND_INPUTS + fewer(t, OUTPUT_LAGS) * OUTPUTS;
 }
 
-/* `height` rows: `sum` = dfk/du_t-l du_t-l/du_i over the lags l. */
+/* The commands' share of dy/du_i at stage t: `sum` = the sum of dfk/du_t-l du_t-l/du_i over the
+ * lags l, for `height` rows of the Jacobian that begin at `rows`. */
 static inline void add_commands(float *sum, int height, const plan_t *plan, const float *rows,
                                 int i, int t)
 {
     const int oldest = t - i;
-    int l = i >= MOVES_TAIL ? 0 : oldest;
+    int l = i >= FIRST_TAIL_COMMAND ? 0 : oldest;
 
     if (i == CONTROL_HORIZON - 1 && holds_all_lags(t)) {
         UNROLL for (int r = 0; r < height; ++r) {
@@ -67,7 +56,7 @@ static inline void add_commands(float *sum, int height, const plan_t *plan, cons
     }
     const float *column = rows + l * COMMANDS;
     UNROLL for (int c = 0; c < COMMANDS; ++c) {
-        const float slope = TAIL_CONTINUES ? quadratic_command_slope(plan, i, t - l, c) : 1.0f;
+        const float slope = TAIL_CONTINUES ? sensitivities_command_slope(plan, i, t - l, c) : 1.0f;
         UNROLL for (int r = 0; r < height; ++r) {
             sum[r * COMMANDS + c] = slope * column[r * JACOBIAN_COLUMNS + c];
         }
@@ -75,7 +64,8 @@ static inline void add_commands(float *sum, int height, const plan_t *plan, cons
     for (++l; l <= oldest && l < INPUT_LAGS; ++l) {
         column += COMMANDS;
         UNROLL for (int c = 0; c < COMMANDS; ++c) {
-            const float slope = TAIL_CONTINUES ? quadratic_command_slope(plan, i, t - l, c) : 1.0f;
+            const float slope =
+                TAIL_CONTINUES ? sensitivities_command_slope(plan, i, t - l, c) : 1.0f;
             UNROLL for (int r = 0; r < height; ++r) {
                 sum[r * COMMANDS + c] += slope * column[r * JACOBIAN_COLUMNS + c];
             }
@@ -83,7 +73,7 @@ static inline void add_commands(float *sum, int height, const plan_t *plan, cons
     }
 }
 
-/* COMMANDS floats, paired if they are an even number. */
+/* Loads COMMANDS floats, two at once if their number is even. */
 static inline void load_row(const float *x, float row[COMMANDS])
 {
     UNROLL for (int c = 0; c < COMMANDS; c += 2) {
@@ -100,9 +90,12 @@ static inline void load_row(const float *x, float row[COMMANDS])
     }
 }
 
-/* `height` rows of block i at stage t, by the chain rule through the lags and the network's state:
+/* `height` rows of block i at stage t (sensitivities.h), by the chain rule through the command
+ * lags, the output lags and, likewise, the network's state:
  *
- *   dy_t/du_i = sum_l dfk/du_t-l du_t-l/du_i + sum_l dfk/dy_t-1-l dy_t-1-l/du_i + .. */
+ *     dy_t/du_i = sum_l dfk/du_t-l du_t-l/du_i + sum_l dfk/dy_t-1-l dy_t-1-l/du_i
+ *
+ * `past` is block i of stage t - 1; those of earlier stages stand behind it. */
 static inline void chain(float *sum, int height, const plan_t *plan, const float *rows, int i,
                          int t, const float *past)
 {
@@ -137,11 +130,11 @@ static inline void chain(float *sum, int height, const plan_t *plan, const float
 #endif
 }
 
-/* Block i at stage t, and its share of the gradient. */
+/* Makes block i of stage t, and adds its share to the gradient by u_i. */
 static void propagate(const plan_t *plan, const float *jacobian, int i, int t,
                       sensitivities_t sensitivities, const float slope[OUTPUTS], float *gradient)
 {
-    float *next = quadratic_block(sensitivities, i, t);
+    float *next = sensitivities_block(sensitivities, i, t);
     float sum[OUTPUTS * COMMANDS];
 
     chain(sum, OUTPUTS, plan, jacobian, i, t, next + BLOCK);
@@ -158,8 +151,9 @@ static void propagate(const plan_t *plan, const float *jacobian, int i, int t,
     }
 }
 
-/* `height` rows and all columns of a block of the Hessian: the sum of s_a' Q s_b over so many
- * rows. */
+/* One tile of the Hessian, `height` rows and COMMANDS columns: the sum of weight a' b over
+ * `rows` rows of the blocks a and b. It is written to h and, transposed, to `mirrored`. On the
+ * diagonal of the Hessian a is b, and the half above the diagonal is left out. */
 static inline void sum_tile(const float *a, const float *b, const float *weight, int rows,
                             int height, bool diagonal, float *h, float *mirrored)
 {
@@ -193,37 +187,38 @@ static inline void sum_tile(const float *a, const float *b, const float *weight,
     }
 }
 
-/* Rows of a tile: as many sums as fit into the registers. */
+/* Rows of a tile: its HEIGHT * COMMANDS sums and a row of either block fit into 32 registers. */
 #define HEIGHT (COMMANDS <= 4 ? COMMANDS : COMMANDS % 3 == 0 ? 3 : COMMANDS % 2 == 0 ? 2 : 1)
 
-static void sum_hessian(sensitivities_t sensitivities, const float *weights, quadratic_t *model)
+static void sum_hessian(sensitivities_t sensitivities, const float *weights, quadratic_t *quadratic)
 {
-    for (int i = 0; i < CONTROL_HORIZON; ++i) { /* later than the other command of a block */
-        const int rows = fewer(HORIZON - FIRST_COST_STAGE + 1, PLANNED - i) * JACOBIAN_ROWS;
+    for (int i = 0; i < CONTROL_HORIZON; ++i) { /* u_i is the later command of each tile */
+        const int rows = fewer(HORIZON - FIRST_COST_STAGE + 1, REACH - i) * JACOBIAN_ROWS;
         const int w = VARIABLE_OF(i);
-        const float *later = quadratic_block(sensitivities, i, PLANNED - 1);
+        const float *later = sensitivities_block(sensitivities, i, REACH - 1);
         const float *other = later;
-        sum_tile(later, later, weights, rows, COMMANDS, true, &model->hessian[w][w],
-                 &model->hessian[w][w]);
+        sum_tile(later, later, weights, rows, COMMANDS, true, &quadratic->hessian[w][w],
+                 &quadratic->hessian[w][w]);
         for (int v = w + COMMANDS; v < VARIABLES; v += COMMANDS) {
-            other += PLANNED * BLOCK;
+            other += REACH * BLOCK;
             for (int r = 0; r < COMMANDS; r += HEIGHT) {
-                sum_tile(other + r, later, weights, rows, HEIGHT, false, &model->hessian[v + r][w],
-                         &model->hessian[w][v + r]);
+                sum_tile(other + r, later, weights, rows, HEIGHT, false,
+                         &quadratic->hessian[v + r][w], &quadratic->hessian[w][v + r]);
             }
         }
     }
     for (int v = VARIABLES; v < LINSOLVE_STRIDE; ++v) {
-        memset(model->hessian[v], 0, sizeof model->hessian[v]);
-        model->hessian[v][v] = 1.0f;
-        model->gradient[v] = 0.0f;
+        memset(quadratic->hessian[v], 0, sizeof quadratic->hessian[v]);
+        quadratic->hessian[v][v] = 1.0f;
+        quadratic->gradient[v] = 0.0f;
     }
 }
 
-/* u_j of a tail are sums of planned commands; those of a held one are the last of them. */
+/* How often u_i counts in the cost of the commands: in a held tail the last planned command
+ * stands for TAIL commands. A tail that continues is counted command by command instead. */
 #define TAIL_WEIGHT(i) ((float)(TAIL_CONTINUES || (i) < CONTROL_HORIZON - 1 ? 1 : TAIL))
 
-/* What the commands cost, and its slope. */
+/* Returns what the commands cost, and sets `gradient` to half its slope. */
 static float command_slopes(const mpc_config_t *config, plan_t *plan, float *gradient)
 {
     float cost = 0.0f;
@@ -232,8 +227,8 @@ static float command_slopes(const mpc_config_t *config, plan_t *plan, float *gra
         const float move_weight = config->move_weight[c];
         const float weight = config->command_weight[c];
         const float wanted = config->command_reference[c];
-        const float *command = &plan_planned(plan)[c];
-        float push = 0.0f; /* of the move after this command */
+        const float *command = &plan_variables(plan)[c];
+        float push = 0.0f; /* half the slope of the cost of the move after this command */
 
         UNROLL for (int i = CONTROL_HORIZON - 1; i >= 0; --i, command += COMMANDS) {
             const float distance = command[0] - wanted;
@@ -242,13 +237,13 @@ static float command_slopes(const mpc_config_t *config, plan_t *plan, float *gra
             float g = pull - push;
             push = move_weight * move;
             cost = mac(push, move, mac(pull, distance, cost));
-            for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < PLANNED; ++j) {
-                g = mac(weight * quadratic_command_slope(plan, i, j, c),
+            for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < REACH; ++j) {
+                g = mac(weight * sensitivities_command_slope(plan, i, j, c),
                         command_of(plan, j)[c] - wanted, g);
             }
             gradient[VARIABLE_OF(i) + c] = g + push;
         }
-        for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < PLANNED; ++j) {
+        for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < REACH; ++j) {
             const float distance = command_of(plan, j)[c] - wanted;
             cost = mac(weight * distance, distance, cost);
         }
@@ -256,7 +251,7 @@ static float command_slopes(const mpc_config_t *config, plan_t *plan, float *gra
     return cost;
 }
 
-static void add_command_curvatures(const mpc_config_t *config, plan_t *plan, quadratic_t *model)
+static void add_command_curvatures(const mpc_config_t *config, plan_t *plan, quadratic_t *quadratic)
 {
     for (int c = 0; c < COMMANDS; ++c) {
         const float move_weight = config->move_weight[c];
@@ -267,40 +262,40 @@ static void add_command_curvatures(const mpc_config_t *config, plan_t *plan, qua
             float own = mac(i < CONTROL_HORIZON - 1 ? 2.0f : 1.0f, move_weight, TINY);
             float coupling = -move_weight;
             own = mac(TAIL_WEIGHT(i), weight, own);
-            for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < PLANNED; ++j) {
-                const float slope = weight * quadratic_command_slope(plan, i, j, c);
-                own = mac(slope, quadratic_command_slope(plan, i, j, c), own);
-                coupling = mac(slope, quadratic_command_slope(plan, i - 1, j, c), coupling);
+            for (int j = CONTROL_HORIZON; TAIL_CONTINUES && j < REACH; ++j) {
+                const float slope = weight * sensitivities_command_slope(plan, i, j, c);
+                own = mac(slope, sensitivities_command_slope(plan, i, j, c), own);
+                coupling = mac(slope, sensitivities_command_slope(plan, i - 1, j, c), coupling);
             }
-            model->hessian[v][v] += own;
+            quadratic->hessian[v][v] += own;
             if (i > 0) {
-                coupling += model->hessian[v + COMMANDS][v];
-                model->hessian[v + COMMANDS][v] = coupling;
-                model->hessian[v][v + COMMANDS] = coupling;
+                coupling += quadratic->hessian[v + COMMANDS][v];
+                quadratic->hessian[v + COMMANDS][v] = coupling;
+                quadratic->hessian[v][v + COMMANDS] = coupling;
             }
         }
     }
 }
 
 void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][OUTPUTS],
-                     network_t *network, plan_t *plan, quadratic_t *model)
+                     network_t *network, plan_t *plan, quadratic_t *quadratic)
 {
     sensitivities_t sensitivities PAIRED;
-    float weights[PLANNED * JACOBIAN_ROWS]; /* of each row; those of states count nothing */
+    float weights[REACH * JACOBIAN_ROWS]; /* one for each row of the blocks; 0 for states */
     float slope[OUTPUTS];
-    float cost = command_slopes(config, plan, model->gradient);
+    float cost = command_slopes(config, plan, quadratic->gradient);
 #if MPC_METHOD == MPC_GAUSS_NEWTON
     float jacobian[JACOBIAN_ROWS * JACOBIAN_COLUMNS];
 #else
     curvature_t curvature;
-    cost += curvature_barrier(config, plan, model->gradient);
+    cost += barrier_add(config, plan_variables(plan), quadratic->gradient);
 #endif
 
     if (NETWORK_STATES > 0) {
         memset(weights, 0, sizeof weights);
     }
     network_rewind(network);
-    for (int t = 0; t < PLANNED; ++t) {
+    for (int t = 0; t < REACH; ++t) {
         const int j = t + INPUT_DELAY + 1;
 #if MPC_METHOD != MPC_GAUSS_NEWTON
         float *jacobian = curvature.jacobians[t];
@@ -317,16 +312,17 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
                                      weights + (HORIZON - j) * JACOBIAN_ROWS, slope);
         }
         for (int i = 0; i <= t && i < CONTROL_HORIZON; ++i) {
-            propagate(plan, jacobian, i, t, sensitivities, slope, model->gradient + VARIABLE_OF(i));
+            propagate(plan, jacobian, i, t, sensitivities, slope,
+                      quadratic->gradient + VARIABLE_OF(i));
         }
 #if MPC_METHOD != MPC_GAUSS_NEWTON
         memcpy(curvature.slopes[t], slope, sizeof slope);
 #endif
     }
     plan->cost = cost;
-    sum_hessian(sensitivities, weights, model);
-    add_command_curvatures(config, plan, model);
+    sum_hessian(sensitivities, weights, quadratic);
+    add_command_curvatures(config, plan, quadratic);
 #if MPC_METHOD != MPC_GAUSS_NEWTON
-    curvature_add(config, network, plan, sensitivities, &curvature, model);
+    curvature_add(config, network, plan, sensitivities, &curvature, quadratic->hessian);
 #endif
 }

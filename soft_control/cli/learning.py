@@ -1,0 +1,141 @@
+"""softctl train and check-model: recordings become a network, and is it fit for the MPC?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soft_control.cli.options import described, from_json, seed_option
+from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table
+
+
+def train(
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(help="Bags of `collect` (or directories of them) and CSV files."),
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the model.")] = Path("models/tendon"),
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option(help="Runs to choose the best network by; default: the last recording."),
+    ] = None,
+    rig: Annotated[
+        str | None,
+        typer.Option(help="Robot that was recorded; default: the one that the bags' runs name."),
+    ] = None,
+    rate_hz: Annotated[float, described("rate_hz")] = 120.0,
+    settings: Annotated[
+        str, typer.Option(help="More training settings as JSON, e.g. '{\"hidden\": [16, 16]}'.")
+    ] = "{}",
+) -> None:
+    """Learn a rig's forward kinematics; prints errors in mm and writes fk.keras and fk.json.
+
+    The errors are those of runs that the network was not trained on, the last recording where
+    --validation names none. --settings takes every field of TrainingSettings, see
+    docs/reference/configuration.md.
+
+    \b
+    softctl train data/tendon --out models/tendon
+    softctl train monday.csv tuesday.csv --validation friday.csv --rig tendon --out models/week \\
+      --settings '{"signals": false, "hidden": [24]}'
+    """
+    from soft_control.learning.dataset import read_recordings
+    from soft_control.learning.training import TrainingSettings
+    from soft_control.learning.training import train as fit
+
+    chosen = from_json(TrainingSettings, settings, "--settings", rig=rig, rate_hz=rate_hz)
+    training = read_recordings(recordings)
+    held_out = read_recordings(validation or [])
+    if not held_out and len(training) > 1:
+        held_out = [training.pop()]
+    with progress_bar("{task.fields[note]}") as bar:
+        task = bar.add_task("training", note="")
+
+        def show(state) -> None:
+            note = f"{state.stage}, loss {state.loss:.2e}"
+            if state.free_run_mm is not None:
+                note += f", free run {state.free_run_mm:.2f} mm"
+            bar.update(task, completed=state.update, total=state.updates, note=note)
+
+        card = fit(training, held_out, chosen, out, show)
+    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in card.metrics.items()]
+    show_table("error, mm", "", rows=rows, title=f"on {', '.join(card.evaluated_on)}")
+    say(f"model {card.model_hash} in {out}")
+
+
+def check_model(
+    model: Annotated[Path, typer.Argument(help="Directory of `train`.")] = Path("models/tendon"),
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--recording",
+            help="Bags or CSV files that it was not trained on; default: half a minute of the "
+            "simulated rig.",
+        ),
+    ] = None,
+    seed: Annotated[int, seed_option("Of what is drawn at random.")] = 900,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
+) -> None:
+    """Is a network fit for the MPC? Says so before it is let near a rig; exit code 1 if it is not.
+
+    Compares the compiled C and its derivatives with the network's meaning, looks for units that do
+    nothing, measures the prediction error by horizon with live and with held signals, the free run
+    and its spectral radius, and whether the gains have the signs that the recordings show.
+
+    \b
+    softctl check-model models/tendon --recording friday.csv
+    softctl check-model models/tendon --json > report.json
+    """
+    from soft_control.learning.dataset import read_recordings
+    from soft_control.learning.model import load_card
+    from soft_control.learning.model_check import check
+
+    if recordings:
+        runs = read_recordings(recordings)
+    else:
+        from soft_control.experiment.closed_loop import record
+
+        card = load_card(model)
+        runs = [record(card.rig, seed, 30.0, card.rate_hz)]
+    found = check(model, runs, seed)
+    if as_json:
+        say_json(found.model_dump(mode="json"))
+    else:
+        show_model_report(found)
+    if not found.fit:
+        raise typer.Exit(FAILED)
+
+
+def show_model_report(found) -> None:
+    rows = [
+        (
+            f"{r.samples} sample{'s' if r.samples > 1 else ''} ahead",
+            f"{r.live_mm:.3f}",
+            f"{r.held_mm:.3f}",
+            f"{r.standing_still_mm:.3f}",
+        )
+        for r in found.rollouts
+    ]
+    rows.append(("free run, whole recording", f"{found.free_run_mm:.3f}", "", ""))
+    show_table("prediction error, RMSE, mm", "signals live", "held", "standing still", rows=rows)
+    facts = [
+        ("C against network: outputs", f"{found.step_error:.1e}"),
+        ("C against network: derivatives", f"{found.jacobian_error:.1e}"),
+        *(
+            (
+                f"idle {layer.activation} units of {layer.layer}",
+                f"{len(layer.idle)} of {layer.units}",
+            )
+            for layer in found.layers
+        ),
+        (
+            "spectral radius of the free run, median / max",
+            f"{found.spectral_radius_median:.3f} / {found.spectral_radius_max:.3f}",
+        ),
+        ("gains of the right sign", f"{100 * found.gain_signs_agree:.0f} %"),
+    ]
+    show_table(rows=facts)
+    verdict = "fit for the MPC" if found.fit else "UNFIT: " + "; ".join(found.unfit)
+    say(f"model {found.model_hash}: {verdict}")

@@ -1,0 +1,207 @@
+"""softctl run, replay, tune and report: a controller on a rig, and what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soft_control.cli.options import described, experiment, option, seed_option
+from soft_control.cli.terminal import (
+    INTERRUPTED,
+    progress_bar,
+    say,
+    show_panel,
+    show_table,
+    warn,
+)
+from soft_control.control.controllers import CONTROLLERS
+from soft_control.experiment.settings import Experiment
+
+
+def run(
+    rig: Annotated[str, described("rig")] = "tendon",
+    controller: Annotated[str, described("controller")] = "mpc",
+    target: Annotated[str, described("target")] = "pil",
+    reference: Annotated[str, described("reference")] = "figure_eight",
+    clock: Annotated[str, described("clock")] = "lockstep",
+    rate_hz: Annotated[float, described("rate_hz")] = 120.0,
+    duration_s: Annotated[float, described("duration_s")] = 20.0,
+    seed: Annotated[int, described("seed")] = 0,
+    load: Annotated[str, described("load")] = "",
+    model: Annotated[Path, described("model")] = Path("models/tendon"),
+    firmware: Annotated[Path, described("firmware")] = Path("build/tendon"),
+    port: Annotated[str, described("port")] = "",
+    out: Annotated[Path, described("out")] = Path("runs/latest"),
+) -> None:
+    """Track a reference over ROS 2 and record it: a bag, its parameters, logs and summary.json.
+
+    All that must fit is compared before anything starts: rig, model, firmware, rate, port. A run
+    never overwrites another.
+
+    \b
+    softctl run --controller mpc --target pil --out runs/mpc
+    softctl run --controller pid --reference swirl --duration-s 40 --out runs/pid
+    softctl run --target hil --port /dev/ttyACM0 --clock realtime --out runs/board
+    softctl run --target sil --load 0,0,-2@10 --out runs/loaded
+    """
+    from soft_control.experiment.report import read_entries, table
+
+    chosen = experiment(
+        rig=rig,
+        controller=controller,
+        target=target,
+        reference=reference,
+        clock=clock,
+        rate_hz=rate_hz,
+        duration_s=duration_s,
+        seed=seed,
+        load=load,
+        model=model,
+        firmware=firmware,
+        port=port,
+        out=out,
+    )
+    title = CONTROLLERS[controller].on(target)
+    carry_out(chosen, title)
+    rows = [(name, *values) for name, values in table(read_entries([out]))]
+    show_table(rows=rows, title=f"{title}, {out}")
+
+
+def carry_out(chosen: Experiment, title: str) -> None:
+    """Runs an experiment with a live view on the terminal."""
+    from soft_control.experiment.attended import watch
+    from soft_control.experiment.bringup import prepare
+
+    nodes = prepare(chosen)
+    with progress_bar("{task.fields[note]}") as bar:
+        task = bar.add_task(title, total=chosen.duration_s, note="waiting for all nodes")
+        try:
+            watch(
+                nodes,
+                chosen.out,
+                lambda view: bar.update(task, completed=view.t_s, note=view.note()),
+            )
+        except KeyboardInterrupt:
+            bar.stop()
+            warn(f"stopped; what was recorded until then is in {chosen.out}")
+            raise typer.Exit(INTERRUPTED) from None
+        bar.update(task, completed=chosen.duration_s)
+
+
+def replay(
+    recording: Annotated[Path, typer.Argument(help="A bag or a CSV file of a recorded run.")],
+    model: Annotated[Path, described("model")] = Path("models/tendon"),
+    firmware: Annotated[Path, described("firmware")] = Path("build/tendon"),
+    target: Annotated[str, described("target")] = "pil",
+    port: Annotated[str, described("port")] = "",
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(help="Training runs: also print what least squares learns from them."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory for summary.json.")] = None,
+) -> None:
+    """Feed a recorded run's commands and signals through the firmware and compare its prediction.
+
+    The firmware predicts free-running: it never sees a measured position after the first. Nothing
+    moves, so this is how a firmware is tried before it drives a robot.
+
+    \b
+    softctl replay friday.csv --target sil
+    softctl replay friday.csv --model models/week --firmware build/week --baseline monday.csv
+    """
+    from soft_control.experiment.replay import replay as feed
+    from soft_control.experiment.replay import summary
+    from soft_control.experiment.summary import write_json
+    from soft_control.firmware_build import read_build
+    from soft_control.learning.dataset import read_recording, read_recordings
+    from soft_control.learning.model import free_run, least_squares_baseline, load_model, rmse_mm
+    from soft_control.learning.suitability import suited
+    from soft_control.link.session import open_session
+
+    network = load_model(model)
+    recorded = suited(network.card, read_recording(recording))
+    with open_session(target, read_build(firmware), port) as session, progress_bar() as bar:
+        task = bar.add_task(f"replay on {target}", total=len(recorded) - 1)
+        answer = feed(session, network.card, recorded, lambda k: bar.update(task, completed=k))
+        figures = summary(session, network.card, recorded, answer, target)
+    rows = [
+        (f"firmware on {target}", f"{figures['free_run_rmse_mm']:.3f}"),
+        (
+            "network in float64",
+            f"{rmse_mm(free_run(network, recorded) - recorded.position):.3f}",
+        ),
+    ]
+    if baseline:
+        fitted = least_squares_baseline(read_recordings(baseline), recorded, network.card.rate_hz)
+        rows.append(
+            ("least squares on lagged commands", f"{rmse_mm(fitted - recorded.position):.3f}")
+        )
+    show_table(
+        "free run against the measured position", "RMSE, mm", rows=rows, title=recorded.source
+    )
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "summary.json", figures)
+
+
+def tune(
+    controller: Annotated[
+        str, typer.Option(help="mpc: weights of the firmware; pid: gains of the baseline.")
+    ] = "mpc",
+    reference: Annotated[str, described("reference")] = "figure_eight",
+    model: Annotated[Path, described("model")] = Path("models/tendon"),
+    duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
+    trials: Annotated[int, typer.Option(min=1, help="Points to try, each on several runs.")] = 60,
+    seed: Annotated[int, seed_option("Of search and noise: the same seed finds the same.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parameter file; default: config/tuned/RIG_NODE.yaml, in use from then on."
+        ),
+    ] = None,
+) -> None:
+    """Find the MPC's weights or the PID's gains on the model's simulated rig and write them.
+
+    The optimiser (optuna's CMA-ES) minimises the mean tracking error over the nominal rig and two
+    whose gain is a fifth lower and a quarter higher, so that what it finds does not cycle on the
+    first rig that differs (an MPC that never sees a measured position: the nominal one alone); and
+    over a step besides the reference, so that it does not cycle after one. All runs are in process,
+    the MPC as sil. `softctl build` and `softctl run` then use what config/tuned/ holds.
+
+    \b
+    softctl tune --controller pid --model models/tendon --trials 300
+    softctl tune --controller mpc --model models/tendon --out weights.yaml
+    """
+    from soft_control.experiment.tuning import tune as find
+
+    with progress_bar("{task.fields[note]}") as bar:
+        task = bar.add_task(f"tuning {controller}", total=trials, note="")
+
+        def show(made: int, best: float) -> None:
+            bar.update(task, completed=made, note=f"best mean RMSE so far {best:.3f} mm")
+
+        found, path = find(controller, model, reference, duration_s, trials, seed, out, show)
+    rows = [(name.replace("_", " "), f"{value:.4g}") for name, value in found.values.items()]
+    show_table("found", "", rows=rows, title=f"mean RMSE {found.score:.3f} mm")
+    say(f"written to {path}")
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories to compare.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("runs/report.html"),
+) -> None:
+    """Figures of one or more runs as one self-contained HTML page, and the verdict.
+
+    \b
+    softctl report runs/mpc runs/pid --out runs/report.html
+    """
+    from soft_control.experiment.report import read_entries, table, verdict, write_report
+
+    entries = read_entries(runs)
+    write_report(entries, out)
+    rows = [(name, *values) for name, values in table(entries)]
+    show_table("", *(entry.label for entry in entries), rows=rows)
+    show_panel(verdict(entries), title="verdict")
+    say(f"report: {out}")
