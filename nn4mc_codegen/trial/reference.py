@@ -74,6 +74,10 @@ class _NotRun(Exception):
     pass
 
 
+def is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
 def _keras(source: Source, graph: Graph, samples: int, seed: int) -> SourceVerdict:
     framework = _keras_for(source)
     random = np.random.default_rng(seed)
@@ -111,7 +115,7 @@ def _keras_for(source: Source) -> str:
         if any("hard_sigmoid" in str(call.config) for call in source.network.calls):
             wanted = ("tf_keras",)  # Keras 3 means another function by it
     for package in wanted:
-        if importlib.util.find_spec(package) and importlib.util.find_spec("tensorflow"):
+        if is_installed(package) and is_installed("tensorflow"):
             return package
     raise _NotRun(f"{wanted[0]} is not installed")
 
@@ -119,7 +123,7 @@ def _keras_for(source: Source) -> str:
 def _tflite(content: bytes, graph: Graph | QuantGraph, samples: int, seed: int) -> SourceVerdict:
     """Of an int8 network in steps of its output."""
     is_int8 = isinstance(graph, QuantGraph)
-    if not any(map(importlib.util.find_spec, ("ai_edge_litert", "tensorflow"))):
+    if not any(map(is_installed, ("ai_edge_litert", "tensorflow"))):
         raise _NotRun("no TensorFlow Lite interpreter is installed")
     random = np.random.default_rng(seed)
     x = random.normal(size=(samples, graph.input_size)).astype(np.float32)
