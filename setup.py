@@ -79,7 +79,7 @@ setup(
         "rosbags>=0.11",
         "scipy>=1.11",
         "tflite>=2.18",
-        "typer>=0.12",
+        "typer>=0.29",
     ],
     extras_require={
         "train": ["tensorflow-cpu>=2.18"],

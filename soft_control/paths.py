@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+"""The folder of everything that is filled in: C, HTML, Markdown."""
+
 
 def share() -> Path:
     """The folder that holds config/, launch/, urdf/ and firmware/."""

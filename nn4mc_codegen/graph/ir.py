@@ -15,7 +15,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from nn4mc_codegen.program.program import Elements, Program
+from nn4mc_codegen.program.instructions import Elements
+from nn4mc_codegen.program.program import Program
 
 Shape = tuple[int, ...]
 

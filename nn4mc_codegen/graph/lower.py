@@ -10,7 +10,8 @@ import numpy as np
 
 from nn4mc_codegen.graph.columns import Column, elements_of, singles_of, sums_of
 from nn4mc_codegen.graph.ir import Graph, Node
-from nn4mc_codegen.program.program import Elements, Program
+from nn4mc_codegen.program.instructions import Elements
+from nn4mc_codegen.program.program import Program
 
 
 @dataclass(eq=False)

@@ -16,12 +16,14 @@ from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.graph.lower import Lowered, lower, unique
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.printing.procedures import PrintedProcedure
-from nn4mc_codegen.printing.schedule import STACK_FLOATS, Procedure, prune, schedule
+from nn4mc_codegen.printing.prune import prune
+from nn4mc_codegen.printing.schedule import STACK_FLOATS, Procedure, schedule
 from nn4mc_codegen.printing.source import Code
 from nn4mc_codegen.program import derive
 from nn4mc_codegen.program.expression import var
 from nn4mc_codegen.program.fold import fold
-from nn4mc_codegen.program.program import ONE, ZERO, Elements, Program
+from nn4mc_codegen.program.instructions import ONE, ZERO, Elements
+from nn4mc_codegen.program.program import Program
 
 # What each generated function is given.
 READS = {

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from nn4mc_codegen.printing.access import Access, Locator, Piece
 from nn4mc_codegen.printing.c import c_float, index
-from nn4mc_codegen.printing.schedule import Access, Kernel, Piece, Places, Procedure, is_long
+from nn4mc_codegen.printing.fusion import Kernel, is_long
+from nn4mc_codegen.printing.schedule import Procedure
 from nn4mc_codegen.printing.source import Code
 from nn4mc_codegen.program.expression import Expression, Function, var
-from nn4mc_codegen.program.program import Array, Elements, Instruction
+from nn4mc_codegen.program.instructions import Array, Elements, Instruction
 
 
 class PrintedKernel:
@@ -25,22 +27,22 @@ class PrintedKernel:
         self.name = code.name
         self.mode = code.options.optimize
         self.head = kernel.head
-        self.feed, self.before = kernel.feed, kernel.held
+        self.feed, self.before = kernel.feed, kernel.before
         self.ranged = kernel.ranged
         self.maps = kernel.maps
-        self.places: Places = procedure.places
+        self.locator: Locator = procedure.locator
         self.shape = kernel.instructions[0].shape
         self.target = kernel.target
         self.stored = [i.result for i in kernel.stored]
         if kernel.target is not None:
-            (owner,) = self.places.single([kernel.target[:1, :1]])
+            (owner,) = self.locator.single([kernel.target[:1, :1]])
             self.stored = [owner.array]
         self.label = kernel.instructions[-1].label
         self.macs = sum(i.macs for i in kernel.instructions)
         self.formulas = list(dict.fromkeys(i.formula for i in kernel.all_instructions))
         arrays: dict[int, Array] = {}
         for elements in kernel.reads:
-            for piece in self.places.pieces([elements.reshape(-1, elements.shape[-1])]):
+            for piece in self.locator.pieces([elements.reshape(-1, elements.shape[-1])]):
                 for access in piece.operands:
                     if access.array.data is None:
                         arrays.setdefault(access.array.first, access.array)
@@ -51,23 +53,23 @@ class PrintedKernel:
         self.written = {id(a): y for a, y in zip(self.stored, ys, strict=True)}
         self._pointers = [f"const float *{x}" for x in xs] + [f"float *{y}" for y in ys]
         # With the function that a lone formula consists of, its loop is shared by all layers.
-        self.whole = self._whole(kernel)
+        self.array_function = self._array_function(kernel)
 
     @property
     def parameters(self) -> str:
-        return ", ".join(self._pointers + [f"int {name}" for name in self.range])
+        return ", ".join(self._pointers + [f"int {name}" for name in self.range_names])
 
     @property
-    def range(self) -> tuple[str, ...]:
+    def range_names(self) -> tuple[str, ...]:
         """Names of the first wanted column and the one past the last, if others are skipped."""
         return ()
 
-    def _whole(self, kernel: Kernel) -> Function | None:
+    def _array_function(self, kernel: Kernel) -> Function | None:
         if kernel.head is None and len(kernel.maps) == 1 and kernel.target is None:
             mapped = kernel.maps[0]
             if not is_long(mapped) and self.mode != "size":
                 return None
-            access = self.places.single(mapped.operands)
+            access = self.locator.single(mapped.operands)
             if (
                 mapped.expression.op == "call"
                 and mapped.expression.args[0].op == "var"
@@ -95,7 +97,7 @@ class PrintedKernel:
         return f"{self.array(access.array)}[{index(start, (row_step, row), (step, column))}]"
 
     def pieces(self, operands: Sequence[Elements]) -> list[Piece]:
-        return self.places.pieces(operands)
+        return self.locator.pieces(operands)
 
     def is_literal(self, access: Access) -> bool:
         return access.array.data is not None and access.step == 0 and access.row_step == 0
@@ -108,7 +110,7 @@ class PrintedKernel:
         no array of its own."""
         target = [] if self.target is None else [self.target]
         operands = [*target, *self._outside]
-        return self.places.pieces(operands) if operands else []
+        return self.locator.pieces(operands) if operands else []
 
     @cached_property
     def _outside(self) -> list[Elements]:
@@ -122,7 +124,7 @@ class PrintedKernel:
         return None
 
     def formulas_at(
-        self, piece: Piece | None, place: Place, rows: Sequence[tuple[int, str]]
+        self, piece: Piece | None, position: BlockPosition, rows: Sequence[tuple[int, str]]
     ) -> tuple[list[str], list[list[str]]]:
         """Statements for one column of a block: what is the same in all rows, and then for each row
         what computes and stores its element.
@@ -131,12 +133,12 @@ class PrintedKernel:
         """
         accesses = piece.operands if piece else ()
         aim, accesses = (None, accesses) if self.target is None else (accesses[0], accesses[1:])
-        common = _Common(self, place, len(rows) > 1 or place.rows > 1)
+        common = _Common(self, position, len(rows) > 1 or position.rows > 1)
         lines = []
         for number, head in rows:
             values = {id(self.head): head}
             statements: list[str] = []
-            target = self._target(aim, place, number)
+            target = self._target(aim, position, number)
             if self.head is not None and id(self.head.result) in self.written:
                 statements.append(f"{self.written[id(self.head.result)]}[{target}] = {head};")
             outside = iter(accesses)
@@ -156,20 +158,20 @@ class PrintedKernel:
             lines.append(statements)
         return common.lines, lines
 
-    def _target(self, aim: Access | None, place: Place, row: int) -> str:
+    def _target(self, aim: Access | None, position: BlockPosition, row: int) -> str:
         """Index of the result's element."""
         if aim is None:
             columns = self.shape[1]
-            aim = Access(self.stored[0], columns * place.first_row + place.first, columns, 1)
-        start = aim.start + row * aim.row_step + place.plus * aim.step
-        return index(start, (aim.row_step, place.row), (aim.step, place.column))
+            aim = Access(self.stored[0], columns * position.first_row + position.first, columns, 1)
+        start = aim.start + row * aim.row_step + position.plus * aim.step
+        return index(start, (aim.row_step, position.row), (aim.step, position.column))
 
     def loop_lines(self, piece: Piece) -> list[str]:
         """The loops of a piece of lone formulas."""
         j = "j" if piece.rows > 1 else "0"
         i = "i" if piece.columns > 1 else "0"
-        place = Place(j, i, 0, piece.row, piece.column, piece.rows)
-        common, (lines,) = self.formulas_at(piece, place, [(0, "")])
+        position = BlockPosition(j, i, 0, piece.row, piece.column, piece.rows)
+        common, (lines,) = self.formulas_at(piece, position, [(0, "")])
         loop_j = f"for (int j = 0; j < {piece.rows}; j++) {{"
         loop_i = f"for (int i = 0; i < {piece.columns}; i++) {{"
         if common:
@@ -181,7 +183,7 @@ class PrintedKernel:
 
 
 @dataclass(frozen=True)
-class Place:
+class BlockPosition:
     """Where in a block formulas are computed: at row `row` and column `column` + `plus` of what is
     read, which is row first_row and column first of the result."""
 
@@ -196,9 +198,9 @@ class Place:
 class _Common:
     """Parts of formulas that are the same in all rows are computed once, before them."""
 
-    def __init__(self, kernel: PrintedKernel, place: Place, wanted: bool):
+    def __init__(self, kernel: PrintedKernel, position: BlockPosition, wanted: bool):
         self._kernel = kernel
-        self._place = place
+        self._position = position
         self._wanted = wanted
         self.lines: list[str] = []
         self._names: dict[str, str] = {}
@@ -221,12 +223,12 @@ class _Common:
         return self._kernel.code.expression(split(e), names)
 
     def _element(self, access: Access, row: int) -> str:
-        p = self._place
+        p = self._position
         return self._kernel.element(access, p.row, p.column, row, p.plus)
 
     def _hoisted(self, text: str) -> str:
         if text not in self._names:
-            place = self._place.plus
-            self._names[text] = f"f{len(self._names)}_{place}" if place else f"f{len(self._names)}"
+            plus = self._position.plus
+            self._names[text] = f"f{len(self._names)}_{plus}" if plus else f"f{len(self._names)}"
             self.lines.append(f"const float {self._names[text]} = {text};")
         return self._names[text]

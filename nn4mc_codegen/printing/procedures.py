@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from nn4mc_codegen.graph.lower import unique
+from nn4mc_codegen.printing.access import Access
 from nn4mc_codegen.printing.c import index
+from nn4mc_codegen.printing.fusion import Kernel
 from nn4mc_codegen.printing.kernels import PrintedKernel
 from nn4mc_codegen.printing.linear_kernel import PrintedLinear
 from nn4mc_codegen.printing.repeat import repetition
-from nn4mc_codegen.printing.schedule import STACK_FLOATS, Access, Kernel, Procedure
+from nn4mc_codegen.printing.schedule import STACK_FLOATS, Procedure
 from nn4mc_codegen.printing.source import DERIVED, Code
-from nn4mc_codegen.program.program import Array
+from nn4mc_codegen.program.instructions import Array
 
 
 class PrintedProcedure:
@@ -59,7 +61,7 @@ class PrintedProcedure:
         ]
 
     def _call(self, code: Code, procedure: Procedure, kernel: Kernel) -> str:
-        repeated = repetition(kernel, procedure.places)
+        repeated = repetition(kernel, procedure.locator)
         if repeated is None:
             return self._once(code, procedure, kernel)
         names, variables = self._names, "gh"[: len(repeated.turns)]
@@ -78,36 +80,37 @@ class PrintedProcedure:
     def _once(self, code: Code, procedure: Procedure, kernel: Kernel) -> str:
         kind = kernel.head.kind if kernel.head else "map"
         printed = PRINTED.get(kind, PrintedKernel)(code, procedure, kernel)
-        if printed.whole is not None:
+        if printed.array_function is not None:
             (mapped,) = kernel.maps
-            access = procedure.places.single(mapped.operands)[0]
-            code.use(printed.whole)
-            code.whole.add(printed.whole.symbol)
-            if printed.whole.name == "tanh":
-                code.row(TANH_COEFFICIENTS)
+            access = procedure.locator.single(mapped.operands)[0]
+            code.use(printed.array_function)
+            code.array_functions.add(printed.array_function.symbol)
+            if printed.array_function.name == "tanh":
+                code.read_weights(TANH_COEFFICIENTS)
+            function = f"{code.name}_{printed.array_function.symbol}_all"
             x = self._pointer(code, replace(access, row_step=0))
             y = self._names[mapped.result.first]
-            return f"{code.name}_{printed.whole.symbol}_all({x}, {y}, {mapped.result.size});"
+            return f"{function}({x}, {y}, {mapped.result.size});"
         if kind == "linear" and printed.mode == "size":
-            before = dict(code.constants), set(code.shared)
+            before = dict(code.constants), set(code.helpers)
             calls = self._shared_linear(code, procedure, printed)
             if calls:
                 return calls
-            code.constants, code.shared = before  # what it would have used
+            code.constants, code.helpers = before  # what it would have used
         template = code.environment.get_template(f"{kind}.j2").module
         text = template.kernel(printed)
         function = code.kernel(printed.label, text, inline=_inlined(code, printed))
         arguments = [self._names[a.first] for a in printed.sources + printed.stored]
-        arguments += printed.range
+        arguments += printed.range_names
         return f"{function}({', '.join(arguments)});"
 
     def _shared_linear(self, code: Code, procedure: Procedure, k: PrintedLinear) -> str | None:
         """Calls of the one function that all layers share, if their operands suit it."""
         lines, outputs = [], k.shape[1]
         y = self._names[k.stored[0].first]
-        for rows, columns in k.ranges:
+        for rows, columns in k.regions:
             block = k.head.start[rows.begin : rows.end, columns.begin : columns.end]
-            (start,) = procedure.places.single([block])
+            (start,) = procedure.locator.single([block])
             if k.is_literal(start) and start.array.data[start.start] == 0.0:
                 bias = "0"
             elif start.step == 1 or columns.size == 1:
@@ -117,9 +120,9 @@ class PrintedProcedure:
             at = index(outputs * rows.begin + columns.begin, (outputs if rows.size > 1 else 0, "j"))
             target = y if at == "0" else f"{y} + {at}"
             calls = []
-            for part in k.parts(rows, columns, body=k.head.W.size * k.shape[0]):
-                W, length = part.W, part.turns * part.unroll
-                if part.x.step != 1 and length > 1:
+            for loop in k.loops(rows, columns, body=k.head.W.size * k.shape[0]):
+                W, length = loop.W, loop.turns * loop.unroll
+                if loop.x.step != 1 and length > 1:
                     return None
                 if W.row_step == 1 or columns.size == 1 and W.step != 1:
                     function, stride = "linear", W.step
@@ -127,8 +130,8 @@ class PrintedProcedure:
                     function, stride = "linear_across", W.row_step
                 else:
                     return None
-                code.shared.add(function)
-                pointers = self._pointer(code, replace(W, row_step=0)), self._pointer(code, part.x)
+                code.helpers.add(function)
+                pointers = self._pointer(code, replace(W, row_step=0)), self._pointer(code, loop.x)
                 sizes = f"{columns.size}, {length}, {stride}"
                 words = ", ".join([target, bias, *pointers, sizes])
                 calls.append(f"{code.name}_{function}({words});")

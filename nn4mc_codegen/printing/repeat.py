@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nn4mc_codegen.printing.schedule import Kernel, Places
-from nn4mc_codegen.program.program import Elements, Linear, Map
+from nn4mc_codegen.printing.access import Locator
+from nn4mc_codegen.printing.fusion import Kernel
+from nn4mc_codegen.program.instructions import Elements, Linear, Map
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +25,11 @@ class Repetition:
     """for an array, by its first element, how far each of the loops moves on in it"""
 
 
-def repetition(kernel: Kernel, places: Places) -> Repetition | None:
+def repetition(kernel: Kernel, locator: Locator) -> Repetition | None:
     """A kernel as groups of rows, or None if its rows have even steps or none that repeat."""
     if (
         kernel.feed
-        or kernel.held
+        or kernel.before
         or (kernel.head is not None and not isinstance(kernel.head, Linear))
     ):
         return None
@@ -44,14 +45,14 @@ def repetition(kernel: Kernel, places: Places) -> Repetition | None:
         return None
 
     groups = elements.reshape(rows // size, -1)
-    owners = places.owners(groups)
+    owners = locator.owners(groups)
     shifts: dict[int, np.ndarray] = {}
     for owner in np.unique(owners[0]).tolist():
         shift = groups[:, owners[0] == owner] - groups[0, owners[0] == owner]
-        fixed = places.array(owner).data is not None
+        fixed = locator.array(owner).data is not None
         if np.any(shift != shift[:, :1]) or (fixed and np.any(shift)):
             return None
-        shifts[places.array(owner).first] = shift[:, 0]
+        shifts[locator.array(owner).first] = shift[:, 0]
     if np.any(owners != owners[0]):
         return None
     if kernel.target is None:

@@ -7,22 +7,24 @@ from collections.abc import Sequence
 from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.printing.c import c_float, indented, packed, template_environment
+from nn4mc_codegen.printing.registers import CALLER_SAVED, REGISTERS
 from nn4mc_codegen.program import functions
 from nn4mc_codegen.program.expression import Expression, Function
-from nn4mc_codegen.program.program import Array
+from nn4mc_codegen.program.instructions import Array
 
-# How tightly C's operators bind.
+# How tightly C's operators bind, from a choice ?: to a name or a call.
 CHOICE, COMPARISON, SUM, PRODUCT, SIGN, NAME = range(6)
-# Registers of floats that a function may overwrite.
-HALF = 16
-
 
 DERIVED = ("d_", "t_")
-"""How labels of derivatives begin: backwards, and along."""
+"""How the labels of derivatives' instructions begin: those that carry adjoints back, and those that
+carry tangents forward."""
 
 
 class Code:
-    """The C file as it grows: constants, functions of floats, kernels."""
+    """The C file as it grows: constants, functions of floats, kernels.
+
+    Whoever prints a statement asks here for the C name of what it uses, and it is then defined.
+    """
 
     def __init__(self, options: Options, recurrent: bool = False):
         self.options = options
@@ -31,15 +33,16 @@ class Code:
         self.constants: dict[str, Array] = {}
         self.functions: dict[str, Function] = {}
         self.kernels: dict[str, str] = {}
-        """text of a kernel, without its name: its name"""
-        self.shared: set[str] = set()
-        """names of functions that do a primitive of any size"""
-        self.whole: set[str] = set()
-        """symbols of functions that are applied to all elements of an array"""
-        self.rows: set[int] = set()
-        """numbers of weights that are read at once"""
-        self.holds: set[int] = set()
-        """numbers of operands that are read at once"""
+        """name of a kernel by its text, in which @ stands for the name"""
+        self.helpers: set[str] = set()
+        """which helpers of source.c.j2 are used: on (whether a gate is open), linear, linear_across
+        (products of any size), inline (the macro)"""
+        self.array_functions: set[str] = set()
+        """symbols of functions that are also applied to whole arrays, by a loop of their own"""
+        self.weight_reads: set[int] = set()
+        """numbers of weights that a macro reads by one instruction"""
+        self.operand_reads: set[int] = set()
+        """numbers of operands that a macro reads by one instruction"""
         self.environment = template_environment()
 
     def constant(self, array: Array) -> str:
@@ -53,10 +56,11 @@ class Code:
         return f"{self.name}_{function.symbol}"
 
     def kernel(self, label: str, text: str, inline: bool = False) -> str:
-        """C name of the kernel with this text, in which @ stands for its name."""
+        """C name of the kernel with this text, in which @ stands for its name. Kernels of the same
+        text are one function, whose name has the label of the first."""
         text = indented(text)
         if inline:
-            self.shared.add("inline")
+            self.helpers.add("inline")
             text = text.replace("static void @", f"static {self.macro}_INLINE void @", 1)
         if text not in self.kernels:
             label = label if label.startswith(DERIVED) else f"apply_{label}"
@@ -64,24 +68,28 @@ class Code:
             self.kernels[text] = unique(used)[-1]
         return self.kernels[text]
 
-    def row(self, size: int) -> str:
-        """C name of the macro that reads `size` weights."""
-        self.rows.add(size)
+    def read_weights(self, size: int) -> str:
+        """C name of the macro that reads `size` weights from W on, as w0, w1, …, and moves W on."""
+        self.weight_reads.add(size)
         return f"{self.macro}_ROW_{size}"
 
-    def held(self, size: int) -> str:
-        """C name of the macro that reads `size` operands."""
-        self.holds.add(size)
+    def read_operands(self, size: int) -> str:
+        """C name of the macro that reads `size` operands, as h0, h1, …"""
+        self.operand_reads.add(size)
         return f"{self.macro}_HELD_{size}"
 
-    def row_macro(self, size: int, assembly: bool) -> str:
-        """Its definition. A few weights go into registers that a function need not save, many into
-        the last."""
-        first = HALF - size if size <= HALF // 2 else 2 * HALF - size
+    def weights_macro(self, size: int, assembly: bool) -> str:
+        """Definition of `read_weights`: by VLDM in assembly, or by plain loads.
+
+        Up to 8 weights go into the last of the registers that a function may overwrite, s8 to s15,
+        more of them into the last of all, up to s31: the first registers are left to operands.
+        """
+        few = size <= CALLER_SAVED // 2
+        first = (CALLER_SAVED if few else REGISTERS) - size
         return self._reading(f"ROW_{size}(W)", "w", size, first, assembly, moves=True)
 
-    def held_macro(self, size: int, assembly: bool) -> str:
-        """Its definition: operands go into the first registers."""
+    def operands_macro(self, size: int, assembly: bool) -> str:
+        """Definition of `read_operands`: they go into the first registers, from s0 on."""
         return self._reading(f"HELD_{size}(x)", "h", size, 0, assembly, moves=False)
 
     def _reading(
@@ -89,7 +97,8 @@ class Code:
     ) -> str:
         pointer, numbers = head[-2], range(size)
         if assembly:
-            # Variables that are bound to registers are left at once: other code may want these.
+            # The values are copied at once from the variables that are bound to registers, for GCC
+            # to put them where it likes: other statements may need these registers.
             outputs = [f'"=t"(r{k})' for k in numbers]
             given = [f'"m"(*(const float(*)[{size}])({pointer}))']
             if moves:
@@ -126,7 +135,7 @@ class Code:
 
     @property
     def ordered_functions(self) -> list[Function]:
-        """Those in use and those that they call, each after what it calls."""
+        """The functions in use and those that they call, each after what it calls."""
         found: dict[str, Function] = {}
 
         def add(function: Function) -> None:
@@ -144,14 +153,15 @@ class Code:
         return [text.replace("@", name) for text, name in self.kernels.items()]
 
     def expression(self, e: Expression, operands: Sequence[str], within: int = CHOICE) -> str:
-        """C of a formula with these names of its operands, in brackets if it binds less than asked.
-
-        A product that is added is one multiply-add.
+        """C of a formula with these names of its operands, in brackets if its last operator binds
+        less tightly than `within`. A sum with a product is one call of NAME_mac, the multiply-add.
         """
         text, binds = self._printed(e, operands)
         return text if binds >= within else f"({text})"
 
     def _printed(self, e: Expression, operands: Sequence[str]) -> tuple[str, int]:
+        """The text without brackets, and how tightly its last operator binds."""
+
         def part(k: int, within: int = CHOICE) -> str:
             return self.expression(e.args[k], operands, within)
 

@@ -15,7 +15,8 @@ from functools import singledispatch
 import numpy as np
 
 from nn4mc_codegen.program.expression import var
-from nn4mc_codegen.program.program import ONE, ZERO, Elements, Instruction, Linear, Map, Program
+from nn4mc_codegen.program.instructions import ONE, ZERO, Elements, Instruction, Linear, Map
+from nn4mc_codegen.program.program import Program
 
 
 def identity(size: int) -> Elements:

@@ -12,7 +12,8 @@ import numpy as np
 
 from nn4mc_codegen.program.derive import dependent
 from nn4mc_codegen.program.expression import var
-from nn4mc_codegen.program.program import ZERO, Elements, Linear, Program
+from nn4mc_codegen.program.instructions import ZERO, Elements, Linear
+from nn4mc_codegen.program.program import Program
 
 
 @dataclass(frozen=True)

@@ -1,183 +1,61 @@
-"""Programs: what a graph means as a few primitives, which derive.py differentiates.
+"""Programs: what a network means as a few primitives, which derive.py differentiates.
 
-Every value is an element of an array and has a number of its own in the program. What an
-instruction reads is a NumPy array of such numbers, so that rearranged, repeated, transposed and
-broadcast operands cost nothing until C is printed. The numbers ZERO and ONE are literals: what is
-known to be zero is never computed.
+A program grows: an operator's `lower`, and the rules of derivatives, append instructions to it and
+get the element numbers of the results (see instructions.py). Equal instructions and equal constants
+are made once.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from nn4mc_codegen.program import expression
 from nn4mc_codegen.program.expression import Expression, as_expression, var
-
-Elements = np.ndarray
-"""Numbers of elements, int64, of any shape."""
-ZERO, ONE = 0, 1
-
-
-@dataclass(eq=False)
-class Array:
-    """Elements first … first+size-1 of a program; `data` makes it a constant.
-
-    Of a `paired` constant the elements 2k and 2k+1 are read at once.
-    """
-
-    name: str
-    first: int
-    size: int
-    data: np.ndarray | None = None
-    paired: bool = False
-
-    @property
-    def elements(self) -> Elements:
-        return np.arange(self.first, self.first + self.size)
-
-
-@dataclass(eq=False)
-class Instruction(ABC):
-    """A primitive. Each kind has a class, its rules in derive.py and a template of its name.
-
-    `label` names the layer it comes from, `formula` what it computes, in the layer's letters.
-    """
-
-    kind: ClassVar[str]
-    result: Array
-    label: str
-    formula: str
-
-    @property
-    @abstractmethod
-    def reads(self) -> list[Elements]:
-        """All that it reads."""
-
-    @abstractmethod
-    def compute(self, values: np.ndarray) -> np.ndarray:
-        """The result's elements from the values of all elements, by their numbers."""
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """(rows, n) of the result."""
-
-    def renumbered(self, place: np.ndarray, result: Array) -> Instruction:
-        """The same with `place` of every element that it reads, and another result."""
-
-        def move(part: object) -> object:
-            if isinstance(part, np.ndarray):
-                return place[part]
-            return tuple(map(move, part)) if isinstance(part, tuple) else part
-
-        moved = {f.name: move(getattr(self, f.name)) for f in fields(self)[3:]}
-        return replace(self, result=result, **moved)
-
-    def restricted(self, needed: np.ndarray) -> tuple[np.ndarray, dict[str, object]]:
-        """For results (rows, n) of which only some are needed: which of them are computed after
-        all, and the fields that compute those; by default all."""
-        parts = {f.name: getattr(self, f.name) for f in fields(self)[3:]}
-        return np.ones(self.shape, bool), parts
-
-    @property
-    def macs(self) -> int:
-        return 0
-
-
-@dataclass(eq=False)
-class Linear(Instruction):
-    """y[j, r] = start[j, r] + sum over i of W[r, i]·x[j, i], W constant.
-
-    Where `gate` is not empty, x[:, i] adds nothing whenever gate[i] is zero, whatever it holds.
-    """
-
-    kind = "linear"
-    W: Elements  # (n_out, n_in)
-    x: Elements  # (rows, n_in)
-    start: Elements  # (rows, n_out)
-    gate: Elements = field(default_factory=lambda: np.zeros(0, np.int64))  # (n_in,)
-
-    @property
-    def reads(self) -> list[Elements]:
-        return [self.W, self.x, self.start, *([self.gate] if self.gate.size else [])]
-
-    def compute(self, values: np.ndarray) -> np.ndarray:
-        x = values[self.x]
-        if self.gate.size:
-            x = np.where(values[self.gate] == 0.0, 0.0, x)
-        return x @ values[self.W].T + values[self.start]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.start.shape
-
-    def restricted(self, needed: np.ndarray) -> tuple[np.ndarray, dict[str, object]]:
-        rows, columns = needed.any(axis=1), needed.any(axis=0)
-        parts = {
-            "W": self.W[columns],
-            "x": self.x[rows],
-            "start": self.start[rows][:, columns],
-            "gate": self.gate,
-        }
-        return np.outer(rows, columns), parts
-
-    @property
-    def macs(self) -> int:
-        return self.W.size * len(self.x)
-
-
-@dataclass(eq=False)
-class Map(Instruction):
-    """y[j, i] = expression of the operands' elements [j, i]."""
-
-    kind = "map"
-    expression: Expression
-    operands: tuple[Elements, ...]  # all of one shape (rows, n)
-
-    @property
-    def reads(self) -> list[Elements]:
-        return list(self.operands)
-
-    def compute(self, values: np.ndarray) -> np.ndarray:
-        result = self.expression.evaluate([values[o] for o in self.operands])
-        return np.broadcast_to(result, self.shape)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.operands[0].shape
-
-    def restricted(self, needed: np.ndarray) -> tuple[np.ndarray, dict[str, object]]:
-        grid = grid_of(needed)
-        operands = tuple(o[needed].reshape(grid) for o in self.operands)
-        return needed, {"expression": self.expression, "operands": operands}
+from nn4mc_codegen.program.instructions import (
+    ONE,
+    ZERO,
+    Array,
+    Elements,
+    Instruction,
+    Linear,
+    Map,
+    grid_of,
+)
 
 
 @dataclass(eq=False)
 class Program:
-    """Instructions in order, each with a new result. `inputs` and `states` are arrays as well."""
+    """Instructions in order, each with a result of its own, and the arrays of all elements.
+
+    `inputs` are the arrays that a caller gives, by their names in C: x, state, v, t, folded.
+    """
 
     arrays: list[Array] = field(default_factory=list)
     instructions: list[Instruction] = field(default_factory=list)
     inputs: dict[str, Array] = field(default_factory=dict)
     pairs: bool = True
-    """whether rows of matrices begin at even places, so that their elements are read two at once"""
+    """Whether the rows of constant matrices are filled up to an even length. Every row then begins
+    at an even address in floats, and its weights can be loaded two by one instruction."""
     by_unit: bool = False
-    """whether the weights of a unit that reads the network's inputs stand side by side: so they are
-    read at once where a derivative is carried back to the inputs"""
+    """Whether a layer that reads the network's inputs stores its weights unit by unit, W[unit][i],
+    and not input by input as Keras does. A derivative that goes back from a unit to the inputs then
+    reads that unit's weights from consecutive addresses, many by one instruction."""
     alone: Elements = field(default_factory=lambda: np.zeros(0, np.int64))
-    """inputs with a column of the Jacobian"""
+    """Inputs that have a column of the Jacobian of their own."""
     together: list[Elements] = field(default_factory=list)
-    """inputs that move as one, with a column of the Jacobian after those"""
+    """Groups of inputs that move as one. Each group has one column of the Jacobian, the sum of its
+    inputs' columns; these columns come after those of `alone`."""
     size: int = 0
+    """Number of elements."""
     label: str = ""
     formula: str = ""
+    """Label and formula of the layer whose instructions are being appended, see `layer`."""
     _made: dict = field(default_factory=dict)
+    """What was made before, by a key of all that it was made of."""
 
     def __post_init__(self) -> None:
         if not self.arrays:
@@ -193,7 +71,8 @@ class Program:
         return self.inputs[name]
 
     def constant(self, name: str, data: np.ndarray) -> Elements:
-        """Numbers of new constants, of the shape of `data`; a layer called twice has them once."""
+        """Numbers of constants, of the shape of `data`; the same array of data is stored once, so
+        that a layer that is called twice has its weights once."""
         key = "constant", id(data)
         if key not in self._made:
             stored = np.asarray(data, np.float32)
@@ -207,11 +86,15 @@ class Program:
         return self._made[key][1]
 
     def unit_weights(self, name: str, data: np.ndarray, x: Elements) -> Elements:
-        """Numbers of the weights (units, n) of what reads x (n,), inputs of the network; those of a
-        unit stand side by side.
+        """Numbers of the weights (units, n) of a layer that reads x (n,), inputs of the network.
 
-        Where inputs move as one, with the sums of their weights: behind those of the inputs that
-        have a column of the Jacobian, so that one product makes all its columns.
+        They are stored unit by unit (see `by_unit`). Where inputs move as one, the sums of their
+        weights are stored as well, and the order is that of the Jacobian's columns. With columns
+        for u0, for y0 and for u0 and u1 together, each unit of a layer on [u0, u1, y0, s0] has
+
+            w(u0) w(y0)  w(u0)+w(u1)  w(u1) w(s0)
+
+        and the first three, side by side, are all that the Jacobian's columns are a product of.
         """
         groups = [g for g in (np.flatnonzero(np.isin(x, t)) for t in self.together) if g.size]
         if not groups:
@@ -231,22 +114,23 @@ class Program:
         return self._made[key][1]
 
     def sums(self, W: Elements, groups: Sequence[np.ndarray]) -> Elements:
-        """Numbers of constants (units, groups): the constants W (units, n), added up along each
-        group of columns."""
+        """Numbers of constants (units, groups): for each group of columns of the constants W
+        (units, n) the sum along the group."""
         key = _sums_key(W, groups)
         if key not in self._made:
             values = np.zeros(self.size, np.float32)
             for array in self.arrays:
                 if array.data is not None:
                     values[array.elements] = array.data
-            # By column: a product with its transpose reads them as a layer's own weights are read.
+            # Stored group by group, as a layer's weights are stored input by input: a product with
+            # the transposed sums then reads consecutive addresses.
             data = np.ascontiguousarray(_added(values[W], groups).T)
             self._made[key] = self.constant(f"W{len(self.arrays)}_{self.label}", data).T
         return self._made[key]
 
     @contextmanager
     def layer(self, label: str, formula: str) -> Iterator[None]:
-        """What is made inside comes from this layer."""
+        """Instructions that are appended inside the `with` block come from this layer."""
         before = self.label, self.formula
         self.label, self.formula = label, formula
         yield
@@ -263,7 +147,7 @@ class Program:
         counts = np.count_nonzero(x != ZERO, axis=1)
         if np.all(counts == 0):
             return start.copy()
-        if np.all(counts <= 1):  # nothing to sum: a product, or a column of W itself
+        if np.all(counts <= 1):  # one term a sum: a product, or where x is ONE a column of W
             column = np.argmax(x != ZERO, axis=1)
             factor = np.take_along_axis(x, column[:, None], axis=1)
             return self.map(var(0) * var(1) + var(2), W[:, column].T, factor, start)
@@ -272,9 +156,12 @@ class Program:
         return self.make(Linear, (rows, outputs), W=W, x=x, start=start)
 
     def map(self, formula: Expression | float, *operands: Elements) -> Elements:
-        """Elements of `formula` over operands that broadcast; its shape is theirs.
+        """Elements of `formula` over operands that broadcast; the result has their shape.
 
-        What literals decide is not computed: products with ZERO vanish, and with ONE stay alone.
+        Where operands are literals the formula is simplified first, and elements that this decides
+        cost no instruction: a·ZERO is ZERO, a·ONE is a itself. Elements for which the same operands
+        are literals become one Map; a code of base 3 tells them apart, a digit an operand: 1 for
+        ZERO, 2 for ONE, 0 for any other element.
         """
         formula = as_expression(formula)
         operands = np.broadcast_arrays(*operands)
@@ -300,7 +187,7 @@ class Program:
         return result.reshape(shape)
 
     def copy(self, x: Elements) -> Elements:
-        """The same elements side by side in one new array."""
+        """The same elements copied, one after the other, into one new array."""
         x2 = x.reshape(-1, x.shape[-1])
         return self.make(Map, x2.shape, expression=var(0), operands=(x2,)).reshape(x.shape)
 
@@ -326,9 +213,15 @@ class Program:
 
     def again(self, instruction: Instruction) -> Elements:
         """The same instruction with a result of its own; numbers of its result (rows, n)."""
-        parts = {f.name: getattr(instruction, f.name) for f in fields(instruction)[3:]}
         with self.layer(instruction.label, instruction.formula):
-            return self.make(type(instruction), instruction.shape, **parts)
+            return self.make(type(instruction), instruction.shape, **instruction.parts)
+
+    def is_read_only_by(
+        self, made: Instruction, reader: Instruction, results: Sequence[Elements]
+    ) -> bool:
+        """Whether no instruction but `reader` reads what `made` makes, nor is it in `results`."""
+        others = [e for i in self.instructions if i is not reader for e in i.reads]
+        return not any(np.isin(made.result.elements, e).any() for e in (*results, *others))
 
     # ---------------------------------------------------------------- meaning
 
@@ -346,7 +239,7 @@ class Program:
 
 
 def _added(weights: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
-    """(units, groups): sums along groups of columns, rounded once."""
+    """(units, groups): sums along groups of columns, added in float64 and rounded once."""
     sums = [weights[:, g].sum(axis=1, dtype=np.float64) for g in groups]
     return np.stack(sums, axis=1).astype(np.float32)
 
@@ -361,11 +254,3 @@ def _key(part: object) -> object:
     if isinstance(part, tuple):
         return tuple(_key(p) for p in part)
     return part
-
-
-def grid_of(chosen: np.ndarray) -> tuple[int, int]:
-    """(rows, n) of the chosen elements of a matrix: rows stay rows where all have the same columns,
-    else all stand in one."""
-    rows, columns = (int(np.count_nonzero(chosen.any(axis=axis))) for axis in (1, 0))
-    count = int(np.count_nonzero(chosen))
-    return (rows, columns) if rows * columns == count else (1, count)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 import typer
 
 from soft_control.cli import benchmarks, building, learning, recording, running, terminal
@@ -24,37 +27,51 @@ BENCHMARKS = {
 }
 
 
-def typer_of(commands: dict, help: str) -> typer.Typer:
-    """A group of commands. Text is plain: brackets are brackets, and nothing is marked up."""
-    group = typer.Typer(
-        help=help,
-        no_args_is_help=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        add_completion=False,
-    )
+NAME = "softctl"
+
+
+def group_of(commands: dict[str, Callable[..., None]], help: str) -> typer.Typer:
+    """A group of commands, which alone prints its help. All text is plain, brackets too."""
+    group = typer.Typer(help=help, rich_markup_mode=None, add_completion=False)
+
+    @group.callback(invoke_without_command=True, help=help)
+    def help_alone(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help())
+
     for name, command in commands.items():
         group.command(name)(command)
     return group
 
 
-app = typer_of(
+app = group_of(
     COMMANDS,
-    """softctl: from a rig to firmware in the loop.
+    """From a rig to firmware in the loop.
 
-    The way: collect (record the rig) -> train (learn its forward kinematics) -> build (network and
-    controller become firmware) -> run (track a reference with it) -> report. `replay` checks the
-    firmware against recorded runs; `codegen` gives the network's C alone.""",
+    \b
+    softctl collect --out data/tendon                record the rig
+    softctl train data/tendon --out models/tendon    learn its forward kinematics
+    softctl check-model models/tendon                is what it learned fit for the controller?
+    softctl build models/tendon --out build/tendon   network and controller become firmware
+    softctl run --target pil --out runs/mpc          track a reference with it
+    softctl run --controller pid --out runs/pid      and with the baseline
+    softctl report runs/mpc runs/pid                 compare
+
+    Exit codes: 0 done; 1 a run failed, or a check or comparison was lost; 2 a mistake in what was
+    asked for, said in one line; 130 stopped by Ctrl-C.""",
 )
 app.add_typer(
-    typer_of(
+    group_of(
         BENCHMARKS,
-        "Comparisons that anyone can repeat; each writes a page and, where it helps, a figure.",
+        """Comparisons that anyone can repeat; each writes a page and, where it helps, a figure.
+
+        \b
+        softctl benchmark msd --out docs""",
     ),
     name="benchmark",
 )
 
 
 def main() -> None:
-    """Entry point: what a user got wrong is one line and exit code 2, a failed run exit code 1."""
-    terminal.carry_out(app)
+    """Entry point of `softctl`."""
+    sys.exit(terminal.carry_out(app, NAME, sys.argv[1:]))

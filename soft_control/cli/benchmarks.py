@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from soft_control.cli.options import described
-from soft_control.cli.terminal import progress_bar, say, show_table
+from soft_control.cli.options import described, option
+from soft_control.cli.terminal import FAILED, progress_bar, say, show_table
 
 
 def msd(
@@ -26,6 +26,9 @@ def msd(
     measures rise time, overshoot, RMSE and effort within the same bounds. Takes some minutes.
     Exit code 1 if the MPC without preview, which knows no more than the PID, does not win in RMSE,
     rise time and overshoot on both references.
+
+    \b
+    softctl benchmark msd --out docs
     """
     from soft_control.benchmarks.mass_spring_damper import carry_out as carry_out_benchmark
     from soft_control.benchmarks.mass_spring_damper import load_benchmark
@@ -54,7 +57,7 @@ def msd(
     )
     say(f"written to {out}/msd_benchmark.md")
     if not won:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def ipopt(
@@ -73,6 +76,9 @@ def ipopt(
 
     Builds the solver for this machine with each network at N/Nc 5/2, 5/5, 10/2 and 10/5 and solves
     random problems both ways. Some minutes for 300 problems each.
+
+    \b
+    softctl benchmark ipopt models/tendon models/hasel --out docs
     """
     from soft_control.benchmarks.pages import write_page
     from soft_control.benchmarks.solver_comparison import SETTINGS, STARTS, cells, compare, subjects
@@ -109,7 +115,7 @@ def closed_loop(
         list[Path], typer.Argument(help="Directories of `train`: each runs on its own rig.")
     ],
     reference: Annotated[str, described("reference")] = "figure_eight",
-    duration_s: Annotated[float, typer.Option(min=4, help="Length of each run.")] = 12.0,
+    duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
     seed: Annotated[int, described("seed")] = 0,
     out: Annotated[Path, typer.Option(help="Directory of the page.")] = Path("docs"),
 ) -> None:
@@ -118,6 +124,9 @@ def closed_loop(
     It also measures what the delay compensation and the offset estimate are worth when a constant
     load comes on in mid-run. Exit code 1 if the C solver's total cost is more than 5 % above
     IPOPT's on any rig.
+
+    \b
+    softctl benchmark closed-loop models/tendon models/hasel --out docs
     """
     from soft_control.benchmarks.closed_loops import (
         EXCESS_MAX,
@@ -163,7 +172,7 @@ def closed_loop(
     path = write_page(out, "closed_loop", seed=seed, against=against, worth=worth)
     say(f"written to {path}")
     if any(a.excess > EXCESS_MAX for a in against):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def stages(bar: Progress, stage_of: Callable[[str], str] = str) -> Callable[[str, int, int], None]:

@@ -7,14 +7,20 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.terminal import console, say
+from soft_control.cli.terminal import progress_bar, say
 
 
 def codegen(
     model: Annotated[Path, typer.Argument(help="Directory of `train`.")] = Path("models/tendon"),
     out: Annotated[Path, typer.Option(help="Directory for the C files.")] = Path("build/fk"),
 ) -> None:
-    """The network's C alone: step and Jacobian, as `nn4mc compile` writes them."""
+    """The network's C alone: step and Jacobian, as `nn4mc compile` writes them.
+
+    For a controller of your own around the network; `build` makes the whole firmware.
+
+    \b
+    softctl codegen models/tendon --out build/fk
+    """
     from nn4mc_codegen import compile_model
     from soft_control.firmware_build import jacobian_inputs
     from soft_control.learning.model import NETWORK_FILE, load_card
@@ -32,13 +38,19 @@ def build(
 ) -> None:
     """Network and controller become firmware, for the Cortex-M4F (pil, hil) and for the host (sil).
 
-    Horizons, weights and bounds come from config/mcu.yaml.
+    Horizons, weights and bounds come from config/mcu.yaml, over it what config/RIG.yaml has for the
+    node mcu, over that what `softctl tune` found. A changed one is in the firmware after the next
+    build.
+
+    \b
+    softctl build models/tendon --out build/tendon
     """
     from soft_control.experiment.bringup import mpc_settings
     from soft_control.firmware_build import build as make
     from soft_control.learning.model import load_card
 
-    with console.status("compiling"):
+    with progress_bar() as bar:
+        bar.add_task("compiling", total=None)
         built = make(model, mpc_settings(load_card(model).rig), out)
     say(
         f"firmware {built.build_id}: flash {built.flash_bytes:,} B ({built.flash_percent:.2f} % of "

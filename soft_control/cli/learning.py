@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described
-from soft_control.cli.terminal import progress_bar, say, show_table
+from soft_control.cli.options import described, from_json
+from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table
 
 
 def train(
@@ -28,16 +27,22 @@ def train(
         str, typer.Option(help="More training settings as JSON, e.g. '{\"hidden\": [16, 16]}'.")
     ] = "{}",
 ) -> None:
-    """Learn a rig's forward kinematics; prints errors in mm and writes fk.keras and fk.json."""
+    """Learn a rig's forward kinematics; prints errors in mm and writes fk.keras and fk.json.
+
+    The errors are those of runs that the network was not trained on, the last recording where
+    --validation names none. --settings takes every field of TrainingSettings, see
+    docs/reference/configuration.md.
+
+    \b
+    softctl train data/tendon --out models/tendon
+    softctl train monday.csv tuesday.csv --validation friday.csv --out models/week \\
+      --settings '{"signals": false, "hidden": [24]}'
+    """
     from soft_control.learning.dataset import read_recordings
     from soft_control.learning.training import TrainingSettings
     from soft_control.learning.training import train as fit
 
-    try:
-        more = json.loads(settings)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--settings {settings!r} is no JSON: {error}") from None
-    chosen = TrainingSettings(rig=rig, rate_hz=rate_hz, **more)
+    chosen = from_json(TrainingSettings, settings, "--settings", rig=rig, rate_hz=rate_hz)
     training = read_recordings(recordings)
     held_out = read_recordings(validation or [])
     if not held_out and len(training) > 1:
@@ -75,6 +80,10 @@ def check_model(
     Compares the compiled C and its derivatives with the network's meaning, looks for units that do
     nothing, measures the prediction error by horizon with live and with held signals, the free run
     and its spectral radius, and whether the gains have the signs that the recordings show.
+
+    \b
+    softctl check-model models/tendon --recording friday.csv
+    softctl check-model models/tendon --json > report.json
     """
     from soft_control.learning.dataset import read_recordings
     from soft_control.learning.model import load_card
@@ -89,11 +98,11 @@ def check_model(
         runs = [record(card.rig, seed, 30.0, card.rate_hz)]
     found = check(model, runs, seed)
     if as_json:
-        print(found.model_dump_json(indent=2))
+        say_json(found.model_dump(mode="json"))
     else:
         show_model_report(found)
     if not found.fit:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def show_model_report(found) -> None:

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described
+from soft_control.cli.options import described, experiment, option
 from soft_control.cli.running import carry_out
 from soft_control.cli.terminal import say
-from soft_control.experiment.bringup import Experiment
 
 
 def collect(
@@ -21,13 +20,22 @@ def collect(
     runs: Annotated[
         int, typer.Option(min=1, help="How many runs; each has a seed of its own.")
     ] = 4,
-    duration_s: Annotated[float, typer.Option(min=1, help="Length of each run.")] = 60.0,
+    duration_s: Annotated[float, option("Length of each run, s.", min=1)] = 60.0,
     rate_hz: Annotated[float, described("rate_hz")] = 120.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first run; then one up.")] = 100,
 ) -> None:
-    """Record a rig under open-loop commands: one rosbag2 bag a run, in OUT/run_<seed>."""
+    """Record a rig under open-loop commands: one rosbag2 bag a run, in OUT/run_SEED.
+
+    The commands wander through their whole range at the speed that the actuators follow, so that a
+    network can learn from them. Runs differ in their seed alone, and the same seed gives the same
+    bag.
+
+    \b
+    softctl collect --out data/tendon
+    softctl collect --rig hasel --runs 6 --duration-s 30 --out data/hasel
+    """
     for i in range(runs):
-        experiment = Experiment(
+        recorded = experiment(
             rig=rig,
             controller="excitation",
             rate_hz=rate_hz,
@@ -35,5 +43,5 @@ def collect(
             seed=seed + i,
             out=out / f"run_{seed + i}",
         )
-        carry_out(experiment, f"recording {i + 1} of {runs}")
-        say(f"recorded {experiment.out}/bag")
+        carry_out(recorded, f"recording {i + 1} of {runs}")
+        say(f"recorded {recorded.out}/bag")

@@ -7,8 +7,16 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described
-from soft_control.cli.terminal import errors, progress_bar, say, show_panel, show_table
+from soft_control.cli.options import described, experiment, option
+from soft_control.cli.terminal import (
+    INTERRUPTED,
+    progress_bar,
+    say,
+    show_panel,
+    show_table,
+    warn,
+)
+from soft_control.control.controllers import CONTROLLERS
 from soft_control.experiment.bringup import Experiment
 
 
@@ -27,10 +35,20 @@ def run(
     port: Annotated[str, described("port")] = "",
     out: Annotated[Path, described("out")] = Path("runs/latest"),
 ) -> None:
-    """Track a reference over ROS 2 and record it: a bag, its parameters, logs and summary.json."""
+    """Track a reference over ROS 2 and record it: a bag, its parameters, logs and summary.json.
+
+    All that must fit is compared before anything starts: rig, model, firmware, rate, port. A run
+    never overwrites another.
+
+    \b
+    softctl run --controller mpc --target pil --out runs/mpc
+    softctl run --controller pid --reference swirl --duration-s 40 --out runs/pid
+    softctl run --target hil --port /dev/ttyACM0 --clock realtime --out runs/board
+    softctl run --target sil --load 0,0,-2@10 --out runs/loaded
+    """
     from soft_control.experiment.report import read_entries, table
 
-    experiment = Experiment(
+    chosen = experiment(
         rig=rig,
         controller=controller,
         target=target,
@@ -45,31 +63,31 @@ def run(
         port=port,
         out=out,
     )
-    title = f"{controller} on {target}" if controller == "mpc" else controller
-    carry_out(experiment, title)
+    title = CONTROLLERS[controller].on(target)
+    carry_out(chosen, title)
     rows = [(name, *values) for name, values in table(read_entries([out]))]
     show_table(rows=rows, title=f"{title}, {out}")
 
 
-def carry_out(experiment: Experiment, title: str) -> None:
+def carry_out(chosen: Experiment, title: str) -> None:
     """Runs an experiment with a live view on the terminal."""
     from soft_control.experiment.attended import watch
     from soft_control.experiment.bringup import prepare
 
-    nodes = prepare(experiment)
+    nodes = prepare(chosen)
     with progress_bar("{task.fields[note]}") as bar:
-        task = bar.add_task(title, total=experiment.duration_s, note="waiting for all nodes")
+        task = bar.add_task(title, total=chosen.duration_s, note="waiting for all nodes")
         try:
             watch(
                 nodes,
-                experiment.out,
+                chosen.out,
                 lambda view: bar.update(task, completed=view.t_s, note=view.note()),
             )
         except KeyboardInterrupt:
             bar.stop()
-            errors.print(f"stopped; what was recorded until then is in {experiment.out}")
-            raise typer.Exit(130) from None
-        bar.update(task, completed=experiment.duration_s)
+            warn(f"stopped; what was recorded until then is in {chosen.out}")
+            raise typer.Exit(INTERRUPTED) from None
+        bar.update(task, completed=chosen.duration_s)
 
 
 def replay(
@@ -86,7 +104,12 @@ def replay(
 ) -> None:
     """Feed a recorded run's commands and signals through the firmware and compare its prediction.
 
-    The firmware predicts free-running: it never sees a measured position after the first.
+    The firmware predicts free-running: it never sees a measured position after the first. Nothing
+    moves, so this is how a firmware is tried before it drives a robot.
+
+    \b
+    softctl replay friday.csv --target sil
+    softctl replay friday.csv --model models/week --firmware build/week --baseline monday.csv
     """
     from soft_control.experiment.replay import replay as feed
     from soft_control.experiment.replay import summary
@@ -128,7 +151,7 @@ def tune(
     ] = "mpc",
     reference: Annotated[str, described("reference")] = "figure_eight",
     model: Annotated[Path, described("model")] = Path("models/tendon"),
-    duration_s: Annotated[float, typer.Option(min=4, help="Length of each run.")] = 12.0,
+    duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
     trials: Annotated[int, typer.Option(min=1, help="Points to try, each on several runs.")] = 60,
     seed: Annotated[
         int, typer.Option(min=0, help="Of search and noise: the same seed finds the same.")
@@ -136,7 +159,7 @@ def tune(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Parameter file; default: config/tuned/<rig>_<node>.yaml, in use from then on."
+            help="Parameter file; default: config/tuned/RIG_NODE.yaml, in use from then on."
         ),
     ] = None,
 ) -> None:
@@ -147,6 +170,10 @@ def tune(
     first rig that differs (an MPC that never sees a measured position: the nominal one alone); and
     over a step besides the reference, so that it does not cycle after one. All runs are in process,
     the MPC as sil. `softctl build` and `softctl run` then use what config/tuned/ holds.
+
+    \b
+    softctl tune --controller pid --model models/tendon --trials 300
+    softctl tune --controller mpc --model models/tendon --out weights.yaml
     """
     from soft_control.experiment.tuning import tune as find
 
@@ -166,7 +193,11 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Run directories to compare.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("runs/report.html"),
 ) -> None:
-    """Figures of one or more runs as one self-contained HTML page, and the verdict."""
+    """Figures of one or more runs as one self-contained HTML page, and the verdict.
+
+    \b
+    softctl report runs/mpc runs/pid --out runs/report.html
+    """
     from soft_control.experiment.report import read_entries, table, verdict, write_report
 
     entries = read_entries(runs)

@@ -54,7 +54,8 @@ class Reference:
     polynomial x(y, z), is fitted to recorded positions in training; `amplitude_x` goes on top of
     it and is for rigs that reach a volume.
 
-    Raises ValueError for a shape that is not in SHAPES or coefficients of no whole degree.
+    Raises ValueError for a shape that is not in SHAPES, coefficients of no whole degree, or a
+    number that is not finite.
     """
 
     shape: str
@@ -79,6 +80,10 @@ class Reference:
         if self.shape not in SHAPES:
             raise ValueError(f"reference '{self.shape}' is unknown; known are {', '.join(SHAPES)}")
         surface_degree(len(self.surface))
+        numbers = {key: [getattr(self, key)] for key in REFERENCE_KEYS} | {"surface": self.surface}
+        for key, values in numbers.items():
+            if not np.isfinite(values).all():
+                raise ValueError(f"{key} of the reference is not finite")
 
     def position(self, t_s: np.ndarray | float) -> np.ndarray:
         """Positions (T, 3) in m at the times `t_s` (T,) in s."""

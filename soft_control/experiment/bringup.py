@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from soft_control import paths
-from soft_control.control.references import REFERENCE_KEYS, SHAPES
-from soft_control.experiment.summary import write_json
+from soft_control.control.controllers import CONTROLLERS, TARGETS, ControllerEntry, controller
+from soft_control.control.references import SHAPES
+from soft_control.experiment import checks
+from soft_control.experiment.record import RunRecord, write_record
 from soft_control.firmware_build import FirmwareBuild, MpcSettings, read_build
-from soft_control.learning.dataset import AXES
 from soft_control.learning.model import ModelCard, load_card
-from soft_control.rigs import Rig, make_rig
-from soft_control.rigs.parameters import NODES
+from soft_control.rigs import RIGS, describe
+from soft_control.robots.config_files import NODES, as_mapping, read_section, read_yaml
+from soft_control.robots.description import AXES, RobotDescription, first_fault
 
 
 class Experiment(BaseModel, extra="forbid"):
     """One run: rig x controller x target x reference."""
 
-    rig: str = Field("tendon", description="Simulated rig: soft_control/rigs/<rig>.py.")
-    controller: Literal["mpc", "pid", "excitation"] = Field(
-        "mpc", description="mpc: the firmware; pid: the baseline; excitation: open-loop commands."
+    rig: str = Field("tendon", description=f"Simulated rig: {', '.join(RIGS)}.")
+    controller: str = Field(
+        "mpc",
+        description="; ".join(f"{name}: {entry.help}" for name, entry in CONTROLLERS.items()) + ".",
     )
-    target: Literal["sil", "pil", "hil"] = Field(
+    target: str = Field(
         "pil",
         description="Where the firmware runs: sil in process, pil on an emulated Cortex-M4F, "
         "hil on a board.",
@@ -38,9 +39,12 @@ class Experiment(BaseModel, extra="forbid"):
         description="lockstep: the rig waits for each command, the same bits on any machine; "
         "realtime: the wall clock.",
     )
-    rate_hz: float = Field(120.0, gt=0, description="Control rate.")
-    duration_s: float = Field(20.0, gt=0, description="Length of the run in the rig's time.")
-    seed: int = Field(0, ge=0, description="Of the rig's noise and of the excitation.")
+    rate_hz: float = Field(120.0, gt=0, le=10_000, description="Control rate.")
+    duration_s: float = Field(
+        20.0, gt=0, le=1e6, description="Length of the run in the rig's time."
+    )
+    # ROS parameters are of 64 bits.
+    seed: int = Field(0, ge=0, lt=2**63, description="Of the rig's noise and of the excitation.")
     load: str = Field(
         "",
         description="Constant load put on the tip in mid-run: the displacement it causes and when, "
@@ -53,27 +57,60 @@ class Experiment(BaseModel, extra="forbid"):
     port: str = Field("", description="Serial port of the board (hil only), e.g. /dev/ttyACM0.")
     out: Path = Field(Path("runs/latest"), description="Directory of the run; must not exist.")
 
+    @field_validator("rig", "controller", "target", "reference")
+    @classmethod
+    def _known(cls, value: str, info: Any) -> str:
+        known = {"rig": RIGS, "controller": CONTROLLERS, "target": TARGETS, "reference": SHAPES}
+        choices = known[info.field_name]
+        if value not in choices:
+            raise ValueError(f"unknown, choose one of {', '.join(choices)}")
+        return value
+
 
 @dataclass(frozen=True)
 class NodeSpec:
     """One process of the graph."""
 
     name: str
+    """Of the node and of its module in soft_control/nodes/."""
     parameters: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Setup:
+    """All that an experiment needs; it has been checked that it fits together."""
+
+    entry: ControllerEntry
+    robot: RobotDescription
+    load: dict[str, Any]
+    """Options of `make_rig`."""
+    card: ModelCard | None
+    build: FirmwareBuild | None
+    curve: dict[str, Any] | None
+    """Keyword arguments of references.Reference; None for open-loop runs."""
+    parameters: dict[str, dict[str, Any]]
+    """By node, in the order of the walk: what stands in config/."""
+
+
 def node_parameters(node: str, rig: str = "tendon") -> dict[str, Any]:
-    """The parameters of a node, for the rig: config/<node>.yaml, over it what config/<rig>.yaml has
-    for its nodes, over that what `softctl tune` found, config/tuned/<rig>_<node>.yaml."""
-    own = read_yaml(paths.config(rig)).get(NODES, {}).get(node, {})
-    tuned = read_yaml(paths.tuned(rig, node)).get(node, {}).get("ros__parameters", {})
-    common = read_yaml(paths.config(node)).get(node, {}).get("ros__parameters", {})
-    return merged(merged(common, own), tuned)
+    """The parameters of a node, for the robot `rig`: config/<node>.yaml, over it what
+    config/<rig>.yaml has for its nodes, over that what `softctl tune` found,
+    config/tuned/<rig>_<node>.yaml.
+
+    Raises ValueError naming the file where one of them cannot be used.
+    """
+    own = read_section(rig, NODES).get(node, {})
+    files = (paths.config(node), paths.tuned(rig, node))
+    common, tuned = (_of_node(path, node) for path in files)
+    return merged(merged(common, as_mapping(own, f"{paths.config(rig)}: {NODES}.{node}")), tuned)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Content of a YAML file; nothing where there is no such file."""
-    return yaml.safe_load(path.read_text()) if path.is_file() else {}
+def _of_node(path: Path, node: str) -> dict[str, Any]:
+    """Parameters of `node` in a ROS parameter file; none where there is no such file."""
+    values = read_yaml(path)
+    for key in (node, "ros__parameters"):
+        values = as_mapping(values.get(key, {}), f"{path}: {key}")
+    return values
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -88,66 +125,87 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def prepare(experiment: Experiment) -> list[NodeSpec]:
     """Makes the run's directory, writes experiment.json, and returns the nodes to start.
 
-    Raises ValueError, before anything is written, where model, firmware and rig do not fit.
+    Raises ValueError, before anything is written, where something does not fit: see `check`.
     """
+    setup = check(experiment)
     run_dir = experiment.out.absolute()
-    if run_dir.exists() and any(run_dir.iterdir()):
-        raise ValueError(
-            f"{experiment.out} is not empty: a run never overwrites another, choose another --out"
-        )
-    rig = make_rig(experiment.rig)
-    card = None if experiment.controller == "excitation" else load_card(experiment.model)
-    build = matching_build(experiment, card) if experiment.controller == "mpc" else None
-    if experiment.target == "hil" and experiment.controller == "mpc" and not experiment.port:
-        raise ValueError("hil needs a board: name its serial port with --port")
-
-    if experiment.controller == "pid":
-        gains = node_parameters("pid", experiment.rig).get("decoupling", [])
-        if len(gains) != rig.command_min.size * len(AXES):
-            raise ValueError(
-                f"there are no PID gains for the rig {experiment.rig}: find some with "
-                f"`softctl tune --controller pid --model {experiment.model}`"
-            )
-    load_options(experiment.load)
-
-    curve = None if card is None else reference_curve(experiment, card)
-    record = experiment.model_dump(mode="json") | {
-        "target": experiment.target if build else None,
-        "reference": experiment.reference if curve else None,
-        "curve": curve,
-        "command_names": list(rig.command_names),
-        "command_min": rig.command_min.tolist(),
-        "command_max": rig.command_max.tolist(),
-        "build": build.model_dump(mode="json") if build else None,
-        "model_hash": card.model_hash if card else None,
-    }
+    checks.clear(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(run_dir / "experiment.json", record)
-    return nodes(experiment, rig, card, build, curve, run_dir)
+    write_record(run_dir, record(experiment, setup))
+    return nodes(experiment, setup, run_dir)
 
 
-def nodes(
-    experiment: Experiment,
-    rig: Rig,
-    card: ModelCard | None,
-    build: FirmwareBuild | None,
-    curve: dict[str, Any] | None,
-    run_dir: Path,
-) -> list[NodeSpec]:
+def check(experiment: Experiment) -> Setup:
+    """Reads all that the experiment needs and compares it.
+
+    Raises ValueError in one line for the first thing that is missing or does not fit: the folder,
+    length, target and port, load, model, firmware, rate, gains, reference, parameters.
+    """
+    entry = controller(experiment.controller)
+    checks.check_out(experiment.out)
+    checks.check_length(experiment.duration_s, experiment.rate_hz)
+    checks.check_target(entry, experiment.target, experiment.port)
+    robot = describe(experiment.rig)
+    if not robot.signals:
+        raise ValueError(f"{robot.name} has no signals: a run needs at least one, its clock")
+    load = checks.load_options(experiment.load)
+    checks.check_load(load, robot, experiment.duration_s)
+
+    names = ["rig", "lightlace", *(["reference"] if entry.tracks else []), entry.node, "logger"]
+    parameters = {name: node_parameters(name, robot.name) for name in names}
+    for name, values in parameters.items():
+        checks.check_ros(name, values)
+    checks.check_sizes(entry, experiment.controller, parameters[entry.node], robot)
+
+    card = build = curve = None
+    if "model" in entry.needs:
+        card = load_card(experiment.model)
+        checks.check_model(card, experiment.model, robot)
+    if "firmware" in entry.needs:
+        build = read_build(experiment.firmware)
+        checks.check_build(
+            build,
+            experiment.firmware,
+            card,
+            experiment.model,
+            experiment.rate_hz,
+            experiment.target,
+        )
+    if entry.tracks:
+        surface = card.surface if card else None
+        curve = checks.curve_of(experiment.reference, parameters["reference"], surface)
+    return Setup(entry, robot, load, card, build, curve, parameters)
+
+
+def record(experiment: Experiment, setup: Setup) -> RunRecord:
+    """What is written down of the run."""
+    asked = experiment.model_dump(mode="json", exclude={"rig", "target", "reference"})
+    entry = setup.entry
+    return RunRecord(
+        robot=setup.robot,
+        title=entry.title,
+        sees_position=entry.sees_position(setup.parameters[entry.node]),
+        has_preview=entry.has_preview,
+        target=experiment.target if entry.targets else None,
+        reference=experiment.reference if entry.tracks else None,
+        curve=setup.curve,
+        build=setup.build.model_dump(mode="json") if setup.build else None,
+        model_hash=setup.card.model_hash if setup.card else None,
+        **asked,
+    )
+
+
+def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]:
     """The graph of an experiment, in the order of the walk."""
-    lace_port = str(run_dir / "lightlace.port")
+    entry, robot = setup.entry, setup.robot
+    lace_port = str(run_dir / checks.LACE_PORT)
     clock, rate_hz = experiment.clock, experiment.rate_hz
-    neutral = ((rig.command_min + rig.command_max) / 2).tolist()
-    commands = {
-        "command_names": list(rig.command_names),
-        "command_min": rig.command_min.tolist(),
-        "command_max": rig.command_max.tolist(),
-    }
+    available = offered(experiment, setup)
     graph: dict[str, dict[str, Any]] = {
         "rig": {
             "rig": experiment.rig,
             "seed": experiment.seed,
-            **load_options(experiment.load),
+            **setup.load,
             "rate_hz": rate_hz,
             "duration_s": experiment.duration_s,
             "clock": clock,
@@ -156,92 +214,85 @@ def nodes(
         "lightlace": {
             "port": lace_port,
             "clock": clock,
-            "signal_names": list(rig.signal_names),
+            "signal_names": list(robot.signal_names),
+            "full_scale_counts": list(robot.full_scale_counts),
         },
+        "reference": (setup.curve or {})
+        | {
+            "rate_hz": rate_hz,
+            "preview": preview(setup),
+            "trigger": entry.trigger,
+        },
+        entry.node: {name: available[name] for name in entry.takes},
+        "logger": {"run_dir": str(run_dir), "clock": clock},
     }
-    if curve:
-        # The topic whose samples the controller acts on asks for the reference.
-        tethered = experiment.controller == "pid"
-        graph["reference"] = curve | {
-            "rate_hz": rate_hz,
-            "preview": build.horizon if build else 0,
-            "trigger": "/tip_position" if tethered else "/signals/calibrated",
-        }
-    if experiment.controller == "mpc":
-        graph["mcu"] = {
-            "target": experiment.target,
-            "firmware": str(experiment.firmware.absolute()),
-            "port": experiment.port,
-            "rate_hz": rate_hz,
-            "clock": clock,
-            "command_names": commands["command_names"],
-            "command_neutral": neutral,
-            # ROS has no empty list of strings, and takes a lone y in YAML for true.
-            "signal_names": card.signal_names or [""],
-            "axes": [AXES.index(axis) for axis in card.axes],
-        }
-    elif experiment.controller == "pid":
-        graph["pid"] = commands | {"rate_hz": rate_hz, "command_neutral": neutral}
-    else:
-        graph["excitation"] = commands | {
-            "rate_hz": rate_hz,
-            "seed": experiment.seed,
-            "duration_s": experiment.duration_s,
-        }
-    graph["logger"] = {"run_dir": str(run_dir), "clock": clock}
-    peers = list(graph)
+    peers = list(setup.parameters)
     return [
-        NodeSpec(name, {**node_parameters(name, experiment.rig), **own, "peers": peers})
-        for name, own in graph.items()
+        NodeSpec(name, {**setup.parameters[name], **graph[name], "peers": peers}) for name in peers
     ]
 
 
-def load_options(load: str) -> dict[str, Any]:
-    """Options of `make_rig` for the load x,y,z@t, in mm and s; none for no load.
+def preview(setup: Setup) -> int:
+    """Samples beyond now that the controller knows the reference of: the horizon of its firmware,
+    or the parameter `preview` of a node that has no firmware."""
+    if not setup.entry.has_preview:
+        return 0
+    if setup.build:
+        return setup.build.horizon
+    return int(setup.parameters[setup.entry.node].get("preview", 0))
 
-    Raises ValueError for anything else.
-    """
-    if not load:
-        return {}
-    try:
-        where, _, when = load.partition("@")
-        x, y, z = (1e-3 * float(part) for part in where.split(","))
-        return {"load_offset": [x, y, z], "load_after_s": float(when)}
-    except ValueError:
-        raise ValueError(f"load '{load}' is not x,y,z@t in mm and s, such as 0,0,-2@10") from None
+
+def offered(experiment: Experiment, setup: Setup) -> dict[str, Any]:
+    """What a controller's node may take from the run: values by ControllerEntry.takes."""
+    robot, card = setup.robot, setup.card
+    return {
+        "rate_hz": experiment.rate_hz,
+        "duration_s": experiment.duration_s,
+        "seed": experiment.seed,
+        "clock": experiment.clock,
+        "target": experiment.target,
+        "firmware": str(experiment.firmware.absolute()),
+        "port": experiment.port,
+        "command_names": list(robot.command_names),
+        "command_neutral": robot.command_neutral.tolist(),
+        "command_min": robot.command_min.tolist(),
+        "command_max": robot.command_max.tolist(),
+        # ROS has no empty list of strings, and takes a lone y in YAML for true.
+        "signal_names": (card.signal_names if card else None) or [""],
+        "axes": [AXES.index(axis) for axis in card.axes] if card else list(robot.axes),
+    }
+
+
+def sees_position(controller_name: str, rig: str) -> bool:
+    """Whether a controller is told the measured position on a rig, by what stands in config/."""
+    entry = controller(controller_name)
+    return entry.sees_position(node_parameters(entry.node, rig))
 
 
 def reference_curve(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
     """Keyword arguments of references.Reference: the rig's amplitudes on the model's surface."""
     parameters = node_parameters("reference", experiment.rig)
-    surface = card.surface or [0.0]
-    return {"shape": experiment.reference, "surface": surface} | {
-        key: float(parameters[key]) for key in REFERENCE_KEYS
+    return checks.curve_of(experiment.reference, parameters, card.surface)
+
+
+def mpc_settings(robot_name: str) -> MpcSettings:
+    """What config/ asks of the MPC for a robot, within the limits and in the units of its
+    description.
+
+    Raises ValueError naming file and setting for what cannot be, or contradicts the description.
+    """
+    robot = describe(robot_name)
+    source = f"the MPC of {robot_name} (config/mcu.yaml, config/{robot_name}.yaml)"
+    asked = as_mapping(node_parameters("mcu", robot_name).get("mpc", {}), source)
+    described = {
+        "command_unit": robot.move_unit,
+        "command_min": robot.command_min.tolist(),
+        "command_max": robot.command_max.tolist(),
     }
-
-
-def matching_build(experiment: Experiment, card: ModelCard) -> FirmwareBuild:
-    """The firmware of the experiment. Raises ValueError where it does not fit model and rate."""
-    build = read_build(experiment.firmware)
-    if build.model_hash != card.model_hash:
-        raise ValueError(
-            f"the firmware in {experiment.firmware} was built from another model "
-            f"({build.model_hash}) than {experiment.model} ({card.model_hash}): "
-            "run `softctl build` again"
-        )
-    if not math.isclose(card.rate_hz, experiment.rate_hz):
-        raise ValueError(
-            f"the model in {experiment.model} predicts at {card.rate_hz:g} Hz; "
-            f"it cannot control at {experiment.rate_hz:g} Hz: train at that rate"
-        )
-    return build
-
-
-def mpc_settings(rig_name: str) -> MpcSettings:
-    """What config/mcu.yaml asks of the MPC, within the limits of the rig."""
-    rig = make_rig(rig_name)
-    return MpcSettings(
-        command_min=rig.command_min.tolist(),
-        command_max=rig.command_max.tolist(),
-        **node_parameters("mcu", rig_name)["mpc"],
-    )
+    for key, value in described.items():
+        if asked.get(key, value) != value:
+            raise ValueError(f"{source}: {key} {asked[key]!r}, but the robot says {value!r}")
+    try:
+        return MpcSettings(**asked | described)
+    except ValidationError as error:
+        raise ValueError(f"{source}: {first_fault(error)}") from None

@@ -23,7 +23,7 @@ from soft_control.learning.dataset import Recording
 from soft_control.learning.excitation import excitation
 from soft_control.learning.model import Model, ModelCard
 from soft_control.link.session import McuSession, open_session
-from soft_control.rigs import Rig, Sample, make_rig
+from soft_control.rigs import Rig, Sample, describe, make_rig
 
 
 class Controller(Protocol):
@@ -180,9 +180,9 @@ class Firmware:
         build = read_build(build_dir)
         self._session: McuSession = open_session("sil", build)
         self._card, self._tethered = card, tethered
-        rig = make_rig(card.rig)
-        self._neutral = (rig.command_min + rig.command_max) / 2
-        self._live = [rig.signal_names.index(name) for name in card.signal_names]
+        robot = describe(card.rig)
+        self._neutral = robot.command_neutral
+        self._live = [robot.signal_names.index(name) for name in card.signal_names]
         self.preview = build.horizon
         self.restart()
 
@@ -209,7 +209,7 @@ class Firmware:
 
 def calibration(rig_name: str) -> Calibration:
     """Of the rig's signals, as the lightlace node applies it."""
-    return Calibration(tuple(node_parameters("lightlace", rig_name)["full_scale_counts"]))
+    return Calibration(describe(rig_name).full_scale_counts)
 
 
 def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recording:

@@ -10,15 +10,10 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped
 from nav_msgs.msg import Path
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+from soft_control.experiment.ros_messages import GLANCE, Join, from_path, from_point, to_ns
 from soft_control.experiment.summary import SETTLE_S
-from soft_control.nodes._node import Join, from_path, from_point, to_ns
-
-# Only the newest messages count here, and waiting for this reader would slow the run.
-NEWEST = QoSProfile(
-    reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=3
-)
+from soft_control.experiment.topics import REFERENCE, SOLVER, TIP_POSITION
 
 
 @dataclass
@@ -52,13 +47,13 @@ class Live:
         self.view = View()
         self.start_ns: int | None = None
         self.squares: list[float] = []
-        self.join = Join(("position", "reference"), self.on_sample)
+        self.join = Join((TIP_POSITION, REFERENCE), self.on_sample)
         for message, topic, callback in (
-            (PointStamped, "/tip_position", self.on_position),
-            (Path, "/reference", lambda m: self.join.put("reference", m)),
-            (DiagnosticArray, "/solver", self.on_solver),
+            (PointStamped, TIP_POSITION, self.on_position),
+            (Path, REFERENCE, lambda m: self.join.put(REFERENCE, m)),
+            (DiagnosticArray, SOLVER, self.on_solver),
         ):
-            self.node.create_subscription(message, topic, callback, NEWEST)
+            self.node.create_subscription(message, topic, callback, GLANCE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -76,16 +71,20 @@ class Live:
         if self.start_ns is None:
             self.start_ns = now_ns
         self.view.t_s = (now_ns - self.start_ns) * 1e-9
-        self.join.put("position", position)
+        self.join.put(TIP_POSITION, position)
 
     def on_sample(self, now_ns: int, position: PointStamped, reference: Path) -> None:
-        error_mm = 1e3 * np.linalg.norm(from_point(position) - from_path(reference)[0])
+        try:
+            error_mm = 1e3 * np.linalg.norm(from_point(position) - from_path(reference)[0])
+        except ValueError:
+            return  # nothing to show; the node that acts on it says what is wrong and ends the run
         self.view.error_mm = float(error_mm)
         if self.view.t_s >= SETTLE_S:
             self.squares.append(self.view.error_mm**2)
             self.view.rmse_mm = math.sqrt(sum(self.squares) / len(self.squares))
 
     def on_solver(self, message: DiagnosticArray) -> None:
-        values = {pair.key: pair.value for pair in message.status[0].values}
-        if values["step_cost_unit"] != "none":
-            self.view.step_cost = f"{int(values['step_cost']):,} {values['step_cost_unit']}"
+        values = {pair.key: pair.value for status in message.status for pair in status.values}
+        cost, unit = values.get("step_cost", ""), values.get("step_cost_unit", "none")
+        if unit != "none" and cost.isdigit():
+            self.view.step_cost = f"{int(cost):,} {unit}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +16,15 @@ from pathlib import Path
 import yaml
 
 from soft_control.experiment.bringup import NodeSpec
-from soft_control.processes import die_with_parent
+from soft_control.processes import cpu_seconds, die_with_parent, signals_held
 
-STOP_TIMEOUT_S = 60.0  # the logger may have much to write yet
+POLL_S = 0.1
+PATIENCE_S = 3.0
+"""A node has so long to end after SIGINT, and again after SIGTERM."""
+WRITING_SHARE = 0.1
+"""Of a core: a logger that uses more is still writing or summing up."""
+WRITING_LIMIT_S = 600.0
+"""No logger gets more time than this."""
 
 
 class RunFailed(RuntimeError):
@@ -27,28 +33,30 @@ class RunFailed(RuntimeError):
 
 @contextlib.contextmanager
 def ros_domain() -> Iterator[int]:
-    """A ROS domain that no other run on this machine uses, on the loopback only.
+    """A ROS domain that no other run on this machine uses, whoever its user, on the loopback only.
 
     Raises RuntimeError where all are taken.
     """
     for domain in range(1, 101):  # 0 is everyone's default; from 102 on ports become ephemeral ones
-        lock = open(Path(tempfile.gettempdir()) / f"soft_control_domain_{domain}.lock", "w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            continue
-        before = dict(os.environ)
-        os.environ |= {
-            "ROS_DOMAIN_ID": str(domain),
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        }
-        try:
-            yield domain
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-            lock.close()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+            try:
+                # An abstract name is seen by all users, as the domain's UDP ports are, and is no
+                # file: nothing to follow, to truncate or to leave behind. It goes with the process.
+                lock.bind(f"\0soft_control/ros_domain/{domain}")
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            before = dict(os.environ)
+            os.environ |= {
+                "ROS_DOMAIN_ID": str(domain),
+                "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            }
+            try:
+                yield domain
+            finally:
+                os.environ.clear()
+                os.environ.update(before)
         return
     raise RuntimeError("100 runs are under way on this machine: no ROS domain is free")
 
@@ -57,19 +65,23 @@ def run(nodes: list[NodeSpec], run_dir: Path, on_poll: Callable[[], None] = lamb
     """Runs the graph until its rig has taken the last sample; calls `on_poll` ten times a second.
 
     Logs go to <run_dir>/log, parameters to <run_dir>/parameters. Raises RunFailed with what the
-    first failing node said; whatever happens, all processes are gone when this returns.
+    first failing node said, and KeyboardInterrupt after Ctrl-C; whatever happens, all processes are
+    gone when this returns. For the main thread, which gets the signals.
     """
     (run_dir / "log").mkdir()
     (run_dir / "parameters").mkdir()
     processes: dict[str, subprocess.Popen] = {}
-    try:
-        for node in nodes:
-            processes[node.name] = start(node, run_dir)
-        while not (ended := [n for n, p in processes.items() if p.poll() is not None]):
-            on_poll()
-            time.sleep(0.1)
-    finally:
-        stop(processes)
+    with interrupts_counted() as interrupts:
+        try:
+            for node in nodes:
+                processes[node.name] = start(node, run_dir)
+            while not (ended := [n for n, p in processes.items() if p.poll() is not None]):
+                if interrupts:
+                    raise KeyboardInterrupt
+                on_poll()
+                time.sleep(POLL_S)
+        finally:
+            stop(processes, run_dir)
     # The rig's end is the run's; any other node that ended first has broken it off. The logger
     # ends last and may still fail to write.
     complete = "rig" in ended and processes["rig"].returncode == 0
@@ -79,11 +91,24 @@ def run(nodes: list[NodeSpec], run_dir: Path, on_poll: Callable[[], None] = lamb
             raise RunFailed(reason(name, code, run_dir))
 
 
+@contextlib.contextmanager
+def interrupts_counted() -> Iterator[list[int]]:
+    """Ctrl-C only makes an entry in the list: as an exception it could come between the start of a
+    process and the line that remembers it."""
+    interrupts: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda signum, frame: interrupts.append(signum))
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def start(node: NodeSpec, run_dir: Path) -> subprocess.Popen:
+    """The process of a node; a signal to it waits until it can handle it."""
     parameters = run_dir / "parameters" / f"{node.name}.yaml"
     parameters.write_text(yaml.safe_dump({node.name: {"ros__parameters": node.parameters}}))
     module = f"soft_control.nodes.{node.name}"
-    with open(run_dir / "log" / f"{node.name}.log", "w") as log:
+    with open(run_dir / "log" / f"{node.name}.log", "w") as log, signals_held():
         return subprocess.Popen(
             [sys.executable, "-m", module, "--ros-args", "--params-file", str(parameters)],
             stdin=subprocess.DEVNULL,
@@ -95,24 +120,42 @@ def start(node: NodeSpec, run_dir: Path) -> subprocess.Popen:
         )
 
 
-def stop(processes: dict[str, subprocess.Popen]) -> None:
-    """Tells all to end, the logger last so that it sees the others' last words."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        others = [p for name, p in processes.items() if name != "logger"]
-        logger = [p for name, p in processes.items() if name == "logger"]
-        for group in (others, logger):
-            for process in group:
-                if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
-            for process in group:
-                try:
-                    process.wait(STOP_TIMEOUT_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
+def stop(processes: dict[str, subprocess.Popen], run_dir: Path) -> None:
+    """Ends all, the logger last so that it sees the others' last words."""
+    logger = processes.get("logger")
+    end([process for process in processes.values() if process is not logger])
+    if logger is None:
+        return
+    if (run_dir / "bag").exists():
+        logger.send_signal(signal.SIGINT)
+        let_write(logger)
+    end([logger])
+
+
+def end(processes: list[subprocess.Popen]) -> None:
+    """SIGINT, then SIGTERM, then SIGKILL, each to those that are still there."""
+    for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            process.send_signal(how)  # does nothing where it has ended
+        deadline = time.monotonic() + PATIENCE_S
+        for process in processes:
+            # Nobody waits in vain for a process that was killed.
+            timeout = None if how == signal.SIGKILL else max(0.0, deadline - time.monotonic())
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout)
+
+
+def let_write(logger: subprocess.Popen) -> None:
+    """Waits while the logger is busy: it may have minutes of samples to write and to sum up."""
+    limit = time.monotonic() + WRITING_LIMIT_S
+    used = cpu_seconds(logger.pid)
+    while time.monotonic() < limit:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            logger.wait(PATIENCE_S)
+            return
+        before, used = used, cpu_seconds(logger.pid)
+        if used - before < WRITING_SHARE * PATIENCE_S:
+            return
 
 
 def reason(name: str, code: int, run_dir: Path) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from soft_control.control.references import Reference
+from soft_control.experiment.record import RunRecord, read_record, write_json
 from soft_control.learning.dataset import RecordingError, read_topics
+from soft_control.robots.description import OutputGroup
 
 SETTLE_S = 2.0
 """Errors count after this time: the rig starts at rest, the reference does not."""
@@ -23,7 +23,7 @@ SETTLE_S = 2.0
 class Run:
     """One run as its bag and its experiment.json tell it; T samples joined by stamp."""
 
-    experiment: dict[str, Any]
+    record: RunRecord
     """experiment.json, as bringup wrote it."""
     t_s: np.ndarray
     """(T,) s since the first sample."""
@@ -42,16 +42,15 @@ class Run:
 
 
 def read_run(run_dir: Path) -> Run:
-    """Reads a run directory. Raises RecordingError where a part of it is missing."""
-    try:
-        experiment = json.loads((run_dir / "experiment.json").read_text())
-    except FileNotFoundError:
-        raise RecordingError(f"{run_dir} is no run: it has no experiment.json") from None
+    """Reads a run directory. Raises RecordingError where a part of it is missing or is not what the
+    run's description says."""
+    record = read_record(run_dir)
+    follows = record.curve is not None
     names = ("/tip_position", "/reference", "/command", "/predicted_position", "/solver")
     topics, logged_ns = read_topics(run_dir / "bag", names)
     tips, commands = topics.get("/tip_position", {}), topics.get("/command", {})
     references = topics.get("/reference", {})
-    stamps = sorted(commands.keys() & (references if experiment["curve"] else commands).keys())
+    stamps = sorted(commands.keys() & (references if follows else commands).keys())
     if not stamps or not tips:
         raise RecordingError(f"{run_dir}: the bag ends before the first sample was answered")
 
@@ -62,17 +61,21 @@ def read_run(run_dir: Path) -> Run:
     position = np.column_stack([np.interp(at, seen, axis) for axis in xyz.T])
     predictions = topics.get("/predicted_position", {})
     nan = (np.nan,) * 3
-    period_ns = 1e9 / experiment["rate_hz"]
-    realtime = experiment["clock"] == "realtime"
+    period_ns = 1e9 / record.rate_hz
+    realtime = record.clock == "realtime"
     late = sum(logged_ns["/command"][s] - s > period_ns for s in stamps) if realtime else 0
+    given = [commands[s].position for s in stamps]
+    m = len(record.robot.commands)
+    if any(len(command) != m for command in given):
+        raise RecordingError(f"{run_dir}: the bag's commands are not the {m} of the robot")
     return Run(
-        experiment=experiment,
+        record=record,
         t_s=(at - at[0]) * 1e-9,
         position=position,
         reference=np.array([_xyz(references[s].poses[0].pose.position) for s in stamps])
-        if experiment["curve"]
+        if follows
         else None,
-        commands=np.array([commands[s].position for s in stamps]),
+        commands=np.array(given),
         predicted=np.array(
             [_xyz(predictions[s].point) if s in predictions else nan for s in stamps]
         ),
@@ -90,55 +93,99 @@ def _solver(message: Any) -> dict[str, str]:
     return {"status": status.message} | {pair.key: pair.value for pair in status.values}
 
 
+@dataclass(frozen=True)
+class Errors:
+    """How far the robot was from its reference after SETTLE_S, in `unit`."""
+
+    of: str
+    """Point or output that it is the error of."""
+    unit: str
+    """On paper, as the robot's description says."""
+    rmse: float
+    p95: float
+    max: float
+    path_rmse: float
+    """Of the distance to the nearest point of the reference's curve, wherever that is in time."""
+    path_p95: float
+    path_max: float
+
+
+def tracking_error(run: Run, group: OutputGroup) -> np.ndarray:
+    """(T,) Euclidean distance of the group's outputs from their reference at equal instants, in the
+    group's unit on paper."""
+    difference = run.record.robot.outputs_of(run.position - run.reference)
+    return group.factor * np.linalg.norm(difference[:, list(group.columns)], axis=1)
+
+
+def path_error(run: Run, group: OutputGroup) -> np.ndarray:
+    """(T,) distance of the group's outputs from the nearest point of the reference's curve, in the
+    group's unit on paper."""
+    columns, robot = list(group.columns), run.record.robot
+    curve = robot.outputs_of(run.record.curve.curve())[:, columns]
+    return group.factor * cKDTree(curve).query(robot.outputs_of(run.position)[:, columns])[0]
+
+
 def tracking_error_mm(position: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """(T,) Euclidean distance at equal instants, mm."""
+    """(T,) Euclidean distance of positions (T, 3) in m at equal instants, mm."""
     return 1e3 * np.linalg.norm(position - reference, axis=1)
 
 
-def path_error_mm(position: np.ndarray, curve: np.ndarray) -> np.ndarray:
-    """(T,) distance to the nearest point of the reference's curve (K, 3), mm."""
-    return 1e3 * cKDTree(curve).query(position)[0]
-
-
-def error_figures(error_mm: np.ndarray) -> tuple[float, float, float]:
-    """RMSE, 95th percentile and maximum, mm."""
+def error_figures(error: np.ndarray) -> tuple[float, float, float]:
+    """RMSE, 95th percentile and maximum, in the unit of `error` (T,)."""
     return (
-        float(np.sqrt(np.mean(error_mm**2))),
-        float(np.percentile(error_mm, 95)),
-        float(np.max(error_mm)),
+        float(np.sqrt(np.mean(error**2))),
+        float(np.percentile(error, 95)),
+        float(np.max(error)),
     )
 
 
-def errors_mm(run: Run) -> dict[str, float | None]:
-    """Tracking and path error after SETTLE_S; None where there is no reference or no such time."""
-    keys = ("rmse_mm", "p95_mm", "max_mm", "path_rmse_mm", "path_p95_mm", "path_max_mm")
+def errors(run: Run) -> list[Errors]:
+    """Of each point and of each output that is no position; none without reference or time."""
     settled = run.t_s >= SETTLE_S
     if run.reference is None or not settled.any():
-        return dict.fromkeys(keys)
-    position = run.position[settled]
-    curve = Reference(**run.experiment["curve"]).curve()
-    tracking = error_figures(tracking_error_mm(position, run.reference[settled]))
-    return dict(zip(keys, tracking + error_figures(path_error_mm(position, curve)), strict=True))
+        return []
+    return [
+        Errors(
+            group.name,
+            group.unit,
+            *error_figures(tracking_error(run, group)[settled]),
+            *error_figures(path_error(run, group)[settled]),
+        )
+        for group in run.record.robot.groups
+    ]
+
+
+def errors_mm(found: list[Errors]) -> dict[str, float | None]:
+    """Of the first point that is measured in mm, by names that carry the unit; None without one."""
+    keys = ("rmse", "p95", "max", "path_rmse", "path_p95", "path_max")
+    first = next((e for e in found if e.unit == "mm"), None)
+    return {f"{key}_mm": getattr(first, key) if first else None for key in keys}
 
 
 def measure(run: Run) -> dict[str, Any]:
     """The figures of summary.json."""
-    experiment = run.experiment
-    low, high = np.array(experiment["command_min"]), np.array(experiment["command_max"])
+    record = run.record
+    low, high = record.robot.command_min, record.robot.command_max
     # The limits went through float32 on the MCU: half a unit in the last place of the largest.
     slack = np.spacing(np.float32(max(np.abs(low).max(), np.abs(high).max())))
     outside = ((run.commands < low - slack) | (run.commands > high + slack)).any(axis=1)
     costs = [int(s["step_cost"]) for s in run.solver if s["step_cost_unit"] == "instructions"]
-    build = experiment["build"] or {}
-    wanted = round(experiment["duration_s"] * experiment["rate_hz"])
+    build = record.build
+    wanted = round(record.duration_s * record.rate_hz)
+    found = errors(run)
     return {
-        **{key: experiment[key] for key in ("rig", "controller", "target", "reference", "clock")},
-        "rate_hz": experiment["rate_hz"],
-        "duration_s": round(len(run.t_s) / experiment["rate_hz"], 6),
+        "rig": record.robot.name,
+        **{key: getattr(record, key) for key in ("controller", "target", "reference", "clock")},
+        "rate_hz": record.rate_hz,
+        "duration_s": round(len(run.t_s) / record.rate_hz, 6),
         "samples": len(run.t_s),
         "complete": len(run.t_s) >= wanted,
-        **errors_mm(run),
-        **{key: build.get(key) for key in ("flash_bytes", "flash_percent", "ram_bytes")},
+        **errors_mm(found),
+        "errors": [asdict(e) for e in found],
+        **{
+            key: getattr(build, key) if build else None
+            for key in ("flash_bytes", "flash_percent", "ram_bytes")
+        },
         "step_instructions_median": int(np.median(costs)) if costs else None,
         "step_instructions_max": max(costs) if costs else None,
         "deadline_misses": run.late,
@@ -146,8 +193,8 @@ def measure(run: Run) -> dict[str, Any]:
         "supervisor_interventions": sum(s["supervisor"] != "0" for s in run.solver),
         "commands_outside_bounds": int(outside.sum()),
         "commands_sha256": hashlib.sha256(run.commands.astype("<f8").tobytes()).hexdigest(),
-        "seed": experiment["seed"],
-        "model_hash": experiment["model_hash"],
+        "seed": record.seed,
+        "model_hash": record.model_hash,
     }
 
 
@@ -156,7 +203,3 @@ def summarise(run_dir: Path) -> dict[str, Any]:
     summary = measure(read_run(run_dir))
     write_json(run_dir / "summary.json", summary)
     return summary
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")

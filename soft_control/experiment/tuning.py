@@ -6,6 +6,7 @@ trials than its Tree-structured Parzen Estimator. The same seed on the same mach
 
 from __future__ import annotations
 
+import importlib
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,26 +19,26 @@ import yaml
 
 from soft_control import paths
 from soft_control.control import pid
+from soft_control.control.controllers import CONTROLLERS, controller
 from soft_control.control.references import Reference
 from soft_control.experiment.bringup import (
     Experiment,
     mpc_settings,
-    node_parameters,
     reference_curve,
+    sees_position,
 )
 from soft_control.experiment.closed_loop import Firmware, PidController, Trace, run
+from soft_control.experiment.record import printable
 from soft_control.experiment.summary import SETTLE_S, error_figures, tracking_error_mm
 from soft_control.firmware_build import MpcSettings, build
-from soft_control.learning.model import load_card
-from soft_control.rigs import Rig, make_rig
+from soft_control.learning.model import ModelCard, load_card
+from soft_control.rigs import Rig, describe, make_rig
 
 TUNING_GAINS = (1.0, 0.8, 1.25)
 """Of the rigs that the optimiser sees: tuned on the nominal one alone, the loop cycles as soon as a
 rig answers a little more strongly."""
 STEP_REFERENCE = "fixed"
 """The optimiser sees it too: gains for a smooth reference alone cycle by centimetres on a step."""
-NODES = {"mpc": "mcu", "pid": "pid"}
-"""What can be tuned, and the node whose parameters that are."""
 WORST = 1e9
 """Score of values that cannot be scored: a loop that diverged."""
 
@@ -58,9 +59,25 @@ class Range:
 
 @dataclass(frozen=True)
 class Found:
+    """The best point of a search."""
+
     values: dict[str, float]
     score: float
     trials: int
+    """Points tried."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a tuner of control.controllers found for a model's robot."""
+
+    parameters: dict[str, Any]
+    """Of the controller's node."""
+    found: Found
+    gains: Sequence[float]
+    """Of the rigs that it was tuned on, times the nominal one."""
+    comment: Sequence[str] = ()
+    """Lines for the head of the parameter file: units."""
 
 
 def search(
@@ -194,8 +211,7 @@ def mpc_space(settings: MpcSettings) -> dict[str, Range]:
 def mpc_tuning_gains(rig_name: str) -> tuple[float, ...]:
     """Gains of the rigs that the MPC is tuned on: where it never sees a measured position, other
     gains than the nominal one cost it millimetres that no weight can win back."""
-    tethered = node_parameters("mcu", rig_name).get("tethered", False)
-    return TUNING_GAINS if tethered else TUNING_GAINS[:1]
+    return TUNING_GAINS if sees_position("mpc", rig_name) else TUNING_GAINS[:1]
 
 
 def mpc_parameters(values: dict[str, float]) -> dict[str, Any]:
@@ -223,9 +239,7 @@ def tune_mpc(
     settings = mpc_settings(card.rig)
     with tempfile.TemporaryDirectory() as folder:
         build(model_dir, settings, folder, boards=("host",))
-        firmware = Firmware(
-            Path(folder), card, node_parameters("mcu", card.rig).get("tethered", False)
-        )
+        firmware = Firmware(Path(folder), card, sees_position("mpc", card.rig))
 
         def mean_score(values: dict[str, float]) -> float:
             chosen = settings.model_copy(update=mpc_parameters(values)["mpc"])
@@ -268,59 +282,76 @@ def decouple(rig: Rig, neutral: np.ndarray, delta: np.ndarray, settle_s: float =
     return np.linalg.pinv(slopes)
 
 
+# ----------------------------------------------------------------------------- any controller
+
+Followed = Sequence[tuple[Positions, float]]
+"""References, and how long, in s, each is followed."""
+Progress = Callable[[int, float], None]
+"""Gets the number of trials made and the best score so far."""
+
+
+def pid_for_model(
+    card: ModelCard, model_dir: Path, followed: Followed, trials: int, seed: int, progress: Progress
+) -> Tuned:
+    """The PID's gains, on rigs of several gains."""
+    parameters, found = tune_pid(card.rig, followed, card.rate_hz, trials, seed, progress=progress)
+    units = dict.fromkeys(command.unit for command in describe(card.rig).commands)
+    unit = "/m, ".join(units)
+    comment = [f"decoupling: (commands x 3) in {unit}/m; kp: 1; ki: 1/s; kd: s."]
+    return Tuned(parameters, found, TUNING_GAINS, comment)
+
+
+def mpc_for_model(
+    card: ModelCard, model_dir: Path, followed: Followed, trials: int, seed: int, progress: Progress
+) -> Tuned:
+    """The MPC's weights of moves."""
+    parameters, found = tune_mpc(model_dir, followed, trials, seed, progress=progress)
+    return Tuned(parameters, found, mpc_tuning_gains(card.rig))
+
+
 def tune(
-    controller: str,
+    name: str,
     model_dir: Path,
     reference: str,
     duration_s: float,
     trials: int,
     seed: int,
     out: Path | None = None,
-    progress: Callable[[int, float], None] = lambda trial, best: None,
+    progress: Progress = lambda trial, best: None,
 ) -> tuple[Found, Path]:
-    """Tunes `mpc` or `pid` for the model's rig on the named reference and a step, each followed
-    for `duration_s`, and writes the parameters, by default into config/tuned/.
+    """Tunes the controller `name` for the model's rig on the named reference and a step, each
+    followed for `duration_s`, and writes the parameters, by default into config/tuned/.
 
-    Raises ValueError for another controller. Returns what was found, and the file.
+    Raises ValueError for a controller that is not tuned. Returns what was found, and the file.
     """
-    if controller not in NODES:
-        raise ValueError(f"controller '{controller}': choose {' or '.join(NODES)}")
+    entry = controller(name)
+    if not entry.tuner:
+        can = [known for known, other in CONTROLLERS.items() if other.tuner]
+        raise ValueError(f"controller '{name}' is not tuned: choose {' or '.join(can)}")
     card = load_card(model_dir)
-    followed = [
-        (
-            Reference(**reference_curve(Experiment(rig=card.rig, reference=shape), card)).position,
-            duration_s,
-        )
-        for shape in (reference, STEP_REFERENCE)
-    ]
-    if controller == "pid":
-        gains = TUNING_GAINS
-        parameters, found = tune_pid(
-            card.rig, followed, card.rate_hz, trials, seed, progress=progress
-        )
-    else:
-        gains = mpc_tuning_gains(card.rig)
-        parameters, found = tune_mpc(model_dir, followed, trials, seed, progress=progress)
+    shapes = (reference, STEP_REFERENCE)
+    curves = [reference_curve(Experiment(rig=card.rig, reference=s), card) for s in shapes]
+    followed = [(Reference(**curve).position, duration_s) for curve in curves]
+    module, _, function = entry.tuner.partition(":")
+    tuner = getattr(importlib.import_module(module), function)
+    tuned: Tuned = tuner(card, model_dir, followed, trials, seed, progress)
     comment = [
         f"Written by `softctl tune` for the {card.rig} rig, {reference} and a step, "
         f"{card.rate_hz:g} Hz, seed {seed}, {trials} trials:",
-        f"mean RMSE {found.score:.3f} mm over rigs whose gain is "
-        f"{', '.join(f'{gain:g}' for gain in gains)} times the nominal one.",
+        f"mean RMSE {tuned.found.score:.3f} mm over rigs whose gain is "
+        f"{', '.join(f'{gain:g}' for gain in tuned.gains)} times the nominal one.",
+        *tuned.comment,
     ]
-    if controller == "pid":
-        comment.append(
-            "decoupling: (commands x 3) in rad/m or the rig's unit/m; kp: 1; ki: 1/s; kd: s."
-        )
-    path = out or paths.tuned(card.rig, NODES[controller])
-    write_parameters(path, NODES[controller], parameters, comment)
-    return found, path
+    path = out or paths.tuned(card.rig, entry.node)
+    write_parameters(path, entry.node, tuned.parameters, comment)
+    return tuned.found, path
 
 
 def write_parameters(
     path: Path, node: str, parameters: dict[str, Any], comment: Sequence[str]
 ) -> None:
-    """A ROS parameter file, with how it came about at its head."""
-    head = "".join(f"# {line}\n" for line in comment)
+    """A ROS parameter file, with how it came about at its head, one comment a line."""
+    head = "".join(f"# {printable(line, 400)}\n" for line in comment)
     body = yaml.safe_dump({node: {"ros__parameters": parameters}}, sort_keys=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(head + body)
+    path.write_text(head + body, encoding="utf-8")

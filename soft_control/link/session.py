@@ -145,6 +145,10 @@ class McuSession:
         request = Reset(k, host_timeout_ms, _finite(command), _finite(position))
         self._last_k = None
         self.info = self._ask(request, Info, self._timeout_s)
+        self.preload(k, reference)
+
+    def preload(self, k: int, reference: Sequence[Sequence[float]]) -> None:
+        """Points of the reference for samples k, k+1, …, none beyond the horizon."""
         step = messages.points_max(self._sizes)
         for first in range(0, len(reference), step):
             points = tuple(_finite(point) for point in reference[first : first + step])

@@ -1,4 +1,4 @@
-"""What the nodes share: start-up, parameters, quality of service, messages from and to NumPy."""
+"""What the nodes share: checked parameters, the roll call before the first sample, a clean end."""
 
 from __future__ import annotations
 
@@ -6,31 +6,42 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import FrameType
+from typing import Annotated, Any, ClassVar
 
-import numpy as np
 import rclpy
-from builtin_interfaces.msg import Time
-from geometry_msgs.msg import PointStamped, PoseStamped
-from nav_msgs.msg import Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import JointState
+from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
-FRAME = "rig_base"
+from soft_control.experiment.ros_messages import EVERY_SAMPLE, LATCHED, LATEST_SAMPLE
+from soft_control.experiment.topics import ROLL_CALL
+from soft_control.processes import STOP_SIGNALS, release_signals
 
-# Every sample counts: nothing is dropped between nodes or on the way to the bag. In lockstep nobody
-# waits for the logger, which on a loaded machine falls more than a thousand samples behind.
-EVERY_SAMPLE = QoSProfile(
-    reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=100_000
-)
-LATCHED = QoSProfile(
-    reliability=ReliabilityPolicy.RELIABLE,
-    history=HistoryPolicy.KEEP_ALL,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+
+class NodeParameters(BaseModel):
+    """The ROS parameters of a node, declared and checked; each node derives its own."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, validate_default=True)
+
+    peers: list[str] = Field([], description="Nodes that take part in the run; empty: this alone.")
+
+
+Names = Annotated[list[str], AfterValidator(lambda names: [name for name in names if name])]
+"""Names without the empty ones: ROS has no empty list of strings, [''] stands for it."""
+
+
+def check_lengths(names: Sequence[str], what: str, **vectors: Sequence[float]) -> None:
+    """Raises ValueError for a vector that has not one value for each of the `names`."""
+    for key, values in vectors.items():
+        if len(values) != len(names):
+            raise ValueError(
+                f"{key} = {list(values)}: wanted {len(names)} values, one for each of {what} "
+                f"{', '.join(names)}"
+            )
 
 
 class RigNode(Node):
@@ -42,33 +53,57 @@ class RigNode(Node):
     rig takes the first sample when everyone is.
     """
 
-    def __init__(self, name: str, **defaults: Any) -> None:
-        super().__init__(name)
-        self.declare_parameter("peers", [name])
-        for key, value in defaults.items():
-            self.declare_parameter(key, value)
+    NAME: ClassVar[str]
+    """Of the node, as in launch files and in messages to the user."""
+    Parameters: ClassVar[type[NodeParameters]] = NodeParameters
+
+    def __init__(self) -> None:
+        """Raises ValueError for a parameter that is missing or malformed."""
+        super().__init__(self.NAME)
+        self.parameters: Any = self._read_parameters()
+        self._peers = self.parameters.peers or [self.NAME]
         self._subscribed: list[str] = []
         self._matched = False
         self._calls: dict[str, dict[str, Any]] = {}
-        self._roll_call = self.create_publisher(String, "/roll_call", LATCHED)
-        self._listener = self.create_subscription(String, "/roll_call", self._on_call, LATCHED)
+        self._roll_call = self.create_publisher(String, ROLL_CALL, LATCHED)
+        self._listener = self.create_subscription(String, ROLL_CALL, self._on_call, LATCHED)
         self._poll = self.create_timer(0.02, self._match)
 
-    def value(self, name: str) -> Any:
-        """The value of a parameter; arrays come as lists."""
-        value = self.get_parameter(name).value
-        return list(value) if hasattr(value, "__len__") and not isinstance(value, str) else value
-
-    def vector(self, name: str) -> np.ndarray:
-        """An array parameter as float64."""
-        return np.asarray(self.value(name), dtype=float)
+    def _read_parameters(self) -> NodeParameters:
+        given = {}
+        for name, field in self.Parameters.model_fields.items():
+            # rclpy's own check of types knows neither ranges nor lengths, and refuses 50 for 50.0.
+            default = None if field.is_required() else field.default
+            value = self.declare_parameter(
+                name, default, ParameterDescriptor(dynamic_typing=True)
+            ).value
+            if value is not None:
+                whole = hasattr(value, "__len__") and not isinstance(value, str)
+                given[name] = list(value) if whole else value
+        try:
+            return self.Parameters.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            value = f" = {first['input']!r}" if where and first["type"] != "missing" else ""
+            said = first["msg"].removeprefix("Value error, ")
+            raise ValueError(f"parameter {where}{value}: {said}" if where else said) from None
 
     def publish_on(self, message_type: type, topic: str) -> Any:
+        """A publisher that keeps every message for those who want every one."""
         return self.create_publisher(message_type, topic, EVERY_SAMPLE)
 
-    def listen(self, message_type: type, topic: str, callback: Callable, **options: Any) -> None:
+    def listen(
+        self,
+        message_type: type,
+        topic: str,
+        callback: Callable,
+        qos: QoSProfile = LATEST_SAMPLE,
+        **options: Any,
+    ) -> None:
+        """Subscribes, and says so in the roll call."""
         self._subscribed.append(topic)
-        self.create_subscription(message_type, topic, callback, EVERY_SAMPLE, **options)
+        self.create_subscription(message_type, topic, callback, qos, **options)
 
     def present(self) -> None:
         """Tells the others that all endpoints exist and that samples may come."""
@@ -77,6 +112,9 @@ class RigNode(Node):
     def on_everyone_matched(self) -> None:
         """Called once, when every peer is matched."""
 
+    def close(self) -> None:
+        """Called once at the end, whatever led to it."""
+
     def _tell(self) -> None:
         call = {"node": self.get_name(), "listens": self._subscribed, "matched": self._matched}
         self._roll_call.publish(String(data=json.dumps(call)))
@@ -84,14 +122,13 @@ class RigNode(Node):
     def _on_call(self, message: String) -> None:
         call = json.loads(message.data)
         self._calls[call["node"]] = call
-        peers = self.value("peers")
-        if self._matched and all(self._calls.get(peer, {}).get("matched") for peer in peers):
+        if self._matched and all(self._calls.get(peer, {}).get("matched") for peer in self._peers):
             self.destroy_timer(self._poll)
             self.destroy_subscription(self._listener)
             self.on_everyone_matched()
 
     def _match(self) -> None:
-        if self._matched or any(peer not in self._calls for peer in self.value("peers")):
+        if self._matched or any(peer not in self._calls for peer in self._peers):
             return
         listens = [topic for call in self._calls.values() for topic in call["listens"]]
         if all(p.get_subscription_count() >= listens.count(p.topic_name) for p in self.publishers):
@@ -99,103 +136,62 @@ class RigNode(Node):
             self._tell()
 
 
-def main(make_node: Callable[[], Node]) -> None:
+class _Stop:
+    """Handler of SIGINT and SIGTERM: breaks off whatever waits, and is remembered.
+
+    Python loses an exception that a handler raises while a finaliser or a weak reference's callback
+    runs ("Exception ignored in …"), so the loop asks `asked` as well.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self.asked = True
+        raise SystemExit
+
+
+def main(node_type: type[RigNode]) -> None:
     """Runs one node until it is told to stop (exit 0) or fails (exit 1, one line on stderr)."""
-    rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
-    signal.signal(signal.SIGINT, _stop)
-    signal.signal(signal.SIGTERM, _stop)
-    node = None
-    code = 0
-    try:
-        node = make_node()
+    stop = _Stop()
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, stop)
+    node: RigNode | None = None
+    code = 1
+
+    def live() -> None:
+        nonlocal node
+        # A signal that came while Python was still importing has waited until here.
+        release_signals()
+        rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
+        node = node_type()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         # A timeout lets Python see signals while the executor waits.
-        while rclpy.ok():
+        while rclpy.ok() and not stop.asked:
             executor.spin_once(timeout_sec=0.1)
-    except (SystemExit, KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, RuntimeError, OSError) as error:
-        # These carry a sentence for the user; anything else is a defect and keeps its traceback.
-        name = node.get_name() if node else make_node.__name__
-        print(f"error: {name}: {error}", file=sys.stderr, flush=True)
-        code = 1
+
+    try:
+        code = _exit_code(live, node_type.NAME)
     finally:
         # Ending tidily must not be cut short by a second signal.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for signum in STOP_SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
         if node is not None:
-            close = getattr(node, "close", None)
-            if close:
-                close()
+            code = max(code, _exit_code(node.close, node_type.NAME))
             node.destroy_node()
         rclpy.try_shutdown()
     sys.exit(code)
 
 
-def _stop(signum: int, frame: Any) -> None:
-    raise SystemExit
-
-
-class Join:
-    """Pairs messages of several topics by their stamp and hands complete sets on, in order."""
-
-    def __init__(self, topics: Sequence[str], on_complete: Callable[..., None]) -> None:
-        self._topics = tuple(topics)
-        self._on_complete = on_complete
-        self._waiting: dict[int, dict[str, Any]] = {}
-
-    def put(self, topic: str, message: Any) -> None:
-        stamp_ns = to_ns(message.header.stamp)
-        parts = self._waiting.setdefault(stamp_ns, {})
-        parts[topic] = message
-        if len(parts) == len(self._topics):
-            # What is older can no longer become complete: topics arrive in order.
-            self._waiting = {s: p for s, p in self._waiting.items() if s > stamp_ns}
-            self._on_complete(stamp_ns, *(parts[name] for name in self._topics))
-
-
-def to_ns(stamp: Time) -> int:
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
-
-
-def to_stamp(ns: int) -> Time:
-    return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
-
-
-def joint_state(ns: int, names: Sequence[str], values: Sequence[float]) -> JointState:
-    """A named vector."""
-    message = JointState(name=list(names), position=[float(v) for v in values])
-    message.header.stamp = to_stamp(ns)
-    return message
-
-
-def point(ns: int, position: Sequence[float]) -> PointStamped:
-    """A position (3,) in m in the frame of the rig."""
-    message = PointStamped()
-    message.header.stamp, message.header.frame_id = to_stamp(ns), FRAME
-    message.point.x, message.point.y, message.point.z = map(float, position)
-    return message
-
-
-def path(ns: int, period_ns: int, positions: np.ndarray) -> Path:
-    """Positions (T, 3) in m, a period apart, the first one at `ns`."""
-    message = Path()
-    message.header.stamp, message.header.frame_id = to_stamp(ns), FRAME
-    for j, position in enumerate(positions):
-        pose = PoseStamped()
-        pose.header.stamp, pose.header.frame_id = to_stamp(ns + j * period_ns), FRAME
-        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = map(float, position)
-        message.poses.append(pose)
-    return message
-
-
-def from_point(message: PointStamped) -> np.ndarray:
-    return np.array([message.point.x, message.point.y, message.point.z])
-
-
-def from_path(message: Path) -> np.ndarray:
-    """Positions (T, 3) in m."""
-    return np.array(
-        [[p.pose.position.x, p.pose.position.y, p.pose.position.z] for p in message.poses]
-    )
+def _exit_code(action: Callable[[], None], name: str) -> int:
+    """Of a node whose `action` ends so."""
+    try:
+        action()
+    except (SystemExit, KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except (ValueError, RuntimeError, OSError) as error:
+        # These carry a sentence for the user; anything else is a defect and keeps its traceback.
+        print(f"error: {name}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 1
+    return 0

@@ -6,99 +6,123 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
+from typing import Literal
 
 import serial
+from pydantic import Field, model_validator
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
+from soft_control.experiment.ros_messages import EVERY_SAMPLE, joint_state, to_ns
+from soft_control.experiment.topics import CLOCK, SIGNALS, SIGNALS_RAW
 from soft_control.learning.calibration import Calibration
-from soft_control.link.lace_line import LaceLineError, parse_line
-from soft_control.nodes._node import RigNode, joint_state, to_ns
+from soft_control.link.lace_line import LineReader
+from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
+
+CHECK_S = 0.5
+GRACE_S = 1.0
+"""At the end of a run the simulated port goes a moment before this node is told to stop."""
+
+
+class LightLaceParameters(NodeParameters):
+    port: str = Field(min_length=1, description="Of the sensor board, such as /dev/ttyUSB0.")
+    baud: int = Field(2_000_000, gt=0, description="Of the port.")
+    clock: Literal["lockstep", "realtime"] = Field(
+        "realtime", description="What stamps a sample: /clock, or the time at which it came."
+    )
+    full_scale_counts: list[float] = Field(
+        min_length=1, description="Calibration maximum of each channel; 0 for a dead one."
+    )
+    signal_names: Names = Field([], description="Of the channels; default lace_00, lace_01, …")
+    signed: bool = Field(False, description="Whether counts may be negative.")
+    port_timeout_s: float = Field(10.0, ge=0, description="The port may appear within, s.")
+    silence_timeout_s: float = Field(
+        30.0, gt=0, description="Without a valid sample for so long the sensor has failed, s."
+    )
+
+    @model_validator(mode="after")
+    def a_name_a_channel(self) -> LightLaceParameters:
+        if self.signal_names:
+            check_lengths(self.signal_names, "signal", full_scale_counts=self.full_scale_counts)
+        return self
 
 
 class LightLace(RigNode):
+    NAME = "lightlace"
+    Parameters = LightLaceParameters
+
     def __init__(self) -> None:
-        super().__init__(
-            "lightlace",
-            port="",
-            baud=2_000_000,
-            clock="realtime",
-            full_scale_counts=[0.0],
-            signal_names=[""],
-            signed=False,
-            port_timeout_s=10.0,
-            silence_timeout_s=30.0,
-        )
-        self.calibration = Calibration(tuple(self.value("full_scale_counts")))
-        self.channels = len(self.calibration.full_scale_counts)
-        self.signed = self.value("signed")
-        given = [name for name in self.value("signal_names") if name]
-        self.names = given or [f"lace_{i:02d}" for i in range(self.channels)]
-        if len(self.names) != self.channels:
-            raise ValueError(
-                f"{len(self.names)} signal_names, but {self.channels} full_scale_counts"
-            )
-        self.lockstep = self.value("clock") == "lockstep"
-        self.samples = 0
-        self.torn = 0
-        self.failure: Exception | None = None
+        super().__init__()
+        p: LightLaceParameters = self.parameters
+        self.calibration = Calibration(tuple(p.full_scale_counts))
+        channels = len(p.full_scale_counts)
+        self.names = p.signal_names or [f"lace_{i:02d}" for i in range(channels)]
+        self.lockstep = p.clock == "lockstep"
+        self.failure: BaseException | None = None
         self.clock_ns: deque[int] = deque()
-        self.lines: deque[list[int]] = deque()
+        self.counts: deque[list[int]] = deque()
         self.pairing = threading.Lock()
 
-        self.raw = self.publish_on(JointState, "/signals/raw")
-        self.calibrated = self.publish_on(JointState, "/signals/calibrated")
+        self.raw = self.publish_on(JointState, SIGNALS_RAW)
+        self.calibrated = self.publish_on(JointState, SIGNALS)
         if self.lockstep:
-            self.listen(Clock, "/clock", self.on_clock)
+            # Not the latest tick only: a PID does not wait for the signals of a sample.
+            self.listen(Clock, CLOCK, self.on_clock, EVERY_SAMPLE)
         self.port = self.open_port()
+        self.reader = LineReader(
+            channels,
+            p.silence_timeout_s,
+            time.monotonic(),
+            signed=p.signed,
+            torn_start=not self.lockstep,
+        )
         # The executor cannot wait for a serial port, so a thread does, and publishes itself: waking
         # the executor for each line with a guard condition loses one wake-up in some ten thousand.
-        threading.Thread(target=self.read, daemon=True).start()
-        self.create_timer(0.5, self.check)
+        self.closing = threading.Event()
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+        self.create_timer(CHECK_S, self.check)
         self.present()
 
     def open_port(self) -> serial.Serial:
         """Opens the port as soon as it exists."""
-        path, deadline = self.value("port"), time.monotonic() + self.value("port_timeout_s")
+        path, deadline = self.parameters.port, time.monotonic() + self.parameters.port_timeout_s
         while not Path(path).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         try:
-            return serial.Serial(
-                path, self.value("baud"), timeout=self.value("silence_timeout_s"), exclusive=True
-            )
+            return serial.Serial(path, self.parameters.baud, timeout=CHECK_S, exclusive=True)
         except serial.SerialException as error:
             raise RuntimeError(f"cannot open the sensor's port '{path}': {error}") from error
 
     def read(self) -> None:
+        """The reading thread; what ends it is told to the node."""
         try:
-            if not self.lockstep:
-                self.port.readline()  # a sensor that streams already: its first line may be torn
-            while True:
-                line = self.port.readline()
-                if not line:
-                    raise TimeoutError(f"silent for {self.value('silence_timeout_s'):g} s")
-                self.on_line(line)
-        except (OSError, TypeError) as error:  # pyserial: TypeError where the port was closed
+            while not self.closing.is_set():
+                data = self.port.read(max(1, self.port.in_waiting))
+                for counts in self.reader.feed(data, time.monotonic()):
+                    self.on_sample(counts)
+        except BaseException as error:
             self.failure, self.failed_s = error, time.monotonic()
 
     def check(self) -> None:
-        """Not at once: at the end of a run the port goes a moment before this node is told to."""
-        if self.failure and time.monotonic() - self.failed_s > 1.0:
-            raise RuntimeError(
-                f"the sensor on '{self.value('port')}' is gone after {self.samples} samples: "
-                f"{self.failure}"
-            )
-
-    def on_line(self, line: bytes) -> None:
-        try:
-            counts = parse_line(line, self.channels, self.signed)
-        except LaceLineError as error:
-            self.torn += 1
-            self.get_logger().warning(f"line dropped ({self.torn} so far): {error}")
+        """Raises RuntimeError where the sensor is gone or what it sends is of no use."""
+        now_s, where = time.monotonic(), f"the sensor on '{self.parameters.port}'"
+        if self.failure:
+            if now_s - self.failed_s > GRACE_S:
+                what = f"{type(self.failure).__name__}: {self.failure}"
+                raise RuntimeError(
+                    f"{where} is gone after {self.reader.samples} samples: {what}"
+                ) from self.failure
             return
+        if said := self.reader.warning(now_s):
+            self.get_logger().warning(said)
+        if reason := self.reader.failure(now_s):
+            raise RuntimeError(f"{where} at {self.parameters.baud} baud: {reason}")
+
+    def on_sample(self, counts: list[int]) -> None:
         if self.lockstep:
-            self.lines.append(counts)
+            self.counts.append(counts)
             self.pair()
         else:
             self.publish(self.get_clock().now().nanoseconds, counts)
@@ -110,17 +134,19 @@ class LightLace(RigNode):
     def pair(self) -> None:
         """Lockstep: the n-th line belongs to the n-th tick of the clock."""
         with self.pairing:
-            while self.clock_ns and self.lines:
-                self.publish(self.clock_ns.popleft(), self.lines.popleft())
+            while self.clock_ns and self.counts:
+                self.publish(self.clock_ns.popleft(), self.counts.popleft())
 
     def publish(self, now_ns: int, counts: list[int]) -> None:
         self.raw.publish(joint_state(now_ns, self.names, counts))
         self.calibrated.publish(joint_state(now_ns, self.names, self.calibration.apply(counts)))
-        self.samples += 1
 
     def close(self) -> None:
-        if hasattr(self, "port"):
-            self.port.close()
+        """The thread first: it publishes, which nobody may do on a node that is gone."""
+        self.closing.set()
+        self.port.cancel_read()
+        self.thread.join(2 * CHECK_S)
+        self.port.close()
 
 
 def main() -> None:

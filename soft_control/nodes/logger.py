@@ -5,52 +5,88 @@ from __future__ import annotations
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import Literal
 
+from pydantic import Field
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from soft_control.experiment.ros_messages import EVERY_SAMPLE
 from soft_control.experiment.summary import summarise
 from soft_control.learning.dataset import RecordingError
-from soft_control.nodes._node import RigNode
+from soft_control.nodes._node import NodeParameters, RigNode
 from soft_control.nodes._node import main as run
+
+QUIET_S = 0.3
+"""So long after the last message nothing is under way any more."""
+
+
+class LoggerParameters(NodeParameters):
+    run_dir: str = Field(min_length=1, description="Directory of the run.")
+    topics: list[str] = Field(description="What the bag holds: a topic, a blank, its type, each.")
+    clock: Literal["lockstep", "realtime"] = Field(
+        "lockstep",
+        description="lockstep: logged at the stamp, so that equal runs are equal bags; "
+        "realtime: when it came.",
+    )
 
 
 class Logger(RigNode):
+    NAME = "logger"
+    Parameters = LoggerParameters
+
     def __init__(self) -> None:
-        super().__init__("logger", run_dir="", topics=[""], clock="lockstep")
-        self.run_dir = Path(self.value("run_dir"))
-        self.lockstep = self.value("clock") == "lockstep"
+        super().__init__()
+        types = [(entry, message_type(entry)) for entry in self.parameters.topics]
+        self.run_dir = Path(self.parameters.run_dir)
+        self.lockstep = self.parameters.clock == "lockstep"
         self.arrived = time.monotonic()
         self.writer = Writer(self.run_dir / "bag", version=9, storage_plugin=StoragePlugin.MCAP)
         self.writer.open()
         typestore = get_typestore(Stores.ROS2_KILTED)
-        for entry in self.value("topics"):
+        for entry, kind in types:
             topic, type_name = entry.split()
             connection = self.writer.add_connection(topic, type_name, typestore=typestore)
-            package, _, name = type_name.partition("/msg/")
             self.listen(
-                getattr(import_module(f"{package}.msg"), name),
+                kind,
                 topic,
                 lambda data, connection=connection: self.write(connection, data),
+                EVERY_SAMPLE,
                 raw=True,
             )
         self.present()
 
     def write(self, connection: object, data: bytes) -> None:
-        """Lockstep: logged at the stamp, so that equal runs are equal bags; else when it came."""
         self.arrived = time.monotonic()
         now_ns = stamp_ns(data) if self.lockstep else time.time_ns()
         self.writer.write(connection, now_ns, data)
 
     def close(self) -> None:
         """Takes what is still under way, closes the bag and sums the run up."""
-        while time.monotonic() - self.arrived < 0.3:
+        # Without an executor where it was stopped before the first message.
+        while self.executor and time.monotonic() - self.arrived < QUIET_S:
             self.executor.spin_once(timeout_sec=0.05)
         self.writer.close()
         try:
             summarise(self.run_dir)
         except RecordingError as error:
             self.get_logger().warning(f"no summary.json: {error}")
+
+
+def message_type(entry: str) -> type:
+    """The type of the messages of an entry such as '/command sensor_msgs/msg/JointState'.
+
+    Raises ValueError for anything else.
+    """
+    try:
+        _, type_name = entry.split()
+        package, _, name = type_name.partition("/msg/")
+        return getattr(import_module(f"{package}.msg"), name)
+    except (ValueError, ImportError, AttributeError):
+        raise ValueError(
+            f"parameter topics has '{entry}': wanted a topic and a type that is installed, such as "
+            "/command sensor_msgs/msg/JointState"
+        ) from None
 
 
 def stamp_ns(data: bytes) -> int:

@@ -2,74 +2,112 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PointStamped
 from nav_msgs.msg import Path
+from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
 
-from soft_control.learning.dataset import AXES
-from soft_control.link.messages import Command, SolverStatus, StepCostUnit
-from soft_control.firmware_build import read_build
-from soft_control.link.session import open_session
-from soft_control.nodes._node import (
+from soft_control.experiment.ros_messages import (
     Join,
-    RigNode,
+    by_name,
     from_path,
     from_point,
     joint_state,
     point,
+    to_ns,
     to_stamp,
 )
+from soft_control.experiment.topics import (
+    COMMAND,
+    PREDICTED_POSITION,
+    REFERENCE,
+    SIGNALS,
+    SOLVER,
+    TIP_POSITION,
+)
+from soft_control.firmware_build import read_build
+from soft_control.learning.dataset import AXES
+from soft_control.link.messages import Command, SolverStatus, StepCostUnit
+from soft_control.link.session import open_session
+from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
+
+GAP_MAX = 100
+"""Samples that the firmware bridges in one go (firmware/src/loop/control_loop.h)."""
+
+
+class McuParameters(NodeParameters):
+    target: Literal["sil", "pil", "hil"] = Field("pil", description="Where the firmware runs.")
+    firmware: str = Field(min_length=1, description="Directory that `softctl build` wrote.")
+    port: str = Field("", description="Serial port of the board, hil only.")
+    clock: Literal["lockstep", "realtime"] = Field("lockstep", description="What paces the run.")
+    rate_hz: float = Field(120.0, gt=0, description="Control rate.")
+    command_names: Names = Field(min_length=1, description="In the order of the model.")
+    command_neutral: list[float] = Field(description="At which a run starts, each its unit.")
+    signal_names: Names = Field([], description="Of the model's signals, in its order.")
+    axes: list[int] = Field(
+        list(range(len(AXES))), min_length=1, description="Which of x, y, z the model knows."
+    )
+    answer_timeout_s: float = Field(2.0, gt=0, description="An MCU silent for so long is gone.")
+    host_timeout_ms: int = Field(
+        200,
+        ge=0,
+        le=65535,
+        description="Realtime: after so long without a sample the MCU holds its command; 0: never.",
+    )
+    tethered: bool = Field(False, description="Whether it is told the measured position.")
+
+    @model_validator(mode="after")
+    def fits_together(self) -> McuParameters:
+        check_lengths(self.command_names, "command", command_neutral=self.command_neutral)
+        if sorted(set(self.axes)) != self.axes or not set(self.axes) <= set(range(len(AXES))):
+            raise ValueError(f"axes = {self.axes}: wanted some of 0, 1, 2 in this order")
+        return self
 
 
 class Mcu(RigNode):
     """Untethered by default: the firmware starts from the neutral point and never sees a measured
     position. Tethered it sees one each sample, for its estimate of a constant offset."""
 
+    NAME = "mcu"
+    Parameters = McuParameters
+
     def __init__(self) -> None:
-        super().__init__(
-            "mcu",
-            target="pil",
-            firmware="",
-            port="",
-            clock="lockstep",
-            rate_hz=120.0,
-            command_names=[""],
-            command_neutral=[0.0],
-            signal_names=[""],
-            axes=list(range(len(AXES))),
-            answer_timeout_s=2.0,
-            host_timeout_ms=200,
-            tethered=False,
-        )
-        self.names = self.value("command_names")
-        self.axes = self.value("axes")
-        self.live = [name for name in self.value("signal_names") if name]
-        self.period_ns = round(1e9 / self.value("rate_hz"))
-        # The emulator's clock stands still between samples of a lockstep run; a board's does not.
-        realtime = self.value("clock") == "realtime"
-        self.host_timeout_ms = self.value("host_timeout_ms") if realtime else 0
-        self.session = open_session(
-            self.value("target"),
-            read_build(self.value("firmware")),
-            self.value("port"),
-            timeout_s=self.value("answer_timeout_s"),
-        )
+        super().__init__()
+        p: McuParameters = self.parameters
+        self.realtime = p.clock == "realtime"
+        self.period_ns = round(1e9 / p.rate_hz)
+        firmware = read_build(p.firmware)
+        self.session = open_session(p.target, firmware, p.port, timeout_s=p.answer_timeout_s)
         self.unit = StepCostUnit(self.session.info.step_cost_unit).name.lower()
-        self.k = 0
-        self.command = self.publish_on(JointState, "/command")
-        self.predicted = self.publish_on(PointStamped, "/predicted_position")
-        self.solver = self.publish_on(DiagnosticArray, "/solver")
-        topics = ["signals", "reference"]
-        if self.value("tethered"):
-            topics.append("position")
-            self.listen(PointStamped, "/tip_position", lambda m: join.put("position", m))
-        join = Join(topics, self.on_sample)
-        self.listen(JointState, "/signals/calibrated", lambda m: join.put("signals", m))
-        self.listen(Path, "/reference", lambda m: join.put("reference", m))
+        self.k: int | None = None
+        self.last_ns = 0
+        self.seen: PointStamped | None = None
+
+        self.command = self.publish_on(JointState, COMMAND)
+        self.predicted = self.publish_on(PointStamped, PREDICTED_POSITION)
+        self.solver = self.publish_on(DiagnosticArray, SOLVER)
+        # In realtime the tracker stamps with a clock of its own: no stamp is that of the signals.
+        joins_position = p.tethered and not self.realtime
+        self.join = Join(
+            (SIGNALS, REFERENCE, TIP_POSITION) if joins_position else (SIGNALS, REFERENCE),
+            self.on_sample,
+        )
+        if p.tethered:
+            self.listen(PointStamped, TIP_POSITION, self.on_position)
+        self.listen(JointState, SIGNALS, lambda m: self.join.put(SIGNALS, m))
+        self.listen(Path, REFERENCE, lambda m: self.join.put(REFERENCE, m))
         self.present()
+
+    def on_position(self, message: PointStamped) -> None:
+        if self.realtime:
+            self.seen = message
+        else:
+            self.join.put(TIP_POSITION, message)
 
     def on_sample(
         self,
@@ -78,26 +116,41 @@ class Mcu(RigNode):
         reference: Path,
         position: PointStamped | None = None,
     ) -> None:
-        ahead = from_path(reference)[:, self.axes]
-        if self.k == 0:
+        p: McuParameters = self.parameters
+        ahead = from_path(reference)[:, p.axes]
+        live = by_name(signals, p.signal_names, SIGNALS, others=True)
+        missed = 0
+        if self.k is None:
+            self.k = 0
+            # The emulator's clock stands still between samples of a lockstep run.
+            host_timeout_ms = p.host_timeout_ms if self.realtime else 0
             self.session.reset(
-                self.vector("command_neutral"),
-                np.zeros(len(self.axes)),
-                ahead[:-1],
-                host_timeout_ms=self.host_timeout_ms,
+                p.command_neutral, np.zeros(len(p.axes)), ahead[:-1], 0, host_timeout_ms
             )
-        calibrated = dict(zip(signals.name, signals.position, strict=True))
-        live = [calibrated[name] for name in self.live]
+        else:
+            if self.realtime:
+                missed = min((now_ns - self.last_ns) // self.period_ns - 1, GAP_MAX)
+            self.k += 1 + max(missed, 0)
+        if self.seen and abs(to_ns(self.seen.header.stamp) - now_ns) <= self.period_ns:
+            position = self.seen
         if position is not None:
-            self.session.position(self.k, from_point(position)[self.axes])
+            self.session.position(self.k, from_point(position)[p.axes])
         answer = self.session.sample(self.k, live, ahead[-1])
-        self.command.publish(joint_state(now_ns, self.names, answer.command))
-        # Stamped with the time that it is for.
+        self.last_ns = now_ns
+        self.publish(now_ns, answer)
+        if missed > 0:
+            # The firmware held its command for the samples that never came, and it lacks the points
+            # that these would have brought.
+            self.session.preload(self.k + 1, ahead[1:-1])
+
+    def publish(self, now_ns: int, answer: Command) -> None:
+        p: McuParameters = self.parameters
+        self.command.publish(joint_state(now_ns, p.command_names, answer.command))
         predicted = np.zeros(len(AXES))
-        predicted[self.axes] = answer.predicted
+        predicted[p.axes] = answer.predicted
+        # Stamped with the time that it is for.
         self.predicted.publish(point(now_ns + self.period_ns, predicted))
         self.solver.publish(self.diagnosis(now_ns, answer))
-        self.k += 1
 
     def diagnosis(self, now_ns: int, answer: Command) -> DiagnosticArray:
         values = {
@@ -120,8 +173,7 @@ class Mcu(RigNode):
         return message
 
     def close(self) -> None:
-        if hasattr(self, "session"):
-            self.session.close()
+        self.session.close()
 
 
 def main() -> None:

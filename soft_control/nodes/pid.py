@@ -2,52 +2,67 @@
 
 from __future__ import annotations
 
+import numpy as np
 from geometry_msgs.msg import PointStamped
 from nav_msgs.msg import Path
+from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
 
 from soft_control.control import pid
-from soft_control.nodes._node import Join, RigNode, from_path, from_point, joint_state
+from soft_control.experiment.ros_messages import Join, from_path, from_point, joint_state
+from soft_control.experiment.topics import COMMAND, REFERENCE, TIP_POSITION
+from soft_control.learning.dataset import AXES
+from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
+
+VECTORS = ("kp", "ki", "kd", "command_neutral", "command_min", "command_max")
+
+
+class PidParameters(NodeParameters):
+    rate_hz: float = Field(120.0, gt=0, description="Control rate.")
+    command_names: Names = Field(min_length=1, description="Of the commands.")
+    decoupling: list[float] = Field(description="(commands x 3), row by row, unit of a command/m.")
+    kp: list[float] = Field(description="Of each command, 1.")
+    ki: list[float] = Field(description="Of each command, 1/s.")
+    kd: list[float] = Field(description="Of each command, s.")
+    command_neutral: list[float] = Field(description="Of each command, its unit.")
+    command_min: list[float] = Field(description="Of each command, its unit.")
+    command_max: list[float] = Field(description="Of each command, its unit.")
+    derivative_time_constant: float = Field(0.02, ge=0, description="Of its filter, s.")
+    proportional_setpoint: float = Field(1.0, description="Share of the reference that it sees.")
+    derivative_setpoint: float = Field(1.0, description="Share of the reference that it sees.")
+
+    @model_validator(mode="after")
+    def a_value_a_command(self) -> PidParameters:
+        check_lengths(self.command_names, "command", **{key: getattr(self, key) for key in VECTORS})
+        each = [f"{name}/{axis}" for name in self.command_names for axis in AXES]
+        check_lengths(each, "command/axis", decoupling=self.decoupling)
+        return self
 
 
 class Pid(RigNode):
+    NAME = "pid"
+    Parameters = PidParameters
+
     def __init__(self) -> None:
-        super().__init__(
-            "pid",
-            rate_hz=120.0,
-            command_names=[""],
-            decoupling=[0.0],
-            kp=[0.0],
-            ki=[0.0],
-            kd=[0.0],
-            command_neutral=[0.0],
-            command_min=[0.0],
-            command_max=[0.0],
-            derivative_time_constant=0.02,
-            proportional_setpoint=1.0,
-            derivative_setpoint=1.0,
-        )
-        self.names = self.value("command_names")
-        vectors = ("kp", "ki", "kd", "command_neutral", "command_min", "command_max")
+        super().__init__()
+        p: PidParameters = self.parameters
         self.config = pid.PidConfig(
-            decoupling=self.vector("decoupling").reshape(len(self.names), 3),
-            **{name: self.value(name) for name in pid.SCALARS},
-            **{name: self.vector(name) for name in vectors},
+            decoupling=np.array(p.decoupling).reshape(len(p.command_names), len(AXES)),
+            **{name: getattr(p, name) for name in pid.SCALARS},
+            **{name: np.array(getattr(p, name)) for name in VECTORS},
         )
         self.state = pid.reset(self.config)
-        self.period = 1 / self.value("rate_hz")
-        self.command = self.publish_on(JointState, "/command")
-        join = Join(("position", "reference"), self.on_sample)
-        self.listen(PointStamped, "/tip_position", lambda message: join.put("position", message))
-        self.listen(Path, "/reference", lambda message: join.put("reference", message))
+        self.command = self.publish_on(JointState, COMMAND)
+        self.join = Join((TIP_POSITION, REFERENCE), self.on_sample)
+        self.listen(PointStamped, TIP_POSITION, lambda m: self.join.put(TIP_POSITION, m))
+        self.listen(Path, REFERENCE, lambda m: self.join.put(REFERENCE, m))
         self.present()
 
     def on_sample(self, now_ns: int, position: PointStamped, reference: Path) -> None:
-        command = pid.step(
-            self.config, self.state, from_path(reference)[0], from_point(position), self.period
-        )
-        self.command.publish(joint_state(now_ns, self.names, command))
+        wanted, seen = from_path(reference)[0], from_point(position)
+        command = pid.step(self.config, self.state, wanted, seen, 1 / self.parameters.rate_hz)
+        self.command.publish(joint_state(now_ns, self.parameters.command_names, command))
 
 
 def main() -> None:

@@ -10,110 +10,128 @@ from __future__ import annotations
 import os
 import tty
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 from geometry_msgs.msg import PointStamped
+from pydantic import Field, model_validator
 from rclpy.duration import Duration
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
+from soft_control.experiment.ros_messages import by_name, point, to_ns, to_stamp
+from soft_control.experiment.topics import CLOCK, COMMAND, TIP_POSITION
 from soft_control.link.lace_line import format_line
-from soft_control.nodes._node import RigNode, point, to_ns, to_stamp
+from soft_control.nodes._node import NodeParameters, RigNode
 from soft_control.nodes._node import main as run
 from soft_control.rigs import make_rig
 
 
+class RigParameters(NodeParameters):
+    rig: str = Field("tendon", description="Which one: a name of soft_control/rigs.")
+    seed: int = Field(0, ge=0, description="Of its noise.")
+    rate_hz: float = Field(120.0, gt=0, description="Samples a second.")
+    duration_s: float = Field(20.0, gt=0, description="Length of the run, at least one sample.")
+    clock: Literal["lockstep", "realtime"] = Field("lockstep", description="What paces the run.")
+    lace_port: str = Field(min_length=1, description="Path at which the sensor's port appears.")
+    lace_format: Literal["plain", "bracketed"] = Field(
+        "plain", description="The two formats that LightLace boards write."
+    )
+    command_timeout_s: float = Field(
+        30.0, gt=0, description="Lockstep: a controller silent for so long is gone, s."
+    )
+    load_offset: list[float] = Field(
+        [0.0, 0.0, 0.0],
+        min_length=3,
+        max_length=3,
+        description="Displacement that the load put on in mid-run causes, m.",
+    )
+    load_after_s: float = Field(0.0, ge=0, description="When that load is put on, s.")
+
+    @property
+    def samples(self) -> int:
+        return round(self.duration_s * self.rate_hz)
+
+    @model_validator(mode="after")
+    def at_least_one_sample(self) -> RigParameters:
+        if self.samples < 1:
+            raise ValueError(
+                f"duration_s = {self.duration_s:g} holds no sample at rate_hz = {self.rate_hz:g}: "
+                f"wanted {1 / self.rate_hz:.3g} or more"
+            )
+        return self
+
+
 class RigSimulation(RigNode):
+    NAME = "rig"
+    Parameters = RigParameters
+
     def __init__(self) -> None:
-        super().__init__(
-            "rig",
-            rig="tendon",
-            seed=0,
-            rate_hz=120.0,
-            duration_s=20.0,
-            clock="lockstep",
-            lace_port="",
-            lace_format="plain",
-            command_timeout_s=30.0,
-            load_offset=[0.0, 0.0, 0.0],
-            load_after_s=0.0,
-        )
-        load = {key: self.value(key) for key in ("load_offset", "load_after_s")}
-        self.rig = make_rig(self.value("rig"), seed=self.value("seed"), **load)
-        self.lockstep = self.value("clock") == "lockstep"
-        self.period_ns = round(1e9 / self.value("rate_hz"))
-        self.samples = round(self.value("duration_s") * self.value("rate_hz"))
+        super().__init__()
+        p: RigParameters = self.parameters
+        load = {"load_offset": p.load_offset, "load_after_s": p.load_after_s}
+        self.rig = make_rig(p.rig, seed=p.seed, **load)
+        self.lockstep = p.clock == "lockstep"
+        self.period_ns = round(1e9 / p.rate_hz)
         self.command = (self.rig.command_min + self.rig.command_max) / 2
         self.k = 0
-        self.lace = PseudoTerminal(Path(self.value("lace_port")))
+        self.now_ns: int | None = None
+        self.lace = PseudoTerminal(Path(p.lace_port))
 
-        self.tip = self.publish_on(PointStamped, "/tip_position")
-        self.listen(JointState, "/command", self.on_command)
+        self.tip = self.publish_on(PointStamped, TIP_POSITION)
+        self.listen(JointState, COMMAND, self.on_command)
         if self.lockstep:
-            self.clock = self.publish_on(Clock, "/clock")
-            self.watch = self.create_timer(self.value("command_timeout_s"), self.on_silence)
+            self.clock = self.publish_on(Clock, CLOCK)
+            self.watch = self.create_timer(p.command_timeout_s, self.on_silence)
         self.present()
 
     def on_everyone_matched(self) -> None:
         if self.lockstep:
-            self.sample()
+            self.watch.reset()
+            # ROS takes a time of 0 for "no clock yet", so the first sample is at 1 s.
+            self.sample(1_000_000_000)
         else:
             self.create_timer(self.period_ns / 1e9, self.on_tick)
 
     def on_command(self, message: JointState) -> None:
-        command = np.asarray(message.position)
-        if command.shape != self.command.shape or not np.isfinite(command).all():
-            raise ValueError(
-                f"the command of sample {self.k} has {command.size} values, {command}; this rig "
-                f"takes {self.command.size} finite ones"
-            )
-        self.command = command
+        self.command = by_name(message, self.rig.command_names, COMMAND)
         if self.lockstep:
             if to_ns(message.header.stamp) != self.now_ns:
                 raise ValueError(f"a command came that does not answer sample {self.k}")
-            self.advance()
+            self.watch.reset()
+            self.step(1 / self.parameters.rate_hz)
+            self.sample(self.now_ns + self.period_ns)
 
     def on_tick(self) -> None:
-        if self.k == 0:
-            self.sample()
-        else:
-            self.rig.step(self.command, self.period_ns / 1e9)
-            self.sample()
-        self.k += 1
-        if self.k >= self.samples:
-            self.finish()
+        """Realtime: one more sample, whatever has come; the rig has moved since the last one for as
+        long as it really took, which is longer than a period where a tick was skipped."""
+        now_ns = self.get_clock().now().nanoseconds
+        if self.now_ns is not None:
+            self.step(max(now_ns - self.now_ns, 0) / 1e9)
+        self.sample(now_ns)
 
-    def advance(self) -> None:
-        """From sample k to k+1 under the command of sample k."""
-        self.rig.step(self.command, 1 / self.value("rate_hz"))
+    def step(self, duration_s: float) -> None:
+        """From sample k to k+1 under the last command; the run ends after its last sample."""
+        self.rig.step(self.command, duration_s)
         self.k += 1
-        if self.k == self.samples:
-            self.finish()
-        self.watch.reset()
-        self.sample()
+        if self.k >= self.parameters.samples:
+            self.tip.wait_for_all_acked(Duration(seconds=5))
+            raise SystemExit
 
-    def sample(self) -> None:
+    def sample(self, now_ns: int) -> None:
         """Everything that can be seen of the rig at this instant."""
+        self.now_ns = now_ns
         if self.lockstep:
-            # ROS takes a time of 0 for "no clock yet", so the first sample is at 1 s.
-            self.now_ns = 1_000_000_000 + self.k * self.period_ns
-            self.clock.publish(Clock(clock=to_stamp(self.now_ns)))
-        else:
-            self.now_ns = self.get_clock().now().nanoseconds
+            self.clock.publish(Clock(clock=to_stamp(now_ns)))
         seen = self.rig.measure()
-        self.tip.publish(point(self.now_ns, seen.position))
-        self.lace.write(format_line(seen.signals, self.value("lace_format")))
+        self.tip.publish(point(now_ns, seen.position))
+        self.lace.write(format_line(seen.signals, self.parameters.lace_format))
 
     def on_silence(self) -> None:
-        if hasattr(self, "now_ns"):
+        if self.now_ns is not None:
             raise RuntimeError(
-                f"no command for sample {self.k} within {self.value('command_timeout_s'):g} s: "
+                f"no command for sample {self.k} within {self.parameters.command_timeout_s:g} s: "
                 "the controller is gone or stuck, see its log"
             )
-
-    def finish(self) -> None:
-        self.tip.wait_for_all_acked(Duration(seconds=5))
-        raise SystemExit
 
     def close(self) -> None:
         self.lace.close()
@@ -123,12 +141,11 @@ class PseudoTerminal:
     """A serial port that the rig pretends to be; `link` names its other end."""
 
     def __init__(self, link: Path) -> None:
-        if not link.name:
-            raise ValueError("lace_port is empty: name the port at which the sensor shall appear")
         # The rig keeps the other end open too, or writing fails until a reader comes.
         self.controller, self.port = os.openpty()
         tty.setraw(self.port)
-        link.unlink(missing_ok=True)
+        if link.is_symlink():  # left behind by a rig that was killed; anything else stays
+            link.unlink()
         link.symlink_to(os.ttyname(self.port))
         self.link = link
 

@@ -1,7 +1,7 @@
 """Simulated rigs: pure, seeded, no ROS.
 
 A rig takes actuator commands, moves, and answers with a sample, as the real one does. A new rig is
-one file here with a line in `RIGS`, one file in config/ and one URDF.
+one file here, one line in `RIGS` and one file in config/: docs/tutorials/new_rig.md.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
+from soft_control.paths import config
+from soft_control.robots.config_files import ROBOT, read_section
+from soft_control.robots.description import RobotDescription, described
 
 RIGS = {
     "tendon": "soft_control.rigs.tendon:TendonRig",
@@ -33,14 +37,16 @@ class Sample:
 class Rig(Protocol):
     """What the rest of the project knows of a rig."""
 
+    description: RobotDescription
+    """The robot that it simulates: names, units, limits, calibration."""
     command_names: tuple[str, ...]
-    """m names, as in /command and the URDF."""
+    """m names, as in the description."""
     command_min: np.ndarray
-    """(m,), rad for servos, N for forces, shares of full duty for HASEL actuators."""
+    """(m,), in the description's units."""
     command_max: np.ndarray
-    """(m,), rad for servos."""
+    """(m,), in the description's units."""
     signal_names: tuple[str, ...]
-    """p names, as in /signals/raw."""
+    """p names, as in the description."""
 
     def reset(self, seed: int | None = None) -> None:
         """Back to rest at the neutral point, command at mid-range; `seed` None repeats the last."""
@@ -70,3 +76,20 @@ def make_rig(name: str, **options: Any) -> Rig:
         raise ValueError(f"unknown rig '{name}': choose one of {', '.join(sorted(RIGS))}")
     module, _, cls = RIGS[name].partition(":")
     return getattr(importlib.import_module(module), cls)(**options)
+
+
+def describe(name: str) -> RobotDescription:
+    """The description of the robot `name`: a simulated rig's own one, or that of a robot without a
+    simulation, which is the section `robot` of config/<name>.yaml.
+
+    Raises ValueError in one line for a robot that is neither, or a file that cannot be used.
+    """
+    if name in RIGS:
+        return make_rig(name).description
+    written = read_section(name, ROBOT)
+    if not written:
+        raise ValueError(
+            f"unknown robot '{name}': neither a simulated rig ({', '.join(sorted(RIGS))}) nor "
+            f"described in a section `robot` of config/{name}.yaml"
+        )
+    return described({"name": name, **written}, f"{config(name)}: robot")

@@ -20,15 +20,10 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from soft_control.rigs import Sample
 from soft_control.rigs.magnet import cuboid_field
-from soft_control.rigs.parameters import (
-    Fraction,
-    NotNegative,
-    Positive,
-    RigParameters,
-    check_step,
-)
+from soft_control.rigs.parameters import Fraction, NotNegative, Positive, RigParameters
+from soft_control.rigs.simulated import SimulatedRig
+from soft_control.robots.description import Command, RobotDescription, tip
 
 SUBSTEP_S = 1.0 / 960.0
 """Eight a sample at 120 Hz."""
@@ -87,8 +82,6 @@ class HaselParameters(RigParameters):
     """Field of the surroundings, in rig_base."""
     sensor_noise_gauss: NotNegative
     """Standard deviation, each axis."""
-    tracking_noise_mm: NotNegative
-    """Standard deviation of the measured tip position, each axis."""
     magnet_strength: Positive = 1.0
     """Mismatch: factor on the polarisation of both magnets."""
 
@@ -101,21 +94,31 @@ class HaselParameters(RigParameters):
         return self
 
 
-class HaselRig:
-    """After the protocol `soft_control.rigs.Rig`; commands are duties about one half, -0.5 to 0.5.
+class HaselRig(SimulatedRig):
+    """The HASEL rig; commands are duties about one half, -0.5 to 0.5, positions in m.
 
-    `changes` are parameters to change: gain=1.2, magnet_strength=0.99.
+    Parameters to change are, for example, gain=1.2, magnet_strength=0.99.
     """
 
-    command_names = tuple(f"hasel_{i}" for i in range(ACTUATORS))
-    signal_names = tuple(f"magnetic_{i}_{axis}" for i in range(SENSORS) for axis in "xyz")
+    Parameters = HaselParameters
+    state = ("_substeps", "_goal", "_motion", "_branches", "_charge")
 
-    def __init__(
-        self, parameters: HaselParameters | None = None, seed: int = 0, **changes: Any
-    ) -> None:
-        self.parameters = p = HaselParameters.chosen(parameters, **changes)
-        self.command_min = np.full(ACTUATORS, -0.5)
-        self.command_max = np.full(ACTUATORS, 0.5)
+    def describe(self) -> RobotDescription:
+        """Six actuators, the tip in space, six magnetometers of three channels."""
+        p = self.parameters
+        channels = [f"magnetic_{i}_{axis}" for i in range(SENSORS) for axis in "xyz"]
+        return RobotDescription(
+            name=p.rig_name,
+            commands=tuple(
+                Command(name=f"hasel_{i}", unit="1", min=-0.5, max=0.5) for i in range(ACTUATORS)
+            ),
+            outputs=tip(),
+            signals=p.signals(*channels),
+            rate_hz=120.0,
+        )
+
+    def _prepare(self) -> None:
+        p = self.parameters
         # The lag on its substep grid, exact for a duty that holds: x' = A x + (0, w²) u.
         w, zeta = p.natural_rad_per_s, p.damping_ratio
         self._lag = _second_order(w, zeta, SUBSTEP_S)
@@ -128,17 +131,9 @@ class HaselRig:
         sensors = p.sensor_radius_mm * np.stack([np.cos(angles), np.sin(angles), 0 * angles], -1)
         self._sensors = sensors  # (layer, sensor, axis), in the frame of the plate below
         self._neutral_mm = self._tip_mm(self._heights_mm(np.full(ACTUATORS, self._at_rest(0.5))))
-        self._seed = seed
-        self.reset()
 
-    def reset(self, seed: int | None = None) -> None:
-        """Rest at the neutral point, duty one half; `seed` None repeats the last seed."""
-        self._seed = self._seed if seed is None else seed
-        self._rng = np.random.default_rng(self._seed)
-        self._time_s = 0.0
+    def _rest(self) -> None:
         self._substeps = 0
-        self._command: list[float] = []
-        self._in_flight: list[tuple[float, list[float]]] = []  # arrival time, six commands
         rest = self._at_rest(0.5)
         self._goal = np.full(ACTUATORS, rest)
         self._motion = np.zeros((2, ACTUATORS))  # lagged goal and its speed
@@ -150,26 +145,17 @@ class HaselRig:
         """Share of the stroke at rest for a duty of 0 to 1."""
         return duty + self.parameters.bow * duty * (1.0 - duty)
 
-    def step(self, command: np.ndarray, duration_s: float) -> None:
-        """Hold `command` (6,) for `duration_s`.
-
-        Raises ValueError for a command that is not six finite values or a negative duration.
-        """
-        u = check_step(command, ACTUATORS, "duties about one half", duration_s)
-        if u != self._command:
-            self._command = u
-            self._in_flight.append((self._time_s + self.parameters.delay_s, u))
-        self._time_s += duration_s
+    def _advance(self, end_s: float) -> None:
         # The rounding of a summed-up clock must not cost a whole substep: a millionth is forgiven.
-        for _ in range(math.floor(self._time_s / SUBSTEP_S + 1e-6) - self._substeps):
-            self._advance()
+        for _ in range(math.floor(end_s / SUBSTEP_S + 1e-6) - self._substeps):
+            self._substep()
 
-    def _advance(self) -> None:
+    def _substep(self) -> None:
         now = (self._substeps + 1e-6) * SUBSTEP_S
         self._substeps += 1
-        while self._in_flight and self._in_flight[0][0] <= now:
+        while self._line.next_s <= now:
             steps = self.parameters.pwm_steps
-            duty = np.rint((np.array(self._in_flight.pop(0)[1]) + 0.5) * steps) / steps
+            duty = np.rint((np.array(self._line.take()) + 0.5) * steps) / steps
             self._goal = self._at_rest(np.clip(duty, 0.0, 1.0))
         keep, push = self._lag
         self._motion = keep @ self._motion + push * self._goal
@@ -206,13 +192,8 @@ class HaselRig:
 
     def tip_position(self) -> np.ndarray:
         """True tip position (3,), m, in rig_base about the neutral point."""
-        p = self.parameters
         position = 1e-3 * (self._tip_mm(self.heights_mm()) - self._neutral_mm)
-        if not any(p.load_offset):
-            return position
-        since_s = max(self._time_s - p.load_after_s, 0.0)
-        sunk = -math.expm1(-since_s / p.fall_s[0]) if p.load_after_s else 1.0
-        return position + sunk * np.array(p.load_offset)
+        return position + self._load(self.parameters.fall_s[0])
 
     def field_gauss(self) -> np.ndarray:
         """Field (6, 3) at the magnetometers, each in the frame of the plate that it sits on."""
@@ -230,41 +211,10 @@ class HaselRig:
         field[3:] = field[3:] @ first
         return field
 
-    def measure(self) -> Sample:
-        """Position with tracking noise and magnetometer counts; each call draws new noise."""
-        p = self.parameters
-        noise = self._rng.standard_normal(3 + 3 * SENSORS)
-        position = self.tip_position() + 1e-3 * p.tracking_noise_mm * noise[:3]
-        gauss = self.field_gauss().ravel() + p.sensor_noise_gauss * noise[3:]
+    def _counts(self, noise: np.ndarray) -> np.ndarray:
+        gauss = self.field_gauss().ravel() + self.parameters.sensor_noise_gauss * noise
         gauss = np.clip(gauss, -SENSOR_RANGE_GAUSS, SENSOR_RANGE_GAUSS)
-        return Sample(position, np.rint(LSB_PER_GAUSS * gauss).astype(int))
-
-    def save(self) -> dict[str, Any]:
-        """Complete state: clock, commands in flight, actuators, noise generator."""
-        return {
-            "seed": self._seed,
-            "time_s": self._time_s,
-            "substeps": self._substeps,
-            "command": list(self._command),
-            "in_flight": [[arrival, list(u)] for arrival, u in self._in_flight],
-            "goal": self._goal.tolist(),
-            "motion": self._motion.tolist(),
-            "branches": self._branches.tolist(),
-            "charge": self._charge.tolist(),
-            "rng": self._rng.bit_generator.state,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `save()` of a rig with the same parameters: same commands, same bits."""
-        self.reset(state["seed"])
-        self._time_s, self._substeps = state["time_s"], state["substeps"]
-        self._command = list(state["command"])
-        self._in_flight = [(arrival, list(u)) for arrival, u in state["in_flight"]]
-        self._goal = np.array(state["goal"])
-        self._motion = np.array(state["motion"])
-        self._branches = np.array(state["branches"])
-        self._charge = np.array(state["charge"])
-        self._rng.bit_generator.state = state["rng"]
+        return np.rint(LSB_PER_GAUSS * gauss).astype(int)
 
 
 def _second_order(w: float, zeta: float, h: float) -> tuple[np.ndarray, np.ndarray]:

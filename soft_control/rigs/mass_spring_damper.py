@@ -10,18 +10,15 @@ spring and a tachometer, both read as counts of a 12-bit converter.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from soft_control.rigs import Sample
-from soft_control.rigs.parameters import (
-    NotNegative,
-    Positive,
-    RigParameters,
-    check_step,
-)
+from soft_control.rigs.delay_line import DelayLine
+from soft_control.rigs.parameters import NotNegative, Positive, RigParameters
+from soft_control.rigs.simulated import SimulatedRig
+from soft_control.robots.description import Command, RobotDescription, tip
 
 SUBSTEP_S = 1.0 / 500.0
 """Longest step of the integration (Runge-Kutta 4): its error stays below 1 µm of 0.1 m."""
@@ -45,62 +42,49 @@ class MassSpringDamperParameters(RigParameters):
     """N, the same in both directions."""
     delay_s: NotNegative
     """From command to force."""
-    tracking_noise_mm: NotNegative
-    """Standard deviation of the measured position."""
     strain_counts_per_m: float
     tachometer_counts_per_m_s: float
     signal_noise_counts: NotNegative = Field(description="Of both sensors, before rounding.")
 
 
-class MassSpringDamperRig:
-    """After the protocol `soft_control.rigs.Rig`; commands in N, positions in m.
+class MassSpringDamperRig(SimulatedRig):
+    """The mass-spring-damper; commands in N, positions in m, along x only.
 
-    `changes` are parameters to change: gain=1.2, load_offset=(1e-3, 0, 0), load_after_s=5.
+    Parameters to change are, for example, gain=1.2, load_offset=(1e-3, 0, 0), load_after_s=5.
     """
 
-    command_names = ("force",)
-    signal_names = ("strain", "tachometer")
+    Parameters = MassSpringDamperParameters
+    state = ("_x", "_v", "_force")
 
-    def __init__(
-        self,
-        parameters: MassSpringDamperParameters | None = None,
-        seed: int = 0,
-        **changes: Any,
-    ) -> None:
-        self.parameters = p = MassSpringDamperParameters.chosen(parameters, **changes)
-        self.command_min = np.array([-p.force_max])
-        self.command_max = np.array([p.force_max])
-        self._load_n = p.stiffness * p.load_offset[0]
-        self._seed = seed
-        self.reset()
+    def describe(self) -> RobotDescription:
+        """One force, one coordinate, two sensors."""
+        p = self.parameters
+        return RobotDescription(
+            name=p.rig_name,
+            commands=(Command(name="force", unit="N", min=-p.force_max, max=p.force_max),),
+            outputs=tip(axes="x"),
+            signals=p.signals("strain", "tachometer"),
+            rate_hz=50.0,
+        )
 
-    def reset(self, seed: int | None = None) -> None:
-        """Rest at the neutral point, no force; `seed` None repeats the last seed."""
-        self._seed = self._seed if seed is None else seed
-        self._rng = np.random.default_rng(self._seed)
-        self._time_s = 0.0
+    def _prepare(self) -> None:
+        self._load_n = self.parameters.stiffness * self.parameters.load_offset[0]
+
+    def _rest(self) -> None:
         self._x = self._v = 0.0
         self._force = 0.0
-        self._command = 0.0
-        self._in_flight: list[tuple[float, float]] = []  # arrival time, force
 
-    def step(self, command: np.ndarray, duration_s: float) -> None:
-        """Hold `command` (1,), N, for `duration_s`.
+    def _line_at_rest(self) -> DelayLine:
+        """A force of 0 has acted for ever: giving it at the start changes nothing."""
+        return DelayLine(self.parameters.delay_s, held=[0.0])
 
-        Raises ValueError for a command that is not one finite force or a negative duration.
-        """
-        (u,) = check_step(command, 1, "force in N", duration_s)
-        p = self.parameters
-        if u != self._command:
-            self._command = u
-            force = min(max(u, -p.force_max), p.force_max)
-            self._in_flight.append((self._time_s + p.delay_s, force))
-        end = self._time_s + duration_s
-        while self._in_flight and self._in_flight[0][0] <= end:
-            arrival, force = self._in_flight.pop(0)
-            self._move(arrival)
-            self._force = force
-        self._move(end)
+    def _advance(self, end_s: float) -> None:
+        force_max = self.parameters.force_max
+        while self._line.next_s <= end_s:
+            self._move(self._line.next_s)
+            (force,) = self._line.take()
+            self._force = min(max(force, -force_max), force_max)
+        self._move(end_s)
 
     def _move(self, end_s: float) -> None:
         """On to `end_s` under the present force; the load comes on where it is due."""
@@ -135,32 +119,8 @@ class MassSpringDamperRig:
         """True position (3,), m, in rig_base about the neutral point."""
         return np.array([self._x, 0.0, 0.0])
 
-    def measure(self) -> Sample:
-        """Position with tracking noise, counts of both sensors; each call draws new noise."""
+    def _counts(self, noise: np.ndarray) -> np.ndarray:
         p = self.parameters
-        noise = self._rng.standard_normal(3)
-        position = np.array([self._x + 1e-3 * p.tracking_noise_mm * noise[0], 0.0, 0.0])
-        counts = COUNTS / 2 + p.signal_noise_counts * noise[1:]
+        counts = COUNTS / 2 + p.signal_noise_counts * noise
         counts += [p.strain_counts_per_m * self._x, p.tachometer_counts_per_m_s * self._v]
-        return Sample(position, np.clip(np.rint(counts), 0, COUNTS - 1).astype(int))
-
-    def save(self) -> dict[str, Any]:
-        """Complete state: clock, forces in flight, motion, noise generator."""
-        return {
-            "seed": self._seed,
-            "time_s": self._time_s,
-            "motion": [self._x, self._v],
-            "force": self._force,
-            "command": self._command,
-            "in_flight": [list(entry) for entry in self._in_flight],
-            "rng": self._rng.bit_generator.state,
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `save()` of a rig with the same parameters: same commands, same bits."""
-        self.reset(state["seed"])
-        self._time_s = state["time_s"]
-        self._x, self._v = state["motion"]
-        self._force, self._command = state["force"], state["command"]
-        self._in_flight = [tuple(entry) for entry in state["in_flight"]]
-        self._rng.bit_generator.state = state["rng"]
+        return np.clip(np.rint(counts), 0, COUNTS - 1).astype(int)

@@ -1,29 +1,28 @@
-"""What the parameters of all simulated rigs share: their file, and how a rig may differ from it."""
+"""What the parameters of all simulated rigs share: file, calibration, noise, and mismatch."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
 
 from soft_control.paths import config
+from soft_control.robots.config_files import NODES, read_yaml
+from soft_control.robots.description import Signal, first_fault
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
-NODES = "nodes"
-"""Section of config/<rig>.yaml that is for the nodes of a run, not for the rig: see bringup."""
-
 
 class Strict(BaseModel):
     """Refuses what it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class RigParameters(Strict):
@@ -31,6 +30,10 @@ class RigParameters(Strict):
 
     rig_name: ClassVar[str]
 
+    full_scale_counts: tuple[NotNegative, ...] = ()
+    """Calibration of the signals: the counts that read 1, one a signal, 0 for a dead channel."""
+    tracking_noise_mm: NotNegative = 0.0
+    """Standard deviation of the measured tip position, each axis."""
     gain: Positive = 1.0
     """Mismatch: factor on how far the rig goes for a command."""
     load_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -45,19 +48,13 @@ class RigParameters(Strict):
         Raises ValueError naming the file and the field.
         """
         path = path or config(cls.rig_name)
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file")
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            if isinstance(values, dict):
-                values = {k: v for k, v in {**values, **changes}.items() if k != NODES}
-            return cls.model_validate(values)
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+            values = {**read_yaml(path), **changes}
+            return cls.model_validate({k: v for k, v in values.items() if k != NODES})
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "file"
-            raise ValueError(f"{path}: {field}: {first['msg']}") from error
+            raise ValueError(f"{path}: {first_fault(error)}") from error
 
     @classmethod
     def chosen(cls, parameters: Self | None, **changes: Any) -> Self:
@@ -69,14 +66,17 @@ class RigParameters(Strict):
             return cls.load(**changes)
         return cls.model_validate({**parameters.model_dump(), **changes}) if changes else parameters
 
+    def signals(self, *names: str) -> tuple[Signal, ...]:
+        """The rig's signals by name, with their calibration.
 
-def check_step(command: Any, commands: int, unit: str, duration_s: float) -> list[float]:
-    """The command as a list. Raises ValueError unless it is `commands` finite values and the
-    duration is finite and not negative."""
-    values = [float(value) for value in command]
-    if len(values) != commands or not all(map(math.isfinite, values)):
-        number = {1: "one", 2: "two", 6: "six"}.get(commands, str(commands))
-        raise ValueError(f"command must be {number} finite {unit}, got {values}")
-    if not 0.0 <= duration_s < math.inf:
-        raise ValueError(f"duration_s must be finite and not negative, got {duration_s}")
-    return values
+        Raises ValueError where there is not one full scale for each.
+        """
+        if len(names) != len(self.full_scale_counts):
+            raise ValueError(
+                f"{config(self.rig_name)}: full_scale_counts needs {len(names)} values, one a "
+                f"signal, not {len(self.full_scale_counts)}"
+            )
+        return tuple(
+            Signal(name=name, full_scale_counts=counts)
+            for name, counts in zip(names, self.full_scale_counts, strict=True)
+        )

@@ -19,15 +19,9 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from soft_control.rigs import Sample
-from soft_control.rigs.parameters import (
-    Fraction,
-    NotNegative,
-    Positive,
-    RigParameters,
-    Strict,
-    check_step,
-)
+from soft_control.rigs.parameters import Fraction, NotNegative, Positive, RigParameters, Strict
+from soft_control.rigs.simulated import SimulatedRig
+from soft_control.robots.description import Command, RobotDescription, tip
 
 SUBSTEP_S = 1.0 / 960.0
 """Eight a sample at 120 Hz. Within it the servo is exact, the filters are exact for a ramp."""
@@ -93,8 +87,6 @@ class TendonParameters(RigParameters):
     """Tip y from the bending."""
     z_mm_of_deg: Quadratic
     """Tip z from the bending."""
-    tracking_noise_mm: NotNegative
-    """Standard deviation of the measured tip position, each axis."""
     lace: dict[Annotated[int, Field(ge=0, lt=CHANNELS)], LaceChannel]
     """Live channels by number."""
     lace_noise_counts: NotNegative
@@ -203,60 +195,55 @@ def _play(held: float, pulled: float, half_width: float) -> float:
     return min(max(held, pulled - half_width), pulled + half_width)
 
 
-class TendonRig:
-    """The tendon rig after the protocol `soft_control.rigs.Rig`; commands in rad, positions in m.
+class TendonRig(SimulatedRig):
+    """The tendon rig; commands in rad, positions in m.
 
-    `changes` are parameters to change: gain=1.2, load_offset=(0, 0, 1e-3), dead_channels=(5,).
+    Parameters to change are, for example, gain=1.2, load_offset=(0, 0, 1e-3), dead_channels=(5,).
     """
 
-    command_names = ("servo_0", "servo_1")
-    signal_names = tuple(f"lace_{channel:02d}" for channel in range(CHANNELS))
+    Parameters = TendonParameters
+    state = ("_substeps",)
 
-    def __init__(
-        self, parameters: TendonParameters | None = None, seed: int = 0, **changes: Any
-    ) -> None:
-        self.parameters = p = TendonParameters.chosen(parameters, **changes)
-        self.command_min = np.radians(p.command_min_deg)
-        self.command_max = np.radians(p.command_max_deg)
+    def describe(self) -> RobotDescription:
+        """Two servos, the tip in space, eleven light guides."""
+        p = self.parameters
+        low, high = np.radians(p.command_min_deg), np.radians(p.command_max_deg)
+        return RobotDescription(
+            name=p.rig_name,
+            commands=tuple(
+                Command(name=f"servo_{i}", unit="rad", display_unit="deg", min=low[i], max=high[i])
+                for i in range(2)
+            ),
+            outputs=tip(),
+            signals=p.signals(*(f"lace_{channel:02d}" for channel in range(CHANNELS))),
+            rate_hz=120.0,
+        )
+
+    def _prepare(self) -> None:
+        p = self.parameters
         # mm/deg and mm/deg² to m/rad and m/rad²
         per_rad = math.degrees(1.0)
         to_si = 1e-3 * p.gain * np.array([per_rad, per_rad, per_rad**2, per_rad**2, per_rad**2])
         self._map = np.array([p.x_mm_of_deg, p.y_mm_of_deg, p.z_mm_of_deg]) * to_si
-        self._seed = seed
-        self.reset()
 
-    def reset(self, seed: int | None = None) -> None:
-        """Rest at the neutral point, command at mid-range; `seed` None repeats the last seed."""
-        self._seed = self._seed if seed is None else seed
-        self._rng = np.random.default_rng(self._seed)
+    def _rest(self) -> None:
         self._tendons = [_Tendon(self.parameters, axis) for axis in range(2)]
-        self._time_s = 0.0
         self._substeps = 0
-        self._command: list[float] = []
-        self._in_flight: list[tuple[float, float, float]] = []  # arrival time, two commands
 
-    def step(self, command: np.ndarray, duration_s: float) -> None:
-        """Hold `command` (2,), rad, for `duration_s`.
-
-        Raises ValueError for a command that is not two finite angles or a negative duration.
-        """
-        u = check_step(command, 2, "angles in rad", duration_s)
-        if u != self._command:
-            self._command = u
-            self._in_flight.append((self._time_s + self.parameters.delay_s, *u))
-        self._time_s += duration_s
+    def _advance(self, end_s: float) -> None:
         # The rounding of a summed-up clock must not cost a whole substep: a billionth is forgiven.
-        for _ in range(math.ceil(self._time_s / SUBSTEP_S - 1e-9) - self._substeps):
-            self._advance()
+        for _ in range(math.ceil(end_s / SUBSTEP_S - 1e-9) - self._substeps):
+            self._substep()
 
-    def _advance(self) -> None:
+    def _substep(self) -> None:
         """One substep: the servos, whose goal changes when a command arrives, then the block."""
         first, second = self._tendons
         now = self._substeps * SUBSTEP_S
         self._substeps += 1
         end = self._substeps * SUBSTEP_S
-        while self._in_flight and self._in_flight[0][0] < end:
-            arrival, u0, u1 = self._in_flight.pop(0)
+        while self._line.next_s < end:
+            arrival = self._line.next_s
+            u0, u1 = self._line.take()
             first.turn(arrival - now)
             second.turn(arrival - now)
             first.command(u0)
@@ -278,54 +265,31 @@ class TendonRig:
         """Tip position (..., 3), m, at rest with `bending` (..., 2), rad about mid-range."""
         b0, b1 = np.moveaxis(np.asarray(bending, dtype=float), -1, 0)
         terms = np.stack([b0, b1, b0 * b0, b0 * b1, b1 * b1], axis=-1)
-        return terms @ self._map.T + self._load()
-
-    def _load(self) -> np.ndarray:
-        """Displacement (3,) by the load, m, which sinks in with the block's own lag."""
-        p = self.parameters
-        if p.load_after_s == 0.0:
-            return np.array(p.load_offset)
-        since_s = max(self._time_s - p.load_after_s, 0.0)
-        return -math.expm1(-since_s / p.lag_s) * np.array(p.load_offset)
+        return terms @ self._map.T + self._load(self.parameters.lag_s)
 
     def tip_position(self) -> np.ndarray:
         """True tip position (3,), m, in rig_base about the neutral point."""
         return self.tip_at(self.bending())
 
-    def measure(self) -> Sample:
-        """Position with tracking noise and LightLace counts; each call draws new noise."""
+    def _counts(self, noise: np.ndarray) -> np.ndarray:
         p = self.parameters
-        noise = self._rng.standard_normal(3 + CHANNELS)
-        position = self.tip_position() + 1e-3 * p.tracking_noise_mm * noise[:3]
         signals = np.zeros(CHANNELS, dtype=int)
         b0_deg, b1_deg = np.degrees(self.bending())
         for channel, guide in p.lace.items():
             if channel not in p.dead_channels:
                 counts = lace_counts(guide, b0_deg, b1_deg)
-                signals[channel] = max(0, round(counts + p.lace_noise_counts * noise[3 + channel]))
-        return Sample(position, signals)
+                signals[channel] = max(0, round(counts + p.lace_noise_counts * noise[channel]))
+        return signals
 
     def save(self) -> dict[str, Any]:
-        """Complete state: clock, commands in flight, both tendons, noise generator."""
-        return {
-            "seed": self._seed,
-            "time_s": self._time_s,
-            "substeps": self._substeps,
-            "command": list(self._command),
-            "in_flight": [list(entry) for entry in self._in_flight],
-            "tendons": [tendon.save() for tendon in self._tendons],
-            "rng": self._rng.bit_generator.state,
-        }
+        """Complete state: what every rig saves, and both tendons."""
+        return super().save() | {"tendons": [tendon.save() for tendon in self._tendons]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `save()` of a rig with the same parameters: same commands, same bits."""
-        self.reset(state["seed"])
-        self._time_s, self._substeps = state["time_s"], state["substeps"]
-        self._command = list(state["command"])
-        self._in_flight = [tuple(entry) for entry in state["in_flight"]]
+        super().restore(state)
         for tendon, saved in zip(self._tendons, state["tendons"], strict=True):
             tendon.restore(saved)
-        self._rng.bit_generator.state = state["rng"]
 
 
 def lace_counts(guide: LaceChannel, b0_deg: float, b1_deg: float) -> float:

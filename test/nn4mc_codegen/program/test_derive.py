@@ -10,9 +10,9 @@ from nn4mc_codegen.ops.activation import MEANINGS, Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.concatenate import Concatenate
 from nn4mc_codegen.ops.multiply import Multiply
-from nn4mc_codegen.printing.schedule import prune
+from nn4mc_codegen.printing.prune import prune
 from nn4mc_codegen.program.derive import identity, jvp, vjp
-from nn4mc_codegen.program.program import ONE, ZERO, Linear
+from nn4mc_codegen.program.instructions import ONE, ZERO, Linear
 
 PARAMETERS = {
     "leaky_relu": (("a", 0.125),),

@@ -138,7 +138,7 @@ def test_a_saved_state_continues_with_the_same_bits():
 
 
 def test_bad_commands_and_parameters_are_refused():
-    with pytest.raises(ValueError, match="six finite duties"):
+    with pytest.raises(ValueError, match="finite values for hasel_0 in 1"):
         HaselRig().step(np.zeros(5), 0.01)
     with pytest.raises(ValueError, match=r"hasel\.yaml: .*add up to 1"):
         make_rig("hasel", branch_weight=(0.5, 0.5, 0.5))

@@ -95,7 +95,7 @@ def test_sensors_are_counts_of_position_and_speed():
 
 @pytest.mark.parametrize("command", [[], [np.inf], [1.0, 2.0]])
 def test_bad_commands_are_refused(command: list[float]):
-    with pytest.raises(ValueError, match="one finite force"):
+    with pytest.raises(ValueError, match="finite values for force in N"):
         MassSpringDamperRig().step(command, 0.01)
 
 

@@ -250,7 +250,7 @@ def test_mismatch_parameters():
 
 @pytest.mark.parametrize("command", [[0.0], [0.0, np.nan], [0.0, 0.0, 0.0]])
 def test_bad_commands_are_refused(command: list[float]):
-    with pytest.raises(ValueError, match="two finite angles"):
+    with pytest.raises(ValueError, match="finite values for servo_0 in rad, servo_1 in rad"):
         TendonRig().step(command, 0.01)
 
 

@@ -1,0 +1,106 @@
+"""The controllers that a run can have: one table, which everything that starts or prints one asks.
+
+A new controller is one node in soft_control/nodes/ and one entry here:
+docs/tutorials/new_controller.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Need = Literal["model", "firmware"]
+"""model: the network, which says too what surface the robot reaches; firmware: what was built from
+it."""
+Size = Literal["commands", "axes"]
+"""What there are m of, and what there are 3 of."""
+
+MEASURED, SENSED = "/tip_position", "/signals/calibrated"
+"""Topics that a controller may act on: the measured position, the calibrated signals."""
+
+
+@dataclass(frozen=True)
+class ControllerEntry:
+    """One controller, as bring-up, command line, report, verdict and tuning see it."""
+
+    title: str
+    """For figures, tables and sentences."""
+    help: str
+    """For the command line, in a few words."""
+    node: str
+    """Module in soft_control/nodes/ that runs it; its parameters stand in config/<node>.yaml."""
+    takes: tuple[str, ...]
+    """Parameters of the node that a run sets: names out of bringup.offered."""
+    trigger: str = SENSED
+    """Topic on whose messages it acts; the reference is generated for their stamps."""
+    sees_position: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
+    """Whether it is told the measured position, by the parameters of its node."""
+    has_preview: bool = False
+    """Whether it knows the reference over a horizon, and not of this sample alone."""
+    needs: tuple[Need, ...] = ()
+    """What must be there, and fit the robot, before it can start."""
+    sizes: Mapping[str, tuple[Size, ...]] = field(default_factory=dict)
+    """Parameters in config/ that are lists of finite numbers: what they have one value for."""
+    tuner: str = ""
+    """module:function that `softctl tune` calls to find its parameters, as experiment.tuning says;
+    empty: it is not tuned."""
+    targets: tuple[str, ...] = ()
+    """Where its firmware can run; empty: it runs on the host."""
+    tracks: bool = True
+    """Whether it follows a reference; otherwise a run of it is a recording."""
+
+    def on(self, target: str) -> str:
+        """Title of a run: with its target where a target makes a difference."""
+        return f"{self.title} on {target}" if self.targets else self.title
+
+
+COMMANDS = ("rate_hz", "command_names", "command_neutral")
+
+CONTROLLERS: dict[str, ControllerEntry] = {
+    "mpc": ControllerEntry(
+        title="MPC",
+        help="the firmware",
+        node="mcu",
+        takes=(*COMMANDS, "target", "firmware", "port", "clock", "signal_names", "axes"),
+        sees_position=lambda parameters: bool(parameters.get("tethered", False)),
+        has_preview=True,
+        needs=("model", "firmware"),
+        tuner="soft_control.experiment.tuning:mpc_for_model",
+        targets=("sil", "pil", "hil"),
+    ),
+    "pid": ControllerEntry(
+        title="PID",
+        help="the baseline",
+        node="pid",
+        takes=(*COMMANDS, "command_min", "command_max"),
+        trigger=MEASURED,
+        sees_position=lambda parameters: True,
+        needs=("model",),
+        sizes={
+            "decoupling": ("commands", "axes"),
+            "kp": ("commands",),
+            "ki": ("commands",),
+            "kd": ("commands",),
+        },
+        tuner="soft_control.experiment.tuning:pid_for_model",
+    ),
+    "excitation": ControllerEntry(
+        title="open loop",
+        help="open-loop commands",
+        node="excitation",
+        takes=("rate_hz", "command_names", "command_min", "command_max", "seed", "duration_s"),
+        sizes={"move_max": ("commands",)},
+        tracks=False,
+    ),
+}
+
+TARGETS = tuple(dict.fromkeys(t for entry in CONTROLLERS.values() for t in entry.targets))
+"""Every place where a controller's firmware can run."""
+
+
+def controller(name: str) -> ControllerEntry:
+    """The controller `name`. Raises ValueError listing all where there is none."""
+    if name not in CONTROLLERS:
+        raise ValueError(f"unknown controller '{name}': choose one of {', '.join(CONTROLLERS)}")
+    return CONTROLLERS[name]

@@ -1,0 +1,251 @@
+"""What must fit before a run may start, each by name: nothing is written or started until it does.
+
+Every function raises ValueError (BuildError is one for a firmware) in one line that says what was
+wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from soft_control.control.controllers import ControllerEntry
+from soft_control.control.references import REFERENCE_KEYS, Reference
+from soft_control.experiment.record import RECORD_FILE
+from soft_control.firmware_build import FirmwareBuild
+from soft_control.learning.model import ModelCard
+from soft_control.robots.config_files import read_yaml
+from soft_control.robots.description import AXES, RobotDescription
+
+LACE_PORT = "lightlace.port"
+"""Link in the run's folder to the port on which the simulated sensor speaks."""
+RUN_FILES = {RECORD_FILE, "bag", "log", "parameters", LACE_PORT}
+"""What a run has in its folder before it is summed up."""
+
+
+def check_out(out: Path) -> None:
+    """The run's folder: new, empty, or left behind by a run that never took a sample."""
+    if out.is_dir():
+        if any(out.iterdir()) and not never_started(out):
+            raise ValueError(
+                f"{out} is not empty: a run never overwrites another, choose another --out"
+            )
+    elif out.exists() or out.is_symlink():
+        raise ValueError(f"{out} is no folder: choose another --out")
+    parent = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{out} cannot be made: {parent} is no folder that you may write to")
+
+
+def never_started(run_dir: Path) -> bool:
+    """Whether a folder holds a run that ended before its first sample, and nothing else."""
+    names = {path.name for path in run_dir.iterdir()}
+    if RECORD_FILE not in names or not names <= RUN_FILES:
+        return False
+    bag = run_dir / "bag"
+    if not bag.is_dir() or not any(bag.iterdir()):
+        return True
+    try:
+        metadata = read_yaml(bag / "metadata.yaml")
+        return metadata["rosbag2_bagfile_information"]["message_count"] == 0
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def clear(run_dir: Path) -> None:
+    """Removes what a run that never took a sample has left; `check_out` has said that it is one."""
+    for name in RUN_FILES if run_dir.is_dir() else ():
+        path = run_dir / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def check_length(duration_s: float, rate_hz: float) -> None:
+    """A run has at least one sample."""
+    if round(duration_s * rate_hz) < 1:
+        raise ValueError(
+            f"a run of {duration_s:g} s holds no sample at {rate_hz:g} Hz: it needs at least "
+            f"{1 / rate_hz:.4g} s"
+        )
+
+
+def check_target(entry: ControllerEntry, target: str, port: str) -> None:
+    """The place where a controller's firmware runs, and its serial port."""
+    if not entry.targets:
+        return
+    if target not in entry.targets:
+        raise ValueError(
+            f"the {entry.title} cannot run on '{target}': choose {' or '.join(entry.targets)}"
+        )
+    if target == "pil" and shutil.which("qemu-system-arm") is None:
+        raise ValueError("pil needs qemu-system-arm: apt install qemu-system-arm")
+    if target == "hil":
+        check_port(port)
+    elif port:
+        raise ValueError(f"--port {port} is for the target hil, not for {target}")
+
+
+def check_port(port: str) -> None:
+    """The serial port of a board."""
+    if not port:
+        raise ValueError("hil needs a board: name its serial port with --port")
+    try:
+        mode = os.stat(port).st_mode
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"--port {port}: {said}; is the board plugged in?") from None
+    if not stat.S_ISCHR(mode) or not _is_terminal(port):
+        raise ValueError(f"--port {port} is no serial port")
+
+
+def _is_terminal(port: str) -> bool:
+    """Whether a device is a terminal, as every serial port is. Raises ValueError if it is shut."""
+    try:
+        opened = os.open(port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as error:
+        raise ValueError(f"--port {port} cannot be opened: {error.strerror}") from None
+    try:
+        return os.isatty(opened)
+    finally:
+        os.close(opened)
+
+
+def load_options(load: str) -> dict[str, Any]:
+    """Options of `make_rig` for the load x,y,z@t, in mm and s; none for no load."""
+    if not load:
+        return {}
+    try:
+        where, _, when = load.partition("@")
+        x, y, z = (1e-3 * float(part) for part in where.split(","))
+        after_s = float(when)
+    except ValueError:
+        after_s = math.nan
+    if not (math.isfinite(after_s) and after_s >= 0 and all(map(math.isfinite, (x, y, z)))):
+        raise ValueError(
+            f"load '{load}' is not x,y,z@t with finite numbers in mm and s, such as 0,0,-2@10"
+        )
+    return {"load_offset": [x, y, z], "load_after_s": after_s}
+
+
+def check_load(options: Mapping[str, Any], robot: RobotDescription, duration_s: float) -> None:
+    """A load comes on within the run, along axes in which the robot moves."""
+    if not options:
+        return
+    if options["load_after_s"] >= duration_s:
+        raise ValueError(
+            f"the load comes on at {options['load_after_s']:g} s, but the run ends at "
+            f"{duration_s:g} s"
+        )
+    still = [
+        axis for i, axis in enumerate(AXES) if options["load_offset"][i] and i not in robot.axes
+    ]
+    if still:
+        raise ValueError(f"the load pushes along {', '.join(still)}: {robot.name} does not move so")
+
+
+def check_model(card: ModelCard, folder: Path, robot: RobotDescription) -> None:
+    """The model was trained on this robot: its name, commands, signals and axes."""
+    if card.rig != robot.name:
+        raise ValueError(
+            f"the model in {folder} is of the robot '{card.rig}', not of {robot.name}: choose its "
+            "own --model"
+        )
+    if tuple(card.command_names) != robot.command_names:
+        raise ValueError(
+            f"the model in {folder} has the commands {', '.join(card.command_names)}; {robot.name} "
+            f"has {', '.join(robot.command_names)}"
+        )
+    foreign = [name for name in card.signal_names if name not in robot.signal_names]
+    if foreign:
+        raise ValueError(
+            f"the model in {folder} needs signals that {robot.name} has not: {', '.join(foreign)}"
+        )
+    still = [axis for axis in card.axes if axis not in {output.axis for output in robot.outputs}]
+    if still:
+        raise ValueError(
+            f"the model in {folder} predicts along {', '.join(still)}: {robot.name} does not move "
+            "so"
+        )
+
+
+def check_build(
+    build: FirmwareBuild, folder: Path, card: ModelCard, model: Path, rate_hz: float, target: str
+) -> None:
+    """The firmware was built from this model, is there for the target, and runs at this rate."""
+    if build.model_hash != card.model_hash:
+        raise ValueError(
+            f"the firmware in {folder} was built from another model ({build.model_hash}) than "
+            f"{model} ({card.model_hash}): run `softctl build` again"
+        )
+    if not math.isclose(card.rate_hz, rate_hz):
+        raise ValueError(
+            f"the model in {model} predicts at {card.rate_hz:g} Hz; it cannot control at "
+            f"{rate_hz:g} Hz: train at that rate"
+        )
+    needed = build.library if target == "sil" else build.elf
+    if not needed.is_file():
+        raise ValueError(f"{needed} is missing: run `softctl build` again")
+
+
+def check_sizes(
+    entry: ControllerEntry, name: str, parameters: Mapping[str, Any], robot: RobotDescription
+) -> None:
+    """Lists in the parameters of a controller's node have as many finite numbers as needed."""
+    counts = {"commands": len(robot.commands), "axes": len(AXES)}
+    for key, sizes in entry.sizes.items():
+        needed = math.prod(counts[size] for size in sizes)
+        values = parameters.get(key, [])
+        if not (_is_numbers(values) and len(values) == needed):
+            found = f"softctl tune --controller {name}" if entry.tuner else ""
+            raise ValueError(
+                f"the {entry.title} does not fit the robot {robot.name}: {key} of the node "
+                f"{entry.node} must be {needed} finite numbers ({' x '.join(sizes)}); "
+                + (f"find them with `{found}` or " if found else "")
+                + f"write them into config/{robot.name}.yaml, below nodes"
+            )
+
+
+def _is_numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values
+    )
+
+
+def check_ros(node: str, parameters: Mapping[str, Any]) -> None:
+    """Every parameter of a node is one that ROS can hold: a scalar, a list of equal ones, or a
+    mapping of them."""
+    for key, value in parameters.items():
+        if isinstance(value, dict):
+            check_ros(f"{node}.{key}", value)
+            continue
+        values = value if isinstance(value, list) else [value]
+        kinds = {type(v) for v in values}
+        if not (len(kinds) <= 1 and kinds <= {bool, int, float, str}):
+            raise ValueError(
+                f"parameter {node}.{key} = {value!r}: must be a number, a text, or a list of one "
+                "kind of them; see config/"
+            )
+
+
+def curve_of(
+    shape: str, parameters: Mapping[str, Any], surface: list[float] | None
+) -> dict[str, Any]:
+    """Keyword arguments of references.Reference from the parameters of the reference node, m and
+    rad/s; `surface` is the model's."""
+    curve: dict[str, Any] = {"shape": shape, "surface": surface or [0.0]}
+    for key in REFERENCE_KEYS:
+        if not _is_numbers([parameters.get(key)]):
+            raise ValueError(
+                f"{key} of the node reference must be a finite number, not "
+                f"{parameters.get(key)!r}: see config/reference.yaml"
+            )
+        curve[key] = float(parameters[key])
+    Reference(**curve)
+    return curve

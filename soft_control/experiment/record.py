@@ -1,0 +1,107 @@
+"""experiment.json: what a run was made with, written before it starts, read by all that judge it.
+
+Names in it may have been written by others: whoever prints one passes it through `printable`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nn4mc_codegen.printing.c import plain_line
+from soft_control.control.references import Reference
+from soft_control.learning.dataset import RecordingError
+from soft_control.robots.description import RobotDescription, first_fault
+
+RECORD_FILE = "experiment.json"
+
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+
+
+class BuildFigures(BaseModel):
+    """What reports say of a firmware; the rest of firmware.json is kept as it is."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+    flash_bytes: int | None = None
+    """All that is loaded into flash."""
+    flash_percent: float | None = None
+    """Of 1 MiB."""
+    ram_bytes: int | None = None
+    """Static variables and the stack reserve."""
+
+
+class RunRecord(BaseModel):
+    """One run, with all that is needed to judge it where neither robot nor controller is known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    robot: RobotDescription
+    """The robot, with names, units, limits."""
+    controller: str
+    """Name in control.controllers.CONTROLLERS."""
+    title: str
+    """Of the controller, in sentences and figures."""
+    sees_position: bool
+    """Whether the controller was told the measured position."""
+    has_preview: bool
+    """Whether it knew the reference over its horizon."""
+    target: str | None
+    """Where its firmware ran; None: it has none."""
+    reference: str | None
+    """Shape; None for open-loop runs."""
+    curve: Reference | None
+    """None for open-loop runs."""
+    clock: Literal["lockstep", "realtime"]
+    rate_hz: Positive
+    duration_s: Positive
+    seed: int
+    load: str
+    """As it was asked for; empty: none."""
+    model: str
+    firmware: str
+    port: str
+    out: str
+    build: BuildFigures | None
+    """None where there is no firmware."""
+    model_hash: str | None
+    """None where there is no model."""
+
+
+def write_record(run_dir: Path, record: RunRecord) -> None:
+    """Writes RUN_DIR/experiment.json."""
+    write_json(run_dir / RECORD_FILE, record.model_dump(mode="json"))
+
+
+def read_record(run_dir: Path) -> RunRecord:
+    """Reads RUN_DIR/experiment.json. Raises RecordingError in one line where it cannot be used."""
+    path = run_dir / RECORD_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordingError(f"{run_dir} is no run: it has no {RECORD_FILE}") from None
+    except OSError as error:
+        raise RecordingError(f"{path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise RecordingError(f"{path}: not JSON: {error}") from None
+    if isinstance(values, dict) and "robot" not in values:
+        raise RecordingError(f"{path} does not describe its robot: make the run again")
+    try:
+        return RunRecord.model_validate(values)
+    except ValidationError as error:
+        raise RecordingError(f"{path}: {first_fault(error)}") from None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes `content` as JSON that a person can read."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def printable(name: str, length: int = 80) -> str:
+    """A name as one line of at most `length` characters that any page, figure or terminal can show:
+    what cannot be printed becomes a question mark, the end of a longer one an ellipsis."""
+    shown = plain_line(name)
+    return shown if len(shown) <= length else shown[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -1,0 +1,152 @@
+"""ROS messages of the graph: from and to NumPy, joined by stamp, and how they are queued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PointStamped, PoseStamped
+from nav_msgs.msg import Path
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
+
+from soft_control.experiment.topics import REFERENCE, TIP_POSITION
+
+FRAME = "rig_base"
+
+
+def _reliable(depth: int) -> QoSProfile:
+    return QoSProfile(
+        reliability=ReliabilityPolicy.RELIABLE, history=HistoryPolicy.KEEP_LAST, depth=depth
+    )
+
+
+EVERY_SAMPLE = _reliable(100_000)
+"""Of the logger and of all who publish: no sample may be missing from the bag. In lockstep nobody
+waits for the logger, which on a loaded machine falls more than a thousand samples behind."""
+
+LATEST_SAMPLE = _reliable(1)
+"""Of those who act on a sample: after a pause they go on with the newest one, where a long queue
+would make them answer samples that are seconds old. In lockstep nothing is lost by it, because the
+sample that would push another out is taken only after that other one has been answered."""
+
+GLANCE = QoSProfile(
+    reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=3
+)
+"""Of those who only look on: nobody waits for them."""
+
+LATCHED = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    history=HistoryPolicy.KEEP_ALL,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""Whoever subscribes late is told everything that was said before."""
+
+
+class Join:
+    """Pairs messages of several topics by their stamp and hands complete sets on, in order."""
+
+    def __init__(self, topics: Sequence[str], on_complete: Callable[..., None]) -> None:
+        self.topics = tuple(topics)
+        self._on_complete = on_complete
+        self._waiting: dict[int, dict[str, Any]] = {}
+
+    def put(self, topic: str, message: Any) -> None:
+        """Takes a message of one of the topics; calls on_complete(stamp_ns, one message a topic, in
+        the order of `topics`) where it was the last one missing."""
+        stamp_ns = to_ns(message.header.stamp)
+        parts = self._waiting.setdefault(stamp_ns, {})
+        parts[topic] = message
+        if len(parts) == len(self.topics):
+            # What is older can no longer become complete: topics arrive in order.
+            self._waiting = {s: p for s, p in self._waiting.items() if s > stamp_ns}
+            self._on_complete(stamp_ns, *(parts[name] for name in self.topics))
+
+
+def to_ns(stamp: Time) -> int:
+    """A stamp in ns."""
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def to_stamp(ns: int) -> Time:
+    """ns as a stamp."""
+    return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
+
+
+def joint_state(ns: int, names: Sequence[str], values: Sequence[float]) -> JointState:
+    """A named vector."""
+    message = JointState(name=list(names), position=[float(v) for v in values])
+    message.header.stamp = to_stamp(ns)
+    return message
+
+
+def by_name(
+    message: JointState, names: Sequence[str], topic: str, others: bool = False
+) -> np.ndarray:
+    """The values (len(names),) of a named vector in the order of `names`, whatever its own order.
+
+    Raises ValueError, naming the topic, where a name is missing or stands twice, has no value, or
+    one that is not finite; and, unless `others` are welcome, for any other name.
+    """
+    found = list(message.name)
+    if len(found) != len(message.position):
+        raise ValueError(f"{topic} has {len(found)} names for {len(message.position)} values")
+    if len(set(found)) != len(found):
+        raise ValueError(f"{topic} has a name twice: {', '.join(found)}")
+    missing = [name for name in names if name not in found]
+    unknown = [] if others else [name for name in found if name not in names]
+    if missing or unknown:
+        lacks = f" lacks {', '.join(missing)}" if missing else ""
+        has = f" has the unknown {', '.join(unknown)}" if unknown else ""
+        raise ValueError(f"{topic}{lacks}{' and' * bool(lacks and has)}{has}")
+    values = np.array([message.position[found.index(name)] for name in names], dtype=float)
+    for name, value in zip(names, values, strict=True):
+        if not np.isfinite(value):
+            raise ValueError(f"{topic} says {value} for {name}: wanted a finite number")
+    return values
+
+
+def point(ns: int, position: Sequence[float]) -> PointStamped:
+    """A position (3,) in m in the frame of the rig."""
+    message = PointStamped()
+    message.header.stamp, message.header.frame_id = to_stamp(ns), FRAME
+    message.point.x, message.point.y, message.point.z = map(float, position)
+    return message
+
+
+def path(ns: int, period_ns: int, positions: np.ndarray) -> Path:
+    """Positions (T, 3) in m, a period apart, the first one at `ns`."""
+    message = Path()
+    message.header.stamp, message.header.frame_id = to_stamp(ns), FRAME
+    for j, position in enumerate(positions):
+        pose = PoseStamped()
+        pose.header.stamp, pose.header.frame_id = to_stamp(ns + j * period_ns), FRAME
+        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = map(float, position)
+        message.poses.append(pose)
+    return message
+
+
+def from_point(message: PointStamped, topic: str = TIP_POSITION) -> np.ndarray:
+    """The position (3,) in m. Raises ValueError for one of another frame or not finite."""
+    _check_frame(message, topic)
+    position = np.array([message.point.x, message.point.y, message.point.z])
+    if not np.isfinite(position).all():
+        raise ValueError(f"{topic} is {position.tolist()}: wanted finite numbers")
+    return position
+
+
+def from_path(message: Path, topic: str = REFERENCE) -> np.ndarray:
+    """Positions (T, 3) in m. Raises ValueError where there is none, or of another frame."""
+    _check_frame(message, topic)
+    if not message.poses:
+        raise ValueError(f"{topic} has no position in it")
+    return np.array(
+        [[p.pose.position.x, p.pose.position.y, p.pose.position.z] for p in message.poses]
+    )
+
+
+def _check_frame(message: Any, topic: str) -> None:
+    if message.header.frame_id != FRAME:
+        raise ValueError(f"{topic} is in frame '{message.header.frame_id}': wanted '{FRAME}'")

@@ -1,0 +1,13 @@
+"""The names of the graph's topics, each once; what travels on them is told in ros_messages.py."""
+
+from __future__ import annotations
+
+SIGNALS_RAW = "/signals/raw"
+SIGNALS = "/signals/calibrated"
+TIP_POSITION = "/tip_position"
+REFERENCE = "/reference"
+COMMAND = "/command"
+PREDICTED_POSITION = "/predicted_position"
+SOLVER = "/solver"
+CLOCK = "/clock"
+ROLL_CALL = "/roll_call"

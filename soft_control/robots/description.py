@@ -1,0 +1,240 @@
+"""The description of a robot: its commands, outputs and signals by name, with units and limits.
+
+Nothing else in the project knows a name, a unit or an axis of any robot: what prints, checks or
+scales takes them from here. A simulated rig describes itself, a robot without a simulation has a
+section `robot` in config/<robot>.yaml, and a run keeps the description that it was made with.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from soft_control.robots.config_files import PLAIN_NAME
+
+SHOWN_AS = {("rad", "deg"): math.degrees(1.0), ("m", "mm"): 1e3, ("Pa", "kPa"): 1e-3}
+"""(unit inside, unit on paper): factor from the one to the other."""
+
+AXES = ("x", "y", "z")
+"""Components of a message that carries outputs, in their order."""
+
+Text = Annotated[str, Field(min_length=1, max_length=100)]
+PlainName = Annotated[str, Field(pattern=rf"^{PLAIN_NAME.pattern}$")]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Quantity(_Strict):
+    """Anything with a name and a unit."""
+
+    name: Text
+    """As in messages, model cards and files."""
+    unit: Text = "1"
+    """Of every value inside the project: SI where the quantity has an SI unit; 1 without unit."""
+    display_unit: str = ""
+    """What tables and figures show it in; empty: `unit` itself."""
+
+    @model_validator(mode="after")
+    def _can_be_shown(self) -> Quantity:
+        shown = self.shown_in
+        if shown != self.unit and (self.unit, shown) not in SHOWN_AS:
+            known = ", ".join(f"{inside} as {paper}" for inside, paper in SHOWN_AS)
+            raise ValueError(f"{self.name}: {self.unit} cannot be shown as {shown}, only {known}")
+        return self
+
+    @property
+    def shown_in(self) -> str:
+        """The unit on paper."""
+        return self.display_unit or self.unit
+
+    @property
+    def factor(self) -> float:
+        """value in `shown_in` = factor · value in `unit`."""
+        return SHOWN_AS.get((self.unit, self.shown_in), 1.0)
+
+    @property
+    def title(self) -> str:
+        """Name and unit on paper, as an axis of a figure says them: `servo_0, deg`."""
+        return self.name if self.shown_in == "1" else f"{self.name}, {self.shown_in}"
+
+
+class Command(Quantity):
+    """What an actuator is told."""
+
+    min: Finite
+    """Lower limit, in `unit`; its actuator saturates there."""
+    max: Finite
+    """Upper limit, in `unit`."""
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Command:
+        if not self.min < self.max:
+            raise ValueError(f"{self.name}: min {self.min:g} is not below max {self.max:g}")
+        return self
+
+
+class Output(Quantity):
+    """What the robot does: a coordinate of a point, or any other quantity that is controlled."""
+
+    axis: Literal["x", "y", "z"]
+    """Component of the message that carries it; of a point's coordinate, its axis in the frame."""
+    point: str = ""
+    """The point whose coordinate it is; empty: it is no position."""
+
+
+class Signal(Quantity):
+    """What a sensor tells."""
+
+    full_scale_counts: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    """calibrated = counts / full_scale_counts; 0: a dead channel, which reads 0."""
+
+
+class OutputGroup(_Strict):
+    """Outputs whose errors make one distance: a point's coordinates, or one output by itself."""
+
+    name: str
+    """Of the point or of the output."""
+    columns: tuple[int, ...]
+    """Numbers of its outputs."""
+    unit: str
+    """The unit on paper of its outputs and of distances between them."""
+    factor: float
+    """value on paper = factor · value inside."""
+    is_point: bool
+
+
+class RobotDescription(_Strict):
+    """A robot, real or simulated: m commands, n outputs, p signals.
+
+    Raises pydantic.ValidationError, which is a ValueError, for what no robot can be.
+    """
+
+    name: PlainName
+    """Of the robot, which names its files too; of a simulated rig its name in rigs.RIGS."""
+    commands: Annotated[tuple[Command, ...], Field(min_length=1)]
+    """m of them, in the order of every command vector."""
+    outputs: Annotated[tuple[Output, ...], Field(min_length=1)]
+    """n of them, in the order of every output vector."""
+    signals: tuple[Signal, ...] = ()
+    """p of them, in the order of every signal vector."""
+    frame: Text = "rig_base"
+    """Coordinate frame of all points."""
+    rate_hz: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    """Control rate that the robot is made for."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RobotDescription:
+        groups = {
+            "commands": [c.name for c in self.commands],
+            "outputs": [o.name for o in self.outputs],
+            "signals": [s.name for s in self.signals],
+            "outputs' axes": [o.axis for o in self.outputs],
+        }
+        for what, names in groups.items():
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} {', '.join(twice)}: twice")
+        for point in {o.point for o in self.outputs if o.point}:
+            units = {(o.unit, o.shown_in) for o in self.outputs if o.point == point}
+            if len(units) > 1:
+                raise ValueError(f"the coordinates of point {point} have different units")
+        return self
+
+    @property
+    def command_names(self) -> tuple[str, ...]:
+        """m names."""
+        return tuple(command.name for command in self.commands)
+
+    @property
+    def command_min(self) -> np.ndarray:
+        """(m,) in the commands' units."""
+        return np.array([command.min for command in self.commands])
+
+    @property
+    def command_max(self) -> np.ndarray:
+        """(m,) in the commands' units."""
+        return np.array([command.max for command in self.commands])
+
+    @property
+    def command_neutral(self) -> np.ndarray:
+        """(m,) mid-range, where a run starts."""
+        return (self.command_min + self.command_max) / 2
+
+    @property
+    def signal_names(self) -> tuple[str, ...]:
+        """p names."""
+        return tuple(signal.name for signal in self.signals)
+
+    @property
+    def full_scale_counts(self) -> tuple[float, ...]:
+        """p calibration maxima; 0 for a dead channel."""
+        return tuple(signal.full_scale_counts for signal in self.signals)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """For each output the number of the message's component that carries it."""
+        return tuple(AXES.index(output.axis) for output in self.outputs)
+
+    def outputs_of(self, carried: np.ndarray) -> np.ndarray:
+        """(…, n) outputs from the (…, 3) components of the messages that carry them."""
+        return np.asarray(carried)[..., list(self.axes)]
+
+    @property
+    def groups(self) -> tuple[OutputGroup, ...]:
+        """The points, and the outputs that are no positions, in the order of the outputs."""
+        members: dict[str, list[int]] = {}
+        for i, output in enumerate(self.outputs):
+            # A point and an output may share a name: the key keeps them apart.
+            key = f"point {output.point}" if output.point else f"output {output.name}"
+            members.setdefault(key, []).append(i)
+        return tuple(self._group(columns) for columns in members.values())
+
+    def _group(self, columns: list[int]) -> OutputGroup:
+        first = self.outputs[columns[0]]
+        return OutputGroup(
+            name=first.point or first.name,
+            columns=tuple(columns),
+            unit=first.shown_in,
+            factor=first.factor,
+            is_point=bool(first.point),
+        )
+
+    @property
+    def move_unit(self) -> Literal["deg", "unit"]:
+        """MpcSettings.command_unit: whether weights of moves count degrees or the commands' own
+        units."""
+        in_degrees = all((c.unit, c.shown_in) == ("rad", "deg") for c in self.commands)
+        return "deg" if in_degrees else "unit"
+
+
+def described(values: Any, source: str) -> RobotDescription:
+    """The description in `values`, read from YAML or JSON.
+
+    Raises ValueError naming `source` and the first field that is wrong, in one line.
+    """
+    try:
+        return RobotDescription.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{source}: {first_fault(error)}") from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that is wrong with a model's values, as one line: `field: what is wrong`."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    said = " ".join(first["msg"].removeprefix("Value error, ").split())
+    return f"{field}: {said}" if field else said
+
+
+def tip(unit: str = "m", display_unit: str = "mm", axes: str = "xyz") -> tuple[Output, ...]:
+    """The coordinates of a robot's tip along `axes`: the outputs of most robots."""
+    return tuple(
+        Output(name=axis, unit=unit, display_unit=display_unit, axis=axis, point="tip")
+        for axis in axes
+    )
