@@ -101,7 +101,9 @@ class Ring:
 
     def __init__(self, c, k):
         self.c, self.lib, self.state = c, c.lib, c.ReferenceRing()
-        self.lib.reference_ring_reset(ctypes.byref(self.state), ctypes.c_uint32(k), floats([-1.0] * c.N))
+        self.lib.reference_ring_reset(
+            ctypes.byref(self.state), ctypes.c_uint32(k), floats([-1.0] * c.N)
+        )
 
     def put(self, now, k, value=None):
         point = floats([float(k if value is None else value)] * self.c.N)
@@ -110,7 +112,9 @@ class Ring:
 
     def horizon(self, now):
         points = ((ctypes.c_float * self.c.N) * self.c.HORIZON)()
-        lost = self.lib.reference_ring_horizon(ctypes.byref(self.state), ctypes.c_uint32(now), points)
+        lost = self.lib.reference_ring_horizon(
+            ctypes.byref(self.state), ctypes.c_uint32(now), points
+        )
         return [point[0] for point in points], lost
 
 
