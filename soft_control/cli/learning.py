@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, from_json
+from soft_control.cli.options import described, from_json, seed_option
 from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table
 
 
@@ -75,7 +75,7 @@ def check_model(
             "simulated rig.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 900,
+    seed: Annotated[int, seed_option("Of what is drawn at random.")] = 900,
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
 ) -> None:
     """Is a network fit for the MPC? Says so before it is let near a rig; exit code 1 if it is not.
