@@ -18,7 +18,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
-from soft_control.experiment.bringup import Experiment, prepare
+from soft_control.experiment.bringup import prepare
+from soft_control.experiment.settings import Experiment
 
 FIELDS = Experiment.model_fields
 

@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from soft_control.control.references import Reference
+from soft_control.learning.bag import RECORD_FILE
 from soft_control.learning.dataset import RecordingError
 from soft_control.robots.config_files import one_line
 from soft_control.robots.description import RobotDescription, first_fault
-
-RECORD_FILE = "experiment.json"
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 

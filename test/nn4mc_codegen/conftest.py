@@ -17,7 +17,8 @@ from nn4mc_codegen.graph.ir import Graph, Node, Op, Tensor
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.dense import Dense
-from nn4mc_codegen.printing.emit import Origin, emit
+from nn4mc_codegen.printing.emit import emit
+from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.trial.host import HostCode, build_library
 
 ORIGIN = Origin("m.keras", "0" * 16, "nn4mc compile")

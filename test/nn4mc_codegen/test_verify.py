@@ -14,7 +14,7 @@ from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.concatenate import Concatenate
 from nn4mc_codegen.ops.recurrent import SimpleRNN
-from nn4mc_codegen.printing.emit import Origin
+from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.trial.host import HostError
 from nn4mc_codegen.trial.qemu import missing_tools
 from nn4mc_codegen.trial.reference import SourceVerdict, compare_with_source
