@@ -87,6 +87,7 @@ class PidController:
         self._state = pid.reset(config)
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Command (m,): see Controller."""
         return pid.step(self._config, self._state, ahead[0], seen.position, self._dt)
 
 
@@ -128,6 +129,7 @@ class ModelController:
         self._started = False
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Command (m,): see Controller."""
         card, s = self._model.card, self._sizes
         live = card.normalised_signal(signals[self._live]) if self._live else np.zeros(0)
         if not self._started:
@@ -151,7 +153,7 @@ class ModelController:
         return plan[0] * np.array(card.command_scale) + np.array(card.command_offset)
 
     def _estimate(self, seen: Sample, live: np.ndarray) -> None:
-        """What is seen that is not finite tells nothing."""
+        """Moves disturbance and output by what is seen; a reading that is not finite moves none."""
         card, predicted = self._model.card, self._offset + self._outputs[0]
         if self._signal_gain is not None:
             error = np.array(card.signal_map.weights) @ live - predicted
@@ -194,6 +196,7 @@ class Firmware:
         return self
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Command (m,): see Controller."""
         points = self._card.on_axes(ahead)
         if self._k == 0:
             self._session.reset(self._neutral, np.zeros(points.shape[1]), points[:-1])
@@ -204,6 +207,7 @@ class Firmware:
         return np.asarray(answer.command)
 
     def close(self) -> None:
+        """Lets go of the library."""
         self._session.close()
 
 
