@@ -222,7 +222,6 @@ def _follow(
     samples = round(duration_s * card.rate_hz)
     return run(
         make_rig(card.rig, seed=seed, **rig_options),
-        card.rig,
         controller,
         curve.position,
         card.rate_hz,

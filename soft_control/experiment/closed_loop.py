@@ -53,7 +53,6 @@ class Trace:
 
 def run(
     rig: Rig,
-    rig_name: str,
     controller: Controller,
     reference: Callable[[np.ndarray], np.ndarray],
     rate_hz: float,
@@ -62,7 +61,7 @@ def run(
 ) -> Trace:
     """Drive `rig` from rest; `reference` gives positions (T, 3) m at times (T,) s."""
     rig.reset()
-    calibrate = calibration(rig_name).apply
+    calibrate = calibration(rig).apply
     samples = round(duration_s * rate_hz)
     wanted = reference(np.arange(samples + controller.preview) / rate_hz)
     position = np.empty((samples, 3))
@@ -211,9 +210,9 @@ class Firmware:
         self._session.close()
 
 
-def calibration(rig_name: str) -> Calibration:
+def calibration(rig: Rig) -> Calibration:
     """Of the rig's signals, as the lightlace node applies it."""
-    return Calibration(describe(rig_name).full_scale_counts)
+    return Calibration(rig.description.full_scale_counts)
 
 
 def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recording:
@@ -237,7 +236,7 @@ def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recor
         t_s=np.arange(len(commands)) / rate_hz,
         commands=commands,
         position=np.array([sample.position for sample in seen]),
-        signals=calibration(rig_name).apply(signals),
+        signals=calibration(rig).apply(signals),
         reference=None,
         command_names=rig.command_names,
         signal_names=rig.signal_names,

@@ -78,7 +78,7 @@ controllers = {
 }
 found = {}
 for name, law in controllers.items():
-    trace = run(rig, RIG, law, Reference(**curve).position, RATE_HZ, LENGTH_S)
+    trace = run(rig, law, Reference(**curve).position, RATE_HZ, LENGTH_S)
     found[name] = rmse_mm(trace)
     entry = CONTROLLERS[name]
     kept = RunRecord(

@@ -70,7 +70,7 @@ def test_the_firmware_is_the_loop_around_its_solver(tendon_model, tmp_path: Path
     assert (gain is not None) == signals
 
     def follow(controller) -> np.ndarray:
-        return run(make_rig("tendon", seed=5), "tendon", controller, circle, 120.0, 0.5).commands
+        return run(make_rig("tendon", seed=5), controller, circle, 120.0, 0.5).commands
 
     first = follow(firmware)
     other = follow(OnTheWire(loop.controller(settings, signal_gain=gain)))
