@@ -79,7 +79,6 @@ PARTS = {
     "quadratic.c": "assembly",
     "linsolve.c": "factorisation",
     "bounded_step.c": "step",
-    "barrier.c": "assembly",
     "plan.c": "plan",
 }
 # The generated functions that take derivatives: fk_jacobian…, fk_d_<layer>…

@@ -18,7 +18,8 @@ from launch_ros.actions import Node
 from pydantic import ValidationError
 
 from launch import LaunchDescription
-from soft_control.experiment.bringup import Experiment, prepare
+from soft_control.experiment.bringup import prepare
+from soft_control.experiment.settings import Experiment
 from soft_control.robots.description import first_fault
 
 FIELDS = Experiment.model_fields

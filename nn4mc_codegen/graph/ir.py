@@ -34,13 +34,21 @@ class Tensor:
 
 
 class Op(ABC):
-    """One operator. Each subclass has its own file in ops/; the recipe is in ops/__init__.py.
-
-    `keras_layers` are the Keras classes that `from_keras` reads.
-    """
+    """One operator. Each subclass has its own file in ops/; the recipe is in ops/__init__.py."""
 
     kind: ClassVar[str]
     keras_layers: ClassVar[tuple[str, ...]] = ()
+    """Keras classes that `from_keras` reads"""
+    keras_config: ClassVar[tuple[str, ...]] = ()
+    """what of such a layer's config has a say in its results; `verify` gives Keras no more of it"""
+    keras_functions: ClassVar[tuple[str, ...]] = ()
+    """functions of keras.ops that mean the same as the layer of their name, such as + for Add"""
+    several_inputs: ClassVar[bool] = False
+    """whether a layer is called with several tensors, else with one"""
+    each_step: ClassVar[bool] = False
+    """whether a layer that gets a sequence does the same to each of its time steps by itself"""
+    carries_state: ClassVar[bool] = False
+    """whether a layer goes along a sequence with a state, as `states` says"""
 
     @classmethod
     @abstractmethod

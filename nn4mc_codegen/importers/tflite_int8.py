@@ -14,19 +14,20 @@ import numpy as np
 
 from nn4mc_codegen.graph.check import ModelError, refuse
 from nn4mc_codegen.graph.ir import Shape
-from nn4mc_codegen.importers.tflite import RESHAPES, File, Operator, Reader, Stored, window_of
-from nn4mc_codegen.importers.tflite_float import (
+from nn4mc_codegen.importers.tflite_file import File, Operator, Stored
+from nn4mc_codegen.importers.tflite_reader import (
     ACTIVATION_KINDS,
+    RESHAPES,
+    Reader,
     activation_of,
     concatenation_axis,
     mean_shape,
     pad_amounts,
+    window_of,
     without_batch,
 )
 from nn4mc_codegen.int8.fixed_point import fixed_point, hard_swish, rescale
-from nn4mc_codegen.int8.quantize import (
-    HIGH,
-    LOW,
+from nn4mc_codegen.int8.operators import (
     Add,
     AveragePool,
     Conv,
@@ -38,15 +39,11 @@ from nn4mc_codegen.int8.quantize import (
     Mean,
     Multiply,
     Pool,
-    QNode,
-    QOp,
-    QTensor,
-    QuantGraph,
-    Rescaling,
     Rewire,
     Softmax,
     Window,
 )
+from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QTensor, QuantGraph, Rescaling
 from nn4mc_codegen.ops.windows import Windows
 
 FLOAT_ADVICE = (

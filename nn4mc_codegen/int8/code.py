@@ -18,9 +18,7 @@ from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.int8.constants import Constants
 from nn4mc_codegen.int8.memory import Place, copies_of, places_of, rounded_up
-from nn4mc_codegen.int8.quantize import (
-    HIGH,
-    LOW,
+from nn4mc_codegen.int8.operators import (
     Add,
     Conv,
     Dense,
@@ -30,14 +28,11 @@ from nn4mc_codegen.int8.quantize import (
     Mean,
     Multiply,
     Pool,
-    QNode,
-    QOp,
-    QuantGraph,
-    Rescaling,
     Rewire,
     Softmax,
     Window,
 )
+from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QuantGraph, Rescaling
 
 # How many rows the dense kernel sums at a time, and how many fours of columns a turn of its loop
 # takes; and the instructions that a multiply-accumulate costs in that loop on a Cortex-M4.

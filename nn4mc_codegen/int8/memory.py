@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.int8.quantize import Add, Conv, Dense, Lut, Multiply, QTensor, QuantGraph, Rewire
+from nn4mc_codegen.int8.operators import Add, Conv, Dense, Lut, Multiply, Rewire
+from nn4mc_codegen.int8.quantize import QTensor, QuantGraph
 
 # These read element i of their operands before they write element i: the result may lie where an
 # operand lies.

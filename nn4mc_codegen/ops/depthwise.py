@@ -23,6 +23,10 @@ class DepthwiseConv(Conv):
 
     kind = "depthwise"
     keras_layers = ("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D")
+    keras_config = (
+        *("filters", "kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier"),
+        *("data_format", "activation", "use_bias"),
+    )
 
     @classmethod
     def from_keras(cls, layer) -> Op | tuple[Op, ...]:

@@ -31,6 +31,8 @@ class Pool(Op):
     windows: Windows | None
     keepdims: bool = True
 
+    keras_config = ("pool_size", "strides", "padding", "data_format", "keepdims")
+
     @classmethod
     def from_keras(cls, layer) -> Pool:
         if layer.class_name.startswith("Global"):

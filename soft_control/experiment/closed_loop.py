@@ -177,12 +177,13 @@ class Firmware:
 
     def __init__(self, build_dir: Path, card: ModelCard, tethered: bool = False) -> None:
         """`tethered`: it is told the measured position, for its disturbance estimate."""
-        self._session: McuSession = open_session("sil", build_dir)
+        build = read_build(build_dir)
+        self._session: McuSession = open_session("sil", build)
         self._card, self._tethered = card, tethered
         robot = describe(card.rig)
         self._neutral = robot.command_neutral
         self._live = [robot.signal_names.index(name) for name in card.signal_names]
-        self.preview = read_build(build_dir).horizon
+        self.preview = build.horizon
         self.restart()
 
     def restart(self, settings: MpcSettings | None = None) -> Firmware:
@@ -236,4 +237,5 @@ def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recor
         reference=None,
         command_names=rig.command_names,
         signal_names=rig.signal_names,
+        rig=rig_name,
     )

@@ -12,11 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
-from soft_control.experiment.bringup import NodeSpec
 from soft_control.processes import cpu_seconds, die_with_parent, signals_held
+
+if TYPE_CHECKING:
+    from soft_control.experiment.bringup import NodeSpec
 
 POLL_S = 0.1
 PATIENCE_S = 3.0

@@ -1,6 +1,8 @@
-"""Messages: what a frame's content means, the same as firmware/src/wire/message.c.
+"""Messages: what a frame's content means, the same table as in firmware/src/wire/message.h.
 
-Each message is declared once, field by field in wire order; encoding and decoding follow from that.
+Each message is one class: its type, when the firmware takes it, what answers it, and its fields in
+wire order. Encoding, decoding, lengths and how a session waits follow from that.
+docs/tutorials/new_message.md adds one.
 """
 
 from __future__ import annotations
@@ -92,78 +94,125 @@ class Sizes(NamedTuple):
 
 
 def _wire(code: str, count: str | int = 1) -> Any:
-    """A field of that struct code: one value, a vector of a length in Sizes, or text of a size."""
+    """A field: `count` values of a struct code, one or as many as a name in Sizes says; text of
+    `count` characters (s); or points (POINTS): a u8 with their number, then the outputs of each."""
     return dataclasses.field(metadata={"code": code, "count": count})
+
+
+POINTS = "points"
+
+MESSAGES: dict[int, type[Message]] = {}
+"""Type on the wire -> class. Classes enter by themselves."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """Base of all messages."""
+    """Base of all messages.
+
+    A subclass says its type on the wire, whether the firmware takes it only in a run (after RESET),
+    whether its k must be in order, and the name of the class that answers it.
+    """
 
     TYPE: ClassVar[int]
+    RUNNING: ClassVar[bool]
+    IN_ORDER: ClassVar[bool]
+    ANSWER: ClassVar[str | None]
+
+    def __init_subclass__(
+        cls, type: int, running: bool = False, in_order: bool = False, answer: str | None = None
+    ) -> None:
+        if type in MESSAGES:
+            raise TypeError(f"message type 0x{type:02x}: {cls.__name__}, {MESSAGES[type].__name__}")
+        cls.TYPE, cls.RUNNING, cls.IN_ORDER, cls.ANSWER = type, running, in_order, answer
+        MESSAGES[type] = cls
+
+    @classmethod
+    def answered_by(cls) -> type[Message] | None:
+        """The class of the answer; None: the firmware says nothing if all is well."""
+        found = {message.__name__: message for message in MESSAGES.values()}
+        return found[cls.ANSWER] if cls.ANSWER else None
+
+    @classmethod
+    def lengths(cls, sizes: Sizes) -> range:
+        """The lengths in bytes that its content can have, type included."""
+        length, step, most = 1, 1, 0
+        for field in dataclasses.fields(cls):
+            code, count = _layout(field, sizes)
+            if code == POINTS:
+                length, step, most = length + 1, 4 * sizes.outputs, points_max(sizes)
+            else:
+                length += count * struct.calcsize(f"<{code}")
+        return range(length, length + step * most + 1, step)
 
     def encode(self, sizes: Sizes) -> bytes:
         """Content of a frame. Raises MessageError if a field does not fit."""
-        values: list[Any] = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.metadata["code"] == "s":
-                values.append(value.encode("ascii"))
-            elif isinstance(field.metadata["count"], str):
-                values.extend(value)
-            else:
-                values.append(value)
+        content = bytes([self.TYPE])
         try:
-            return bytes([self.TYPE]) + struct.pack(self._format(sizes), *values)
-        except (struct.error, OverflowError) as error:
+            for field in dataclasses.fields(self):
+                value, (code, count) = getattr(self, field.name), _layout(field, sizes)
+                if code == POINTS:
+                    content += _pack_points(value, sizes)
+                elif code == "s":
+                    content += struct.pack(f"<{count}s", value.encode("ascii"))
+                else:
+                    values = value if isinstance(field.metadata["count"], str) else (value,)
+                    content += struct.pack(f"<{count}{code}", *values)
+        except (struct.error, OverflowError, ValueError) as error:
             raise MessageError(f"{type(self).__name__} {self}: {error}") from error
+        return content
 
     @classmethod
     def decode(cls, payload: bytes, sizes: Sizes) -> Message:
         """Raises MessageError if the length is wrong."""
+        arguments, at = {}, 0
         try:
-            values = list(struct.unpack(cls._format(sizes), payload))
+            for field in dataclasses.fields(cls):
+                code, count = _layout(field, sizes)
+                if code == POINTS:
+                    (number,) = struct.unpack_from("<B", payload, at)
+                    point = struct.Struct(f"<{sizes.outputs}f")
+                    places = [at + 1 + point.size * i for i in range(number)]
+                    value: Any = tuple(point.unpack_from(payload, place) for place in places)
+                    at += 1 + point.size * number
+                else:
+                    value = struct.unpack_from(f"<{count}{code}", payload, at)
+                    at += struct.calcsize(f"<{count}{code}")
+                    if code == "s":
+                        value = value[0].rstrip(b"\0").decode("ascii", "replace")
+                    elif not isinstance(field.metadata["count"], str):
+                        value = value[0]
+                arguments[field.name] = value
         except struct.error as error:
             raise MessageError(f"{cls.__name__} of {len(payload)} bytes: {error}") from error
-        arguments = {}
-        for field in dataclasses.fields(cls):
-            count = field.metadata["count"]
-            if field.metadata["code"] == "s":
-                text = values.pop(0).rstrip(b"\0")
-                arguments[field.name] = text.decode("ascii", "replace")
-            elif isinstance(count, str):
-                length = getattr(sizes, count)
-                arguments[field.name] = tuple(values[:length])
-                del values[:length]
-            else:
-                arguments[field.name] = values.pop(0)
+        if at != len(payload):
+            raise MessageError(f"{cls.__name__} of {len(payload)} bytes: its fields have {at}")
         return cls(**arguments)
 
-    @classmethod
-    def _format(cls, sizes: Sizes) -> str:
-        layout = "<"
-        for field in dataclasses.fields(cls):
-            count = field.metadata["count"]
-            layout += f"{getattr(sizes, count) if isinstance(count, str) else count}"
-            layout += field.metadata["code"]
-        return layout
+
+def _layout(field: dataclasses.Field, sizes: Sizes) -> tuple[str, int]:
+    count = field.metadata["count"]
+    return field.metadata["code"], getattr(sizes, count) if isinstance(count, str) else count
+
+
+def _pack_points(points: Sequence[Floats], sizes: Sizes) -> bytes:
+    if len(points) > points_max(sizes) or any(len(point) != sizes.outputs for point in points):
+        raise ValueError(f"{len(points)} points do not fit a frame")
+    flat = [value for point in points for value in point]
+    return struct.pack(f"<B{len(flat)}f", len(points), *flat)
 
 
 # ------------------------------------------------------------------ host to microcontroller
 
 
 @dataclass(frozen=True)
-class Hello(Message):
-    """Asks for INFO."""
-
-    TYPE = 0x01
+class Hello(Message, type=0x01, answer="Info"):
+    """Who is there?"""
 
 
 @dataclass(frozen=True)
-class Reset(Message):
-    """Start of a run: the next sample is k, all lags are the given ones. Answered by INFO."""
+class Reset(Message, type=0x02, answer="Info"):
+    """Start of a run: the next sample is k, all lags are the given ones."""
 
-    TYPE = 0x02
     k: int = _wire("I")
     host_timeout_ms: int = _wire("H")
     command: Floats = _wire("f", "commands")
@@ -171,66 +220,43 @@ class Reset(Message):
 
 
 @dataclass(frozen=True)
-class Reference(Message):
-    """Points of the reference, the first one for sample k. Not answered."""
+class Reference(Message, type=0x03, running=True):
+    """Points of the reference, the first one for sample k."""
 
-    TYPE = 0x03
     k: int = _wire("I")
-    points: tuple[Floats, ...] = _wire("f")
-
-    def encode(self, sizes: Sizes) -> bytes:
-        flat = [value for point in self.points for value in point]
-        if len(flat) != len(self.points) * sizes.outputs or len(self.points) > points_max(sizes):
-            raise MessageError(f"Reference of {len(self.points)} points does not fit a frame")
-        try:
-            return struct.pack(f"<BIB{len(flat)}f", self.TYPE, self.k, len(self.points), *flat)
-        except (struct.error, OverflowError) as error:
-            raise MessageError(f"Reference {self}: {error}") from error
-
-    @classmethod
-    def decode(cls, payload: bytes, sizes: Sizes) -> Reference:
-        n = sizes.outputs
-        if len(payload) < 5 or len(payload) != 5 + 4 * n * payload[4]:
-            raise MessageError(f"Reference of {len(payload)} bytes")
-        k, count = struct.unpack_from("<IB", payload)
-        flat = struct.unpack_from(f"<{count * n}f", payload, 5)
-        return cls(k, tuple(flat[i * n : (i + 1) * n] for i in range(count)))
+    points: tuple[Floats, ...] = _wire(POINTS)
 
 
 @dataclass(frozen=True)
-class Sample(Message):
-    """A control step: signals of sample k, reference of sample k + N. Answered by COMMAND."""
+class Sample(Message, type=0x04, running=True, in_order=True, answer="Command"):
+    """A control step: signals of sample k, reference of sample k + N."""
 
-    TYPE = 0x04
     k: int = _wire("I")
     signals: tuple[int, ...] = _wire("h", "signals")
     reference: Floats = _wire("f", "outputs")
 
 
 @dataclass(frozen=True)
-class Observe(Message):
-    """A step of a replay: the prediction goes on with this command. Answered by COMMAND."""
+class Observe(Message, type=0x05, running=True, in_order=True, answer="Command"):
+    """A step of a replay: the prediction goes on with this command."""
 
-    TYPE = 0x05
     k: int = _wire("I")
     signals: tuple[int, ...] = _wire("h", "signals")
     command: Floats = _wire("f", "commands")
 
 
 @dataclass(frozen=True)
-class Position(Message):
-    """The measured position of sample k, sent before its SAMPLE. Not answered."""
+class Position(Message, type=0x06, running=True):
+    """The measured position of sample k, sent before its SAMPLE."""
 
-    TYPE = 0x06
     k: int = _wire("I")
     position: Floats = _wire("f", "outputs")
 
 
 @dataclass(frozen=True)
-class Configure(Message):
-    """Other bounds and weights, from the next sample on. Answered by INFO."""
+class Configure(Message, type=0x07, answer="Info"):
+    """Other bounds and weights, from the next sample on."""
 
-    TYPE = 0x07
     command_min: Floats = _wire("f", "commands")
     command_max: Floats = _wire("f", "commands")
     move_max: Floats = _wire("f", "commands")
@@ -249,20 +275,18 @@ class Configure(Message):
 
 
 @dataclass(frozen=True)
-class Boot(Message):
+class Boot(Message, type=0x81):
     """The microcontroller has started and knows nothing."""
 
-    TYPE = 0x81
     version: int = _wire("B")
     reset_cause: int = _wire("B")
     board: str = _wire("s", BOARD_SIZE)
 
 
 @dataclass(frozen=True)
-class Info(Message):
+class Info(Message, type=0x82):
     """Who is there, and how the link has been since the last RESET."""
 
-    TYPE = 0x82
     version: int = _wire("B")
     model_hash: str = _wire("s", HASH_SIZE)
     build_id: str = _wire("s", HASH_SIZE)
@@ -287,10 +311,9 @@ class Info(Message):
 
 
 @dataclass(frozen=True)
-class Command(Message):
+class Command(Message, type=0x83):
     """The answer to sample k: `command` (rad) applies now, `predicted` (m) is for k + 1."""
 
-    TYPE = 0x83
     k: int = _wire("I")
     status: int = _wire("B")
     supervisor: int = _wire("B")
@@ -302,34 +325,15 @@ class Command(Message):
 
 
 @dataclass(frozen=True)
-class Error(Message):
+class Error(Message, type=0x84):
     """A frame was refused: why, and which type it had."""
 
-    TYPE = 0x84
     code: int = _wire("B")
     type: int = _wire("B")
 
 
-MESSAGES: dict[int, type[Message]] = {
-    message.TYPE: message
-    for message in (
-        Hello,
-        Reset,
-        Reference,
-        Sample,
-        Observe,
-        Position,
-        Configure,
-        Boot,
-        Info,
-        Command,
-        Error,
-    )
-}
-
-
 def decode(content: bytes, sizes: Sizes) -> Message:
-    """The message in a frame's content. Raises MessageError, VersionError."""
+    """The message in the content of a frame. Raises MessageError, VersionError."""
     message = MESSAGES.get(content[0])
     if message is None:
         raise MessageError(f"unknown message type 0x{content[0]:02x}")
@@ -345,6 +349,11 @@ def decode(content: bytes, sizes: Sizes) -> Message:
 def points_max(sizes: Sizes) -> int:
     """Points that one REFERENCE holds."""
     return (CONTENT_MAX - 6) // (4 * sizes.outputs)
+
+
+def too_long(sizes: Sizes) -> list[str]:
+    """Names of the messages that do not fit into a frame at such sizes."""
+    return [m.__name__.upper() for m in MESSAGES.values() if m.lengths(sizes)[-1] > CONTENT_MAX]
 
 
 def signal_counts(calibrated: Sequence[float]) -> tuple[int, ...]:

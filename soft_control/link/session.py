@@ -7,11 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
-from soft_control.firmware_build import read_build
 from soft_control.link import messages
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
@@ -47,6 +46,26 @@ RETRY_S = 0.25
 """HELLO and RESET are sent again after this long: a board may still be starting."""
 
 M = TypeVar("M", bound=Message)
+
+
+class FirmwareFiles(Protocol):
+    """What a session has to know of a build: its files, and what they say of themselves."""
+
+    @property
+    def library(self) -> Path:
+        """For sil."""
+
+    @property
+    def elf(self) -> Path:
+        """For pil."""
+
+    @property
+    def model_hash(self) -> str:
+        """As INFO has it."""
+
+    @property
+    def build_id(self) -> str:
+        """As INFO has it."""
 
 
 class LinkError(RuntimeError):
@@ -85,6 +104,7 @@ class McuSession:
         self._arrived: list[bytes] = []
         self._sizes = Sizes(0, 0, 0)
         self._last_k: int | None = None
+        self._asked = 0  # the type of the message whose answer is awaited
         try:
             self.info = self._introduce(start_timeout_s)
             _check_identity(self.info, model_hash, build_id)
@@ -94,7 +114,20 @@ class McuSession:
 
     def hello(self) -> Info:
         """Who is there, with the link's counters since the last reset."""
-        return self._ask(Hello(), Info, "HELLO", self._timeout_s)
+        return self._ask(Hello(), Info, self._timeout_s)
+
+    def request(self, message: Message) -> Message | None:
+        """The answer to any message of the table; None where the firmware does not answer one.
+
+        A message whose k must be in order is sent once, others are sent again until answered.
+        """
+        answer = message.answered_by()
+        if answer is None:
+            self._send(message)
+            return None
+        if message.IN_ORDER:
+            return self._step(message, answer)
+        return self._ask(message, answer, self._timeout_s)
 
     def reset(
         self,
@@ -111,7 +144,7 @@ class McuSession:
         """
         request = Reset(k, host_timeout_ms, _finite(command), _finite(position))
         self._last_k = None
-        self.info = self._ask(request, Info, "RESET", self._timeout_s)
+        self.info = self._ask(request, Info, self._timeout_s)
         self.preload(k, reference)
 
     def preload(self, k: int, reference: Sequence[Sequence[float]]) -> None:
@@ -123,12 +156,12 @@ class McuSession:
 
     def configure(self, settings: Mapping[str, Sequence[float] | float]) -> None:
         """Other bounds and weights from the next sample on: the fields of messages.Configure, as
-        `firmware.physical_settings` gives them; bounds may be infinite."""
+        `control.mpc_settings.physical_settings` gives them; bounds may be infinite."""
         values = {
             name: tuple(map(float, value)) if isinstance(value, Sequence) else float(value)
             for name, value in settings.items()
         }
-        self.info = self._ask(Configure(**values), Info, "CONFIGURE", self._timeout_s)
+        self.info = self._ask(Configure(**values), Info, self._timeout_s)
 
     def position(self, k: int, position: Sequence[float]) -> None:
         """The measured position of sample k; to be told before the sample itself."""
@@ -137,11 +170,12 @@ class McuSession:
     def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Command:
         """The command for sample k, from its signals and the reference of sample k + N."""
         counts = messages.signal_counts(signals)
-        return self._step(Sample(k, counts, _finite(reference)))
+        return self._step(Sample(k, counts, _finite(reference)), Command)
 
     def observe(self, k: int, signals: Sequence[float], command: Sequence[float]) -> Command:
         """The prediction for sample k + 1 if `command` is applied at k; nothing is controlled."""
-        return self._step(Observe(k, messages.signal_counts(signals), _finite(command)))
+        counts = messages.signal_counts(signals)
+        return self._step(Observe(k, counts, _finite(command)), Command)
 
     def close(self) -> None:
         """Never raises."""
@@ -161,12 +195,13 @@ class McuSession:
     # ----------------------------------------------------------------------- exchanges
 
     def _introduce(self, timeout_s: float) -> Info:
-        info = self._ask(Hello(), Info, "HELLO", timeout_s)
+        info = self._ask(Hello(), Info, timeout_s)
         self._sizes = info.sizes
         return info
 
-    def _ask(self, request: Message, answer: type[M], what: str, timeout_s: float) -> M:
+    def _ask(self, request: Message, answer: type[M], timeout_s: float) -> M:
         """Sends until answered: for requests that may come twice."""
+        self._asked = request.TYPE
         deadline = time.monotonic() + timeout_s
         while True:
             self._send(request)
@@ -175,17 +210,18 @@ class McuSession:
             if found is not None:
                 return found
             if time.monotonic() >= deadline:
-                raise self._silent(what, timeout_s)
+                raise self._silent(_title(type(request)), timeout_s)
 
-    def _step(self, request: Sample | Observe) -> Command:
-        what = f"sample {request.k}"
+    def _step(self, request: Message, answer: type[M]) -> M:
+        """Sends once, and passes answers to other samples over."""
+        self._asked = request.TYPE
         self._send(request)
         deadline = time.monotonic() + self._timeout_s
-        while (command := self._receive(Command, deadline)) is not None:
-            if command.k == request.k:
+        while (found := self._receive(answer, deadline)) is not None:
+            if found.k == request.k:
                 self._last_k = request.k
-                return command
-        raise self._silent(what, self._timeout_s)
+                return found
+        raise self._silent(f"sample {request.k}", self._timeout_s)
 
     def _send(self, message: Message) -> None:
         try:
@@ -220,7 +256,7 @@ class McuSession:
         if isinstance(message, Error):
             if message.code == ErrorCode.HOST_STALE:
                 self.stale_reports += 1
-            elif wanted is Command or message.type in (Reset.TYPE, Configure.TYPE):
+            elif wanted is Command or message.type == self._asked:
                 raise self._failed(_refusal(message))
         elif isinstance(message, Boot) and wanted is Command:
             cause = _name(ResetCause, message.reset_cause)
@@ -239,20 +275,20 @@ class McuSession:
 
 def open_session(
     target: Literal["sil", "pil", "hil"],
-    build_dir: str | Path,
+    firmware: FirmwareFiles,
     port: str | None = None,
     timeout_s: float = 2.0,
 ) -> McuSession:
-    """A session with the firmware of BUILD_DIR; hil needs the port of the board that runs it.
+    """A session with a build, as `firmware_build.read_build` finds it; hil needs the port of the
+    board that runs it.
 
-    Raises BuildError, LinkError, VersionError, ModelMismatch; ValueError for an unknown target.
+    Raises LinkError, VersionError, ModelMismatch; ValueError for an unknown target.
     """
-    build = read_build(build_dir)
     try:
         if target == "sil":
-            transport: Transport = SilTransport(build.library)
+            transport: Transport = SilTransport(firmware.library)
         elif target == "pil":
-            transport = PilTransport(build.elf)
+            transport = PilTransport(firmware.elf)
         elif target == "hil" and port:
             transport = HilTransport(port)
         elif target == "hil":
@@ -262,7 +298,10 @@ def open_session(
     except TransportError as error:
         raise LinkError(f"{target}: {error}") from error
     return McuSession(
-        transport, timeout_s=timeout_s, model_hash=build.model_hash, build_id=build.build_id
+        transport,
+        timeout_s=timeout_s,
+        model_hash=firmware.model_hash,
+        build_id=firmware.build_id,
     )
 
 
@@ -286,8 +325,13 @@ def _finite(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _refusal(error: Error) -> str:
-    name = messages.MESSAGES[error.type].__name__ if error.type in messages.MESSAGES else "?"
-    return f"the microcontroller refused {name.upper()}: {_name(ErrorCode, error.code)}"
+    known = messages.MESSAGES.get(error.type)
+    what = _title(known) if known else f"message type 0x{error.type:02x}"
+    return f"the microcontroller refused {what}: {_name(ErrorCode, error.code)}"
+
+
+def _title(message: type[Message]) -> str:
+    return message.__name__.upper()
 
 
 def _name(kind: type, value: int) -> str:

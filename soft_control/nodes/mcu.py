@@ -21,6 +21,7 @@ from soft_control.experiment.ros_messages import (
     to_ns,
     to_stamp,
 )
+from soft_control.firmware_build import read_build
 from soft_control.learning.dataset import AXES
 from soft_control.link.messages import Command, SolverStatus, StepCostUnit
 from soft_control.link.session import open_session
@@ -80,7 +81,9 @@ class Mcu(RigNode):
         p: McuParameters = self.parameters
         self.realtime = p.clock == "realtime"
         self.period_ns = round(1e9 / p.rate_hz)
-        self.session = open_session(p.target, p.firmware, p.port, timeout_s=p.answer_timeout_s)
+        self.session = open_session(
+            p.target, read_build(p.firmware), p.port, timeout_s=p.answer_timeout_s
+        )
         self.unit = StepCostUnit(self.session.info.step_cost_unit).name.lower()
         self.k: int | None = None
         self.last_ns = 0

@@ -52,6 +52,7 @@ class LaceChannel(Strict):
     open_counts: NotNegative
     """Reading with every contact open."""
     contacts: tuple[Contact, ...]
+    """The contacts that change its reading."""
 
 
 class TendonParameters(RigParameters):

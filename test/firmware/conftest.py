@@ -134,7 +134,7 @@ def open_target(
             pytest.skip("arm-none-eabi-gcc is not installed")
         if target == "pil" and shutil.which("qemu-system-arm") is None:
             pytest.skip("qemu-system-arm is not installed")
-        sessions.append(open_session(target, build.directory))
+        sessions.append(open_session(target, build))
         return sessions[-1]
 
     yield open_

@@ -33,13 +33,13 @@ def test_nothing_is_done_twice(model_dir, settings, tmp_path):
     first = build(model_dir, settings, tmp_path, ("host",))
     stamp = first.library.stat().st_mtime_ns
     assert build(model_dir, settings, tmp_path, ("host",)) == first == read_build(tmp_path)
-    open_session("sil", tmp_path).close()
+    open_session("sil", read_build(tmp_path)).close()
     assert first.library.stat().st_mtime_ns == stamp
     changed = settings.model_copy(update={"iterations": 1})
     second = build(model_dir, changed, tmp_path, ("host",))
     assert second.build_id != first.build_id
     # The first library may be in use in this process, under the same name.
-    with open_session("sil", tmp_path) as session:
+    with open_session("sil", read_build(tmp_path)) as session:
         assert session.info.build_id == second.build_id
     assert second.library.stat().st_mtime_ns != stamp
 

@@ -1,4 +1,4 @@
-#include "sil.h"
+#include "boards/host/sil.h"
 
 #include <string.h>
 

@@ -2,7 +2,9 @@
    there and DWT does not count, so no wait may be without end. */
 #include "boards/board.h"
 
-#include "stm32f405.h"
+#include "boards/stm32f405/crash.h"
+#include "boards/stm32f405/interrupts.h"
+#include "boards/stm32f405/stm32f405.h"
 
 #define CLOCK_HZ 168000000u /* also what the emulator runs at, unasked */
 #define USART_CLOCK_HZ (CLOCK_HZ / 2u) /* APB2 */
@@ -63,13 +65,13 @@ static void start_clock(void)
     RCC_CR |= RCC_CR_PLLON;
     for (uint32_t turn = 0; (RCC_CR & RCC_CR_PLLRDY) == 0u; turn++) {
         if (turn == PLL_TURNS_MAX) {
-            system_reset(); /* at 16 MHz the baud rate is out of reach: try again */
+            crash_reset(); /* at 16 MHz the baud rate is out of reach: try again */
         }
     }
     RCC_CFGR = (4u << 13) | (5u << 10) | 2u; /* APB2 = half, APB1 = a quarter, clock from the PLL */
     for (uint32_t turn = 0; (RCC_CFGR & (3u << 2)) != (2u << 2); turn++) {
         if (turn == PLL_TURNS_MAX) {
-            system_reset();
+            crash_reset();
         }
     }
 }
@@ -78,8 +80,7 @@ static reset_cause_t read_reset_cause(void)
 {
     const uint32_t flags = RCC_CSR;
     RCC_CSR |= RCC_CSR_RMVF;
-    if (crash_record == CRASH_FAULT) {
-        crash_record = 0u;
+    if (crash_was_fault()) {
         return RESET_FAULT;
     }
     /* Each cause also pulls the pin, and power-on sets several: the most telling one first. */

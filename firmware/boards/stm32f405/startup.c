@@ -1,30 +1,14 @@
-/* From reset to main, and where faults end. */
+/* The entrance: vectors, and all that must be done between reset and main. */
 #include <stddef.h>
 
-#include "stm32f405.h"
+#include "boards/stm32f405/crash.h"
+#include "boards/stm32f405/interrupts.h"
+#include "boards/stm32f405/stm32f405.h"
 
 extern uint32_t stack_top[], data_load[], data_start[], data_end[], bss_start[], bss_end[];
 
-uint32_t crash_record __attribute__((section(".noinit")));
-
 int main(void);
 void reset_handler(void) __attribute__((noreturn));
-
-void system_reset(void)
-{
-    __asm__ volatile("dsb" ::: "memory");
-    SCB_AIRCR = 0x05FA0004u; /* key, SYSRESETREQ */
-    for (;;) {
-    }
-}
-
-/* Every fault and every interrupt that nobody asked for. A controller that has lost its mind is of
-   no use to a debugger that is not there: it starts again, and its BOOT says why. */
-static void fault_handler(void)
-{
-    crash_record = CRASH_FAULT;
-    system_reset();
-}
 
 void reset_handler(void)
 {
@@ -39,7 +23,7 @@ void reset_handler(void)
         *to = 0u;
     }
     (void)main();
-    system_reset();
+    crash_reset();
 }
 
 typedef void (*handler_t)(void);
@@ -50,8 +34,8 @@ static const struct {
     handler_t interrupts[82];
 } vectors __attribute__((section(".vectors"), used)) = {
     .stack = stack_top,
-    .exceptions = {reset_handler, fault_handler, fault_handler, fault_handler, fault_handler,
-                   fault_handler, NULL, NULL, NULL, NULL, fault_handler, fault_handler, NULL,
-                   fault_handler, systick_handler},
+    .exceptions = {reset_handler, crash_fault, crash_fault, crash_fault, crash_fault, crash_fault,
+                   NULL, NULL, NULL, NULL, crash_fault, crash_fault, NULL, crash_fault,
+                   systick_handler},
     .interrupts = {[USART1_IRQ] = usart1_handler},
 };

@@ -39,7 +39,6 @@
 
 #define USART1_SR REGISTER(0x40011000u)
 #define USART_SR_RXNE (1u << 5)
-#define USART_SR_ORE (1u << 3)
 #define USART_SR_TXE (1u << 7)
 #define USART1_DR REGISTER(0x40011004u)
 #define USART1_BRR REGISTER(0x40011008u)
@@ -59,15 +58,5 @@
 #define DEMCR REGISTER(0xE000EDFCu)
 #define DWT_CTRL REGISTER(0xE0001000u)
 #define DWT_CYCCNT REGISTER(0xE0001004u)
-
-/* startup.c: why the last run ended, kept across a reset. */
-#define CRASH_FAULT 0xFA017ED1u
-extern uint32_t crash_record;
-
-void system_reset(void) __attribute__((noreturn));
-
-/* board.c */
-void usart1_handler(void);
-void systick_handler(void);
 
 #endif

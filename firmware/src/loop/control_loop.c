@@ -2,39 +2,65 @@
 
 #include <string.h>
 
-#include "wire/message.h"
 #include "solver/number.h"
 
-static void send(control_loop_t *loop, const uint8_t *content, size_t size)
+/* ------------------------------------------------------------------ what is sent */
+
+/* `message` is the struct of that line of MESSAGES_TO_HOST. */
+static void send(control_loop_t *loop, int line, const void *message)
 {
+    uint8_t content[FRAME_CONTENT_MAX];
     uint8_t frame[FRAME_SIZE_MAX];
+    const size_t size = message_encode(&message_to_host[line], message, content);
     board_write(loop->board, frame, frame_encode(content, size, frame));
 }
 
-static void send_error(control_loop_t *loop, message_error_t error, uint8_t type)
+static void send_error(control_loop_t *loop, message_error_t code, uint8_t type)
 {
-    uint8_t content[FRAME_CONTENT_MAX];
-    send(loop, content, message_encode_error(content, error, type));
+    const error_t error = {.code = (uint8_t)code, .type = type};
+    send(loop, TO_HOST_ERROR, &error);
 }
 
 static void send_info(control_loop_t *loop)
 {
-    uint8_t content[FRAME_CONTENT_MAX];
+    static const info_sizes_t sizes = {
+        .commands = COMMANDS,
+        .outputs = OUTPUTS,
+        .signals = SIGNALS,
+        .input_lags = INPUT_LAGS,
+        .output_lags = OUTPUT_LAGS,
+        .input_delay = INPUT_DELAY,
+        .horizon = HORIZON,
+        .control_horizon = CONTROL_HORIZON,
+    };
     const info_t info = {
+        .version = PROTOCOL_VERSION,
         .model_hash = loop->config->model_hash,
         .build_id = loop->config->build_id,
         .board = board_name(loop->board),
+        .sizes = sizes,
         .step_cost_unit = (uint8_t)board_step_cost_unit(loop->board),
+        .rate_hz = CONTROL_RATE_HZ,
         .missed_samples = loop->supervisor.missed_samples,
         .lost_points = loop->reference.lost,
         .bad_frames = loop->decoder.bad_frames,
     };
-    send(loop, content, message_encode_info(content, &info));
+    send(loop, TO_HOST_INFO, &info);
 }
+
+/* ------------------------------------------------------------------ physical to normalised */
 
 static float normalised(float physical, float offset, float scale)
 {
     return (physical - offset) / scale;
+}
+
+static void normalise_command(const controller_config_t *config, float command[COMMANDS])
+{
+    for (int i = 0; i < COMMANDS; i++) {
+        command[i] = normalised(command[i], config->units.command_offset[i],
+                                config->units.command_scale[i]);
+    }
 }
 
 static void normalise_point(const controller_config_t *config, float point[OUTPUTS])
@@ -44,25 +70,40 @@ static void normalise_point(const controller_config_t *config, float point[OUTPU
     }
 }
 
-/* From here on a request is in the units of the model. */
-static void normalise(const controller_config_t *config, request_t *request)
+/* ------------------------------------------------------------------ the walk */
+
+/* One sample on its walk, in normalised units. */
+typedef struct {
+    uint32_t k;
+    bool observing; /* the command has come with the sample: nothing is controlled */
+    unsigned flags; /* supervisor_flag_t */
+    unsigned status; /* mpc_status_t, or MESSAGE_STATUS_NONE */
+    float reference[HORIZON][OUTPUTS];
+    mpc_result_t result;
+    uint32_t step_cost;
+} sample_t;
+
+/* Crosses samples that never came: the actuators held their command meanwhile, and so does the
+ * network. */
+static unsigned bridge_gap(control_loop_t *loop, uint32_t k)
 {
-    if (request->type == MESSAGE_RESET || request->type == MESSAGE_OBSERVE) {
-        for (int i = 0; i < COMMANDS; i++) {
-            request->command[i] = normalised(request->command[i], config->units.command_offset[i],
-                                             config->units.command_scale[i]);
-        }
+    unsigned flags = 0;
+    while (loop->next_k != k) {
+        float held[COMMANDS];
+        memcpy(held, loop->mpc.commands[0], sizeof held);
+        mpc_advance(&loop->mpc, held);
+        loop->supervisor.missed_samples++;
+        loop->next_k++;
+        flags = SUPERVISOR_GAP;
     }
-    if (request->type == MESSAGE_RESET || request->type == MESSAGE_POSITION) {
-        normalise_point(config, request->position);
-    }
-    for (uint8_t i = 0; i < request->count; i++) {
-        normalise_point(config, request->points[i]);
-    }
+    return flags;
 }
 
-static void take_signals(control_loop_t *loop, const request_t *request)
+/* The signals of the sample, and the time at which it came. */
+static void acquire(control_loop_t *loop, const request_t *request, sample_t *sample)
 {
+    sample->flags = supervisor_sample(&loop->supervisor, board_milliseconds(loop->board));
+    sample->flags |= bridge_gap(loop, sample->k);
 #if SIGNALS > 0
     for (int i = 0; i < SIGNALS; i++) {
         loop->mpc.signals[i] =
@@ -70,15 +111,8 @@ static void take_signals(control_loop_t *loop, const request_t *request)
                        loop->config->signal_scale[i]);
     }
 #else
-    (void)loop;
     (void)request;
 #endif
-}
-
-static void configure(control_loop_t *loop, const settings_t *settings)
-{
-    loop->settings = *settings;
-    settings_normalise(settings, &loop->config->units, &loop->mpc_config);
 }
 
 static void see_measured(control_loop_t *loop)
@@ -87,7 +121,7 @@ static void see_measured(control_loop_t *loop)
     for (int i = 0; i < OUTPUTS; i++) {
         ratio[i] = loop->settings.disturbance_ratio;
     }
-    disturbance_update(&loop->disturbance, ratio, loop->position, loop->mpc.outputs[0]);
+    estimate_update(&loop->estimate, ratio, loop->position, loop->mpc.outputs[0]);
 }
 
 static void see_signals(control_loop_t *loop)
@@ -103,18 +137,19 @@ static void see_signals(control_loop_t *loop)
             position[i] = mac(config->signal_map[i][j], loop->mpc.signals[j], position[i]);
         }
     }
-    disturbance_update(&loop->disturbance, ratio, position, loop->mpc.outputs[0]);
+    estimate_update(&loop->estimate, ratio, position, loop->mpc.outputs[0]);
 #else
     (void)loop;
 #endif
 }
 
-/* The model goes on as it is; what it predicts counts with the disturbance added. */
-static void estimate(control_loop_t *loop, uint32_t k)
+/* The offset between the position seen and the one that the network predicts. The network goes on
+ * without it; bounds of the outputs and the reference have it taken off. */
+static void estimate(control_loop_t *loop, const sample_t *sample)
 {
     const units_t *units = &loop->config->units;
 
-    if (loop->measured && loop->measured_k == k) {
+    if (loop->measured && loop->measured_k == sample->k) {
         see_measured(loop);
     } else {
         see_signals(loop);
@@ -122,7 +157,7 @@ static void estimate(control_loop_t *loop, uint32_t k)
     loop->measured = false;
     for (int i = 0; i < OUTPUTS; i++) {
         const float middle =
-            units->output_offset[i] + loop->disturbance.offset[i] * units->output_scale;
+            units->output_offset[i] + loop->estimate.offset[i] * units->output_scale;
         loop->mpc_config.output_min[i] =
             normalised(loop->settings.output_min[i], middle, units->output_scale);
         loop->mpc_config.output_max[i] =
@@ -130,61 +165,21 @@ static void estimate(control_loop_t *loop, uint32_t k)
     }
 }
 
-/* Samples that never came: the actuators held their command, so the model does. */
-static unsigned bridge_gap(control_loop_t *loop, uint32_t k)
+/* The reference over the horizon, the offset taken off. */
+static void reference(control_loop_t *loop, const request_t *request, sample_t *sample)
 {
-    unsigned flags = 0;
-    while (loop->next_k != k) {
-        float held[COMMANDS];
-        memcpy(held, loop->mpc.commands[0], sizeof held);
-        mpc_advance(&loop->mpc, held);
-        loop->supervisor.missed_samples++;
-        loop->next_k++;
-        flags = SUPERVISOR_GAP;
+    if (sample->observing) {
+        return;
     }
-    return flags;
-}
-
-static unsigned take_reference(control_loop_t *loop, const request_t *request,
-                               float horizon[HORIZON][OUTPUTS])
-{
-    reference_put(&loop->reference, request->k, request->k + HORIZON, request->points[0]);
-    const uint32_t lost = reference_horizon(&loop->reference, request->k, horizon);
+    reference_ring_put(&loop->reference, sample->k, sample->k + HORIZON, request->points.at[0]);
+    if (reference_ring_horizon(&loop->reference, sample->k, sample->reference) > 0u) {
+        sample->flags |= SUPERVISOR_LOST_POINT;
+    }
     for (int j = 0; j < HORIZON; j++) {
         for (int i = 0; i < OUTPUTS; i++) {
-            horizon[j][i] -= loop->disturbance.offset[i];
+            sample->reference[j][i] -= loop->estimate.offset[i];
         }
     }
-    return lost > 0u ? SUPERVISOR_LOST_POINT : 0u;
-}
-
-static void send_command(control_loop_t *loop, uint32_t k, const mpc_result_t *result,
-                         unsigned status, unsigned flags, uint32_t step_cost)
-{
-    const controller_config_t *config = loop->config;
-    uint8_t content[FRAME_CONTENT_MAX];
-    command_t command = {
-        .k = k,
-        .status = (uint8_t)status,
-        .supervisor = (uint8_t)flags,
-        .iterations = result->iterations,
-        .cost = result->cost,
-        .step_cost = step_cost,
-    };
-    for (int i = 0; i < COMMANDS; i++) {
-        /* An observed command is as it came. */
-        const float asked = result->command[i];
-        command.command[i] =
-            status == MESSAGE_STATUS_NONE
-                ? asked * config->units.command_scale[i] + config->units.command_offset[i]
-                : settings_command(&loop->settings, &config->units, i, asked);
-    }
-    for (int i = 0; i < OUTPUTS; i++) {
-        const float predicted = loop->mpc.outputs[0][i] + loop->disturbance.offset[i];
-        command.predicted[i] =
-            predicted * config->units.output_scale + config->units.output_offset[i];
-    }
-    send(loop, content, message_encode_command(content, &command));
 }
 
 static uint32_t now(void *context)
@@ -193,139 +188,201 @@ static uint32_t now(void *context)
     return board_ticks(board);
 }
 
-/* The walk: one sample goes round once, from its frame to its COMMAND. OBSERVE goes the same way
-   with the command that it brings: the solver and the supervisor's gate are not asked. */
-static void walk(control_loop_t *loop, const request_t *request)
+/* The command: the solver's, or the one that is observed. The step cost begins here. */
+static void control(control_loop_t *loop, const request_t *request, sample_t *sample)
 {
-    const mpc_config_t *config = &loop->mpc_config;
     const mpc_clock_t clock = {.now = now,
                                .context = loop->board,
                                .budget = STEP_BUDGET_US * board_ticks_per_us(loop->board)};
-    const bool observing = request->type == MESSAGE_OBSERVE;
-    unsigned status = MESSAGE_STATUS_NONE;
-    float horizon[HORIZON][OUTPUTS];
-    mpc_result_t result = {.iterations = 0};
 
-    /* receive */
-    unsigned flags = supervisor_sample(&loop->supervisor, board_milliseconds(loop->board));
-    flags |= bridge_gap(loop, request->k);
-    /* estimate */
-    take_signals(loop, request);
-    estimate(loop, request->k);
-    /* reference */
-    if (!observing) {
-        flags |= take_reference(loop, request, horizon);
-    }
     board_step_cost_begin(loop->board);
-    if (observing) {
-        memcpy(result.command, request->command, sizeof result.command);
-    } else {
-        /* control; the cast only adds the const that C99 does not add to arrays of arrays */
-        result = mpc_step(config, &loop->mpc, (const float(*)[OUTPUTS])horizon, &clock);
-        status = result.status;
-        /* supervise */
-        flags |= result.status == MPC_NOT_FINITE ? SUPERVISOR_NOT_FINITE : 0u;
-        flags = supervisor_gate(config, loop->mpc.commands[0], result.command, flags);
+    if (sample->observing) {
+        sample->status = MESSAGE_STATUS_NONE;
+        memcpy(sample->result.command, request->command, sizeof request->command);
+        return;
     }
-    /* predict */
-    mpc_advance(&loop->mpc, result.command);
-    const uint32_t step_cost = board_step_cost_end(loop->board);
-    loop->next_k = request->k + 1u;
-    /* actuate */
-    send_command(loop, request->k, &result, status, flags, step_cost);
+    /* The cast only adds the const that C99 does not add to arrays of arrays. */
+    sample->result = mpc_step(&loop->mpc_config, &loop->mpc,
+                              (const float(*)[OUTPUTS])sample->reference, &clock);
+    sample->status = sample->result.status;
 }
 
-static void reset(control_loop_t *loop, const request_t *request)
+/* The last gate before the actuators; an observed command has passed them already. */
+static void supervise(control_loop_t *loop, sample_t *sample)
 {
+    if (sample->observing) {
+        return;
+    }
+    if (sample->result.status == MPC_NOT_FINITE) {
+        sample->flags |= SUPERVISOR_NOT_FINITE;
+    }
+    sample->flags = supervisor_gate(&loop->mpc_config, loop->mpc.commands[0],
+                                    sample->result.command, sample->flags);
+}
+
+/* The actuators hang on the host, which applies the command that report sends. Here it counts as
+ * applied: the network predicts the next sample with it. The step cost ends here. */
+static void actuate(control_loop_t *loop, sample_t *sample)
+{
+    mpc_advance(&loop->mpc, sample->result.command);
+    sample->step_cost = board_step_cost_end(loop->board);
+    loop->next_k = sample->k + 1u;
+}
+
+/* COMMAND, in physical units. */
+static void report(control_loop_t *loop, const sample_t *sample)
+{
+    const units_t *units = &loop->config->units;
+    command_t command = {
+        .k = sample->k,
+        .status = (uint8_t)sample->status,
+        .supervisor = (uint8_t)sample->flags,
+        .iterations = sample->result.iterations,
+        .cost = sample->result.cost,
+        .step_cost = sample->step_cost,
+    };
+    for (int i = 0; i < COMMANDS; i++) {
+        /* An observed command goes back as it came, within the bounds or not. */
+        const float asked = sample->result.command[i];
+        command.command[i] = sample->observing
+                                 ? asked * units->command_scale[i] + units->command_offset[i]
+                                 : settings_command(&loop->settings, units, i, asked);
+    }
+    for (int i = 0; i < OUTPUTS; i++) {
+        const float predicted = loop->mpc.outputs[0][i] + loop->estimate.offset[i];
+        command.predicted[i] = predicted * units->output_scale + units->output_offset[i];
+    }
+    send(loop, TO_HOST_COMMAND, &command);
+}
+
+/* One sample goes round once, from its frame to its COMMAND. */
+static void walk(control_loop_t *loop, const request_t *request, bool observing)
+{
+    sample_t sample = {.k = request->k, .observing = observing};
+
+    acquire(loop, request, &sample);
+    estimate(loop, &sample);
+    reference(loop, request, &sample);
+    control(loop, request, &sample);
+    supervise(loop, &sample);
+    actuate(loop, &sample);
+    report(loop, &sample);
+}
+
+/* ------------------------------------------------------------------ answers */
+
+/* Each takes one message of the host. It may normalise the numbers of the request in place. If it
+ * returns an error, nothing has changed and the host is told. */
+
+static message_error_t answer_hello(control_loop_t *loop, request_t *request)
+{
+    (void)request;
+    send_info(loop);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_reset(control_loop_t *loop, request_t *request)
+{
+    normalise_command(loop->config, request->command);
+    normalise_point(loop->config, request->position);
+    if (!all_finite(request->command, COMMANDS) || !all_finite(request->position, OUTPUTS)) {
+        return MESSAGE_BAD_VALUE;
+    }
     mpc_reset(&loop->mpc, request->command, request->position);
-    loop->disturbance = (disturbance_t){.offset = {0.0f}};
+    loop->estimate = (estimate_t){.offset = {0.0f}};
     loop->measured = false;
-    reference_reset(&loop->reference, request->k, request->position);
+    reference_ring_reset(&loop->reference, request->k, request->position);
     supervisor_reset(&loop->supervisor, board_milliseconds(loop->board), request->host_timeout_ms);
     loop->next_k = request->k;
     loop->running = true;
+    send_info(loop);
+    return MESSAGE_OK;
 }
 
-static void preload(control_loop_t *loop, const request_t *request)
+static message_error_t answer_reference(control_loop_t *loop, request_t *request)
 {
-    for (uint8_t i = 0; i < request->count; i++) {
-        reference_put(&loop->reference, loop->next_k, request->k + i, request->points[i]);
-    }
-}
-
-/* What forbids a well-formed, normalised request, or MESSAGE_OK. */
-static message_error_t refusal(const control_loop_t *loop, const request_t *request)
-{
-    const bool has_command = request->type == MESSAGE_RESET || request->type == MESSAGE_OBSERVE;
-    const bool is_sample = request->type == MESSAGE_SAMPLE || request->type == MESSAGE_OBSERVE;
-
-    if (!loop->running && (is_sample || request->type == MESSAGE_REFERENCE
-                           || request->type == MESSAGE_POSITION)) {
-        return MESSAGE_WRONG_STATE;
-    }
-    if (is_sample && request->k - loop->next_k > GAP_MAX) {
-        return MESSAGE_OUT_OF_ORDER; /* in the past as well: the difference wraps */
-    }
-    if (has_command && !all_finite(request->command, COMMANDS)) {
-        return MESSAGE_BAD_VALUE;
-    }
-    if (request->type == MESSAGE_RESET && !all_finite(request->position, OUTPUTS)) {
-        return MESSAGE_BAD_VALUE;
-    }
-    if (request->type == MESSAGE_CONFIGURE && !settings_valid(&request->settings)) {
-        return MESSAGE_BAD_VALUE;
+    for (uint32_t i = 0; i < request->points.count; i++) {
+        normalise_point(loop->config, request->points.at[i]);
+        reference_ring_put(&loop->reference, loop->next_k, request->k + i, request->points.at[i]);
     }
     return MESSAGE_OK;
 }
 
-static void answer(control_loop_t *loop, const uint8_t *content, size_t size)
+static message_error_t answer_sample(control_loop_t *loop, request_t *request)
+{
+    normalise_point(loop->config, request->points.at[0]);
+    walk(loop, request, false);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_observe(control_loop_t *loop, request_t *request)
+{
+    normalise_command(loop->config, request->command);
+    if (!all_finite(request->command, COMMANDS)) {
+        return MESSAGE_BAD_VALUE;
+    }
+    walk(loop, request, true);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_position(control_loop_t *loop, request_t *request)
+{
+    normalise_point(loop->config, request->position);
+    loop->measured = true;
+    loop->measured_k = request->k;
+    memcpy(loop->position, request->position, sizeof loop->position);
+    return MESSAGE_OK;
+}
+
+static void configure(control_loop_t *loop, const settings_t *settings)
+{
+    loop->settings = *settings;
+    settings_normalise(settings, &loop->config->units, &loop->mpc_config);
+}
+
+static message_error_t answer_configure(control_loop_t *loop, request_t *request)
+{
+    if (!settings_valid(&request->settings)) {
+        return MESSAGE_BAD_VALUE;
+    }
+    configure(loop, &request->settings);
+    send_info(loop);
+    return MESSAGE_OK;
+}
+
+/* Who takes each message, line by line as in MESSAGES_FROM_HOST. */
+#define ANSWER(NAME, name, type, when, order) answer_##name,
+static message_error_t (*const answers[FROM_HOST_LINES])(control_loop_t *, request_t *) = {
+    MESSAGES_FROM_HOST(ANSWER)};
+
+static message_error_t take(control_loop_t *loop, const uint8_t *content, size_t size)
 {
     request_t request;
-    message_error_t error = message_decode(content, size, &request);
-    if (error == MESSAGE_OK) {
-        normalise(loop->config, &request);
-        error = refusal(loop, &request);
-    }
+    const message_error_t error = message_decode(content, size, &request);
+
     if (error != MESSAGE_OK) {
-        send_error(loop, error, content[0]);
-        return;
+        return error;
     }
-    switch (request.type) {
-    case MESSAGE_HELLO:
-        send_info(loop);
-        break;
-    case MESSAGE_RESET:
-        reset(loop, &request);
-        send_info(loop);
-        break;
-    case MESSAGE_CONFIGURE:
-        configure(loop, &request.settings);
-        send_info(loop);
-        break;
-    case MESSAGE_POSITION:
-        loop->measured = true;
-        loop->measured_k = request.k;
-        memcpy(loop->position, request.position, sizeof loop->position);
-        break;
-    case MESSAGE_REFERENCE:
-        preload(loop, &request);
-        break;
-    default: /* SAMPLE, OBSERVE */
-        walk(loop, &request);
-        break;
+    if (message_from_host[request.line].running && !loop->running) {
+        return MESSAGE_WRONG_STATE;
     }
+    /* A k in the past is out of order as well: the difference wraps and becomes large. */
+    if (message_from_host[request.line].in_order && request.k - loop->next_k > GAP_MAX) {
+        return MESSAGE_OUT_OF_ORDER;
+    }
+    return answers[request.line](loop, &request);
 }
 
 void control_loop_start(control_loop_t *loop, board_t *board, const controller_config_t *config)
 {
-    uint8_t content[FRAME_CONTENT_MAX];
-
     memset(loop, 0, sizeof *loop);
     loop->board = board;
     loop->config = config;
     configure(loop, &config->settings);
-    send(loop, content,
-         message_encode_boot(content, (uint8_t)board_reset_cause(board), board_name(board)));
+    const boot_t boot = {.version = PROTOCOL_VERSION,
+                         .reset_cause = (uint8_t)board_reset_cause(board),
+                         .board = board_name(board)};
+    send(loop, TO_HOST_BOOT, &boot);
 }
 
 void control_loop_poll(control_loop_t *loop)
@@ -334,7 +391,10 @@ void control_loop_poll(control_loop_t *loop)
     while (board_read_byte(loop->board, &byte)) {
         const size_t size = frame_decode(&loop->decoder, byte);
         if (size > 0u) {
-            answer(loop, loop->decoder.body, size);
+            const message_error_t error = take(loop, loop->decoder.body, size);
+            if (error != MESSAGE_OK) {
+                send_error(loop, error, loop->decoder.body[0]);
+            }
         }
     }
     if (loop->running

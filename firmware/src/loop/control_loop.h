@@ -8,11 +8,12 @@
 #include "boards/board.h"
 #include "controller_config.h"
 #include "loop/estimate.h"
-#include "wire/frame.h"
-#include "solver/mpc.h"
 #include "loop/reference_ring.h"
 #include "loop/settings.h"
 #include "loop/supervisor.h"
+#include "solver/mpc.h"
+#include "wire/frame.h"
+#include "wire/message.h"
 
 /* One unit of a signal on the wire. */
 #define SIGNAL_LSB 1e-4f
@@ -20,7 +21,7 @@
 /* A longer gap than this cannot be bridged by holding the command: the host has to reset. */
 #define GAP_MAX 100u
 
-/* The model and the MPC see normalised values only. */
+/* What is fixed when a firmware is built. The network and the MPC see normalised values only. */
 typedef struct {
     units_t units;
     float signal_offset[SIGNAL_SLOTS];
@@ -43,13 +44,13 @@ typedef struct {
     bool running; /* a RESET has come */
     uint32_t next_k;
     settings_t settings;
-    mpc_config_t mpc_config; /* of them, the disturbance taken off the bounds of the outputs */
+    mpc_config_t mpc_config; /* the same normalised, the offset taken off the outputs' bounds */
     mpc_state_t mpc;
-    disturbance_t disturbance;
-    bool measured; /* a POSITION of sample measured_k has come */
+    estimate_t estimate;
+    bool measured;           /* a POSITION of sample measured_k has come: */
     uint32_t measured_k;
-    float position[OUTPUTS]; /* of it, normalised */
-    reference_t reference;
+    float position[OUTPUTS]; /* normalised */
+    reference_ring_t reference;
     supervisor_t supervisor;
 } control_loop_t;
 

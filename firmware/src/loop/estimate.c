@@ -2,20 +2,22 @@
 
 #include "solver/number.h"
 
+/* The formula of estimate.h. The difference loses a digit for every power of ten of the ratio: at
+ * DISTURBANCE_RATIO_MAX, which settings_valid lets through, four are left; from 3.4e7 on none. */
 static float gain(float ratio)
 {
     return 0.5f * (sqrtf(ratio * (ratio + 4.0f)) - ratio);
 }
 
-void disturbance_update(disturbance_t *disturbance, const float ratio[OUTPUTS],
-                        const float seen[OUTPUTS], const float predicted[OUTPUTS])
+void estimate_update(estimate_t *estimate, const float ratio[OUTPUTS], const float seen[OUTPUTS],
+                     const float predicted[OUTPUTS])
 {
     float offset[OUTPUTS];
     for (int i = 0; i < OUTPUTS; i++) {
-        const float innovation = seen[i] - predicted[i] - disturbance->offset[i];
-        offset[i] = disturbance->offset[i] + gain(ratio[i]) * innovation;
+        const float innovation = seen[i] - predicted[i] - estimate->offset[i];
+        offset[i] = estimate->offset[i] + gain(ratio[i]) * innovation;
     }
     if (all_finite(offset, OUTPUTS)) {
-        memcpy(disturbance->offset, offset, sizeof offset);
+        memcpy(estimate->offset, offset, sizeof offset);
     }
 }

@@ -1,31 +1,34 @@
-/* Offset-free tracking: what the position seen has over the predicted one is estimated as a random
- * walk seen through white noise, and added to all that the model predicts. Its steady-state Kalman
- * gain depends on one number, ratio = variance of a step of the walk / variance of the noise:
+/* The offset estimate, for tracking without a steady error. The offset is how far the position
+ * seen is from the predicted one. It is taken for a random walk that is seen through white
+ * noise, and added to all that the network predicts. The steady-state Kalman gain of such a walk
+ * depends on one number, ratio = variance of the walk's change in a sample / variance of the
+ * noise:
  *
- *   gain = (sqrt(ratio^2 + 4 ratio) - ratio) / 2      0 without a walk, 1 without noise
+ *     gain = (sqrt(ratio^2 + 4 ratio) - ratio) / 2
  *
- * A position is seen in two ways, with the same walk behind both. A measured one has the noise that
- * settings_t.disturbance_ratio is meant for. Where none has come for a sample, the signals give
- * one: by an n x p map that training fits, whose noise is its residual on recordings held out. So
+ *     ratio  0   0.0026   0.5   1000
+ *     gain   0   0.05     0.5   0.999
  *
- *   ratio of the signals = disturbance_ratio * variance of a measured position / residual variance
+ * A position is seen in two ways, with the same walk behind both. A measured position has the
+ * noise that settings_t.disturbance_ratio is meant for. Where none has come for a sample, the
+ * signals give a position by a linear map that training fits; its noise is the residual of that
+ * map on recordings held out. Axis by axis,
  *
- * axis by axis; a map that errs much corrects slowly, by itself. Where there is neither, the
- * estimate stays where it is. */
-#ifndef DISTURBANCE_H
-#define DISTURBANCE_H
-
-#include <stdbool.h>
+ *     ratio of the signals = disturbance_ratio * variance of a measured position / residual's,
+ *
+ * so that a map which errs much corrects slowly. Where there is neither, the estimate stays. */
+#ifndef ESTIMATE_H
+#define ESTIMATE_H
 
 #include "controller_config.h"
 
 typedef struct {
     float offset[OUTPUTS]; /* normalised */
-} disturbance_t;
+} estimate_t;
 
-/* The position of a sample as it is seen, with the ratio of each axis, and what the model alone has
- * predicted for it. One that is not finite is dropped. */
-void disturbance_update(disturbance_t *disturbance, const float ratio[OUTPUTS],
-                        const float seen[OUTPUTS], const float predicted[OUTPUTS]);
+/* Takes the position of a sample as it is seen, with the ratio of each axis, and what the
+ * network alone has predicted for it. A position that is not finite changes nothing. */
+void estimate_update(estimate_t *estimate, const float ratio[OUTPUTS], const float seen[OUTPUTS],
+                     const float predicted[OUTPUTS]);
 
 #endif

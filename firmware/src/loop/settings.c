@@ -2,16 +2,21 @@
 
 #include "solver/number.h"
 
-static bool weights_valid(const float *weights, int count)
+/* 0 .. high; a comparison with NaN is false. */
+static bool within(const float *values, int count, float high)
 {
-    bool valid = all_finite(weights, count);
+    bool valid = true;
     for (int i = 0; i < count; i++) {
-        valid = valid && weights[i] >= 0.0f;
+        valid = valid && values[i] >= 0.0f && values[i] <= high;
     }
     return valid;
 }
 
-/* Comparisons with NaN are false. */
+static bool weights_valid(const float *weights, int count)
+{
+    return within(weights, count, WEIGHT_MAX);
+}
+
 static bool bounds_valid(const float *low, const float *high, int count)
 {
     bool valid = true;
@@ -23,11 +28,8 @@ static bool bounds_valid(const float *low, const float *high, int count)
 
 bool settings_valid(const settings_t *settings)
 {
-    bool moves = true;
-    for (int i = 0; i < COMMANDS; i++) {
-        moves = moves && settings->move_max[i] >= 0.0f;
-    }
-    return moves && bounds_valid(settings->command_min, settings->command_max, COMMANDS)
+    return within(settings->move_max, COMMANDS, INFINITY)
+           && bounds_valid(settings->command_min, settings->command_max, COMMANDS)
            && bounds_valid(settings->output_min, settings->output_max, OUTPUTS)
            && weights_valid(settings->move_weight, COMMANDS)
            && weights_valid(settings->command_weight, COMMANDS)
@@ -35,7 +37,7 @@ bool settings_valid(const settings_t *settings)
            && weights_valid(settings->output_weight, OUTPUTS)
            && weights_valid(settings->terminal_weight, OUTPUTS)
            && weights_valid(settings->bound_weight, OUTPUTS)
-           && weights_valid(&settings->disturbance_ratio, 1);
+           && within(&settings->disturbance_ratio, 1, DISTURBANCE_RATIO_MAX);
 }
 
 void settings_normalise(const settings_t *settings, const units_t *units, mpc_config_t *mpc)
@@ -43,7 +45,8 @@ void settings_normalise(const settings_t *settings, const units_t *units, mpc_co
     for (int i = 0; i < COMMANDS; i++) {
         const float offset = units->command_offset[i];
         const float scale = units->command_scale[i];
-        /* What a sum and the way back of two commands can add to a move by rounding. */
+        /* What rounding can add to a move when two normalised commands, one a sum, become
+         * physical. */
         const float size = larger(fabsf(settings->command_min[i]), fabsf(settings->command_max[i]));
         const float rounding = 8.0f * 0x1p-24f * (size + fabsf(offset));
         const float move_max = settings->move_max[i];

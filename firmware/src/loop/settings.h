@@ -1,5 +1,5 @@
-/* Bounds and weights as people and the wire give them, in physical units, and as the solver
- * wants them. */
+/* From bounds and weights in physical units, as people and the wire give them, to those of the
+ * solver. */
 #ifndef SETTINGS_H
 #define SETTINGS_H
 
@@ -7,23 +7,7 @@
 
 #include "controller_config.h"
 #include "solver/mpc.h"
-
-/* In the order of the wire, floats only. Commands in rad, or the rig's own unit; outputs in m.
- * Bounds may be infinite. */
-typedef struct {
-    float command_min[COMMANDS];
-    float command_max[COMMANDS];
-    float move_max[COMMANDS];
-    float move_weight[COMMANDS];    /* 1/rad^2 */
-    float command_weight[COMMANDS]; /* 1/rad^2 */
-    float command_reference[COMMANDS];
-    float output_weight[OUTPUTS];   /* 1/m^2 */
-    float terminal_weight[OUTPUTS]; /* 1/m^2 */
-    float output_min[OUTPUTS];
-    float output_max[OUTPUTS];
-    float bound_weight[OUTPUTS]; /* 1/m^2 */
-    float disturbance_ratio;     /* see disturbance.h */
-} settings_t;
+#include "wire/message.h"
 
 /* normalised = (physical - offset) / scale */
 typedef struct {
@@ -33,14 +17,21 @@ typedef struct {
     float output_scale; /* one for all axes, so that errors stay isotropic */
 } units_t;
 
-/* Bounds that leave room, weights that are finite and not negative. */
+/* The largest weight and ratio that settings_valid lets through;
+ * soft_control/control/mpc_settings.py holds its own limits within them. A weight of 1e16 / m^2
+ * times the square of a scale of 1e5 and of an error of a hundred scales is 1e30, so that costs
+ * stay finite in float. */
+#define WEIGHT_MAX 1e16f
+#define DISTURBANCE_RATIO_MAX 1000.0f
+
+/* Are there bounds that leave room, and weights that are not negative and not beyond the limits? */
 bool settings_valid(const settings_t *settings);
 
-/* `mpc` keeps the physical bounds on its commands, but for the last bits, which settings_command
- * keeps. */
+/* Sets `mpc` by `settings`. Commands that keep its bounds keep the physical ones but for the
+ * last bits, which settings_command keeps. */
 void settings_normalise(const settings_t *settings, const units_t *units, mpc_config_t *mpc);
 
-/* Physical command of a normalised one, within its bounds to the last bit. */
+/* The physical command of a normalised one, within its bounds to the last bit. */
 float settings_command(const settings_t *settings, const units_t *units, int index,
                        float normalised);
 

@@ -41,7 +41,8 @@ unsigned supervisor_gate(const mpc_config_t *limits, const float last[COMMANDS],
     }
     for (int i = 0; i < COMMANDS; i++) {
         const float asked = command[i];
-        const float near = clamp(asked, last[i] - limits->move_max[i], last[i] + limits->move_max[i]);
+        const float move_max = limits->move_max[i];
+        const float near = clamp(asked, last[i] - move_max, last[i] + move_max);
         command[i] = clamp(near, limits->command_min[i], limits->command_max[i]);
         if (command[i] < asked || command[i] > asked) {
             flags |= SUPERVISOR_LIMITED;

@@ -18,7 +18,7 @@ typedef struct {
     uint8_t block_left; /* bytes still to come in the current COBS block */
     bool started;
     bool too_long;
-    uint32_t bad_frames; /* since power-on: too long, too short, truncated or with a wrong checksum */
+    uint32_t bad_frames; /* since power-on: too long, too short, cut off, or a wrong checksum */
 } frame_decoder_t;
 
 /* CRC-16/CCITT-FALSE: polynomial 0x1021, start 0xFFFF, not reflected. */

@@ -2,191 +2,96 @@
 
 #include <string.h>
 
-/* Little-endian whatever the processor; each returns the place after what it read or wrote. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the wire is little-endian, and numbers are copied between it and memory as they are"
+#endif
 
-static const uint8_t *get_u16(const uint8_t *from, uint16_t *value)
-{
-    *value = (uint16_t)(from[0] | ((unsigned)from[1] << 8));
-    return from + 2;
-}
+/* The kind of a number is its width in bytes: to copy a float is to copy any four bytes. */
+enum { HOST_u8 = 1, HOST_u16 = 2, HOST_i16 = 2, HOST_u32 = 4, HOST_f32 = 4, HOST_points = 5 };
+enum { OWN_u8 = 1, OWN_u16 = 2, OWN_i16 = 2, OWN_u32 = 4, OWN_f32 = 4, OWN_text = 5 };
 
-static const uint8_t *get_u32(const uint8_t *from, uint32_t *value)
-{
-    *value = from[0] | ((uint32_t)from[1] << 8) | ((uint32_t)from[2] << 16)
-             | ((uint32_t)from[3] << 24);
-    return from + 4;
-}
+/* Every message must fit into a frame: a compiler that complains of a negative array here has met a
+ * robot with too many commands, outputs or signals. Points are as many as fit. */
+enum { BYTES_u8 = 1, BYTES_u16 = 2, BYTES_i16 = 2, BYTES_u32 = 4, BYTES_f32 = 4, BYTES_text = 1 };
+enum { BYTES_points = 1 };
+#define BYTES(S, kind, count, member) +BYTES_##kind * (count)
+#define FITS(NAME) \
+    typedef char NAME##_fits_a_frame[1 NAME##_FIELDS(BYTES, ) <= FRAME_CONTENT_MAX ? 1 : -1];
 
-static const uint8_t *get_floats(const uint8_t *from, float *values, int count)
-{
-    for (int i = 0; i < count; i++) {
-        uint32_t bits;
-        from = get_u32(from, &bits);
-        memcpy(&values[i], &bits, sizeof bits);
-    }
-    return from;
-}
+/* hello_fields, reset_fields ..: the payload of each message. */
+#define HOST_FIELD(S, kind, count, member) {HOST_##kind, count, offsetof(S, member)},
+#define OWN_FIELD(S, kind, count, member) {OWN_##kind, count, offsetof(S, member)},
+#define FIELDS(NAME, name, FIELD, S) \
+    static const message_field_t name##_fields[] = {NAME##_FIELDS(FIELD, S)};
 
-static const uint8_t *get_signals(const uint8_t *from, int16_t *values)
-{
-    for (int i = 0; i < SIGNALS; i++) {
-        uint16_t bits;
-        from = get_u16(from, &bits);
-        memcpy(&values[i], &bits, sizeof bits);
-    }
-    return from;
-}
+#define FIELDS_FROM_HOST(NAME, name, type, when, order) \
+    FITS(NAME)                                          \
+    FIELDS(NAME, name, HOST_FIELD, request_t)
+#define FIELDS_TO_HOST(NAME, name, type) \
+    FITS(NAME)                           \
+    FIELDS(NAME, name, OWN_FIELD, name##_t)
+MESSAGES_FROM_HOST(FIELDS_FROM_HOST)
+MESSAGES_TO_HOST(FIELDS_TO_HOST)
 
-static uint8_t *put_u8(uint8_t *to, unsigned value)
-{
-    to[0] = (uint8_t)value;
-    return to + 1;
-}
-
-static uint8_t *put_u32(uint8_t *to, uint32_t value)
-{
-    for (int i = 0; i < 4; i++) {
-        to[i] = (uint8_t)(value >> (8 * i));
-    }
-    return to + 4;
-}
-
-static uint8_t *put_floats(uint8_t *to, const float *values, int count)
-{
-    for (int i = 0; i < count; i++) {
-        uint32_t bits;
-        memcpy(&bits, &values[i], sizeof bits);
-        to = put_u32(to, bits);
-    }
-    return to;
-}
-
-/* Padded with zeros, cut at size. */
-static uint8_t *put_text(uint8_t *to, const char *text, int size)
-{
-    for (int i = 0; i < size; i++) {
-        to[i] = (uint8_t)*text;
-        if (*text != '\0') {
-            text++;
-        }
-    }
-    return to + size;
-}
+#define LINE(NAME, name, type, when, order) \
+    {type, when, order, sizeof name##_fields / sizeof name##_fields[0], name##_fields},
+#define LINE_TO_HOST(NAME, name, type) LINE(NAME, name, type, ANY_TIME, ANY_ORDER)
+const message_line_t message_from_host[FROM_HOST_LINES] = {MESSAGES_FROM_HOST(LINE)};
+const message_line_t message_to_host[TO_HOST_LINES] = {MESSAGES_TO_HOST(LINE_TO_HOST)};
 
 message_error_t message_decode(const uint8_t *content, size_t size, request_t *request)
 {
-    const uint8_t *payload = content + 1;
-    const size_t head = 6; /* type, k and count of REFERENCE */
+    const uint8_t *from = content + 1;
+    const uint8_t *end = content + size;
+    uint8_t line = 0;
 
-    request->type = content[0];
-    request->count = 0;
-    switch (content[0]) {
-    case MESSAGE_HELLO:
-        return size == 1u ? MESSAGE_OK : MESSAGE_BAD_LENGTH;
-    case MESSAGE_RESET:
-        if (size != MESSAGE_RESET_SIZE) {
-            return MESSAGE_BAD_LENGTH;
+    while (message_from_host[line].type != content[0]) {
+        if (++line == FROM_HOST_LINES) {
+            return MESSAGE_UNKNOWN_TYPE;
         }
-        payload = get_u32(payload, &request->k);
-        payload = get_u16(payload, &request->host_timeout_ms);
-        payload = get_floats(payload, request->command, COMMANDS);
-        (void)get_floats(payload, request->position, OUTPUTS);
-        return MESSAGE_OK;
-    case MESSAGE_REFERENCE:
-        if (size < head || size != head + 4u * OUTPUTS * content[5]) {
-            return MESSAGE_BAD_LENGTH;
-        }
-        payload = get_u32(payload, &request->k);
-        request->count = *payload++;
-        (void)get_floats(payload, request->points[0], OUTPUTS * request->count);
-        return MESSAGE_OK;
-    case MESSAGE_SAMPLE:
-        if (size != MESSAGE_SAMPLE_SIZE) {
-            return MESSAGE_BAD_LENGTH;
-        }
-        payload = get_u32(payload, &request->k);
-        payload = get_signals(payload, request->signals);
-        request->count = 1;
-        (void)get_floats(payload, request->points[0], OUTPUTS);
-        return MESSAGE_OK;
-    case MESSAGE_OBSERVE:
-        if (size != MESSAGE_OBSERVE_SIZE) {
-            return MESSAGE_BAD_LENGTH;
-        }
-        payload = get_u32(payload, &request->k);
-        payload = get_signals(payload, request->signals);
-        (void)get_floats(payload, request->command, COMMANDS);
-        return MESSAGE_OK;
-    case MESSAGE_POSITION:
-        if (size != MESSAGE_POSITION_SIZE) {
-            return MESSAGE_BAD_LENGTH;
-        }
-        payload = get_u32(payload, &request->k);
-        (void)get_floats(payload, request->position, OUTPUTS);
-        return MESSAGE_OK;
-    case MESSAGE_CONFIGURE:
-        if (size != MESSAGE_CONFIGURE_SIZE) {
-            return MESSAGE_BAD_LENGTH;
-        }
-        (void)get_floats(payload, request->settings.command_min,
-                         (int)(sizeof request->settings / sizeof(float)));
-        return MESSAGE_OK;
-    default:
-        return MESSAGE_UNKNOWN_TYPE;
     }
+    memset(request, 0, sizeof *request);
+    request->line = line;
+    const message_field_t *field = message_from_host[line].fields;
+    for (int left = message_from_host[line].field_count; left > 0; left--, field++) {
+        size_t bytes = (size_t)field->kind * field->count;
+        if (field->kind == HOST_points) {
+            if (from == end || *from > MESSAGE_POINTS_MAX) {
+                return MESSAGE_BAD_LENGTH;
+            }
+            request->points.count = *from++;
+            bytes = request->points.count * sizeof request->points.at[0];
+        }
+        if (bytes > (size_t)(end - from)) {
+            return MESSAGE_BAD_LENGTH;
+        }
+        memcpy((uint8_t *)request + field->offset, from, bytes);
+        from += bytes;
+    }
+    return from == end ? MESSAGE_OK : MESSAGE_BAD_LENGTH;
 }
 
-size_t message_encode_boot(uint8_t content[FRAME_CONTENT_MAX], uint8_t reset_cause, const char *board)
+size_t message_encode(const message_line_t *line, const void *message,
+                      uint8_t content[FRAME_CONTENT_MAX])
 {
-    uint8_t *end = put_u8(content, MESSAGE_BOOT);
-    end = put_u8(end, PROTOCOL_VERSION);
-    end = put_u8(end, reset_cause);
-    end = put_text(end, board, MESSAGE_BOARD_SIZE);
-    return (size_t)(end - content);
-}
+    const message_field_t *field = line->fields;
+    uint8_t *to = content;
 
-size_t message_encode_info(uint8_t content[FRAME_CONTENT_MAX], const info_t *info)
-{
-    const float rate_hz = CONTROL_RATE_HZ;
-    uint8_t *end = put_u8(content, MESSAGE_INFO);
-    end = put_u8(end, PROTOCOL_VERSION);
-    end = put_text(end, info->model_hash, MESSAGE_HASH_SIZE);
-    end = put_text(end, info->build_id, MESSAGE_HASH_SIZE);
-    end = put_text(end, info->board, MESSAGE_BOARD_SIZE);
-    end = put_u8(end, COMMANDS);
-    end = put_u8(end, OUTPUTS);
-    end = put_u8(end, SIGNALS);
-    end = put_u8(end, INPUT_LAGS);
-    end = put_u8(end, OUTPUT_LAGS);
-    end = put_u8(end, INPUT_DELAY);
-    end = put_u8(end, HORIZON);
-    end = put_u8(end, CONTROL_HORIZON);
-    end = put_u8(end, info->step_cost_unit);
-    end = put_floats(end, &rate_hz, 1);
-    end = put_u32(end, info->missed_samples);
-    end = put_u32(end, info->lost_points);
-    end = put_u32(end, info->bad_frames);
-    return (size_t)(end - content);
-}
-
-size_t message_encode_command(uint8_t content[FRAME_CONTENT_MAX], const command_t *command)
-{
-    uint8_t *end = put_u8(content, MESSAGE_COMMAND);
-    end = put_u32(end, command->k);
-    end = put_u8(end, command->status);
-    end = put_u8(end, command->supervisor);
-    end = put_u8(end, command->iterations);
-    end = put_floats(end, command->command, COMMANDS);
-    end = put_floats(end, command->predicted, OUTPUTS);
-    end = put_floats(end, &command->cost, 1);
-    end = put_u32(end, command->step_cost);
-    return (size_t)(end - content);
-}
-
-size_t message_encode_error(uint8_t content[FRAME_CONTENT_MAX], message_error_t error, uint8_t type)
-{
-    uint8_t *end = put_u8(content, MESSAGE_ERROR);
-    end = put_u8(end, error);
-    end = put_u8(end, type);
-    return (size_t)(end - content);
+    *to++ = line->type;
+    for (int left = line->field_count; left > 0; left--, field++) {
+        const uint8_t *from = (const uint8_t *)message + field->offset;
+        if (field->kind == OWN_text) {
+            const char *text;
+            memcpy(&text, from, sizeof text);
+            for (int i = field->count; i > 0; i--) { /* cut at `count`, padded with zeros */
+                *to++ = (uint8_t)*text;
+                text += *text != '\0';
+            }
+        } else {
+            const size_t bytes = (size_t)field->kind * field->count;
+            memcpy(to, from, bytes);
+            to += bytes;
+        }
+    }
+    return (size_t)(to - content);
 }

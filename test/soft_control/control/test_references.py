@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from soft_control.control.references import SHAPES, Reference, fit_surface
+from soft_control.control.references import SHAPES, Reference
+from soft_control.learning.surface import fit_surface
 
 SURFACE = (2e-3, -3e-3, 1.5e-4, 1e-3, -2e-4, 4e-4)
 """m, of 1, z, z², y, yz, y² with y and z in cm."""

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from nn4mc_codegen.importers import read_model
-from soft_control.control.references import fit_surface
 from soft_control.learning.dataset import Recording, RecordingWarning, read_recording, resample
 from soft_control.learning.excitation import excitation
 from soft_control.learning.model import (
@@ -25,13 +24,14 @@ from soft_control.learning.model import (
     rmse_mm,
     rollouts,
 )
+from soft_control.learning.surface import fit_surface
 from soft_control.learning.training import TrainingError, TrainingSettings, _Streams, train
 
 PROJECT = Path(__file__).resolve().parents[3]
 RATE_HZ = 50.0
 TINY = TrainingSettings(
-    rate_hz=RATE_HZ, input_lags=2, output_lags=2, input_delay=1, hidden=(6,), updates=30,
-    warm_start_updates=10, batch=8, rollout_samples=20,
+    rig="tendon", rate_hz=RATE_HZ, input_lags=2, output_lags=2, input_delay=1, hidden=(6,),
+    updates=30, warm_start_updates=10, batch=8, rollout_samples=20,
 )  # fmt: skip
 
 # A stable linear rig: y(k+1) = y(k) + B u(k-1) - 0.2 y(k), commands in rad, outputs in m.
@@ -374,7 +374,7 @@ def test_recorded_runs_are_predicted_across_days(shared_data, tmp_path, training
     run, unseen = (
         read_recording(shared_data / "tendon_rig" / f"{name}.csv") for name in (training, tested)
     )
-    settings = TrainingSettings(signals=False, updates=1000)
+    settings = TrainingSettings(rig="tendon", signals=False, updates=1000)
     train([run], [], settings, tmp_path)
     model = load_model(tmp_path)
     unseen = resample(unseen, settings.rate_hz)
