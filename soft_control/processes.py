@@ -39,8 +39,8 @@ def interrupt_held() -> Iterator[None]:
 
     A child inherits the signals that its parent holds back, across exec. Without that a SIGINT in
     the first second raises KeyboardInterrupt wherever Python happens to be; in a callback of the
-    import system Python reports it as ignored and goes on: 2 of 90 failing runs had a deaf node. SIGTERM is
-    not held: until a handler stands it ends the child at once, whatever Python does.
+    import system Python reports it as ignored and goes on: in 2 of 90 failing runs a node went deaf
+    in that way. SIGTERM is not held: until a handler stands it ends the child at once.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
