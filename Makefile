@@ -8,7 +8,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
 EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
 
-.PHONY: demo test fuzz bench setup clean
+.PHONY: demo test fuzz docs bench setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -20,7 +20,7 @@ demo: models/tendon/fk.json
 
 RIG := config/tendon.yaml config/excitation.yaml config/lightlace.yaml \
   soft_control/learning/excitation.py $(wildcard soft_control/rigs/*.py)
-LEARNING := soft_control/learning/dataset.py soft_control/learning/model.py soft_control/learning/training.py
+LEARNING := $(wildcard soft_control/learning/*.py)
 
 data/tendon/.recorded: $(VENV)/.ready $(RIG)
 	rm -rf data/tendon
@@ -37,6 +37,10 @@ test: setup
 # A million hostile problems for the solver under AddressSanitizer and UBSan: some ten minutes.
 fuzz:
 	$(MAKE) -C test/firmware/fuzz PROBLEMS=1000000
+
+# Pages that say what models, parameters and commands say of themselves.
+docs: setup
+	$(BIN)/python -m soft_control.cli.reference_pages
 
 # Counts instructions and reads no clock: the same numbers on any machine.
 bench: setup build/bench/.ready

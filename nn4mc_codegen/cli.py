@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich import box
@@ -17,9 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from nn4mc_codegen.compile import compile_with
-from nn4mc_codegen.graph.check import ModelError
+from nn4mc_codegen.graph.check import ModelError, printable
 from nn4mc_codegen.graph.options import CHOICES, Options
 from nn4mc_codegen.inspection import Inspection, inspect_model
+from nn4mc_codegen.terminal import plain_where_needed
 from nn4mc_codegen.trial.host import HostError
 from nn4mc_codegen.trial.qemu import QemuError
 from nn4mc_codegen.verify import Verdict, verify_model
@@ -41,79 +43,96 @@ ask for them.
 )
 
 Model = Annotated[Path, typer.Argument(help="Model file: .keras, legacy .h5 or .hdf5, or .tflite.")]
-Name = Annotated[str, typer.Option(help="Prefix of every C name, and name of the files.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Jacobian = Annotated[
-    str | None,
-    typer.Option(
-        help="Columns of the exact Jacobian, NAME_jacobian: names of inputs separated by commas, a "
+
+
+def _choice(what: str) -> Any:
+    return Annotated[str, typer.Option(help=what)]
+
+
+def _columns(what: str) -> Any:
+    return Annotated[str | None, typer.Option(help=what)]
+
+
+# What the compiler can be asked for on the command line: a field of `Options`, its default there.
+OPTIONS: dict[str, Any] = {
+    "name": _choice("Prefix of every C name, and name of the files."),
+    "jacobian": _columns(
+        "Columns of the exact Jacobian, NAME_jacobian: names of inputs separated by commas, a "
         "number of leading elements of the flat input, or all; of a recurrent network also state "
         "or state:NAME. Numbers separated by commas are elements, and 0+6 is the sum of the "
         "columns of elements 0 and 6."
     ),
-]
-JacobianRange = Annotated[
-    bool,
-    typer.Option(
-        "--jacobian-range",
-        help="NAME_jacobian takes the columns that are wanted, int first, int past.",
+    "jacobian_range": Annotated[
+        bool,
+        typer.Option(
+            "--jacobian-range",
+            help="NAME_jacobian takes the columns that are wanted, int first, int past.",
+        ),
+    ],
+    "vjp": _columns("The same for g = J'v, NAME_vjp."),
+    "jvp": _columns("The same for dy = J t, NAME_jvp."),
+    "hvp": _columns("The same for the second-order product, NAME_hvp."),
+    "fold": _columns("Inputs that stay constant over many steps: their share is computed once."),
+    "optimize": _choice(
+        f"{', '.join(CHOICES['optimize'])}: straight-line code, blocks of rows, or loops."
     ),
-]
-Vjp = Annotated[str | None, typer.Option(help="The same for g = J'v, NAME_vjp.")]
-Jvp = Annotated[str | None, typer.Option(help="The same for dy = J t, NAME_jvp.")]
-Hvp = Annotated[str | None, typer.Option(help="The same for the second-order product, NAME_hvp.")]
-Fold = Annotated[
-    str | None,
-    typer.Option(help="Inputs that stay constant over many steps: their share is computed once."),
-]
-Optimize = Annotated[
-    str,
-    typer.Option(
-        help=f"{', '.join(CHOICES['optimize'])}: straight-line code, blocks of rows, or loops."
+    "weights": _choice("flash, or ram: copied there by the start-up code, no wait states."),
+    "dtype": _choice("float32, or int8: quantised by the ranges of --representative."),
+    "representative": Annotated[
+        Path | None,
+        typer.Option(help="Typical inputs for int8: .npy, .npz or .csv, a sample a row."),
+    ],
+    "layout": _choice(
+        "plain: two files. cmake: with a CMakeLists.txt. arduino: a library folder with "
+        "an example. single-file: one header, NAME_IMPLEMENTATION in one C file."
     ),
-]
-Weights = Annotated[
-    str, typer.Option(help="flash, or ram: copied there by the start-up code, no wait states.")
-]
-Dtype = Annotated[
-    str, typer.Option(help="float32, or int8: quantised by the ranges of --representative.")
-]
-Representative = Annotated[
-    Path | None,
-    typer.Option(help="Typical inputs for int8: .npy, .npz or .csv, a sample a row."),
-]
+    "self_test": Annotated[
+        int,
+        typer.Option(
+            min=0, help="Samples of a self-test for your board, NAME_selftest(); 0: none."
+        ),
+    ],
+}
+
+
+def takes_options(*left_out: str) -> Callable[[Callable], Callable]:
+    """Gives a command the options of the table in place of its parameter `options`."""
+    chosen = [field for field in fields(Options) if field.name not in left_out]
+
+    def decorate(command: Callable) -> Callable:
+        def run(**given: Any) -> None:
+            with _errors():
+                options = Options(**{field.name: given.pop(field.name) for field in chosen})
+                command(options=options, **given)
+
+        hints = get_type_hints(command, include_extras=True)
+        parameters = []
+        for name, own in signature(command).parameters.items():
+            if name != "options":
+                expanded = [(name, own.default, hints[name])]
+            else:
+                expanded = [(f.name, f.default, OPTIONS[f.name]) for f in chosen]
+            parameters += [
+                Parameter(n, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+                for n, default, hint in expanded
+            ]
+        run.__signature__ = Signature(parameters)
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        return run
+
+    return decorate
 
 
 @app.command("compile")
+@takes_options()
 def compile_command(
     model: Model,
     out_dir: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the files; made if missing.")
     ],
-    name: Name = "fk",
-    jacobian: Jacobian = None,
-    jacobian_range: JacobianRange = False,
-    vjp: Vjp = None,
-    jvp: Jvp = None,
-    hvp: Hvp = None,
-    fold: Fold = None,
-    optimize: Optimize = "balanced",
-    weights: Weights = "flash",
-    dtype: Dtype = "float32",
-    representative: Representative = None,
-    layout: Annotated[
-        str,
-        typer.Option(
-            help="plain: two files. cmake: with a CMakeLists.txt. arduino: a library folder with "
-            "an example. single-file: one header, NAME_IMPLEMENTATION in one C file."
-        ),
-    ] = "plain",
-    self_test: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Samples of a self-test for your board, NAME_selftest(); 0: none."
-        ),
-    ] = 0,
+    options: Options,
     as_json: Json = False,
 ) -> None:
     """Write the C of a network. The same model and options give the same bytes.
@@ -125,23 +144,7 @@ def compile_command(
       nn4mc compile fk.keras -o ~/Arduino/libraries/fk --layout arduino --self-test 5
       nn4mc compile fk.keras -o small --dtype int8 --representative inputs.csv
     """
-    with _errors():
-        options = Options(
-            name=name,
-            jacobian=jacobian,
-            jacobian_range=jacobian_range,
-            vjp=vjp,
-            jvp=jvp,
-            hvp=hvp,
-            fold=fold,
-            optimize=optimize,
-            weights=weights,
-            dtype=dtype,
-            representative=representative,
-            layout=layout,
-            self_test=self_test,
-        )
-        result = compile_with(model, out_dir, options)
+    result = compile_with(model, out_dir, options)
     if as_json:
         _print_json({**asdict(result), "files": [str(f) for f in result.files]})
         return
@@ -159,24 +162,18 @@ def compile_command(
 
 
 @app.command()
+@takes_options("layout", "self_test")
 def verify(
     model: Model,
-    name: Name = "fk",
-    jacobian: Jacobian = None,
-    jacobian_range: JacobianRange = False,
-    vjp: Vjp = None,
-    jvp: Jvp = None,
-    hvp: Hvp = None,
-    fold: Fold = None,
-    optimize: Optimize = "balanced",
-    weights: Weights = "flash",
-    dtype: Dtype = "float32",
-    representative: Representative = None,
+    options: Options,
     samples: Annotated[int, typer.Option(min=2, help="Random inputs; steps if recurrent.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Of the random inputs.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Compare source model, meaning in float64, C on this machine and C on a Cortex-M4F.
+
+    The source model is run by its own framework, Keras or the TensorFlow Lite interpreter, as this
+    program has read it: no framework opens the file, and nothing in it is executed.
 
     Every function and every layer is compared, a recurrent network along a sequence with a reset
     midway. The Cortex-M4F is emulated by QEMU; it also gives flash, RAM, stack and exact
@@ -186,21 +183,7 @@ def verify(
     \b
     Example: nn4mc verify fk.keras --jacobian all --optimize size
     """
-    console = Console(stderr=True)
-    with _errors(), console.status("") as status:
-        options = Options(
-            name=name,
-            jacobian=jacobian,
-            jacobian_range=jacobian_range,
-            vjp=vjp,
-            jvp=jvp,
-            hvp=hvp,
-            fold=fold,
-            optimize=optimize,
-            weights=weights,
-            dtype=dtype,
-            representative=representative,
-        )
+    with Console(stderr=True).status("") as status:
         verdict = verify_model(
             model, options, samples, seed, lambda what: status.update(Text(what))
         )
@@ -294,15 +277,17 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except (ModelError, HostError, QemuError, OSError) as error:
-        print(f"nn4mc: {error}", file=sys.stderr)
+        print(f"nn4mc: {printable(str(error))}", file=sys.stderr)
         raise typer.Exit(2) from None
 
 
 def _print_json(value: dict) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(value, indent=2, ensure_ascii=not unicode))
 
 
 def main() -> None:
+    plain_where_needed()
     app()
 
 

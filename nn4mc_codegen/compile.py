@@ -13,9 +13,10 @@ from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.graph.options import Columns, Options
 from nn4mc_codegen.importers import read_model
 from nn4mc_codegen.int8.calibrate import load_samples, quantize_graph
-from nn4mc_codegen.int8.emit import EmittedInt8, emit_int8
+from nn4mc_codegen.int8.emit import emit_int8
 from nn4mc_codegen.int8.quantize import Accuracy, QuantGraph
-from nn4mc_codegen.printing.emit import Emitted, Origin, emit
+from nn4mc_codegen.printing.emit import emit
+from nn4mc_codegen.printing.emitted import Emitted, Origin
 from nn4mc_codegen.printing.layout import arrange
 from nn4mc_codegen.trial.oracle import make_cases, random_inputs
 from nn4mc_codegen.trial.selftest import selftest_texts
@@ -119,9 +120,7 @@ def load_graph(path: Path, options: Options) -> tuple[Graph | QuantGraph, str]:
     return graph, model_hash
 
 
-def emit_graph(
-    graph: Graph | QuantGraph, options: Options, origin: Origin
-) -> Emitted | EmittedInt8:
+def emit_graph(graph: Graph | QuantGraph, options: Options, origin: Origin) -> Emitted:
     return (emit_int8 if isinstance(graph, QuantGraph) else emit)(graph, options, origin)
 
 

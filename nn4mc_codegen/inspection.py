@@ -15,7 +15,7 @@ from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.importers import read_model
 from nn4mc_codegen.int8.quantize import QuantGraph
-from nn4mc_codegen.printing.emit import Origin
+from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.trial.oracle import random_inputs
 from nn4mc_codegen.trial.qemu import measure, missing_tools
 from nn4mc_codegen.verify import REWIRES, prefix_graphs

@@ -20,8 +20,9 @@ from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.graph.ir import Rewire as FloatRewire
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.importers import read_model
-from nn4mc_codegen.int8.quantize import Accuracy, QuantGraph, Rewire
-from nn4mc_codegen.printing.emit import Origin
+from nn4mc_codegen.int8.operators import Rewire
+from nn4mc_codegen.int8.quantize import Accuracy, QuantGraph
+from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.trial.host import HostCode, build_library
 from nn4mc_codegen.trial.interface import functions
 from nn4mc_codegen.trial.oracle import STEP_TOLERANCE, Case, make_cases, random_inputs

@@ -6,22 +6,27 @@ import numpy as np
 
 from nn4mc_codegen.graph.ir import Graph
 
-# Far beyond any microcontroller; it keeps absurd shapes in a file from exhausting the host.
+# Most elements of a tensor: 4 million floats are 16 MiB, where the target has 1 MiB of flash. The
+# limit is chosen to keep absurd shapes in a file from exhausting the host's memory.
 MAX_ELEMENTS = 1 << 22
-
-
-class ModelError(ValueError):
-    """A model that cannot be compiled; the message is one line for the user."""
-
-
-def refuse(layer: str, reason: str, advice: str) -> ModelError:
-    """The error for one layer, to be raised."""
-    return ModelError(f"layer '{layer}': {reason}; {advice}")
 
 
 def printable(text: str) -> str:
     """Text with names from a file made safe: no line breaks, no commands to the terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+class ModelError(ValueError):
+    """A model that cannot be compiled; the message is one line for the user, whatever names of a
+    file or of the command line it quotes."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
+
+
+def refuse(layer: str, reason: str, advice: str) -> ModelError:
+    """The error for one layer, to be raised."""
+    return ModelError(f"layer '{layer}': {reason}; {advice}")
 
 
 def check_graph(graph: Graph) -> None:

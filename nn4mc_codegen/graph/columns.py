@@ -63,6 +63,22 @@ def sums_of(columns: Sequence[Column]) -> tuple[tuple[int, ...], ...]:
     return tuple(c for c in columns if isinstance(c, tuple))
 
 
+def in_words(graph: Graph, elements: Sequence[int]) -> str:
+    """Ascending elements of [x, state] as ranges, for people: x[0..3], x[7], state[0..9]."""
+    found: list[range] = []
+    for number in elements:
+        if found and found[-1].stop == number != graph.input_size:
+            found[-1] = range(found[-1].start, number + 1)
+        else:
+            found.append(range(number, number + 1))
+    words = []
+    for r in found:
+        name, first = ("x", 0) if r.start < graph.input_size else ("state", graph.input_size)
+        begin, end = r.start - first, r.stop - 1 - first
+        words.append(f"{name}[{begin}..{end}]" if end > begin else f"{name}[{begin}]")
+    return ", ".join(words)
+
+
 def _numbers(word: str) -> str | int | tuple[int, ...]:
     """The element "3", or the sum "0+6+12"; any other word as it is."""
     parts = [part.strip() for part in word.split("+")]

@@ -34,13 +34,21 @@ class Tensor:
 
 
 class Op(ABC):
-    """One operator. Each subclass has its own file in ops/; the recipe is in ops/__init__.py.
-
-    `keras_layers` are the Keras classes that `from_keras` reads.
-    """
+    """One operator. Each subclass has its own file in ops/; the recipe is in ops/__init__.py."""
 
     kind: ClassVar[str]
     keras_layers: ClassVar[tuple[str, ...]] = ()
+    """Keras classes that `from_keras` reads"""
+    keras_config: ClassVar[tuple[str, ...]] = ()
+    """what of such a layer's config has a say in its results; `verify` gives Keras no more of it"""
+    keras_functions: ClassVar[tuple[str, ...]] = ()
+    """functions of keras.ops that mean the same as the layer of their name, such as + for Add"""
+    several_inputs: ClassVar[bool] = False
+    """whether a layer is called with several tensors, else with one"""
+    each_step: ClassVar[bool] = False
+    """whether a layer that gets a sequence does the same to each of its time steps by itself"""
+    carries_state: ClassVar[bool] = False
+    """whether a layer goes along a sequence with a state, as `states` says"""
 
     @classmethod
     @abstractmethod
@@ -56,8 +64,10 @@ class Op(ABC):
     def states(self) -> dict[str, int]:
         """Sizes of what a recurrent operator carries from step to step, by name.
 
-        Such an operator reads its states after its inputs, and makes them anew, side by side; the
-        first is its result. That holds for `evaluate`, `jacobians` and `lower`.
+        Such an operator takes its states after its inputs, and returns the new states one after the
+        other in one array; the first of them is its result. An LSTM with 5 units returns its 5
+        outputs, which are its state h, and then the 5 elements of its state c. That holds for
+        `evaluate`, `jacobians` and `lower`.
         """
         return {}
 
@@ -88,10 +98,10 @@ class Op(ABC):
 
 
 class Rewire(Op):
-    """An operator that only rearranges elements (flatten, concatenate): costs no code.
+    """An operator that only rearranges elements (flatten, concatenate), and costs no code.
 
-    A subclass gives nothing but `evaluate` and `formula`: what it does to an array of element
-    numbers says where each element comes from.
+    A subclass gives nothing but `evaluate` and `formula`. Its Jacobian and its lowering follow from
+    what `evaluate` makes of an array of element numbers: where it puts each element.
     """
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
@@ -133,7 +143,7 @@ class State:
 
 
 class Layers:
-    """What graphs of floats and of int8 have in common: `inputs` and `nodes`."""
+    """What can be counted of graphs of floats and of int8 alike, by their `inputs` and `nodes`."""
 
     @property
     def input_size(self) -> int:
@@ -224,7 +234,8 @@ class Graph(Layers):
     def _values(
         self, x: np.ndarray, state: np.ndarray | None
     ) -> tuple[dict[Tensor | Node, np.ndarray], dict[Node, list[np.ndarray]]]:
-        """Values of all tensors, new states of recurrent nodes; and their old states, in parts."""
+        """Values of all tensors, and by node the new states of the recurrent ones; and by node
+        their old states, one array a state."""
         x = np.asarray(x, dtype=np.float64)
         if x.shape != (self.input_size,):
             raise ValueError(f"input has shape {x.shape}, the model takes ({self.input_size},)")

@@ -16,7 +16,7 @@ from nn4mc_codegen.program.program import Program
 
 @dataclass(eq=False)
 class Lowered:
-    """`program` computes y and the new state from x and the old one."""
+    """A graph and its program, which computes y and the new state from x and the old state."""
 
     graph: Graph
     program: Program
@@ -33,8 +33,8 @@ class Lowered:
     def rows(
         self, columns: Sequence[Column], results: dict[str, Elements] | None = None
     ) -> Elements:
-        """What is differentiated with respect to the columns: y, and where any of them is a state
-        also the new state."""
+        """The rows of a derivative by these columns: the elements of y, and where any column is a
+        state, then also those of the new state."""
         results = results or self.results
         if any(element >= len(self.x) for element in elements_of(columns)):
             return np.concatenate([results["y"], results["state"]])
@@ -44,7 +44,8 @@ class Lowered:
 def lower(
     graph: Graph, pairs: bool = True, by_unit: bool = False, columns: Sequence[Column] = ()
 ) -> Lowered:
-    """`pairs`, `by_unit` and the Jacobian's `columns`: how weights are stored, see `Program`."""
+    """The program of a graph. How it stores weights is decided by `pairs`, `by_unit` and the
+    Jacobian's `columns`, see `Program`."""
     p = Program(pairs=pairs, by_unit=by_unit)
     x = p.input("x", graph.input_size).elements
     inputs = [c for c in columns if max(elements_of([c])) < len(x)]
@@ -71,7 +72,7 @@ def lower(
 
 
 def unique(names: Sequence[str]) -> list[str]:
-    """Names fit to be parts of C names, no two alike."""
+    """The names made fit to be parts of C names, no two alike: a-b and a.b become a_b and a_b_2."""
     found: list[str] = []
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9_]", "_", name)

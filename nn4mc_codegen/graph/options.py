@@ -16,6 +16,13 @@ numbers, or None. A tuple of element numbers in the sequence, or "0+6+12" among 
 column of the Jacobian that is the sum of theirs: the derivative along these elements, which move as
 one. Sums come after the single elements, in the order given."""
 
+DERIVATIVES = ("jacobian", "vjp", "jvp", "hvp")
+"""The options that ask for a derivative, each with its columns."""
+COLUMN_OPTIONS = (*DERIVATIVES, "fold")
+"""The options that choose columns."""
+
+# Headers that generated C includes: a file of that name beside it would be found in their place.
+INCLUDED = ("arm_acle", "math", "stdint", "string")
 CHOICES = {
     "optimize": ("speed", "balanced", "size"),
     "weights": ("flash", "ram"),
@@ -56,6 +63,8 @@ class Options:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
             raise ModelError(f"name '{self.name}' is no C identifier; use letters, digits and _")
+        if self.name.lower() in INCLUDED:
+            raise ModelError(f"name '{self.name}' is that of a header of C; choose another one")
         for option, choices in CHOICES.items():
             value = getattr(self, option)
             if value not in choices:

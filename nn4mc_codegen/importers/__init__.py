@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from nn4mc_codegen.graph.check import ModelError, check_graph, printable
+from nn4mc_codegen.graph.check import ModelError, check_graph
 from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.importers import keras
 from nn4mc_codegen.importers.isolation import isolated
 from nn4mc_codegen.int8.quantize import QuantGraph
 
+T = TypeVar("T")
 MAX_FILE_BYTES = 1 << 28
 TFLITE_IDENTIFIER = b"TFL3"
 
@@ -22,28 +25,54 @@ def read_model(path: Path) -> tuple[Graph | QuantGraph, str]:
 
     Raises `ModelError`, one line that begins with the file's name, for whatever cannot be compiled.
     """
+    content = _content(path)
+    reader = keras.read
+    if _is_tflite(content):
+        from nn4mc_codegen.importers import tflite  # its schema takes a fifth of a second to load
+
+        reader = tflite.read
+
+    def read() -> Graph | QuantGraph:
+        graph = reader(content)
+        check_graph(graph)
+        return graph
+
+    return _isolated(path, read), hashlib.sha256(content).hexdigest()[:16]
+
+
+def read_source(path: Path) -> keras.Source | bytes:
+    """What a model file's own framework needs to run it: the parts of a Keras model, already read;
+    of a `.tflite` file its bytes.
+
+    Raises `ModelError` as `read_model` does, which must have accepted the file.
+    """
+    content = _content(path)
+    if _is_tflite(content):
+        return content
+    return _isolated(path, lambda: keras.read_source(content))
+
+
+def _is_tflite(content: bytes) -> bool:
+    return content[4:8] == TFLITE_IDENTIFIER
+
+
+def _content(path: Path) -> bytes:
     path = Path(path)
     try:
         if path.exists() and not path.is_file():
-            raise ModelError("no file; give a model that was saved to one file")
+            raise ModelError(f"{path.name}: no file; give a model that was saved to one file")
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise ModelError(f"larger than {MAX_FILE_BYTES >> 20} MiB; no microcontroller holds it")
-        graph = isolated(lambda: _read(content))
-    except ModelError as error:
-        raise ModelError(printable(f"{path.name}: {error}")) from None
     except OSError as error:
-        raise ModelError(printable(f"{path}: {error.strerror or error}")) from None
-    return graph, hashlib.sha256(content).hexdigest()[:16]
+        raise ModelError(f"{path}: {error.strerror or error}") from None
+    if len(content) > MAX_FILE_BYTES:
+        reason = f"larger than {MAX_FILE_BYTES >> 20} MiB; no microcontroller holds it"
+        raise ModelError(f"{path.name}: {reason}")
+    return content
 
 
-def _read(content: bytes) -> Graph | QuantGraph:
-    if content[4:8] == TFLITE_IDENTIFIER:
-        from nn4mc_codegen.importers import tflite  # its schema takes a fifth of a second to load
-
-        graph = tflite.read(content)
-    else:
-        graph = keras.read(content)
-    check_graph(graph)
-    return graph
+def _isolated(path: Path, work: Callable[[], T]) -> T:
+    try:
+        return isolated(work)
+    except ModelError as error:
+        raise ModelError(f"{Path(path).name}: {error}") from None

@@ -6,6 +6,7 @@ followed to another file, and what is read is bounded whatever the file declares
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import re
@@ -23,6 +24,10 @@ from nn4mc_codegen.graph.check import MAX_ELEMENTS, ModelError, refuse
 
 MAX_CONFIG_BYTES = 1 << 22
 MAX_WEIGHT_BYTES = 1 << 26
+# h5py and zipfile decode names by these. Python loads a codec when it is first used, and the reader
+# then has no doors any more (see `isolation`).
+for _codec in ("ascii", "cp437", "latin-1"):
+    codecs.lookup(_codec)
 # Those that HDF5 has built in: others would be looked for among the machine's plugins.
 FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 
@@ -100,6 +105,10 @@ def _major(version: Any) -> int:
 class Weights(ABC):
     """A file's arrays by layer."""
 
+    def __init__(self):
+        self.taken: dict[str, list[np.ndarray]] = {}
+        """what `arrays` has returned for each layer"""
+
     def arrays(self, layer: str, names: tuple[str, ...]) -> list[np.ndarray]:
         """A layer's arrays in Keras' order, float32, which must be as many as `names`."""
         found = self._datasets(layer)
@@ -109,7 +118,9 @@ class Weights(ABC):
                 f"the file has {len(found)} of its arrays, it needs {', '.join(names)}",
                 "save the whole model after it is built",
             )
-        return [_array(layer, name, d) for name, d in zip(names, found, strict=True)]
+        arrays = [_array(layer, name, d) for name, d in zip(names, found, strict=True)]
+        self.taken[layer] = arrays
+        return arrays
 
     @abstractmethod
     def _datasets(self, layer: str) -> list[h5py.Dataset]:
@@ -120,6 +131,7 @@ class Hdf5Weights(Weights):
     """Legacy files: a group a layer, its attribute weight_names gives the order."""
 
     def __init__(self, group: h5py.Group):
+        super().__init__()
         self._group = group
 
     def _datasets(self, layer: str) -> list[h5py.Dataset]:
@@ -140,6 +152,7 @@ class ZipWeights(Weights):
     """
 
     def __init__(self, file: h5py.File, config: dict):
+        super().__init__()
         layers = _inside(file, "layers") or _inside(file, "_layer_checkpoint_dependencies") or {}
         self._groups: dict[str, h5py.Group] = {}
         used: dict[str, int] = {}

@@ -10,7 +10,19 @@ import numpy as np
 
 from nn4mc_codegen.graph.check import refuse
 from nn4mc_codegen.graph.ir import Graph, Node, Op, Shape, Tensor
-from nn4mc_codegen.importers.tflite import RESHAPES, File, Operator, Reader, window_of
+from nn4mc_codegen.importers.tflite_file import Operator
+from nn4mc_codegen.importers.tflite_reader import (
+    ACTIVATION_KINDS,
+    ACTIVATIONS,
+    RESHAPES,
+    Reader,
+    activation_of,
+    concatenation_axis,
+    mean_shape,
+    pad_amounts,
+    window_of,
+    without_batch,
+)
 from nn4mc_codegen.ops.activation import LINEAR, Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.batch_normalization import BatchNormalization
@@ -25,40 +37,6 @@ from nn4mc_codegen.ops.reshape import Reshape
 from nn4mc_codegen.ops.softmax import Softmax
 from nn4mc_codegen.ops.windows import Windows
 
-# Activations without options, fused ones among them.
-ACTIVATIONS = {
-    "NONE": LINEAR,
-    "RELU": Activation("relu"),
-    "RELU6": Activation("capped_relu", (("m", 6.0),)),
-    "RELU_0_TO_1": Activation("capped_relu", (("m", 1.0),)),
-    "TANH": Activation("tanh"),
-    "LOGISTIC": Activation("sigmoid"),
-    "ELU": Activation("elu", (("a", 1.0),)),
-    "EXP": Activation("exponential"),
-    "HARD_SWISH": Activation("hard_swish"),
-}
-
-
-def activation_of(operator: Operator) -> Activation:
-    """Of an operator that is an activation; raises `ModelError`."""
-    if operator.kind == "LEAKY_RELU":
-        slope = operator.options("LeakyReluOptions").Alpha()
-        if not 0.0 <= slope < math.inf:
-            raise operator.refusal(f"has slope {slope:g}", "use a slope above 0")
-        return Activation("leaky_relu", (("a", slope),)) if slope else ACTIVATIONS["RELU"]
-    if operator.kind == "GELU":
-        return Activation("gelu_tanh" if operator.options("GeluOptions").Approximate() else "gelu")
-    return ACTIVATIONS[operator.kind]
-
-
-ACTIVATION_KINDS = (*(kind for kind in ACTIVATIONS if kind != "NONE"), "LEAKY_RELU", "GELU")
-
-
-def without_batch(shape: Shape) -> Shape:
-    """Of a shape with the batch axis in front, if it is there: rows of vectors may be in its place,
-    behind a Reshape."""
-    return shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
-
 
 @dataclass(frozen=True, eq=False)
 class Value:
@@ -68,10 +46,6 @@ class Value:
 
 
 class FloatReader(Reader):
-    def __init__(self, file: File):
-        super().__init__(file)
-        self._nodes: list[Node] = []
-
     def input(self, index: int) -> Tensor:
         shape = self.input_shape(index)
         stored = self.file.tensor(index)
@@ -83,13 +57,13 @@ class FloatReader(Reader):
         return value.tensor
 
     def finish(self, inputs: list[Tensor], output: Value) -> Graph:
-        return Graph(tuple(inputs), output.tensor, tuple(self._nodes))
+        return Graph(tuple(inputs), output.tensor, tuple(self.nodes))
 
     def _node(self, operator: Operator, op: Op, *inputs: Value, part: str = "") -> Value:
         """Apply an operator; the batch axis goes in front of what comes out."""
         shape = op.output_shape([value.tensor.shape for value in inputs])
         output = Tensor(operator.name + part, shape)
-        self._nodes.append(Node(output.name, op, tuple(v.tensor for v in inputs), output))
+        self.nodes.append(Node(output.name, op, tuple(v.tensor for v in inputs), output))
         return Value(output, (1, *shape))
 
     def _shaped(self, operator: Operator, value: Value, shape: Shape, part: str = "") -> Value:
@@ -284,35 +258,3 @@ def _per_channel(value: Value, scale, offset) -> BatchNormalization:
     channels = value.tensor.shape[-1:]
     parts = (np.broadcast_to(np.float32(p).ravel(), channels) for p in (scale, offset))
     return BatchNormalization(*(np.array(p, np.float32) for p in parts))
-
-
-def mean_shape(operator: Operator, shape: Shape, axes: list[int]) -> Shape:
-    """Result of a mean over all positions, with the batch axis; other means are refused."""
-    table = operator.options("ReducerOptions")
-    reduced = {axis % len(shape) for axis in axes}
-    last = len(shape) - 1
-    left = [n for i, n in enumerate(shape[:-1]) if i not in reduced]
-    if last in reduced or math.prod(left) != 1:
-        raise operator.refusal(
-            f"over axes {sorted(reduced)} of {shape} is not supported",
-            "take the mean over all positions, keeping the channels",
-        )
-    if table.KeepDims():
-        return tuple(1 if i in reduced else n for i, n in enumerate(shape))
-    return tuple(n for i, n in enumerate(shape) if i not in reduced)
-
-
-def pad_amounts(operator: Operator, shape: Shape, table: np.ndarray) -> list[tuple[int, int]]:
-    if table.shape != (len(shape), 2) or table.min() < 0 or table.max() >= 1 << 16:
-        raise operator.refusal(f"has amounts of shape {table.shape}", "convert it again")
-    return [(int(before), int(after)) for before, after in table]
-
-
-def concatenation_axis(operator: Operator, shapes: list[Shape]) -> int:
-    """Counted with the batch axis, which it must not be."""
-    axis, rank = operator.options("ConcatenationOptions").Axis(), len(shapes[0])
-    if not -rank <= axis < rank or any(len(s) != rank or s[0] != 1 for s in shapes):
-        raise operator.refusal(f"along axis {axis} of {shapes[0]}", "convert it again")
-    if axis % rank == 0:
-        raise operator.refusal("along the batch axis", "the batch axis must stay")
-    return axis % rank

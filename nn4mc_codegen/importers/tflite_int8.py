@@ -14,19 +14,20 @@ import numpy as np
 
 from nn4mc_codegen.graph.check import ModelError, refuse
 from nn4mc_codegen.graph.ir import Shape
-from nn4mc_codegen.importers.tflite import RESHAPES, File, Operator, Reader, Stored, window_of
-from nn4mc_codegen.importers.tflite_float import (
+from nn4mc_codegen.importers.tflite_file import File, Operator, Stored
+from nn4mc_codegen.importers.tflite_reader import (
     ACTIVATION_KINDS,
+    RESHAPES,
+    Reader,
     activation_of,
     concatenation_axis,
     mean_shape,
     pad_amounts,
+    window_of,
     without_batch,
 )
 from nn4mc_codegen.int8.fixed_point import fixed_point, hard_swish, rescale
-from nn4mc_codegen.int8.quantize import (
-    HIGH,
-    LOW,
+from nn4mc_codegen.int8.operators import (
     Add,
     AveragePool,
     Conv,
@@ -38,15 +39,11 @@ from nn4mc_codegen.int8.quantize import (
     Mean,
     Multiply,
     Pool,
-    QNode,
-    QOp,
-    QTensor,
-    QuantGraph,
-    Rescaling,
     Rewire,
     Softmax,
     Window,
 )
+from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QTensor, QuantGraph, Rescaling
 from nn4mc_codegen.ops.windows import Windows
 
 FLOAT_ADVICE = (
@@ -97,7 +94,6 @@ class FloatInput:
 class Int8Reader(Reader):
     def __init__(self, file: File):
         super().__init__(file)
-        self._nodes: list[QNode] = []
         self._inputs: dict[FloatInput, QTensor] = {}
 
     def input(self, index: int) -> FloatInput | QTensor:
@@ -119,7 +115,7 @@ class Int8Reader(Reader):
             output = output.source
         if not isinstance(output, Value):
             raise ModelError(f"the model ends in float32 arithmetic; {FLOAT_ADVICE}")
-        return QuantGraph(tuple(tensors), output.tensor, tuple(self._nodes))
+        return QuantGraph(tuple(tensors), output.tensor, tuple(self.nodes))
 
     def _tensor(self, stored: Stored, shape: Shape, name: str) -> QTensor:
         if stored.type != "INT8" or stored.scales.size != 1:
@@ -136,7 +132,7 @@ class Int8Reader(Reader):
     def _node(
         self, operator: Operator, op: QOp, output: QTensor, shape: Shape, *inputs: Value
     ) -> Value:
-        self._nodes.append(QNode(output.name, op, tuple(v.tensor for v in inputs), output))
+        self.nodes.append(QNode(output.name, op, tuple(v.tensor for v in inputs), output))
         return Value(output, shape)
 
     def _int8(self, operator: Operator, position: int = 0) -> Value:

@@ -16,8 +16,9 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from nn4mc_codegen.graph.check import ModelError, printable, refuse
+from nn4mc_codegen.graph.check import ModelError, refuse
 from nn4mc_codegen.graph.ir import Graph, Node, Op, Rewire, Tensor
+from nn4mc_codegen.int8 import operators as o
 from nn4mc_codegen.int8 import quantize as q
 from nn4mc_codegen.ops.activation import LINEAR, Activation
 from nn4mc_codegen.ops.add import Add
@@ -32,13 +33,15 @@ from nn4mc_codegen.ops.softmax import Softmax
 from nn4mc_codegen.ops.windows import Windows
 
 MAX_FILE_BYTES = 1 << 28
-# Of more samples, evenly spread ones are taken: ranges hardly grow further.
+# Of more samples than this, evenly spread ones are taken: each is evaluated in float64, and
+# calibration is to end soon whatever the file holds.
 MAX_SAMPLES = 1000
-# Results whose range is known: scale and zero.
+# (scale, zero) of activations whose results have a known range, as TensorFlow Lite fixes them.
 FIXED = {"tanh": (1 / 128, 0), "sigmoid": (1 / 256, q.LOW), "hard_sigmoid": (1 / 256, q.LOW)}
-# Of one scale, where they can be.
+# Operators that move or choose elements: their inputs get the scale of their result, so that the
+# numbers need no rescaling on the way.
 KEEP_SCALE = (Rewire, Pad, MaxPool)
-# Activations that only clip, which the layer before them does without a table.
+# Activations that only clip: the layer before them clips its sums anyway, without a table.
 CLIPS = ("relu", "capped_relu")
 
 
@@ -73,21 +76,19 @@ def load_samples(path: Path, graph: Graph) -> np.ndarray:
             raise ModelError(f"{path.name}: larger than {MAX_FILE_BYTES >> 20} MiB")
         rows = _read(path, graph)
     except OSError as error:
-        raise ModelError(printable(f"{path}: {error.strerror or error}")) from None
+        raise ModelError(f"{path}: {error.strerror or error}") from None
     except (ValueError, EOFError, KeyError, MemoryError, BadZipFile, zlib.error) as error:
         if isinstance(error, ModelError):
             raise
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(printable(f"{path.name}: no table of numbers ({reason})")) from None
+        raise ModelError(f"{path.name}: no table of numbers ({reason})") from None
     if rows.ndim < 2 or math.prod(rows.shape[1:]) != graph.input_size or not len(rows):
         raise ModelError(
-            printable(
-                f"{path.name}: shape {rows.shape}, but a sample has {graph.input_size} numbers"
-            )
+            f"{path.name}: shape {rows.shape}, but a sample has {graph.input_size} numbers"
         )
     rows = rows.reshape(len(rows), -1)
     if not np.isfinite(rows).all():
-        raise ModelError(printable(f"{path.name}: some numbers are NaN or infinite"))
+        raise ModelError(f"{path.name}: some numbers are NaN or infinite")
     return rows.astype(np.float64)
 
 
@@ -149,7 +150,7 @@ def _ranges(graph: Graph, samples: np.ndarray) -> Ranges:
         for tensor, value in values.items():
             low, high = ranges[tensor]
             ranges[tensor] = min(low, float(value.min())), max(high, float(value.max()))
-    for node in reversed(graph.nodes):  # what only moves elements has one scale on either side
+    for node in reversed(graph.nodes):
         if isinstance(node.op, KEEP_SCALE):
             ranges |= dict.fromkeys(node.inputs, ranges[node.output])
     return ranges
@@ -222,7 +223,7 @@ class _Quantizer:
         scales = np.maximum(scales, np.finfo(np.float32).tiny)
         weights = np.clip(np.rint(rows / scales[:, None]), -127, 127).astype(np.int8)
         steps = np.rint(bias.astype(np.float64) / (x.scale * scales))
-        if np.abs(steps).max() >= q.MAX_SUM:
+        if np.abs(steps).max() >= o.MAX_SUM:
             raise ValueError("has a bias far beyond its inputs' share")
         folded = steps.astype(np.int64) - x.zero * weights.sum(axis=1, dtype=np.int64)
         rescaling = q.Rescaling.of(x.scale * scales / y.scale, y.zero, low, high)
@@ -231,62 +232,62 @@ class _Quantizer:
     def _dense(self, node: Node, x: q.QTensor) -> None:
         count = math.prod(x.shape[:-1])
         kernel, bias = node.op.kernel, node.op.bias
-        self._linear(node, x, kernel.T, bias, lambda *linear: q.Dense(*linear, count))
+        self._linear(node, x, kernel.T, bias, lambda *linear: o.Dense(*linear, count))
 
     def _conv(self, node: Node, x: q.QTensor) -> None:
         rows = node.op.dense_kernel().transpose(2, 0, 1).reshape(len(node.op.bias), -1)
         window = _window(node.op.windows, x)
-        self._linear(node, x, rows, node.op.bias, lambda *linear: q.Conv(*linear, window, x.zero))
+        self._linear(node, x, rows, node.op.bias, lambda *linear: o.Conv(*linear, window, x.zero))
 
     def _depthwise(self, node: Node, x: q.QTensor) -> None:
         rows = node.op.kernel.reshape(-1, len(node.op.bias)).T
         window = _window(node.op.windows, x)
         self._linear(
-            node, x, rows, node.op.bias, lambda *linear: q.Depthwise(*linear, window, x.zero)
+            node, x, rows, node.op.bias, lambda *linear: o.Depthwise(*linear, window, x.zero)
         )
 
     def _batch_normalization(self, node: Node, x: q.QTensor) -> None:
         """A depthwise convolution of single taps."""
         positions = x.size // x.shape[-1]
-        window = q.Window(Windows((1, 1), (1, 1), (1, 1), "valid"), 1, positions, x.shape[-1])
+        window = o.Window(Windows((1, 1), (1, 1), (1, 1), "valid"), 1, positions, x.shape[-1])
         rows = node.op.scale[:, None]
         self._linear(
-            node, x, rows, node.op.offset, lambda *linear: q.Depthwise(*linear, window, x.zero)
+            node, x, rows, node.op.offset, lambda *linear: o.Depthwise(*linear, window, x.zero)
         )
 
     def _activation(self, node: Node, x: q.QTensor) -> None:
         fixed = FIXED.get(node.op.name)
         y = self._fixed(node.output, *fixed) if fixed else self._tensor(node.output)
-        self._add(node.output, q.Lut.of(x, y, node.op.evaluate, node.op.formula), y, x)
+        self._add(node.output, o.Lut.of(x, y, node.op.evaluate, node.op.formula), y, x)
 
     def _softmax(self, node: Node, x: q.QTensor) -> None:
         y = self._fixed(node.output, 1 / 256, q.LOW)
-        self._add(node.output, q.Softmax.of(x.shape[-1], x, 1.0), y, x)
+        self._add(node.output, o.Softmax.of(x.shape[-1], x, 1.0), y, x)
 
     def _sum(self, node: Node, a: q.QTensor, b: q.QTensor) -> None:
         y = self._tensor(node.output)
-        self._add(node.output, q.Add.of(a, b, y), y, a, b)
+        self._add(node.output, o.Add.of(a, b, y), y, a, b)
 
     def _product(self, node: Node, a: q.QTensor, b: q.QTensor) -> None:
         y = self._tensor(node.output)
-        self._add(node.output, q.Multiply.of(a, b, y), y, a, b)
+        self._add(node.output, o.Multiply.of(a, b, y), y, a, b)
 
     def _pool(self, node: Node, x: q.QTensor) -> None:
         op: Pool = node.op
         if op.windows is None and isinstance(op, AveragePool):
             y = self._tensor(node.output)
-            self._add(node.output, q.Mean.of(x.size // x.shape[-1], x, y), y, x)
+            self._add(node.output, o.Mean.of(x.size // x.shape[-1], x, y), y, x)
             return
         y = self._fixed(node.output, x.scale, x.zero)
         window = _window(op.windows_over(x.shape[:-1]), x)
-        made = q.AveragePool(window) if isinstance(op, AveragePool) else q.MaxPool(window)
+        made = o.AveragePool(window) if isinstance(op, AveragePool) else o.MaxPool(window)
         self._add(node.output, made, y, x)
 
     def _pad(self, node: Node, x: q.QTensor) -> None:
         y = self._fixed(node.output, x.scale, x.zero)
         numbers = np.arange(1, x.size + 1).reshape(x.shape)
         source = node.op.evaluate(numbers).ravel() - 1
-        self._add(node.output, q.Rewire(source, x.zero, node.op.formula), y, x)
+        self._add(node.output, o.Rewire(source, x.zero, node.op.formula), y, x)
 
     def _rewire(self, node: Node, *inputs: q.QTensor) -> None:
         """Of several inputs all come to one scale first."""
@@ -303,23 +304,23 @@ class _Quantizer:
             for x, end in zip(inputs, ends, strict=True)
         ]
         source = node.op.evaluate(*numbers).ravel()
-        self._add(node.output, q.Rewire(source, 0, node.op.formula), y, *inputs)
+        self._add(node.output, o.Rewire(source, 0, node.op.formula), y, *inputs)
 
     def _rescaled(self, name: str, x: q.QTensor, y: q.QTensor) -> q.QTensor:
         if (x.scale, x.zero) == (y.scale, y.zero):
             return x
         result = q.QTensor(name, x.shape, y.scale, y.zero)
-        lut = q.Lut.of(x, result, lambda value: value, "y = x, rescaled")
+        lut = o.Lut.of(x, result, lambda value: value, "y = x, rescaled")
         self._nodes.append(q.QNode(name, lut, (x,), result))
         return result
 
 
-def _window(windows: Windows, x: q.QTensor) -> q.Window:
+def _window(windows: Windows, x: q.QTensor) -> o.Window:
     """Of one axis or two."""
     if len(windows.size) == 2:
-        return q.Window(windows, *x.shape)
+        return o.Window(windows, *x.shape)
     parts = ((1, *part) for part in (windows.size, windows.strides, windows.dilation))
-    return q.Window(Windows(*parts, windows.padding), 1, *x.shape)
+    return o.Window(Windows(*parts, windows.padding), 1, *x.shape)
 
 
 # A subclass stands before its base.

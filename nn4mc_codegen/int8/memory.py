@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.int8.quantize import Add, Conv, Dense, Lut, Multiply, QTensor, QuantGraph, Rewire
+from nn4mc_codegen.int8.operators import Add, Conv, Dense, Lut, Multiply, Rewire
+from nn4mc_codegen.int8.quantize import QTensor, QuantGraph
 
-# Read element i and write element i: the result may lie where an operand lies.
+# These read element i of their operands before they write element i: the result may lie where an
+# operand lies.
 IN_PLACE = (Lut, Add, Multiply)
 
 
@@ -30,35 +32,38 @@ class Place:
 
 
 def places_of(graph: QuantGraph, block: int) -> tuple[dict[QTensor, Place], int]:
-    """Where each tensor lies, and the size of the buffer.
+    """Where each tensor lies, and the size of the buffer h that those inside the network share.
 
-    A result lies where nothing lies that is still read; the last one goes to y.
+    A tensor lives from the node that makes it to the last one that reads it, and takes the first
+    gap between those that live meanwhile. What only has another shape than its operand lies where
+    that lies; the network's result lies in y. `block` is how many rows a dense kernel writes at a
+    time: what it makes is filled up to whole blocks.
     """
     places: dict[QTensor, Place] = {}
     offset = 0
     for tensor in graph.inputs:
         places[tensor] = Place("x", offset)
         offset += tensor.size
-    owner = {t: t for t in graph.inputs}  # of a tensor that lies where another lies
-    last: dict[QTensor, int] = {}
+    owner = {t: t for t in graph.inputs}  # of each tensor the one where it lies
+    last: dict[QTensor, int] = {}  # of each owner the number of the node that reads it last
     for number, node in enumerate(graph.nodes):
-        whole = isinstance(node.op, Rewire) and np.array_equal(
+        in_order = isinstance(node.op, Rewire) and np.array_equal(
             node.op.source, np.arange(node.output.size)
         )
-        alias = whole and len(node.inputs) == 1
-        owner[node.output] = owner[node.inputs[0]] if alias else node.output
-        last[owner[node.output]] = number  # and longer if it is read
+        reshapes = in_order and len(node.inputs) == 1
+        owner[node.output] = owner[node.inputs[0]] if reshapes else node.output
+        last[owner[node.output]] = number  # a later node that reads it puts this off
         for tensor in node.inputs:
             last[owner[tensor]] = number
     last[owner[graph.output]] = len(graph.nodes)
-    live: dict[QTensor, tuple[int, int]] = {}
+    live: dict[QTensor, tuple[int, int]] = {}  # bytes of the buffer that are taken
     most = 0
     for number, node in enumerate(graph.nodes):
         if owner[node.output] is not node.output:
             places[node.output] = places[owner[node.output]]
             continue
         size = node.output.size
-        if isinstance(node.op, Dense | Conv):  # a last, incomplete block writes all its rows
+        if isinstance(node.op, Dense | Conv):  # the last block writes all its rows
             size += -node.op.weights.shape[0] % block
         if owner[graph.output] is node.output and size == node.output.size:
             places[node.output] = Place("y", 0)
@@ -85,7 +90,8 @@ def _first_gap(taken: Sequence[tuple[int, int]], size: int) -> int:
 
 @dataclass(frozen=True)
 class Copy:
-    """`count` times `length` elements of an operand, each time a step further on either side."""
+    """`count` times `length` elements of an operand, each time `source_step` further in it and
+    `target_step` further in the result."""
 
     operand: int
     source: int
@@ -97,7 +103,9 @@ class Copy:
 
 
 def copies_of(source: np.ndarray, ends: np.ndarray) -> list[Copy]:
-    """What moves the elements `source` says; runs at equal distances are one copy."""
+    """The copies that put element source[i] of the operands, counted one after the other, to
+    position i of the result; `ends` says where operands end, and -1 in `source` that nothing is
+    copied. Runs of one length at equal distances are one copy."""
     owner = np.where(source < 0, -1, np.searchsorted(ends, source, side="right"))
     cuts = np.flatnonzero((np.diff(source) != 1) | (np.diff(owner) != 0)) + 1
     starts, stops = [0, *cuts.tolist()], [*cuts.tolist(), len(source)]
@@ -119,6 +127,7 @@ def copies_of(source: np.ndarray, ends: np.ndarray) -> list[Copy]:
 
 
 def _joined(copy: Copy, run: Copy) -> Copy | None:
+    """A copy with one more run, if that continues it at the same distance."""
     if (copy.operand, copy.length) != (run.operand, run.length):
         return None
     steps = run.source - copy.source, run.target - copy.target

@@ -1,9 +1,10 @@
-"""The operators: one file each.
+"""The operators, one file each, and the table of them.
 
-A new operator is a subclass of `ir.Op` (or `ir.Rewire`, if it only rearranges) in a new file, its
-line in ALL, its test. It says three things:
+An operator is a subclass of `ir.Op` (or `ir.Rewire`, if it only rearranges) in a file of its own,
+imported below: each import is an entry of the table. docs/tutorials/new_operator.md makes one. It
+says:
 - what it means: `output_shape`, `evaluate`, `jacobians` (NumPy, float64), which tests compare with;
-- how it is read from a file: `from_keras`;
+- how it is read from a file: `from_keras`, and the flags of `ir.Op` for the layers it is read from;
 - how it is made of primitives: `lower(p, *x)`. Each x is an array of the numbers of the input's
   elements, of the input's shape; returned are those of the result. Rearranging is NumPy on numbers:
   slices, transposes, `take`, `concatenate`; program.ZERO and program.ONE are literals (padding).
@@ -24,9 +25,11 @@ A new primitive, where these do not do, is four things:
   which operands have even steps, `k.element(access, row, column)` is one element there;
 - tests of values and derivatives against the operators that use it.
 """
+# ruff: noqa: F401
 
 from __future__ import annotations
 
+from nn4mc_codegen.graph.ir import Op
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.batch_normalization import BatchNormalization
@@ -42,23 +45,10 @@ from nn4mc_codegen.ops.recurrent import GRU, LSTM, SimpleRNN
 from nn4mc_codegen.ops.reshape import Reshape
 from nn4mc_codegen.ops.softmax import Softmax
 
-ALL = (
-    Activation,
-    Add,
-    AveragePool,
-    BatchNormalization,
-    Concatenate,
-    Conv,
-    Dense,
-    DepthwiseConv,
-    Flatten,
-    GRU,
-    LSTM,
-    MaxPool,
-    Multiply,
-    Pad,
-    Reshape,
-    SimpleRNN,
-    Softmax,
-)
-KERAS_LAYERS = {name: op for op in ALL for name in op.keras_layers}
+KERAS_LAYERS: dict[str, type[Op]] = {
+    layer: op
+    for op in list(globals().values())
+    if isinstance(op, type) and issubclass(op, Op)
+    for layer in op.keras_layers
+}
+"""Operator that reads a class of Keras layers, by the class's name."""

@@ -1,9 +1,7 @@
 """Elementwise activations, as a layer of their own and as the last act of Dense.
 
 At a kink the choice is TensorFlow's: relu'(0) = 0, leaky_relu'(0) = slope, elu'(0) = alpha,
-selu'(0) = scale, and hard_sigmoid' = 0 at both ends of its ramp, as capped_relu' is. The
-derivatives of linear, relu, leaky_relu, elu, selu, tanh, sigmoid, softplus, softsign, hard_sigmoid,
-capped_relu and exponential follow from the output y; those of the others need x (`needs_input`).
+selu'(0) = scale, and hard_sigmoid' = 0 at both ends of its ramp, as capped_relu' is.
 """
 
 from __future__ import annotations
@@ -118,7 +116,16 @@ PLAIN = (
 )
 NAMES = [*PLAIN, "relu", "relu6", "leaky_relu", "elu", "selu", "hard_sigmoid", "softmax"]
 ALIASES = {"silu": "swish", "hard_silu": "hard_swish"}
-NEEDS_INPUT = frozenset({"shifted_relu", "swish", "hard_swish", "gelu", "gelu_tanh"})
+# Layers that only training needs: afterwards they hand on what they get.
+ONLY_TRAINED = (
+    "ActivityRegularization",
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+)
 
 
 @dataclass(frozen=True)
@@ -129,24 +136,22 @@ class Activation(Op):
     parameters: tuple[tuple[str, float], ...] = ()
 
     kind = "activation"
-    keras_layers = ("Activation", "ReLU", "LeakyReLU", "ELU")
+    keras_layers = ("Activation", "ReLU", "LeakyReLU", "ELU", *ONLY_TRAINED)
+    keras_config = (
+        *("activation", "negative_slope", "alpha", "threshold", "max_value"),
+        *("rate", "stddev", "l1", "l2"),
+    )
+    each_step = True
 
     @classmethod
     def from_keras(cls, layer) -> Activation:
+        if layer.class_name in ONLY_TRAINED:
+            return LINEAR
         config = (
             layer.config if layer.class_name != "Activation" else layer.config.get("activation")
         )
         name = None if layer.class_name == "Activation" else layer.class_name
         return read_activation(layer, config, name)
-
-    @property
-    def derivative_from_result(self) -> bool:
-        return self.name != "linear"
-
-    @property
-    def needs_input(self) -> bool:
-        """Whether the derivative follows from x only, not from y."""
-        return self.name in NEEDS_INPUT
 
     @property
     def symbol(self) -> str:

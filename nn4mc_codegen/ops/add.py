@@ -16,6 +16,9 @@ from nn4mc_codegen.program.program import Elements, Program
 class Add(Op):
     kind = "add"
     keras_layers = ("Add",)
+    keras_functions = ("Add",)
+    several_inputs = True
+    each_step = True
     formula = "y = x0 + x1 + …"
 
     @classmethod

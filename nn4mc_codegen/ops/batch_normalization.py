@@ -27,6 +27,8 @@ class BatchNormalization(Op):
 
     kind = "batch_normalization"
     keras_layers = ("BatchNormalization",)
+    keras_config = ("axis", "epsilon", "center", "scale")
+    each_step = True
     formula = "y = s·x + o"
 
     @classmethod

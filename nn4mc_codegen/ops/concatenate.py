@@ -18,6 +18,9 @@ class Concatenate(Rewire):
 
     kind = "concatenate"
     keras_layers = ("Concatenate",)
+    keras_config = ("axis",)
+    several_inputs = True
+    each_step = True
     formula = "y = [x0, x1, …]"
 
     @classmethod

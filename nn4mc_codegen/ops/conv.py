@@ -34,6 +34,10 @@ class Conv(Op):
 
     kind = "conv"
     keras_layers = ("Conv1D", "Conv2D")
+    keras_config = (
+        *("filters", "kernel_size", "strides", "padding", "dilation_rate", "groups"),
+        *("data_format", "activation", "use_bias"),
+    )
 
     @classmethod
     def from_keras(cls, layer) -> Op:

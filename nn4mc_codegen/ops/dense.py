@@ -25,6 +25,8 @@ class Dense(Op):
 
     kind = "dense"
     keras_layers = ("Dense",)
+    keras_config = ("units", "activation", "use_bias")
+    each_step = True
 
     @classmethod
     def from_keras(cls, layer) -> Dense:

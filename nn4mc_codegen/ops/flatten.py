@@ -14,6 +14,7 @@ from nn4mc_codegen.graph.ir import Rewire
 class Flatten(Rewire):
     kind = "flatten"
     keras_layers = ("Flatten",)
+    keras_config = ("data_format",)
     formula = "y = x, flat"
 
     @classmethod

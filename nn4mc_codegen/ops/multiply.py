@@ -17,6 +17,9 @@ from nn4mc_codegen.program.program import Elements, Program
 class Multiply(Op):
     kind = "multiply"
     keras_layers = ("Multiply",)
+    keras_functions = ("Multiply",)
+    several_inputs = True
+    each_step = True
     formula = "y = x0·x1·…"
 
     @classmethod

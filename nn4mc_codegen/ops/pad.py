@@ -21,6 +21,7 @@ class Pad(Op):
 
     kind = "pad"
     keras_layers = ("ZeroPadding1D", "ZeroPadding2D")
+    keras_config = ("padding", "data_format")
 
     @classmethod
     def from_keras(cls, layer) -> Pad:

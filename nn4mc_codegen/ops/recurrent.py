@@ -31,6 +31,12 @@ class Recurrent(Op):
     activation: Activation
     gates: ClassVar[int]
 
+    keras_config = (
+        *("units", "activation", "recurrent_activation", "use_bias", "reset_after"),
+        "return_sequences",
+    )
+    carries_state = True
+
     @classmethod
     def read(cls, layer, **more) -> Recurrent:
         """From a layer of Keras; refuses what one step after the other cannot do."""

@@ -20,6 +20,7 @@ class Reshape(Rewire):
 
     kind = "reshape"
     keras_layers = ("Reshape",)
+    keras_config = ("target_shape",)
 
     @classmethod
     def from_keras(cls, layer) -> Reshape:

@@ -23,6 +23,8 @@ class Softmax(Op):
 
     kind = "softmax"
     keras_layers = ("Softmax",)
+    keras_config = ("axis",)
+    each_step = True
     formula = "y = exp(x - max x) / sum exp(x - max x)"
 
     @classmethod

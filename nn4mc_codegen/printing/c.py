@@ -126,6 +126,11 @@ def index(constant: int, *terms: tuple[int, str]) -> str:
     return " + ".join(parts)
 
 
+def moved(pointer: str, at: str) -> str:
+    """A pointer moved on by an index expression, which is left out where it is 0."""
+    return pointer if at == "0" else f"{pointer} + {at}"
+
+
 def indented(text: str) -> str:
     """Lines indented by the braces around them; at the end of a line only."""
     depth, lines = 0, []

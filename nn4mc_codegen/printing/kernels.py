@@ -1,7 +1,8 @@
 """Kernels as their templates see them: with C names for all that they read and write.
 
-A kernel becomes a static function; kernels that print the same are the same function. The template
-of its head's kind (linear.j2, map.j2, …) prints the body and finds everything in a `PrintedKernel`.
+A kernel becomes a static function, and kernels that print the same are one function. The template
+of the head's kind (linear.j2, softmax.j2, or map.j2 without a head) prints the function's body, and
+asks a `PrintedKernel` for everything that depends on the kernel.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from nn4mc_codegen.program.instructions import Array, Elements, Instruction
 
 
 class PrintedKernel:
-    """A kernel with the C names inside its function: operands x…, results y…."""
+    """A kernel with the C names inside its function: x0, x1, … for arrays that it reads and y0, y1,
+    … for those that it writes, or x and y where there is but one."""
 
     def __init__(self, code: Code, procedure: Procedure, kernel: Kernel):
         self.code = code
@@ -52,7 +54,6 @@ class PrintedKernel:
         self.names = {id(a): x for a, x in zip(self.sources, xs, strict=True)}
         self.written = {id(a): y for a, y in zip(self.stored, ys, strict=True)}
         self._pointers = [f"const float *{x}" for x in xs] + [f"float *{y}" for y in ys]
-        # With the function that a lone formula consists of, its loop is shared by all layers.
         self.array_function = self._array_function(kernel)
 
     @property
@@ -61,10 +62,13 @@ class PrintedKernel:
 
     @property
     def range_names(self) -> tuple[str, ...]:
-        """Names of the first wanted column and the one past the last, if others are skipped."""
+        """If the kernel skips columns that are not wanted: the names of the parameters for the
+        first wanted column and the one past the last."""
         return ()
 
     def _array_function(self, kernel: Kernel) -> Function | None:
+        """The function whose loop over an array is all that the kernel does; all layers share that
+        loop. Short functions are repeated in place instead, but for the sake of size."""
         if kernel.head is None and len(kernel.maps) == 1 and kernel.target is None:
             mapped = kernel.maps[0]
             if not is_long(mapped) and self.mode != "size":
@@ -81,17 +85,17 @@ class PrintedKernel:
         return None
 
     def array(self, array: Array) -> str:
-        """C name of an array, of floats."""
+        """C expression of the pointer to an array's floats."""
         if array.data is None:
             return self.names[id(array)]
-        return self.code.constant(array) + (".f" if array.paired else "")
+        return self.code.floats(array)
 
     def element(
         self, access: Access, row: str, column: str, row_plus: int = 0, plus: int = 0
     ) -> str:
-        """Element [row + row_plus, column + plus] of an access."""
+        """C of the element [row + row_plus, column + plus] of an access; row and column are C."""
         step, row_step = access.step, access.row_step
-        if access.array.data is not None and step == 0 and row_step == 0:
+        if self.is_literal(access):
             return c_float(access.array.data[access.start])
         start = access.start + plus * step + row_plus * row_step
         return f"{self.array(access.array)}[{index(start, (row_step, row), (step, column))}]"
@@ -100,14 +104,19 @@ class PrintedKernel:
         return self.locator.pieces(operands)
 
     def is_literal(self, access: Access) -> bool:
+        """Whether all elements of an access are one and the same constant."""
         return access.array.data is not None and access.step == 0 and access.row_step == 0
+
+    def is_zero(self, access: Access) -> bool:
+        """Whether all elements of an access are the literal zero."""
+        return self.is_literal(access) and access.array.data[access.start] == 0.0
 
     # ------------------------------------------------------------------ elementwise formulas
 
     @cached_property
     def map_pieces(self) -> list[Piece]:
-        """Of all that the formulas read from outside, and before it of where a result goes that is
-        no array of its own."""
+        """Rectangles of all operands that the formulas read from outside the kernel. Where the
+        result goes to another array (`Kernel.target`), its elements are the first operand."""
         target = [] if self.target is None else [self.target]
         operands = [*target, *self._outside]
         return self.locator.pieces(operands) if operands else []
@@ -117,7 +126,7 @@ class PrintedKernel:
         return [o.reshape(self.shape) for m in self.maps for o in m.operands if not self._made(o)]
 
     def _made(self, operand: Elements) -> Instruction | None:
-        """The kernel's own instruction whose result an operand is."""
+        """The kernel's own instruction whose result an operand is, if it is one."""
         for i in [*self.maps, *([self.head] if self.head else [])]:
             if i.result.first <= operand.flat[0] < i.result.first + i.result.size:
                 return i
@@ -126,10 +135,10 @@ class PrintedKernel:
     def formulas_at(
         self, piece: Piece | None, position: BlockPosition, rows: Sequence[tuple[int, str]]
     ) -> tuple[list[str], list[list[str]]]:
-        """Statements for one column of a block: what is the same in all rows, and then for each row
-        what computes and stores its element.
+        """Statements for one column of a block: first those that hold for all rows, then for each
+        row those that compute and store its element.
 
-        `rows` are the rows' numbers in the block and the C names of the head's result there.
+        `rows` has for each row its number in the block and the C name of the head's result there.
         """
         accesses = piece.operands if piece else ()
         aim, accesses = (None, accesses) if self.target is None else (accesses[0], accesses[1:])
@@ -159,7 +168,7 @@ class PrintedKernel:
         return common.lines, lines
 
     def _target(self, aim: Access | None, position: BlockPosition, row: int) -> str:
-        """Index of the result's element."""
+        """Index of the element that a row's result is written to."""
         if aim is None:
             columns = self.shape[1]
             aim = Access(self.stored[0], columns * position.first_row + position.first, columns, 1)
@@ -167,7 +176,7 @@ class PrintedKernel:
         return index(start, (aim.row_step, position.row), (aim.step, position.column))
 
     def loop_lines(self, piece: Piece) -> list[str]:
-        """The loops of a piece of lone formulas."""
+        """The loops of a piece of formulas that have no head."""
         j = "j" if piece.rows > 1 else "0"
         i = "i" if piece.columns > 1 else "0"
         position = BlockPosition(j, i, 0, piece.row, piece.column, piece.rows)
@@ -184,19 +193,26 @@ class PrintedKernel:
 
 @dataclass(frozen=True)
 class BlockPosition:
-    """Where in a block formulas are computed: at row `row` and column `column` + `plus` of what is
-    read, which is row first_row and column first of the result."""
+    """Where in a block formulas are computed: at [row, column + plus] of a piece."""
 
     row: str
+    """C of the block's first row; rows count from the piece's first"""
     column: str
+    """C of the block's first column"""
     plus: int
     first_row: int
+    """row and column of the result where the piece begins"""
     first: int
     rows: int
+    """of the piece"""
 
 
 class _Common:
-    """Parts of formulas that are the same in all rows are computed once, before them."""
+    """Prints formulas, and computes parts that are the same in all rows once, before the rows.
+
+    The statements for those parts are in `lines`. If they are not `wanted`, as there is but one
+    row, formulas are printed whole.
+    """
 
     def __init__(self, kernel: PrintedKernel, position: BlockPosition, wanted: bool):
         self._kernel = kernel
@@ -208,14 +224,14 @@ class _Common:
     def text(self, e: Expression, operands: Sequence[Access | str], row: int) -> str:
         """C of a formula whose operands are accesses or C names."""
         names = [o if isinstance(o, str) else self._element(o, row) for o in operands]
-        invariant = [not isinstance(o, str) and o.row_step == 0 for o in operands]
+        same = [not isinstance(o, str) and o.row_step == 0 for o in operands]  # in all rows
         if not self._wanted:
             return self._kernel.code.expression(e, names)
 
         def split(part: Expression) -> Expression:
             if part.op in ("var", "const") or not part.operands:
                 return part
-            if all(invariant[k] for k in part.operands):
+            if all(same[k] for k in part.operands):
                 names.append(self._hoisted(self._kernel.code.expression(part, names)))
                 return var(len(names) - 1)
             return replace(part, args=tuple(map(split, part.args)))
@@ -227,6 +243,7 @@ class _Common:
         return self._kernel.element(access, p.row, p.column, row, p.plus)
 
     def _hoisted(self, text: str) -> str:
+        """Name of the variable that has this value for all rows: f0, f1, …"""
         if text not in self._names:
             plus = self._position.plus
             self._names[text] = f"f{len(self._names)}_{plus}" if plus else f"f{len(self._names)}"

@@ -19,7 +19,7 @@ from functools import cached_property
 from itertools import pairwise, product
 
 from nn4mc_codegen.printing.access import Access
-from nn4mc_codegen.printing.c import Tile, index, tiles
+from nn4mc_codegen.printing.c import Tile, index, moved, tiles
 from nn4mc_codegen.printing.fusion import sums_by_output
 from nn4mc_codegen.printing.kernels import BlockPosition, PrintedKernel
 from nn4mc_codegen.printing.registers import (
@@ -163,10 +163,8 @@ class BlockedLinear(PrintedKernel):
     @property
     def starts_zero(self) -> bool:
         """Whether all sums start at the literal zero."""
-        (start,) = self.locator.single([self.head.start]) or (None,)
-        return bool(
-            start is not None and self.is_literal(start) and start.array.data[start.start] == 0.0
-        )
+        start = self.locator.single([self.head.start])
+        return start is not None and bool(self.is_zero(start[0]))
 
     def starts(self, rows: Tile, outputs: Tile) -> list[str]:
         """Statements that make a block's sums begin."""
@@ -180,7 +178,7 @@ class BlockedLinear(PrintedKernel):
         if at_once and READ_AT_ONCE_MIN <= outputs.size <= REGISTERS - READ_AT_ONCE_MAX:
             start = _of_whole(start, rows, outputs)
             at = index(start.start, (start.row_step, rows.at("j")), (1, outputs.at("r")))
-            pointer = self.array(start.array) + ("" if at == "0" else f" + {at}")
+            pointer = moved(self.array(start.array), at)
             return [
                 *(f"float {name};" for name in names),
                 f"{{ {self.code.read_operands(outputs.size)}({pointer});",

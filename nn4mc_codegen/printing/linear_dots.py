@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nn4mc_codegen.printing.access import Access
-from nn4mc_codegen.printing.c import Tile, index
+from nn4mc_codegen.printing.c import Tile, index, moved
 from nn4mc_codegen.printing.linear_blocks import BlockedLinear, even_tile
 from nn4mc_codegen.printing.linear_operands import operand_lines
 from nn4mc_codegen.printing.registers import HELD_OPERANDS, REGISTERS, share
@@ -36,17 +36,13 @@ class Dots:
         (x,) = kernel.locator.single([kernel.head.x])
         if not self._loads_at_once:
             return operand_lines(kernel, kernel.head, self.begin, self.end)
-        at = index(x.start + self.begin)
-        pointer = kernel.array(x.array) + ("" if at == "0" else f" + {at}")
+        pointer = moved(kernel.array(x.array), index(x.start + self.begin))
         return [f"{kernel.code.read_operands(self.end - self.begin)}({pointer});"]
 
     @property
     def W_pointer(self) -> str:
         """C expression of the pointer to the first output's weights."""
-        W = self._weights
-        pointer = self.kernel.code.constant(W.array) + (".f" if W.array.paired else "")
-        at = index(W.start)
-        return pointer if at == "0" else f"{pointer} + {at}"
+        return moved(self.kernel.code.floats(self._weights.array), index(self._weights.start))
 
     @property
     def statements(self) -> list[str]:

@@ -33,7 +33,7 @@ class PrintedLinear(BlockedLinear):
                 (x_access,) = self.locator.single([x[:, begin:end]])
             else:  # `packed`: the rows of one column after the other
                 x_access = Access(self.feed.result, rows.begin, 1, len(self.head.x))
-            if not (self.is_literal(W_access) and W_access.array.data[W_access.start] == 0.0):
+            if not self.is_zero(W_access):
                 found += sum_loops(self, rows, outputs, end - begin, limit, W_access, x_access)
         return found
 
@@ -52,8 +52,7 @@ class PrintedLinear(BlockedLinear):
         if self.feed is None:
             return "i"
         (W,) = self.locator.single([self.head.W])
-        pointer = self.code.constant(W.array) + (".f" if W.array.paired else "")
-        return f"{pointer} + {index(W.start, (W.step, 'i'))}"
+        return f"{self.code.floats(W.array)} + {index(W.start, (W.step, 'i'))}"
 
     @property
     def feed_operands(self) -> list[str]:
@@ -65,8 +64,8 @@ class PrintedLinear(BlockedLinear):
         """Statements that make column i of the feed's result the next one of `packed`."""
         rows, inputs = self.feed.x.shape
         (W,) = self.locator.single([self.feed.W])
-        pointer = self.code.constant(W.array) + (".f" if W.array.paired else "")
-        lines = [f"const float *W = {pointer} + {index(W.start, (W.row_step, 'i'))};"]
+        at = index(W.start, (W.row_step, "i"))
+        lines = [f"const float *W = {self.code.floats(W.array)} + {at};"]
         at_once = W.step == 1 and inputs >= READ_AT_ONCE_MIN
         if at_once:
             # The element that fills the row up to an even length is read as well.

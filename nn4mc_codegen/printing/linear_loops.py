@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from nn4mc_codegen.printing.access import Access
-from nn4mc_codegen.printing.c import Tile, c_float, index, tiles
+from nn4mc_codegen.printing.c import Tile, c_float, index, moved, tiles
 from nn4mc_codegen.printing.linear_blocks import BlockedLinear
 from nn4mc_codegen.printing.registers import READ_AT_ONCE_MIN, REGISTERS, share
 
@@ -78,7 +78,7 @@ class SumLoop:
         if self.W.array.paired:
             pointer += ".two" if self._in_pairs else ".f"
         at = index(self.W.start // self._weights_of_a_load, *terms)
-        pointer += "" if at == "0" else f" + {at}"
+        pointer = moved(pointer, at)
         # GCC knows constants that no loop goes over, and would load them one by one.
         hidden = self._in_pairs and self.turns == 1
         return f"{self.kernel.name}_hidden({pointer})" if hidden else pointer
@@ -88,7 +88,7 @@ class SumLoop:
         """C expression of the pointer to the operand of the block's first row."""
         start = self.x.start - self.rows.begin * self.x.row_step
         at = index(start, (self.x.row_step, self.rows.at("j")))
-        return self.kernel.array(self.x.array) + ("" if at == "0" else f" + {at}")
+        return moved(self.kernel.array(self.x.array), at)
 
     @property
     def W_advance(self) -> int:
@@ -107,15 +107,13 @@ class SumLoop:
         """Pointer to the operands of the input that stands at this number in the list `active` of
         those that are switched on."""
         at = number if self.kernel.feed is not None else f"active[{number}]"
-        offset = index(0, (self.x_advance, at))
-        return self.x_pointer + ("" if offset == "0" else f" + {offset}")
+        return moved(self.x_pointer, index(0, (self.x_advance, at)))
 
     def W_at(self, number: str) -> str:
         """Pointer to the weights of that input."""
         if self.kernel.feed is not None:  # the list itself holds pointers to weights
             (W,) = self.kernel.locator.single([self.kernel.head.W])
-            r = index(0, (W.row_step, self.outputs.at("r")))
-            return f"active[{number}]" + ("" if r == "0" else f" + {r}")
+            return moved(f"active[{number}]", index(0, (W.row_step, self.outputs.at("r"))))
         step = self.W.step // self._weights_of_a_load
         return f"{self.W_pointer} + {index(0, (step, f'active[{number}]'))}"
 

@@ -8,170 +8,143 @@ from dataclasses import replace
 
 from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.printing.access import Access
-from nn4mc_codegen.printing.c import index
+from nn4mc_codegen.printing.c import index, moved
 from nn4mc_codegen.printing.fusion import Kernel
 from nn4mc_codegen.printing.kernels import PrintedKernel
 from nn4mc_codegen.printing.linear_kernel import PrintedLinear
+from nn4mc_codegen.printing.linear_shared import shared_calls
 from nn4mc_codegen.printing.repeat import repetition
 from nn4mc_codegen.printing.schedule import STACK_FLOATS, Procedure
 from nn4mc_codegen.printing.source import DERIVED, Code
 from nn4mc_codegen.program.instructions import Array
 
+PRINTED = {"linear": PrintedLinear}
+"""What prints kernels, by the kind of their heads; `PrintedKernel` where none is named."""
+
+INLINED_MACS, INLINED_DERIVATIVE_MACS = 256, 1024
+TANH_COEFFICIENTS = 8
+"""How many templates/functions.j2 reads by one instruction, where tanh is applied to an array."""
+
+# C expressions of parameters that are not named as they are in the program.
+ARGUMENTS = {"state": "state->value"}
+
 
 class PrintedProcedure:
-    """The body of one C function: arrays, calls of kernels, results in their place."""
+    """The text of one function's body, as `body`; what it uses is noted in `code`."""
 
     def __init__(self, code: Code, procedure: Procedure, given: Sequence[str]):
         """`given` are the function's parameters that it reads, if it does."""
-        self._names: dict[int, str] = {}
-        arguments = {"state": "state->value"}
-        for name, array in procedure.program.inputs.items():
-            self._names[array.first] = arguments.get(name, name)
-        for array, (name, offset) in procedure.results.items():
-            pointer = arguments.get(name, name)
-            self._names[array.first] = pointer + (f" + {offset}" if offset else "")
-        locals_ = list(procedure.memory)
-        reserved = [*procedure.program.inputs, *(name for name, _ in procedure.results.values())]
-        labels = unique([*dict.fromkeys(reserved), *map(_local_name, locals_)])
-        for array, label in zip(locals_, labels[len(labels) - len(locals_) :], strict=True):
-            self._names[array.first] = label
-        lines = self._arrays(code, procedure)
+        self._code = code
+        self._procedure = procedure
+        self._pointers = self._array_pointers()
+        lines = self._arrays()
         for kernel in procedure.kernels:
-            lines.append(self._call(code, procedure, kernel))
+            lines += self._calls(kernel)
         words = set(re.findall(r"\w+", "\n".join(lines)))
         given = [name for name in given if name != "state" or code.recurrent]
         lines += [f"(void){name};" for name in given if name not in words]
         self.body = "\n".join(f"    {line}" for line in lines) + "\n"
 
-    def _arrays(self, code: Code, procedure: Procedure) -> list[str]:
-        """Declarations of what lives only inside."""
-        places = procedure.memory.items()
-        if procedure.memory_size == sum(a.size for a, _ in places) <= STACK_FLOATS:
-            return [f"float {self._names[a.first]}[{a.size}];" for a, _ in places]
-        if procedure.memory_size <= STACK_FLOATS:
-            memory = f"float memory[{procedure.memory_size}];"
+    # ------------------------------------------------------------------ arrays
+
+    def _array_pointers(self) -> dict[int, str]:
+        """C expressions of pointers to all arrays but constants, by their first elements."""
+        procedure = self._procedure
+        pointers: dict[int, str] = {}
+        for name, array in procedure.program.inputs.items():
+            pointers[array.first] = ARGUMENTS.get(name, name)
+        for array, (name, offset) in procedure.results.items():
+            pointers[array.first] = moved(ARGUMENTS.get(name, name), str(offset))
+        own = list(procedure.memory)
+        reserved = [*procedure.program.inputs, *(name for name, _ in procedure.results.values())]
+        labels = unique([*dict.fromkeys(reserved), *map(_local_name, own)])
+        for array, label in zip(own, labels[len(labels) - len(own) :], strict=True):
+            pointers[array.first] = label
+        return pointers
+
+    def _arrays(self) -> list[str]:
+        """Declarations of the function's own arrays."""
+        offsets, size = self._procedure.memory, self._procedure.memory_size
+        names = {array: self._pointers[array.first] for array in offsets}
+        if size == sum(a.size for a in offsets) <= STACK_FLOATS:
+            return [f"float {names[a]}[{a.size}];" for a in offsets]
+        if size <= STACK_FLOATS:
+            memory = f"float memory[{size}];"
         else:
-            memory = f"float *const memory = {code.name}_memory;"
+            memory = f"float *const memory = {self._code.name}_memory;"
         return [
             memory,
             *(
-                f"float *const {self._names[a.first]} = {f'memory + {at}' if at else 'memory'};"
-                for a, at in places
+                f"float *const {names[a]} = {moved('memory', str(at))};"
+                for a, at in offsets.items()
             ),
         ]
 
-    def _call(self, code: Code, procedure: Procedure, kernel: Kernel) -> str:
-        repeated = repetition(kernel, procedure.locator)
+    def _pointer(self, access: Access) -> str:
+        """Pointer to an access's first element of row j."""
+        array = access.array
+        pointer = self._pointers[array.first] if array.data is None else self._code.floats(array)
+        return moved(pointer, index(access.start, (access.row_step, "j")))
+
+    # ------------------------------------------------------------------ calls
+
+    def _calls(self, kernel: Kernel) -> list[str]:
+        """The call of a kernel; for one whose groups of rows do the same, in a loop over these, in
+        which the pointers move on."""
+        repeated = repetition(kernel, self._procedure.locator)
         if repeated is None:
-            return self._once(code, procedure, kernel)
-        names, variables = self._names, "gh"[: len(repeated.turns)]
-        self._names = dict(names)
+            return self._once(kernel)
+        pointers, variables = self._pointers, "gh"[: len(repeated.turns)]
+        self._pointers = dict(pointers)
         for first, steps in repeated.steps.items():
-            moved = index(0, *zip(steps, variables, strict=True))
-            if first in names and moved != "0":
-                self._names[first] += f" + {moved}"
-        lines = self._once(code, procedure, repeated.kernel).split("\n    ")
-        self._names = names
+            if first in pointers:
+                at = index(0, *zip(steps, variables, strict=True))
+                self._pointers[first] = moved(pointers[first], at)
+        lines = self._once(repeated.kernel)
+        self._pointers = pointers
         for variable, turns in reversed(list(zip(variables, repeated.turns, strict=True))):
             head = f"for (int {variable} = 0; {variable} < {turns}; {variable}++) {{"
             lines = [head, *(f"    {line}" for line in lines), "}"]
-        return "\n    ".join(lines)
+        return lines
 
-    def _once(self, code: Code, procedure: Procedure, kernel: Kernel) -> str:
+    def _once(self, kernel: Kernel) -> list[str]:
+        code = self._code
         kind = kernel.head.kind if kernel.head else "map"
-        printed = PRINTED.get(kind, PrintedKernel)(code, procedure, kernel)
+        printed = PRINTED.get(kind, PrintedKernel)(code, self._procedure, kernel)
         if printed.array_function is not None:
-            (mapped,) = kernel.maps
-            access = procedure.locator.single(mapped.operands)[0]
-            code.use(printed.array_function)
-            code.array_functions.add(printed.array_function.symbol)
-            if printed.array_function.name == "tanh":
-                code.read_weights(TANH_COEFFICIENTS)
-            function = f"{code.name}_{printed.array_function.symbol}_all"
-            x = self._pointer(code, replace(access, row_step=0))
-            y = self._names[mapped.result.first]
-            return f"{function}({x}, {y}, {mapped.result.size});"
+            return [self._array_call(printed)]
         if kind == "linear" and printed.mode == "size":
             before = dict(code.constants), set(code.helpers)
-            calls = self._shared_linear(code, procedure, printed)
+            calls = shared_calls(printed, self._pointers[printed.stored[0].first], self._pointer)
             if calls:
                 return calls
-            code.constants, code.helpers = before  # what it would have used
-        template = code.environment.get_template(f"{kind}.j2").module
-        text = template.kernel(printed)
+            code.constants, code.helpers = before  # as if it had not been tried
+        text = code.environment.get_template(f"{kind}.j2").module.kernel(printed)
         function = code.kernel(printed.label, text, inline=_inlined(code, printed))
-        arguments = [self._names[a.first] for a in printed.sources + printed.stored]
-        arguments += printed.range_names
-        return f"{function}({', '.join(arguments)});"
+        arguments = [self._pointers[a.first] for a in printed.sources + printed.stored]
+        return [f"{function}({', '.join([*arguments, *printed.range_names])});"]
 
-    def _shared_linear(self, code: Code, procedure: Procedure, k: PrintedLinear) -> str | None:
-        """Calls of the one function that all layers share, if their operands suit it."""
-        lines, outputs = [], k.shape[1]
-        y = self._names[k.stored[0].first]
-        for rows, columns in k.regions:
-            block = k.head.start[rows.begin : rows.end, columns.begin : columns.end]
-            (start,) = procedure.locator.single([block])
-            if k.is_literal(start) and start.array.data[start.start] == 0.0:
-                bias = "0"
-            elif start.step == 1 or columns.size == 1:
-                bias = self._pointer(code, start)
-            else:
-                return None
-            at = index(outputs * rows.begin + columns.begin, (outputs if rows.size > 1 else 0, "j"))
-            target = y if at == "0" else f"{y} + {at}"
-            calls = []
-            for loop in k.loops(rows, columns, body=k.head.W.size * k.shape[0]):
-                W, length = loop.W, loop.turns * loop.unroll
-                if loop.x.step != 1 and length > 1:
-                    return None
-                if W.row_step == 1 or columns.size == 1 and W.step != 1:
-                    function, stride = "linear", W.step
-                elif W.step == 1 or length == 1:
-                    function, stride = "linear_across", W.row_step
-                else:
-                    return None
-                code.helpers.add(function)
-                pointers = self._pointer(code, replace(W, row_step=0)), self._pointer(code, loop.x)
-                sizes = f"{columns.size}, {length}, {stride}"
-                words = ", ".join([target, bias, *pointers, sizes])
-                calls.append(f"{code.name}_{function}({words});")
-                bias = target
-            if rows.size > 1:
-                calls = [
-                    f"for (int j = 0; j < {rows.size}; j++) {{",
-                    *(f"    {call}" for call in calls),
-                    "}",
-                ]
-            lines += calls
-        return "\n    ".join(lines)
-
-    def _pointer(self, code: Code, access: Access) -> str:
-        """To an access's first element, of row j."""
-        array = access.array
-        if array.data is None:
-            name = self._names[array.first]
-        else:
-            name = code.constant(array) + (".f" if array.paired else "")
-        at = index(access.start, (access.row_step, "j"))
-        return name if at == "0" else f"{name} + {at}"
+    def _array_call(self, printed: PrintedKernel) -> str:
+        """Call of the function that a lone formula consists of, on a whole array."""
+        code, function = self._code, printed.array_function
+        (mapped,) = printed.maps
+        (access,) = self._procedure.locator.single(mapped.operands)
+        code.array_functions.add(function.symbol)
+        if function.name == "tanh":
+            code.read_weights(TANH_COEFFICIENTS)
+        x = self._pointer(replace(access, row_step=0))
+        y = self._pointers[mapped.result.first]
+        return f"{code.use(function)}_all({x}, {y}, {mapped.result.size});"
 
 
 def _local_name(array: Array) -> str:
-    return array.name if array.name.startswith(("d_", "t_")) else f"h_{array.name}"
+    return array.name if array.name.startswith(DERIVED) else f"h_{array.name}"
 
 
 def _inlined(code: Code, kernel: PrintedKernel) -> bool:
-    """Folding makes two of each function, of which a program uses one: a small kernel of both had
-    better stand in each than be called."""
+    """Whether a kernel is inlined: where it is small, and folding has made two forms of each
+    function, of which a program calls one; the linker leaves the other out with its copy."""
     if code.options.fold is None or kernel.mode == "size":
         return False
     derivative = kernel.label.startswith(DERIVED)
     return kernel.macs <= (INLINED_DERIVATIVE_MACS if derivative else INLINED_MACS)
-
-
-INLINED_MACS, INLINED_DERIVATIVE_MACS = 256, 1024
-"""As a call costs some 20 instructions: what runs both alone and with derivatives, and what only
-runs with them."""
-PRINTED = {"linear": PrintedLinear}
-TANH_COEFFICIENTS = 8
-"""How many templates/functions.j2 reads at once."""

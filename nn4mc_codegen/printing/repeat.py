@@ -1,7 +1,12 @@
 """Kernels whose rows fall into groups that do the same, a fixed distance further on.
 
-The windows of an image are such rows: even steps along a line of the image, a jump to the next. The
-kernel is then printed for one group, and called in a loop with pointers that move on.
+The windows of an image are such rows: even steps along a line of the image, then a jump to the next
+line. Windows of 3 × 3 pixels on an image of 5 × 6 pixels begin at the pixels
+
+    0 1 2 3    6 7 8 9    12 13 14 15
+
+which are 3 groups of 4 rows: the kernel is printed for the first 4, and is called in a loop of 3
+turns with pointers that move on by 6 pixels of the image and by 4 rows of the result.
 """
 
 from __future__ import annotations
@@ -17,16 +22,19 @@ from nn4mc_codegen.program.instructions import Elements, Linear, Map
 
 @dataclass(frozen=True, eq=False)
 class Repetition:
+    """A kernel as one of its groups of rows, and the loops that call it for all groups."""
+
     kernel: Kernel
     """of the first group"""
     turns: tuple[int, ...]
     """of one loop or of two, the outer one first"""
     steps: dict[int, tuple[int, ...]]
-    """for an array, by its first element, how far each of the loops moves on in it"""
+    """by the first element of each array: how far each loop's turn moves the pointer to it on"""
 
 
 def repetition(kernel: Kernel, locator: Locator) -> Repetition | None:
-    """A kernel as groups of rows, or None if its rows have even steps or none that repeat."""
+    """A kernel as groups of rows; None if one loop over all rows is enough, since they have even
+    steps, or if nothing repeats."""
     if (
         kernel.feed
         or kernel.before
@@ -34,10 +42,12 @@ def repetition(kernel: Kernel, locator: Locator) -> Repetition | None:
     ):
         return None
     rows, columns = kernel.instructions[0].shape
-    if rows < 4:  # two groups of two
+    if rows < 4:  # the least are two groups of two
         return None
     read = _outside(kernel, (rows, columns))
     moving = read if kernel.target is None else [*read, kernel.target.reshape(rows, columns)]
+    # A row here is all that one row of the kernel reads and overwrites; the zeros are for a kernel
+    # that reads nothing but its own results.
     elements = np.concatenate([np.zeros((rows, 1), np.int64), *moving], axis=1)
     uneven = np.any(np.diff(elements, axis=0) != elements[1:2] - elements[:1], axis=1)
     size = int(np.argmax(uneven)) + 1  # rows of a group
@@ -67,7 +77,8 @@ def repetition(kernel: Kernel, locator: Locator) -> Repetition | None:
 
 
 def _turns(shifts: np.ndarray) -> tuple[int, ...] | None:
-    """Turns of the loops that give the shifts (groups, arrays)."""
+    """Turns of one loop or of two that move the arrays on by the shifts (groups, arrays); None if
+    there are no such loops."""
     groups = np.arange(len(shifts))
     inner = np.any(np.diff(shifts, axis=0) != shifts[1:2], axis=1)
     length = int(np.argmax(inner)) + 1 if inner.any() else len(shifts)
@@ -81,7 +92,7 @@ def _turns(shifts: np.ndarray) -> tuple[int, ...] | None:
 
 
 def _outside(kernel: Kernel, shape: tuple[int, int]) -> list[Elements]:
-    """What the kernel reads row by row, (rows, …) each, but for its own results."""
+    """What the kernel reads row by row, (rows, …) each: its operands but for its own results."""
     own = [(i.result.first, i.result.first + i.result.size) for i in kernel.instructions]
     found = [kernel.head.x, kernel.head.start] if kernel.head is not None else []
     for mapped in kernel.maps:

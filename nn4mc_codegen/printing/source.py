@@ -50,6 +50,10 @@ class Code:
         self.constants.setdefault(array.name, array)
         return f"{self.name}_{array.name}"
 
+    def floats(self, array: Array) -> str:
+        """C expression of a constant array as one of single floats."""
+        return self.constant(array) + (".f" if array.paired else "")
+
     def use(self, function: Function) -> str:
         """C name of a function of one float."""
         self.functions.setdefault(function.symbol, function)

@@ -1,8 +1,14 @@
 """Derivatives of programs, as more instructions of the same program.
 
-Each primitive has two rules, in terms of primitives: how adjoints go back (`back`), how tangents go
-ahead (`ahead`). A Jacobian is either of them with the identity, a second-order product is the
-second of the first. Known zeros and ones vanish in `Program.linear` and `Program.map`.
+Each primitive has two rules, written in primitives: how adjoints go back from its result to its
+operands (`back`, reverse mode), and how tangents go ahead from its operands to its result (`ahead`,
+forward mode). With J for the derivative of y by x:
+
+    vjp   v'·J for the rows v' of `seeds`; with the identity as seeds, J itself, row by row
+    jvp   J·t for the rows t of `tangents`; with the identity as tangents, J' itself
+    hvp   jvp of what vjp has made: the derivative of v'·J along t
+
+Zeros and ones of an identity cost nothing, as `Program.linear` and `Program.map` simplify.
 """
 
 from __future__ import annotations
@@ -30,12 +36,16 @@ def vjp(
     wrt: Elements,
     together: Sequence[Elements] = (),
 ) -> Elements:
-    """(J, m + k): seeds (J, n) times the derivative of y (n,) with respect to the elements wrt (m,)
-    and along each of the k groups `together`, whose elements move as one."""
-    # Each group has an element of its own, which stands for how far the group has moved.
+    """(J, m + k): seeds (J, n) times the derivative of y (n,) by the elements wrt (m,), and in the
+    last k columns along the k groups `together`.
+
+    The elements of a group move as one. The derivative along it is the sum of those by its members,
+    but is found at once: each group has one more element in `moved`, which stands for how far the
+    group has moved, and adjoints of a member also arrive there.
+    """
     moved = p.array("moved", len(together)).elements if together else wrt[:0]
     active = dependent(p, np.concatenate([wrt, *together, moved]))
-    # For each array pairs of its elements (k,) and what arrives there (J, k).
+    # By the array's number: positions in the array (k,), and the adjoints (J, k) that arrive there.
     arrived: dict[int, list[tuple[Elements, Elements]]] = defaultdict(list)
     firsts = np.array([a.first for a in p.arrays])
     end = p.size
@@ -50,12 +60,17 @@ def vjp(
             arrived[owner].append((flat[mine] - firsts[owner], adjoints[:, mine]))
 
     def total(owner: int, size: int) -> Elements:
-        """(J, size): what arrived at each element, added up."""
+        """(J, size): the adjoints that arrived at each element of an array, added up.
+
+        They are spread over layers, so that one Map can add the layers: the first that arrives at
+        an element goes to layer 0, the second to layer 1, and so on. Where less arrives, a layer
+        has ZERO, which `Program.map` leaves out.
+        """
         turn = np.zeros(size, np.int64)
         layers: list[Elements] = []
         for positions, adjoints in arrived.pop(owner, []):
-            for k in _rounds(positions):
-                rank = turn[positions[k]]
+            for k in _without_repeats(positions):
+                rank = turn[positions[k]]  # how many have arrived there before
                 for depth in np.unique(rank).tolist():
                     if depth == len(layers):
                         layers.append(np.zeros((len(seeds), size), np.int64))
@@ -64,7 +79,7 @@ def vjp(
                 turn[positions[k]] += 1
         if not layers:
             return np.zeros((len(seeds), size), np.int64)
-        return p.map(sum((var(k) for k in range(1, len(layers))), start=var(0)), *layers)
+        return p.add(layers)
 
     def arrive_with_groups(elements: Elements, adjoints: Elements) -> None:
         arrive(elements, adjoints)
@@ -100,8 +115,12 @@ def vjp(
 def _with_groups(
     p: Program, instruction: Instruction, together: Sequence[Elements], moved: Elements
 ) -> Linear | None:
-    """A Linear of elements in groups as one that reads `moved` as well, with summed weights; None
-    where nothing is gained."""
+    """A product that also reads how far each group has moved, if it reads members of groups; else,
+    and where it has several rows, None.
+
+    W·x with x0 and x2 in a group becomes W·x + (W[:, 0] + W[:, 2])·moved. The sums of weights are
+    constants, so that the way back makes the group's column in the same product as the others.
+    """
     if not isinstance(instruction, Linear) or len(instruction.x) != 1:
         return None
     columns = [np.flatnonzero(np.isin(instruction.x[0], group)) for group in together]
@@ -139,8 +158,9 @@ def dependent(p: Program, wrt: Elements) -> np.ndarray:
     return active
 
 
-def _rounds(positions: np.ndarray) -> list[np.ndarray]:
-    """Indices of `positions` in groups that hold no position twice."""
+def _without_repeats(positions: np.ndarray) -> list[np.ndarray]:
+    """Indices of `positions`, in groups within which no position comes twice: of positions 7 8 7 7
+    the groups are 0 1, then 2, then 3."""
     rank = np.zeros(len(positions), np.int64)
     order = np.argsort(positions, kind="stable")
     same = np.diff(positions[order], prepend=-1) == 0
@@ -167,8 +187,8 @@ def back(
     adjoint: Elements,
     arrive: Callable[[Elements, Elements], None],
 ) -> None:
-    """From the result's `adjoint` (J, size), send each operand its own: arrive(elements (…),
-    adjoints (J, …))."""
+    """From the result's `adjoint` (J, size) make those of the operands, and hand each of them on:
+    arrive(elements (…), adjoints (J, …))."""
     raise TypeError(f"no derivative rule for {instruction.kind}")
 
 
@@ -176,7 +196,7 @@ def back(
 def ahead(
     instruction: Instruction, p: Program, tangent: Callable[[Elements], Elements]
 ) -> Elements:
-    """The result's tangents (T, size); `tangent(elements)` (T, …) gives those of operands."""
+    """The result's tangents (T, size); `tangent(elements)` (T, …) gives the operands' tangents."""
     raise TypeError(f"no derivative rule for {instruction.kind}")
 
 

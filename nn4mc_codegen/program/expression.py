@@ -12,14 +12,14 @@ import numpy as np
 class Function:
     """A function of one float that the generated C has by this `symbol`.
 
-    `slope(x, y)` is its derivative at x, where y is its value: whichever is cheaper to go by.
+    `slope(x, y)` is its derivative, written in x or in the value y, whichever is cheaper.
     """
 
     symbol: str
     value: Callable[[np.ndarray], np.ndarray]
     slope: Callable[[Expression, Expression], Expression]
     cost: int
-    """instructions that one value takes on a Cortex-M4F, about"""
+    """about how many instructions one value takes on a Cortex-M4F"""
     name: str = ""
     """what templates/functions.j2 knows it by"""
     parameters: tuple[tuple[str, float], ...] = ()
@@ -36,8 +36,11 @@ class Function:
 
 @dataclass(frozen=True)
 class Expression:
-    """`op` is var (value: number of the operand), const (value: a float), +, -, *, /, abs, where
-    (a > b ? c : d) or call (value: the `Function`)."""
+    """A formula: an operation `op` on the formulas `args`.
+
+    op is +, -, *, /, abs, where (a > b ? c : d), or one of these with a `value`: var (the operand's
+    number), const (a float), call (the `Function`).
+    """
 
     op: str
     args: tuple[Expression, ...] = ()
@@ -76,14 +79,14 @@ class Expression:
 
     @property
     def cost(self) -> int:
-        """Instructions on a Cortex-M4F, about; operands and constants are free."""
+        """About how many instructions it takes on a Cortex-M4F; operands and constants are free."""
         own = {"var": 0, "const": 0, "where": 4}.get(self.op, 1)
         if self.op == "call":
             own = self.value.cost
         return own + sum(a.cost for a in self.args)
 
     def substitute(self, operands: Sequence[Expression]) -> Expression:
-        """With the operands replaced, simplified anew."""
+        """The formula with operands[k] in the place of operand k, simplified anew."""
         if self.op == "var":
             return operands[self.value]
         args = tuple(a.substitute(operands) for a in self.args)
@@ -94,7 +97,8 @@ class Expression:
         )
 
     def derivative(self, operand: int, result: Expression | None = None) -> Expression:
-        """With respect to one operand. `result`, if given, stands for the value of the whole."""
+        """The derivative with respect to one operand. `result`, if given, is what stands for the
+        value of the whole formula, which the derivative may then read instead of computing it."""
         if self.op == "var":
             return ONE if self.value == operand else ZERO
         if operand not in self.operands:
@@ -116,7 +120,7 @@ class Expression:
         return self.value.slope(a[0], result or self) * slopes[0]
 
     def evaluate(self, operands: Sequence[np.ndarray]) -> np.ndarray:
-        """In NumPy, elementwise."""
+        """The formula's values in NumPy, elementwise."""
         if self.op == "var":
             return operands[self.value]
         if self.op == "const":

@@ -1,7 +1,9 @@
 """Splits a program in two: what depends only on inputs that stay constant, and the rest.
 
-A model-predictive controller calls the network many times with the same measured signals. What
-these contribute is computed once: also their share of each `Linear` that reads them beside others.
+A model-predictive controller calls the network many times with the same measured signals s, and
+with other commands u each time. What the signals contribute is computed once:
+
+    y = W·[u, s] + b   becomes   folded = W_s·s + b,   y = W_u·u + folded
 """
 
 from __future__ import annotations
@@ -18,57 +20,63 @@ from nn4mc_codegen.program.program import Program
 
 @dataclass(frozen=True)
 class Folded:
-    """`values` are computed from the constant inputs; `results` read them as the input "folded"."""
+    """`values` are the elements that are computed once, from the constant inputs alone; `results`
+    read these as the input "folded"."""
 
     values: Elements
     results: dict[str, Elements]
 
 
 def fold(p: Program, constant: Elements, results: dict[str, Elements]) -> Folded:
-    """Split what computes `results`, by the elements of the inputs that stay constant."""
-    place = np.arange(p.size)
+    """Split what computes `results`, where `constant` are the elements of the inputs that stay."""
+    # First every product that reads constant elements beside others is made in two steps. The
+    # element e of the program is then the element new[e].
+    new = np.arange(p.size)
     known = _Known(p, constant)
     for instruction in list(p.instructions):
-        part = instruction.renumbered(place, instruction.result)
+        part = instruction.renumbered(new, instruction.result)
         if isinstance(part, Linear) and (split := _split(p, part, known)) is not None:
             made = split
-        elif any((place[e] != e).any() for e in instruction.reads):
+        elif any((new[e] != e).any() for e in instruction.reads):
             made = p.again(part)
         else:
             continue
-        place = np.append(place, np.arange(len(place), p.size))
-        place[instruction.result.elements] = made.ravel()
+        new = np.append(new, np.arange(len(new), p.size))
+        new[instruction.result.elements] = made.ravel()
         known.update()
-    results = {name: place[elements] for name, elements in results.items()}
+    results = {name: new[elements] for name, elements in results.items()}
 
-    known = known.elements
-    fixed = known & dependent(p, constant)
+    # The values are the fixed elements at the border: those that what varies reads, or that are
+    # results themselves.
+    fixed = known.elements & dependent(p, constant)
     needed = np.zeros(p.size, bool)
     for elements in results.values():
         needed[elements] = True
-    frontier = needed & fixed
+    border = needed & fixed
     for instruction in reversed(p.instructions):
         mine = instruction.result.elements
         if needed[mine].any() and not fixed[mine].all():
             for elements in instruction.reads:
                 needed[elements] = True
-                frontier[elements] |= fixed[elements]
-    values = np.flatnonzero(frontier)
+                border[elements] |= fixed[elements]
+    values = np.flatnonzero(border)
 
-    place = np.arange(p.size)
-    place[values] = p.input("folded", len(values)).elements
+    # Last everything that varies is made once more, to read "folded" where it read the values.
+    new = np.arange(p.size)
+    new[values] = p.input("folded", len(values)).elements
     for instruction in list(p.instructions):
         mine = instruction.result.elements
         if not needed[mine].any() or fixed[mine].all():
             continue
-        if any((place[e] != e).any() for e in instruction.reads):
-            made = p.again(instruction.renumbered(place, instruction.result))
-            place[mine] = made.ravel()
-    return Folded(values, {name: place[elements] for name, elements in results.items()})
+        if any((new[e] != e).any() for e in instruction.reads):
+            made = p.again(instruction.renumbered(new, instruction.result))
+            new[mine] = made.ravel()
+    return Folded(values, {name: new[elements] for name, elements in results.items()})
 
 
 class _Known:
-    """For each element of a growing program whether nothing that varies is in it."""
+    """For each element of a growing program, whether it is computed from constants and from
+    constant inputs alone."""
 
     def __init__(self, p: Program, constant: Elements):
         self._program = p
@@ -78,7 +86,7 @@ class _Known:
         self.update(constant)
 
     def update(self, constant: Elements | None = None) -> None:
-        """Also of what was made since."""
+        """Extend this to what the program has got since the last update."""
         p = self._program
         self.elements = np.append(self.elements, np.zeros(p.size - len(self.elements), bool))
         for array in p.arrays[self._arrays :]:
@@ -92,7 +100,8 @@ class _Known:
 
 
 def _split(p: Program, linear: Linear, known: _Known) -> Elements | None:
-    """The share of the constant operands summed first, then the rest."""
+    """The product made anew, the constant operands' share first, and then the rest on top of it;
+    None if there is only one of both."""
     columns = known.elements[linear.x].all(axis=0)
     if columns.all() or not columns.any():
         return None

@@ -1,7 +1,8 @@
 """Activations as functions of the generated C: their derivatives as formulas, their cost.
 
-templates/functions.j2 has the bodies. A slope is written in the value y wherever y is enough,
-because the forward pass has it anyway. At kinks the choice is TensorFlow's: see ops/activation.py.
+templates/functions.j2 has the bodies. A derivative is written in the value y wherever y is enough,
+because the forward pass has made y anyway. At a kink it is what TensorFlow takes there, see
+ops/activation.py.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ Slope = Callable[[Expression, Expression], Expression]
 
 
 def function(name: str, symbol: str, parameters: Mapping[str, float], value: Callable) -> Function:
-    """The C function `symbol` of the activation `name` with parameters and NumPy meaning."""
+    """The C function `symbol` of the activation `name` with its parameters; `value` is what it
+    computes, in NumPy."""
     slope = _slope(name, **parameters)
     return Function(symbol, value, slope, COSTS[name], name, tuple(parameters.items()))
 
@@ -57,7 +59,7 @@ def _slope(name: str, a: float = 0.0, m: float = 0.0, t: float = 0.0, s: float =
         "sigmoid": lambda x, y: y - y * y,
         "elu": lambda x, y: where(y, 0.0, 1.0, y + a),
         "selu": lambda x, y: where(const(0.0), y, y + s * a, s),
-        # 1 - exp(-y)
+        # 1 - exp(-y), by tanh: exp(-y) = (1 - t) / (1 + t) with t = tanh(y / 2)
         "softplus": lambda x, y: 2.0 * TANH(0.5 * y) / (1.0 + TANH(0.5 * y)),
         "exponential": lambda x, y: y,
         "swish": lambda x, y: _gated(x, x, const(1.0)),
@@ -78,7 +80,11 @@ def _gelu_tanh(x: Expression, y: Expression) -> Expression:
 
 
 def _gated(x: Expression, u: Expression, u_slope: Expression) -> Expression:
-    """Of x·sigmoid(u), by exp(-|u|): where sigmoid is near 1, 1 - sigmoid has few digits."""
+    """Slope of x·sigmoid(u) where u has the slope `u_slope`.
+
+    Both sigmoid(u) and its slope sigmoid·(1 - sigmoid) are made of e = exp(-|u|), as 1/(1 + e) or
+    e/(1 + e), and e/(1 + e)². From the sigmoid alone, 1 - sigmoid would lose its digits near 1.
+    """
     e = EXPONENTIAL(0.0 - absolute(u))
     sigmoid = where(u, 0.0, 1.0, e) / (1.0 + e)
     return sigmoid + x * (e / ((1.0 + e) * (1.0 + e))) * u_slope
@@ -97,7 +103,7 @@ NORMAL_CDF = Function(
     "normal_cdf", ndtr, lambda x, y: NORMAL_PDF(x), COSTS["gelu"] - 1, "normal_cdf"
 )
 
-# What the bodies of functions call, by name.
+# Which functions the body of a function calls, by name.
 CALLS = {
     **dict.fromkeys(("elu", "selu", "softplus"), (TANH,)),
     **dict.fromkeys(("swish", "gelu_tanh", "normal_pdf"), (EXPONENTIAL,)),

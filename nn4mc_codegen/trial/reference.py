@@ -1,21 +1,43 @@
-"""The model file run by those who defined it: Keras, or the TensorFlow Lite interpreter."""
+"""A model run by those who defined it, Keras or the TensorFlow Lite interpreter, as a reference.
+
+No framework opens the model file: whatever a file may hold that runs code (a Lambda layer, a class
+of one's own, a custom operator) is not in what our own reader makes of it, and that alone goes to
+the child process that runs it (`source_process`), which can open and write nothing.
+
+What the comparison is worth: Keras layers are built of the config that the file has, of which the
+operators name the keys (`Op.keras_config`), so that Keras itself says what `units`, `activation`,
+`axis` or `reset_after` mean; which arrays are a layer's and how layers are connected is our
+reading. That is compared with files that Keras loads by itself in the tests, on files that they
+wrote. To build the reference from the graph alone would be simpler, and would check the meaning of
+the graph's operators, but nothing of what a config means.
+"""
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import io
+import json
 import os
-import warnings
+import pickle
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nn4mc_codegen.graph.ir import Graph
+from nn4mc_codegen.importers import read_source
+from nn4mc_codegen.importers.keras import Source
 from nn4mc_codegen.int8.quantize import QuantGraph
 from nn4mc_codegen.trial.oracle import STEP_TOLERANCE
+from nn4mc_codegen.trial.programs import run_bounded
 
 # Steps of the sequences for a recurrent model that takes any number.
 STEPS = 20
+# A comparison takes 4 s of processor time, most of it to import TensorFlow; on two cores with a
+# dozen busy processes it was seen to take 130 s.
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -35,11 +57,15 @@ class SourceVerdict:
 def compare_with_source(
     path: Path, graph: Graph | QuantGraph, samples: int, seed: int
 ) -> SourceVerdict:
-    """Compare a model file, run by its own framework, with the meaning of its graph."""
+    """Compare the meaning of a graph with the model of the file that it was read from.
+
+    Raises `ModelError` if the file cannot be read any more.
+    """
     try:
-        if path.read_bytes()[4:8] == b"TFL3":
-            return _tflite(path, graph, samples, seed)
-        return _keras(path, graph, samples, seed)
+        source = read_source(path)
+        if isinstance(source, Source):
+            return _keras(source, graph, samples, seed)
+        return _tflite(source, graph, samples, seed)
     except _NotRun as reason:
         return SourceVerdict(f"source not run: {reason}", None, 0.0)
 
@@ -48,113 +74,96 @@ class _NotRun(Exception):
     pass
 
 
-def _keras(path: Path, graph: Graph, samples: int, seed: int) -> SourceVerdict:
-    model, runner = _load(path)
+def is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _keras(source: Source, graph: Graph, samples: int, seed: int) -> SourceVerdict:
+    framework = _keras_for(source)
     random = np.random.default_rng(seed)
-    steps = 1
-    if graph.states:
-        extents = {i.shape[1] for i in model.inputs if len(i.shape) > 1}
-        steps = next((e for e in extents if e is not None), STEPS)
+    shapes = source.network.inputs.values()
+    # A sequence's tensor in the graph is one step of it: its shape in the file has an axis more.
+    timed = [len(s) == len(t.shape) + 2 for s, t in zip(shapes, graph.inputs, strict=True)]
+    lengths = {shape[1] for shape, is_timed in zip(shapes, timed, strict=True) if is_timed}
+    steps = next((n for n in lengths if n is not None), STEPS) if lengths else 1
     x = random.normal(size=(samples, steps, graph.input_size)).astype(np.float32)
     ends = np.cumsum([t.size for t in graph.inputs])[:-1]
-    time = (steps,) if graph.states else ()
     given = [
-        part.reshape(samples, *time, *tensor.shape)
-        for part, tensor in zip(np.split(x, ends, axis=2), graph.inputs, strict=True)
+        part.reshape(samples, *((steps,) if is_timed else ()), *tensor.shape)
+        for part, tensor, is_timed in zip(
+            np.split(x, ends, axis=2), graph.inputs, timed, strict=True
+        )
     ]
-    try:
-        each = [_call(model, [g[i : i + 1] for g in given]) for i in range(samples)]
-    except Exception as error:  # whatever Keras makes of inputs that it does not expect
-        raise _NotRun(f"{runner} cannot run it ({_first_line(error)})") from None
+    head, found = _run(framework, (source, given))
     if graph.states:
         meant = np.array([graph.run(sequence)[0][-1] for sequence in x])
     else:
         meant = np.array([graph.evaluate(row) for row in x[:, 0]])
     # Of a sequence of outputs the last.
-    found = np.concatenate(each).reshape(samples, -1)[:, -graph.output.size :]
+    found = found.reshape(samples, -1)[:, -graph.output.size :]
     scale = max(1.0, float(np.max(np.abs(meant))))
-    return SourceVerdict(runner, float(np.max(np.abs(found - meant))) / scale, STEP_TOLERANCE)
+    error = float(np.max(np.abs(found - meant))) / scale
+    return SourceVerdict(head["runner"], error, STEP_TOLERANCE)
 
 
-def _load(path: Path):
-    """The model and who loads it: Keras 3, or Keras 2 where that is installed and does better."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    reason = "Keras is not installed"
-    for module in ("keras", "tf_keras"):
-        try:
-            keras = importlib.import_module(module)
-        except ImportError:
-            continue
-        runner = f"Keras {keras.__version__}"
-        try:
-            return keras.models.load_model(path, compile=False), runner
-        except Exception as error:  # whatever comes to pass in a file
-            reason = f"{runner} cannot load it ({_first_line(error)})"
-    raise _NotRun(reason)
+def _keras_for(source: Source) -> str:
+    """The package that means by the file's config what the file's Keras meant by it."""
+    if source.keras_major >= 3:
+        wanted = ("keras",)
+    else:
+        wanted = ("tf_keras", "keras")
+        if any("hard_sigmoid" in str(call.config) for call in source.network.calls):
+            wanted = ("tf_keras",)  # Keras 3 means another function by it
+    for package in wanted:
+        if is_installed(package) and is_installed("tensorflow"):
+            return package
+    raise _NotRun(f"{wanted[0]} is not installed")
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:80]
-
-
-def _call(model, inputs: list[np.ndarray]) -> np.ndarray:
-    for layer in model.layers:
-        if getattr(layer, "stateful", False):
-            layer.reset_states() if hasattr(layer, "reset_states") else layer.reset_state()
-    result = model(inputs if len(inputs) > 1 else inputs[0], training=False)
-    return result.numpy() if hasattr(result, "numpy") else np.asarray(result)
-
-
-def _tflite(path: Path, graph: Graph | QuantGraph, samples: int, seed: int) -> SourceVerdict:
+def _tflite(content: bytes, graph: Graph | QuantGraph, samples: int, seed: int) -> SourceVerdict:
     """Of an int8 network in steps of its output."""
     is_int8 = isinstance(graph, QuantGraph)
-    interpreter = _interpreter(path, is_int8)
-    runner = "TensorFlow Lite interpreter"
+    if not any(map(is_installed, ("ai_edge_litert", "tensorflow"))):
+        raise _NotRun("no TensorFlow Lite interpreter is installed")
     random = np.random.default_rng(seed)
     x = random.normal(size=(samples, graph.input_size)).astype(np.float32)
-    inputs = interpreter.get_input_details()
-    output = interpreter.get_output_details()[0]
-    takes_int8 = inputs[0]["dtype"] == np.int8
-    ends = np.cumsum([t.size for t in graph.inputs])[:-1]
-    found, meant = [], []
-    for row in x:
-        given = graph.quantize(row) if takes_int8 else row
-        for part, details in zip(np.split(given, ends), inputs, strict=True):
-            values = part.reshape(details["shape"]).astype(details["dtype"])
-            interpreter.set_tensor(details["index"], values)
-        interpreter.invoke()
-        y = interpreter.get_tensor(output["index"]).ravel().astype(np.float64)
-        if is_int8 and output["dtype"] != np.int8:
-            y = np.rint(y / graph.output.scale) + graph.output.zero
-        found.append(y)
-        meant.append(graph.evaluate_q(graph.quantize(row)) if is_int8 else graph.evaluate(row))
-    error = float(np.max(np.abs(np.array(found) - np.array(meant))))
+    q = np.array([graph.quantize(row) for row in x]) if is_int8 else None
+    sizes = [tensor.size for tensor in graph.inputs]
+    head, found = _run("tflite", (content, sizes, x, q))
+    found = found.astype(np.float64)
     if is_int8:
-        return SourceVerdict(runner, error, 1.0)
-    return SourceVerdict(runner, error / max(1.0, float(np.max(np.abs(meant)))), STEP_TOLERANCE)
+        if head["output_type"] != "int8":
+            found = np.rint(found / graph.output.scale) + graph.output.zero
+        meant = np.array([graph.evaluate_q(row) for row in q])
+        return SourceVerdict(head["runner"], float(np.max(np.abs(found - meant))), 1.0)
+    meant = np.array([graph.evaluate(row) for row in x])
+    scale = max(1.0, float(np.max(np.abs(meant))))
+    error = float(np.max(np.abs(found - meant))) / scale
+    return SourceVerdict(head["runner"], error, STEP_TOLERANCE)
 
 
-def _interpreter(path: Path, is_int8: bool):
-    """With the reference kernels, whose integers are exact, unless they lack an operator."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-    except ImportError:
-        try:
-            import tensorflow
-        except ImportError:
-            raise _NotRun("no TensorFlow Lite interpreter is installed") from None
-        Interpreter = tensorflow.lite.Interpreter
-        OpResolverType = tensorflow.lite.experimental.OpResolverType
-    kinds = [OpResolverType.BUILTIN_REF] * is_int8 + [OpResolverType.AUTO]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that TensorFlow's is the old one
-        for kind in kinds:
-            try:
-                interpreter = Interpreter(model_path=str(path), experimental_op_resolver_type=kind)
-                break
-            except ValueError:
-                if kind is kinds[-1]:
-                    raise
-    interpreter.allocate_tensors()
-    return interpreter
+def _run(framework: str, request: object) -> tuple[dict, np.ndarray]:
+    """What `source_process` answers: who ran the model, and its outputs (samples, …)."""
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    with tempfile.TemporaryDirectory() as empty:
+        done = run_bounded(
+            [sys.executable, "-m", "nn4mc_codegen.trial.source_process", framework],
+            TIMEOUT_S,
+            _NotRun,
+            f"{framework} does not end",
+            input=pickle.dumps(request),
+            cwd=empty,
+            env=environment,
+        )
+    line, _, array = done.stdout.partition(b"\n")
+    if done.returncode or not line:
+        raise _NotRun(f"{framework} ends with exit code {done.returncode}")
+    head = json.loads(line)
+    if "failure" in head:
+        raise _NotRun(f"{head['runner']} cannot run it ({head['failure']})")
+    return head, np.load(io.BytesIO(array), allow_pickle=False)

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import matplotlib
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from soft_control import paths
 from soft_control.benchmarks import step_response
@@ -61,31 +61,52 @@ Progress = Callable[[str, int, int], None]
 """What is being done, steps done, steps in all."""
 
 
+Positive = Annotated[float, Field(gt=0.0)]
+Trials = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class RecordSettings(_Strict):
-    seeds: list[int]
-    duration_s: float
+    """The recordings that the network learns from."""
+
+    seeds: Annotated[list[Seed], Field(min_length=2)]
+    """One run each; the last one validates."""
+    duration_s: Positive
+    """Length of each run."""
 
 
 class TuningSettings(_Strict):
-    overshoot_weight: float
-    pid_trials: int
-    mpc_trials: int
-    seed: int
+    """The search for the parameters of each controller, on the nominal rig."""
+
+    overshoot_weight: Annotated[float, Field(ge=0.0)]
+    """Score = RMSE, mm, + this x mean overshoot, %."""
+    pid_trials: Trials
+    """Points that the optimiser tries for the PID."""
+    mpc_trials: Trials
+    """The same for each MPC."""
+    seed: Seed
+    """Of the search and of the rig's noise in it."""
 
 
 class Benchmark(_Strict):
-    """config/msd_benchmark.yaml"""
+    """All that `softctl benchmark msd` runs."""
 
-    rate_hz: float
+    rate_hz: Positive
+    """Control rate."""
     record: RecordSettings
+    """Recordings to learn from."""
     training: dict[str, Any]
-    references: dict[str, float]
+    """As `softctl train --settings`."""
+    references: dict[str, Positive]
+    """Shape: for how long it is followed, s."""
     tuning: TuningSettings
-    evaluation_seeds: list[int]
+    """How both controllers are tuned."""
+    evaluation_seeds: Annotated[list[Seed], Field(min_length=1)]
+    """Of the rig's noise in the runs that are measured."""
 
 
 class Result(BaseModel):
@@ -217,7 +238,7 @@ class _Loops:
     def follow(self, shape: str, controller: Controller, seed: int) -> Trace:
         length = self.benchmark.references[shape]
         return run(
-            self.rig(seed), RIG, controller, self.reference(shape), self.benchmark.rate_hz, length
+            self.rig(seed), controller, self.reference(shape), self.benchmark.rate_hz, length
         )
 
     def figures(self, trace: Trace) -> StepFigures:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from soft_control.cli.options import described, option
+from soft_control.cli.options import described, option, seed_option
 from soft_control.cli.terminal import FAILED, progress_bar, say, show_table
 
 
@@ -69,7 +69,7 @@ def ipopt(
         typer.Option(help="Folder with the authors' hasel_dense_2022-06-06.hdf5: takes part too."),
     ] = None,
     problems: Annotated[int, typer.Option(min=2, help="Of each network at each N and Nc.")] = 300,
-    seed: Annotated[int, typer.Option(min=0, help="Of the problems.")] = 0,
+    seed: Annotated[int, seed_option("Of the problems.")] = 0,
     out: Annotated[Path, typer.Option(help="Directory of the page.")] = Path("docs"),
 ) -> None:
     """The C solver against CasADi with IPOPT: derivatives, gap to the optimum, local optima.
@@ -116,7 +116,7 @@ def closed_loop(
     ],
     reference: Annotated[str, described("reference")] = "figure_eight",
     duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
-    seed: Annotated[int, described("seed")] = 0,
+    seed: Annotated[int, seed_option("Of the rig's noise.")] = 0,
     out: Annotated[Path, typer.Option(help="Directory of the page.")] = Path("docs"),
 ) -> None:
     """The C solver in a closed loop against IPOPT, converged at every sample, on the same rig.

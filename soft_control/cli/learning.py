@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, from_json
+from soft_control.cli.options import described, from_json, seed_option
 from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table
 
 
@@ -21,7 +21,10 @@ def train(
         list[Path] | None,
         typer.Option(help="Runs to choose the best network by; default: the last recording."),
     ] = None,
-    rig: Annotated[str, described("rig")] = "tendon",
+    rig: Annotated[
+        str | None,
+        typer.Option(help="Robot that was recorded; default: the one that the bags' runs name."),
+    ] = None,
     rate_hz: Annotated[float, described("rate_hz")] = 120.0,
     settings: Annotated[
         str, typer.Option(help="More training settings as JSON, e.g. '{\"hidden\": [16, 16]}'.")
@@ -35,7 +38,7 @@ def train(
 
     \b
     softctl train data/tendon --out models/tendon
-    softctl train monday.csv tuesday.csv --validation friday.csv --out models/week \\
+    softctl train monday.csv tuesday.csv --validation friday.csv --rig tendon --out models/week \\
       --settings '{"signals": false, "hidden": [24]}'
     """
     from soft_control.learning.dataset import read_recordings
@@ -72,7 +75,7 @@ def check_model(
             "simulated rig.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 900,
+    seed: Annotated[int, seed_option("Of what is drawn at random.")] = 900,
     as_json: Annotated[bool, typer.Option("--json", help="The whole report as JSON.")] = False,
 ) -> None:
     """Is a network fit for the MPC? Says so before it is let near a rig; exit code 1 if it is not.

@@ -10,7 +10,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 
 from soft_control.cli.terminal import invalid
-from soft_control.experiment.bringup import Experiment
+from soft_control.experiment.settings import Experiment
 
 
 def described(field: str, **options: Any) -> typer.models.OptionInfo:
@@ -21,6 +21,11 @@ def described(field: str, **options: Any) -> typer.models.OptionInfo:
 def option(help: str | None, **options: Any) -> typer.models.OptionInfo:
     """An option; of a number, one that must be finite."""
     return typer.Option(help=help, callback=finite, **options)
+
+
+def seed_option(help: str) -> typer.models.OptionInfo:
+    """A seed: what every generator of random numbers in use takes."""
+    return typer.Option(min=0, max=2**32 - 1, help=help)
 
 
 def finite(value: Any) -> Any:

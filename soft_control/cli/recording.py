@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, experiment, option
+from soft_control.cli.options import described, experiment, option, seed_option
 from soft_control.cli.running import carry_out
 from soft_control.cli.terminal import say
 
@@ -22,7 +22,7 @@ def collect(
     ] = 4,
     duration_s: Annotated[float, option("Length of each run, s.", min=1)] = 60.0,
     rate_hz: Annotated[float, described("rate_hz")] = 120.0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the first run; then one up.")] = 100,
+    seed: Annotated[int, seed_option("Seed of the first run; then one up.")] = 100,
 ) -> None:
     """Record a rig under open-loop commands: one rosbag2 bag a run, in OUT/run_SEED.
 

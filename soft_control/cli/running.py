@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, experiment, option
+from soft_control.cli.options import described, experiment, option, seed_option
 from soft_control.cli.terminal import (
     INTERRUPTED,
     progress_bar,
@@ -17,7 +17,7 @@ from soft_control.cli.terminal import (
     warn,
 )
 from soft_control.control.controllers import CONTROLLERS
-from soft_control.experiment.bringup import Experiment
+from soft_control.experiment.settings import Experiment
 
 
 def run(
@@ -115,12 +115,13 @@ def replay(
     from soft_control.experiment.replay import summary
     from soft_control.experiment.summary import write_json
     from soft_control.firmware_build import read_build
-    from soft_control.learning.dataset import read_recording, read_recordings, resample
+    from soft_control.learning.dataset import read_recording, read_recordings
     from soft_control.learning.model import free_run, least_squares_baseline, load_model, rmse_mm
+    from soft_control.learning.suitability import suited
     from soft_control.link.session import open_session
 
     network = load_model(model)
-    recorded = resample(read_recording(recording), network.card.rate_hz)
+    recorded = suited(network.card, read_recording(recording))
     with open_session(target, read_build(firmware), port) as session, progress_bar() as bar:
         task = bar.add_task(f"replay on {target}", total=len(recorded) - 1)
         answer = feed(session, network.card, recorded, lambda k: bar.update(task, completed=k))
@@ -153,9 +154,7 @@ def tune(
     model: Annotated[Path, described("model")] = Path("models/tendon"),
     duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
     trials: Annotated[int, typer.Option(min=1, help="Points to try, each on several runs.")] = 60,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Of search and noise: the same seed finds the same.")
-    ] = 0,
+    seed: Annotated[int, seed_option("Of search and noise: the same seed finds the same.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option(

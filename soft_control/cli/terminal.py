@@ -8,9 +8,12 @@ written in characters that every terminal has.
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
+import io
 import json
 import os
+import select
 import signal
 import sys
 import warnings
@@ -106,18 +109,18 @@ def say_json(content: Any) -> None:
 
 
 def show_table(*columns: str, rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Rows of cells below `columns`; without columns, a table without a header."""
+    """Rows of cells below `columns`, below a line with the title; without columns no header."""
     rows = [[Text(plain(cell)) for cell in row] for row in rows]
     width = len(columns) or max(map(len, rows), default=0)
     headers = [Text(plain(name)) for name in columns] or [""] * width
     table = Table(
         *(Column(header=header, overflow="fold") for header in headers),
-        title=None if title is None else Text(plain(title), style="table.title"),
-        title_justify="left",
         show_header=bool(columns),
     )
     for row in rows:
         table.add_row(*row)
+    if title is not None:
+        say(title)
     console.print(table)
 
 
@@ -235,11 +238,12 @@ def _unread() -> bool:
     complain once more when it ends."""
     unread = False
     for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            unread = True
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+        with contextlib.suppress(io.UnsupportedOperation):  # no file below, as in tests
+            poll = select.poll()
+            poll.register(stream.fileno(), 0)
+            if poll.poll(0):  # asked for nothing, it tells of errors alone
+                unread = True
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, stream.fileno())
+                os.close(nowhere)
     return unread

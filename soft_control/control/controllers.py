@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from soft_control.topics import SIGNALS, TIP_POSITION
+
 Need = Literal["model", "firmware"]
 """model: the network, which says too what surface the robot reaches; firmware: what was built from
 it."""
 Size = Literal["commands", "axes"]
 """What there are m of, and what there are 3 of."""
 
-MEASURED, SENSED = "/tip_position", "/signals/calibrated"
+MEASURED, SENSED = TIP_POSITION, SIGNALS
 """Topics that a controller may act on: the measured position, the calibrated signals."""
 
 

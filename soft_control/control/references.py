@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from soft_control.learning.surface import surface_degree, surface_terms
+
 Units = tuple[np.ndarray, np.ndarray, np.ndarray]
 """x, y and z in units of the amplitudes."""
 
@@ -106,30 +108,3 @@ REFERENCE_KEYS = tuple(
     field.name for field in fields(Reference) if field.name not in ("shape", "surface")
 )
 """What config/reference.yaml sets."""
-
-
-def surface_terms(y: np.ndarray, z: np.ndarray, degree: int) -> np.ndarray:
-    """The terms y^i z^j with i + j <= degree, y and z in centimetres so that all are of one size.
-
-    y and z are (T,) in m, the result is (T, (degree + 1)(degree + 2) / 2).
-    """
-    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-    return np.column_stack([(100 * y) ** i * (100 * z) ** j for i, j in powers])
-
-
-def surface_degree(coefficients: int) -> int:
-    """Degree of the polynomial with so many coefficients. Raises ValueError where there is none."""
-    for degree in range(coefficients):
-        if (degree + 1) * (degree + 2) // 2 == coefficients:
-            return degree
-    raise ValueError(f"no polynomial in y and z has {coefficients} coefficients")
-
-
-def fit_surface(position: np.ndarray, degree: int = 4) -> tuple[float, ...]:
-    """Least-squares surface through positions (T, 3) in m; coefficients in m.
-
-    Over the whole range of the tendon rig a quadratic misses its reachable surface by 0.5 mm RMS,
-    a quartic by 0.1 mm.
-    """
-    terms = surface_terms(position[:, 1], position[:, 2], degree)
-    return tuple(np.linalg.lstsq(terms, position[:, 0], rcond=None)[0].tolist())

@@ -4,67 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from soft_control import paths
-from soft_control.control.controllers import CONTROLLERS, TARGETS, ControllerEntry, controller
-from soft_control.control.references import SHAPES
+from soft_control.control.controllers import ControllerEntry, controller
 from soft_control.experiment import checks
 from soft_control.experiment.record import RunRecord, write_record
+from soft_control.experiment.settings import Experiment
 from soft_control.firmware_build import FirmwareBuild, MpcSettings, read_build
 from soft_control.learning.model import ModelCard, load_card
-from soft_control.rigs import RIGS, describe
+from soft_control.rigs import describe
 from soft_control.robots.config_files import NODES, as_mapping, read_section, read_yaml
 from soft_control.robots.description import AXES, RobotDescription, first_fault
-
-
-class Experiment(BaseModel, extra="forbid"):
-    """One run: rig x controller x target x reference."""
-
-    rig: str = Field("tendon", description=f"Simulated rig: {', '.join(RIGS)}.")
-    controller: str = Field(
-        "mpc",
-        description="; ".join(f"{name}: {entry.help}" for name, entry in CONTROLLERS.items()) + ".",
-    )
-    target: str = Field(
-        "pil",
-        description="Where the firmware runs: sil in process, pil on an emulated Cortex-M4F, "
-        "hil on a board.",
-    )
-    reference: str = Field("figure_eight", description=f"Shape: {', '.join(SHAPES)}.")
-    clock: Literal["lockstep", "realtime"] = Field(
-        "lockstep",
-        description="lockstep: the rig waits for each command, the same bits on any machine; "
-        "realtime: the wall clock.",
-    )
-    rate_hz: float = Field(120.0, gt=0, le=10_000, description="Control rate.")
-    duration_s: float = Field(
-        20.0, gt=0, le=1e6, description="Length of the run in the rig's time."
-    )
-    # ROS parameters are of 64 bits.
-    seed: int = Field(0, ge=0, lt=2**63, description="Of the rig's noise and of the excitation.")
-    load: str = Field(
-        "",
-        description="Constant load put on the tip in mid-run: the displacement it causes and when, "
-        "x,y,z@t in mm and s, e.g. 0,0,-2@10.",
-    )
-    model: Path = Field(Path("models/tendon"), description="Directory that `softctl train` wrote.")
-    firmware: Path = Field(
-        Path("build/tendon"), description="Directory that `softctl build` wrote."
-    )
-    port: str = Field("", description="Serial port of the board (hil only), e.g. /dev/ttyACM0.")
-    out: Path = Field(Path("runs/latest"), description="Directory of the run; must not exist.")
-
-    @field_validator("rig", "controller", "target", "reference")
-    @classmethod
-    def _known(cls, value: str, info: Any) -> str:
-        known = {"rig": RIGS, "controller": CONTROLLERS, "target": TARGETS, "reference": SHAPES}
-        choices = known[info.field_name]
-        if value not in choices:
-            raise ValueError(f"unknown, choose one of {', '.join(choices)}")
-        return value
 
 
 @dataclass(frozen=True)

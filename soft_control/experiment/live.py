@@ -13,7 +13,7 @@ from nav_msgs.msg import Path
 
 from soft_control.experiment.ros_messages import GLANCE, Join, from_path, from_point, to_ns
 from soft_control.experiment.summary import SETTLE_S
-from soft_control.experiment.topics import REFERENCE, SOLVER, TIP_POSITION
+from soft_control.topics import REFERENCE, SOLVER, TIP_POSITION
 
 
 @dataclass

@@ -11,12 +11,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nn4mc_codegen.printing.c import plain_line
 from soft_control.control.references import Reference
+from soft_control.learning.bag import RECORD_FILE
 from soft_control.learning.dataset import RecordingError
+from soft_control.robots.config_files import one_line
 from soft_control.robots.description import RobotDescription, first_fault
-
-RECORD_FILE = "experiment.json"
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
@@ -103,5 +102,5 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def printable(name: str, length: int = 80) -> str:
     """A name as one line of at most `length` characters that any page, figure or terminal can show:
     what cannot be printed becomes a question mark, the end of a longer one an ellipsis."""
-    shown = plain_line(name)
+    shown = one_line(name)
     return shown if len(shown) <= length else shown[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -12,7 +12,7 @@ from nav_msgs.msg import Path
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
-from soft_control.experiment.topics import REFERENCE, TIP_POSITION
+from soft_control.topics import REFERENCE, TIP_POSITION
 
 FRAME = "rig_base"
 
@@ -45,6 +45,10 @@ LATCHED = QoSProfile(
 """Whoever subscribes late is told everything that was said before."""
 
 
+WAITING_MAX = 64
+"""Stamps that a Join remembers; where a topic never comes it would remember a whole run."""
+
+
 class Join:
     """Pairs messages of several topics by their stamp and hands complete sets on, in order."""
 
@@ -63,6 +67,8 @@ class Join:
             # What is older can no longer become complete: topics arrive in order.
             self._waiting = {s: p for s, p in self._waiting.items() if s > stamp_ns}
             self._on_complete(stamp_ns, *(parts[name] for name in self.topics))
+        elif len(self._waiting) > WAITING_MAX:
+            del self._waiting[min(self._waiting)]
 
 
 def to_ns(stamp: Time) -> int:

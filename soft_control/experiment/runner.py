@@ -12,17 +12,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
-from soft_control.experiment.bringup import NodeSpec
-from soft_control.processes import cpu_seconds, die_with_parent, signals_held
+from soft_control.processes import cpu_seconds, die_with_parent, interrupt_held
+
+if TYPE_CHECKING:
+    from soft_control.experiment.bringup import NodeSpec
 
 POLL_S = 0.1
 PATIENCE_S = 3.0
 """A node has so long to end after SIGINT, and again after SIGTERM."""
 WRITING_SHARE = 0.1
-"""Of a core: a logger that uses more is still writing or summing up."""
+"""Of a core: a logger that uses more is still writing or summing up; one that waits uses 0.04."""
 WRITING_LIMIT_S = 600.0
 """No logger gets more time than this."""
 
@@ -103,12 +106,24 @@ def interrupts_counted() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+class _WithoutAliases(yaml.SafeDumper):
+    """ROS refuses the anchors and aliases that YAML writes for a list that stands twice."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def parameter_file(node: NodeSpec) -> str:
+    """The parameters of a node as ROS reads them."""
+    return yaml.dump({node.name: {"ros__parameters": node.parameters}}, Dumper=_WithoutAliases)
+
+
 def start(node: NodeSpec, run_dir: Path) -> subprocess.Popen:
-    """The process of a node; a signal to it waits until it can handle it."""
+    """The process of a node; SIGINT to it waits until it can be handled."""
     parameters = run_dir / "parameters" / f"{node.name}.yaml"
-    parameters.write_text(yaml.safe_dump({node.name: {"ros__parameters": node.parameters}}))
+    parameters.write_text(parameter_file(node))
     module = f"soft_control.nodes.{node.name}"
-    with open(run_dir / "log" / f"{node.name}.log", "w") as log, signals_held():
+    with open(run_dir / "log" / f"{node.name}.log", "w") as log, interrupt_held():
         return subprocess.Popen(
             [sys.executable, "-m", module, "--ros-args", "--params-file", str(parameters)],
             stdin=subprocess.DEVNULL,

@@ -22,13 +22,13 @@ from soft_control.control import pid
 from soft_control.control.controllers import CONTROLLERS, controller
 from soft_control.control.references import Reference
 from soft_control.experiment.bringup import (
-    Experiment,
     mpc_settings,
     reference_curve,
     sees_position,
 )
 from soft_control.experiment.closed_loop import Firmware, PidController, Trace, run
 from soft_control.experiment.record import printable
+from soft_control.experiment.settings import Experiment
 from soft_control.experiment.summary import SETTLE_S, error_figures, tracking_error_mm
 from soft_control.firmware_build import MpcSettings, build
 from soft_control.learning.model import ModelCard, load_card
@@ -179,9 +179,7 @@ def tune_pid(
         return float(
             np.mean(
                 [
-                    score(
-                        run(rig, rig_name, PidController(config, rate_hz), wanted, rate_hz, length)
-                    )
+                    score(run(rig, PidController(config, rate_hz), wanted, rate_hz, length))
                     for rig in rigs
                     for wanted, length in references
                 ]
@@ -249,7 +247,6 @@ def tune_mpc(
                         score(
                             run(
                                 rig,
-                                card.rig,
                                 firmware.restart(chosen),
                                 wanted,
                                 card.rate_hz,

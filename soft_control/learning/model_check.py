@@ -17,10 +17,12 @@ from nn4mc_codegen import compile_model
 from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.importers import read_model
 from nn4mc_codegen.trial.host import HostCode, build_library
-from soft_control.learning.dataset import Recording, resample
+from soft_control.learning.dataset import Recording
 from soft_control.learning.model import (
     NETWORK_FILE,
     Model,
+    ModelError,
+    card_samples,
     card_windows,
     free_run,
     load_model,
@@ -28,6 +30,7 @@ from soft_control.learning.model import (
     rmse_mm,
     rollouts,
 )
+from soft_control.learning.suitability import suited
 
 HORIZONS = (1, 2, 5, 10, 20, 40)
 """Samples."""
@@ -109,11 +112,12 @@ class ModelReport(_Report):
 def check(model_dir: Path, recordings: Sequence[Recording], seed: int = 0) -> ModelReport:
     """Check the model of `softctl train` against recordings that it was not trained on.
 
-    Raises ModelError, RecordingError and HostError for what cannot be read or compiled.
+    Raises ModelError, RecordingError and HostError for what cannot be read, compared or compiled.
     """
     model = load_model(model_dir)
     card = model.card
-    runs = [resample(run, card.rate_hz) for run in recordings]
+    runs = [suited(card, run) for run in recordings]
+    _check_long_enough(model, runs)
     graph, _ = read_model(model_dir / NETWORK_FILE)
     windows = np.vstack([normalised_windows(card, card_windows(card, run)[0]) for run in runs])
     rng = np.random.default_rng(seed)
@@ -175,6 +179,17 @@ def reasons(report: ModelReport) -> list[str]:
     return found
 
 
+def _check_long_enough(model: Model, runs: Sequence[Recording]) -> None:
+    """Before anything is compiled: the longest horizon and the gains need their samples."""
+    needed = max(_gain_lag(model), max(HORIZONS)) + card_samples(model.card)
+    for run in runs:
+        longest = max(end - start for start, end in run.bounds)
+        if longest < needed:
+            raise ModelError(
+                f"{run.source}: too short: {longest} samples without a gap, {needed} are needed"
+            )
+
+
 def _compiled(path: Path, graph: Graph, inputs: np.ndarray) -> tuple[float, float]:
     """Largest error of the C's outputs, and of its derivatives relative to the largest of them."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -227,7 +242,13 @@ def _rollout(model: Model, runs: Sequence[Recording], samples: int) -> Rollout:
     def error(held: bool) -> float:
         return rmse_mm(np.vstack([rollouts(model, run, samples, held) for run in runs]))
 
-    still = np.vstack([run.position[samples:] - run.position[:-samples] for run in runs])
+    still = np.vstack(
+        [
+            segment.position[samples:] - segment.position[:-samples]
+            for run in runs
+            for segment in run.segments()
+        ]
+    )
     return Rollout(
         samples=samples, live_mm=error(False), held_mm=error(True), standing_still_mm=rmse_mm(still)
     )
@@ -247,10 +268,12 @@ def _radii(model: Model, inputs: np.ndarray) -> list[float]:
 
 def _gain_signs(model: Model, runs: Sequence[Recording]) -> float:
     """Share of the larger settled gains, at the mean command, with the sign of a linear fit."""
-    card = model.card
-    lag = card.input_delay + card.input_lags + round(0.05 * card.rate_hz)
-    commands = np.vstack([card.normalised_command(run.commands)[:-lag] for run in runs])
-    outputs = np.vstack([card.normalised_output(run.position)[lag:] for run in runs])
+    card, lag = model.card, _gain_lag(model)
+    segments = [segment for run in runs for segment in run.segments()]
+    commands = np.vstack(
+        [card.normalised_command(s.command(card.command_names))[:-lag] for s in segments]
+    )
+    outputs = np.vstack([card.normalised_output(s.position)[lag:] for s in segments])
     terms = np.column_stack([commands, np.ones(len(commands))])
     shown = np.linalg.lstsq(terms, outputs, rcond=None)[0][:-1].T
     m = commands.shape[1]
@@ -260,7 +283,15 @@ def _gain_signs(model: Model, runs: Sequence[Recording]) -> float:
         ends = [_settled(model, commands.mean(axis=0) + sign * step) for sign in (1.0, -1.0)]
         learned[:, i] = ends[0] - ends[1]
     large = np.abs(shown) > GAIN_SHARE * np.max(np.abs(shown), axis=1, keepdims=True)
+    if not np.any(large):
+        return 0.0  # the recordings show no gain at all
     return float(np.mean(np.sign(shown[large]) == np.sign(learned[large])))
+
+
+def _gain_lag(model: Model) -> int:
+    """Samples after which a command shows in the position."""
+    card = model.card
+    return card.input_delay + card.input_lags + round(0.05 * card.rate_hz)
 
 
 def _settled(model: Model, command: np.ndarray, settle_s: float = 1.0) -> np.ndarray:

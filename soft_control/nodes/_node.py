@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Annotated, Any, ClassVar
 
 import rclpy
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -18,8 +18,10 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
 from soft_control.experiment.ros_messages import EVERY_SAMPLE, LATCHED, LATEST_SAMPLE
-from soft_control.experiment.topics import ROLL_CALL
-from soft_control.processes import STOP_SIGNALS, release_signals
+from soft_control.processes import release_interrupt
+from soft_control.topics import ROLL_CALL
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class NodeParameters(BaseModel):
@@ -30,8 +32,8 @@ class NodeParameters(BaseModel):
     peers: list[str] = Field([], description="Nodes that take part in the run; empty: this alone.")
 
 
-Names = Annotated[list[str], AfterValidator(lambda names: [name for name in names if name])]
-"""Names without the empty ones: ROS has no empty list of strings, [''] stands for it."""
+Names = Annotated[list[str], BeforeValidator(lambda names: [] if names == [""] else names)]
+"""Names, perhaps none: ROS has no empty list of strings, [''] stands for it."""
 
 
 def check_lengths(names: Sequence[str], what: str, **vectors: Sequence[float]) -> None:
@@ -42,6 +44,19 @@ def check_lengths(names: Sequence[str], what: str, **vectors: Sequence[float]) -
                 f"{key} = {list(values)}: wanted {len(names)} values, one for each of {what} "
                 f"{', '.join(names)}"
             )
+
+
+def checked(model: type[NodeParameters], given: Mapping[str, Any]) -> NodeParameters:
+    """The parameters of a node. Raises ValueError that names parameter, value and the wanted."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")
+    where = "".join(f"[{at}]" if isinstance(at, int) else at for at in first["loc"])
+    if first["type"] == "missing":
+        raise ValueError(f"parameter {where} is missing")
+    raise ValueError(f"parameter {where} = {first['input']!r}: {said}" if where else said)
 
 
 class RigNode(Node):
@@ -80,14 +95,7 @@ class RigNode(Node):
             if value is not None:
                 whole = hasattr(value, "__len__") and not isinstance(value, str)
                 given[name] = list(value) if whole else value
-        try:
-            return self.Parameters.model_validate(given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            value = f" = {first['input']!r}" if where and first["type"] != "missing" else ""
-            said = first["msg"].removeprefix("Value error, ")
-            raise ValueError(f"parameter {where}{value}: {said}" if where else said) from None
+        return checked(self.Parameters, given)
 
     def publish_on(self, message_type: type, topic: str) -> Any:
         """A publisher that keeps every message for those who want every one."""
@@ -161,8 +169,8 @@ def main(node_type: type[RigNode]) -> None:
 
     def live() -> None:
         nonlocal node
-        # A signal that came while Python was still importing has waited until here.
-        release_signals()
+        # A SIGINT that came while Python was still importing has waited until here.
+        release_interrupt()
         rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
         node = node_type()
         executor = SingleThreadedExecutor()

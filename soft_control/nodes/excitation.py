@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
 
 from soft_control.experiment.ros_messages import joint_state, to_ns
-from soft_control.experiment.topics import COMMAND, SIGNALS
 from soft_control.learning.excitation import excitation
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
+from soft_control.topics import COMMAND, SIGNALS
 
 
 class ExcitationParameters(NodeParameters):

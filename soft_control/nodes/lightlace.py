@@ -14,11 +14,11 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
 from soft_control.experiment.ros_messages import EVERY_SAMPLE, joint_state, to_ns
-from soft_control.experiment.topics import CLOCK, SIGNALS, SIGNALS_RAW
 from soft_control.learning.calibration import Calibration
 from soft_control.link.lace_line import LineReader
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
+from soft_control.topics import CLOCK, SIGNALS, SIGNALS_RAW
 
 CHECK_S = 0.5
 GRACE_S = 1.0

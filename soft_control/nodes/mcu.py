@@ -21,7 +21,13 @@ from soft_control.experiment.ros_messages import (
     to_ns,
     to_stamp,
 )
-from soft_control.experiment.topics import (
+from soft_control.firmware_build import read_build
+from soft_control.learning.dataset import AXES
+from soft_control.link.messages import Command, SolverStatus, StepCostUnit
+from soft_control.link.session import open_session
+from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
+from soft_control.nodes._node import main as run
+from soft_control.topics import (
     COMMAND,
     PREDICTED_POSITION,
     REFERENCE,
@@ -29,12 +35,6 @@ from soft_control.experiment.topics import (
     SOLVER,
     TIP_POSITION,
 )
-from soft_control.firmware_build import read_build
-from soft_control.learning.dataset import AXES
-from soft_control.link.messages import Command, SolverStatus, StepCostUnit
-from soft_control.link.session import open_session
-from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
-from soft_control.nodes._node import main as run
 
 GAP_MAX = 100
 """Samples that the firmware bridges in one go (firmware/src/loop/control_loop.h)."""
@@ -81,8 +81,9 @@ class Mcu(RigNode):
         p: McuParameters = self.parameters
         self.realtime = p.clock == "realtime"
         self.period_ns = round(1e9 / p.rate_hz)
-        firmware = read_build(p.firmware)
-        self.session = open_session(p.target, firmware, p.port, timeout_s=p.answer_timeout_s)
+        self.session = open_session(
+            p.target, read_build(p.firmware), p.port, timeout_s=p.answer_timeout_s
+        )
         self.unit = StepCostUnit(self.session.info.step_cost_unit).name.lower()
         self.k: int | None = None
         self.last_ns = 0

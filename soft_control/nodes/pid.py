@@ -10,10 +10,10 @@ from sensor_msgs.msg import JointState
 
 from soft_control.control import pid
 from soft_control.experiment.ros_messages import Join, from_path, from_point, joint_state
-from soft_control.experiment.topics import COMMAND, REFERENCE, TIP_POSITION
 from soft_control.learning.dataset import AXES
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
+from soft_control.topics import COMMAND, REFERENCE, TIP_POSITION
 
 VECTORS = ("kp", "ki", "kd", "command_neutral", "command_min", "command_max")
 

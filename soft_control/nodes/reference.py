@@ -12,9 +12,9 @@ from sensor_msgs.msg import JointState
 
 from soft_control.control.references import REFERENCE_KEYS, Reference
 from soft_control.experiment.ros_messages import path, to_ns
-from soft_control.experiment.topics import REFERENCE, SIGNALS, TIP_POSITION
 from soft_control.nodes._node import NodeParameters, RigNode
 from soft_control.nodes._node import main as run
+from soft_control.topics import REFERENCE, SIGNALS, TIP_POSITION
 
 TRIGGERS = {SIGNALS: JointState, TIP_POSITION: PointStamped}
 

@@ -19,11 +19,11 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
 from soft_control.experiment.ros_messages import by_name, point, to_ns, to_stamp
-from soft_control.experiment.topics import CLOCK, COMMAND, TIP_POSITION
 from soft_control.link.lace_line import format_line
 from soft_control.nodes._node import NodeParameters, RigNode
 from soft_control.nodes._node import main as run
 from soft_control.rigs import make_rig
+from soft_control.topics import CLOCK, COMMAND, TIP_POSITION
 
 
 class RigParameters(NodeParameters):
@@ -134,7 +134,9 @@ class RigSimulation(RigNode):
             )
 
     def close(self) -> None:
-        self.lace.close()
+        # The port itself goes with the process: whoever reads it must not lose it before all can
+        # see that the rig has ended.
+        self.lace.unlink()
 
 
 class PseudoTerminal:
@@ -152,10 +154,8 @@ class PseudoTerminal:
     def write(self, data: bytes) -> None:
         os.write(self.controller, data)
 
-    def close(self) -> None:
+    def unlink(self) -> None:
         self.link.unlink(missing_ok=True)
-        os.close(self.controller)
-        os.close(self.port)
 
 
 def main() -> None:

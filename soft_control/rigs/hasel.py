@@ -56,6 +56,7 @@ class HaselParameters(RigParameters):
     natural_rad_per_s: Positive
     """Of the second-order lag of the actuator."""
     damping_ratio: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Of the same lag; 1 would not overshoot."""
     branch_weight: tuple[Fraction, Fraction, Fraction]
     """Share of a step that goes through each branch; they add up to 1."""
     rise_s: Branches

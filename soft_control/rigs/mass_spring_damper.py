@@ -32,6 +32,7 @@ class MassSpringDamperParameters(RigParameters):
     rig_name: ClassVar[str] = "mass_spring_damper"
 
     mass_kg: Positive
+    """Of what moves."""
     damping: NotNegative
     """N s/m"""
     stiffness: Positive
@@ -43,7 +44,9 @@ class MassSpringDamperParameters(RigParameters):
     delay_s: NotNegative
     """From command to force."""
     strain_counts_per_m: float
+    """Of the strain gauge, by which the mass's place is felt."""
     tachometer_counts_per_m_s: float
+    """Of the tachometer, by which its speed is felt."""
     signal_noise_counts: NotNegative = Field(description="Of both sensors, before rounding.")
 
 

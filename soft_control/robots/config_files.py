@@ -30,7 +30,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path}: not YAML: {one_line(str(error))}") from error
     except RecursionError as error:
         raise ValueError(f"{path}: not YAML: nested too deeply") from error
     return as_mapping({} if values is None else values, str(path))
@@ -45,6 +45,12 @@ def read_section(name: str, section: str) -> dict[str, Any]:
         raise ValueError(f"{name!r} is no name: letters, digits, _ . and - make one")
     path = paths.config(name)
     return as_mapping(read_yaml(path).get(section) or {}, f"{path}: {section}")
+
+
+def one_line(text: str) -> str:
+    """Text that may hold anything as one line that a terminal or a page can show: what cannot be
+    printed becomes a question mark."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def as_mapping(values: Any, source: str) -> dict[str, Any]:

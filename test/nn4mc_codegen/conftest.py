@@ -17,7 +17,8 @@ from nn4mc_codegen.graph.ir import Graph, Node, Op, Tensor
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.dense import Dense
-from nn4mc_codegen.printing.emit import Origin, emit
+from nn4mc_codegen.printing.emit import emit
+from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.trial.host import HostCode, build_library
 
 ORIGIN = Origin("m.keras", "0" * 16, "nn4mc compile")
@@ -125,6 +126,21 @@ def compile_graphs(tmp_path_factory) -> Callable[..., list[HostCode]]:
         return [HostCode(library, folder / f"n{i}.h") for i in range(len(cases))]
 
     return compile_all
+
+
+@pytest.fixture(scope="session")
+def same_as_meaning(compile_graphs) -> Callable[..., None]:
+    """Compares outputs and chosen columns of the Jacobian of C with the graph's, at a random x."""
+
+    def compare(cases: Sequence[tuple[Graph, Sequence[int]]], tolerance: float) -> None:
+        random = np.random.default_rng(0)
+        for (graph, chosen), code in zip(cases, compile_graphs(cases), strict=True):
+            x = random.normal(size=graph.input_size).astype(np.float32)
+            np.testing.assert_allclose(code.step(x), graph.evaluate(x), atol=tolerance)
+            expected = graph.jacobian(x)[:, list(chosen)]
+            np.testing.assert_allclose(code.jacobian(x)[1], expected, atol=tolerance)
+
+    return compare
 
 
 @dataclass

@@ -19,7 +19,8 @@ from nn4mc_codegen.ops.concatenate import Concatenate
 from nn4mc_codegen.ops.dense import Dense
 from nn4mc_codegen.ops.multiply import Multiply
 from nn4mc_codegen.ops.recurrent import SimpleRNN
-from nn4mc_codegen.printing.emit import Origin, emit
+from nn4mc_codegen.printing.emit import emit
+from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.program.instructions import Linear
 from nn4mc_codegen.trial.host import HostCode, build_library
 from nn4mc_codegen.trial.interface import InterfaceError, macros

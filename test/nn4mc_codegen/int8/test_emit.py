@@ -11,6 +11,7 @@ import pytest
 
 from nn4mc_codegen.compile import emit_graph
 from nn4mc_codegen.graph.options import Options
+from nn4mc_codegen.int8 import operators as o
 from nn4mc_codegen.int8 import quantize as q
 from nn4mc_codegen.int8.calibrate import quantize_graph
 from nn4mc_codegen.int8.fixed_point import fixed_point
@@ -150,19 +151,19 @@ def extremes(seed: int) -> q.QuantGraph:
         nodes.append(q.QNode(name, op, inputs or (tensors[-2],), tensors[-1]))
         return tensors[-1]
 
-    window = q.Window(Windows((3, 2), (1, 2), (1, 1), "same"), 6, 6, 2)
-    add(q.Conv(*weighted(5, 12, -8, -31, -1, 0, 3), window, tensors[-1].zero), (6, 3, 5))
-    window = q.Window(Windows((2, 3), (2, 1), (1, 1), "same"), 6, 3, 5)
-    add(q.Depthwise(*weighted(10, 6, -7, -31, -1, 0, 3), window, tensors[-1].zero), (3, 3, 10))
-    a = add(q.Dense(*weighted(7, 10, -7, -31, -2, -1, 1), 9), (9, 7))
-    b = add(q.Dense(*weighted(7, 7, -7, -30, -2, 0), 9), (9, 7))
+    window = o.Window(Windows((3, 2), (1, 2), (1, 1), "same"), 6, 6, 2)
+    add(o.Conv(*weighted(5, 12, -8, -31, -1, 0, 3), window, tensors[-1].zero), (6, 3, 5))
+    window = o.Window(Windows((2, 3), (2, 1), (1, 1), "same"), 6, 3, 5)
+    add(o.Depthwise(*weighted(10, 6, -7, -31, -1, 0, 3), window, tensors[-1].zero), (3, 3, 10))
+    a = add(o.Dense(*weighted(7, 10, -7, -31, -2, -1, 1), 9), (9, 7))
+    b = add(o.Dense(*weighted(7, 7, -7, -30, -2, 0), 9), (9, 7))
     constant = random.integers(-128, 128, 7).astype(np.int8)
     factors = fixed_point(0.5), fixed_point(0.3)
-    op = q.Add((None, constant), (3, -7), factors, -1, rescaling(1, -18, -18))
+    op = o.Add((None, constant), (3, -7), factors, -1, rescaling(1, -18, -18))
     c = add(op, (9, 7), a)
-    d = add(q.Multiply((None, None), (-5, 9), rescaling(1, 0, int(random.integers(-8, 2)))),
+    d = add(o.Multiply((None, None), (-5, 9), rescaling(1, 0, int(random.integers(-8, 2)))),
             (9, 7), c, b)  # fmt: skip
-    add(q.Dense(*weighted(9, 63, -8, -9), 1), (9,), d)
+    add(o.Dense(*weighted(9, 63, -8, -9), 1), (9,), d)
     return q.QuantGraph((tensors[0],), tensors[-1], tuple(nodes))
 
 

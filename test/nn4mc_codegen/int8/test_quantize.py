@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from nn4mc_codegen.int8 import operators as o
 from nn4mc_codegen.int8 import quantize as q
 from nn4mc_codegen.int8.fixed_point import divide, fixed_point, hard_swish, rescale, rescale_once
 from nn4mc_codegen.ops.windows import Windows
@@ -75,7 +76,7 @@ def test_floats_round_to_the_nearest_and_stay_in_range():
 
 def test_softmax_is_that_of_real_numbers():
     x = q.QTensor("x", (7,), 0.05, 10)
-    op = q.Softmax.of(7, x, 1.0)
+    op = o.Softmax.of(7, x, 1.0)
     for _ in range(200):
         values = RANDOM.integers(-128, 128, (3, 7))
         powers = np.exp(x.dequantize(values).astype(np.float64))
@@ -96,9 +97,9 @@ def test_hard_swish_is_that_of_real_numbers():
 def test_convolution_is_a_sum_over_patches():
     """Of a network without scales: factor 2^-8, so that int8 holds the results."""
     windows = Windows((2, 3), (1, 2), (2, 1), "same")
-    window = q.Window(windows, 5, 6, 3)
+    window = o.Window(windows, 5, 6, 3)
     weights = RANDOM.integers(-127, 128, (4, 18)).astype(np.int8)
-    op = q.Conv(weights, np.zeros(4, np.int64), rescaling(4), window, 0)
+    op = o.Conv(weights, np.zeros(4, np.int64), rescaling(4), window, 0)
     image = RANDOM.integers(-128, 128, (5, 6, 3))
     found = op.evaluate(image).reshape(5, 3, 4)
     kernel = weights.reshape(4, 2, 3, 3).astype(np.int64)
@@ -113,13 +114,13 @@ def test_convolution_is_a_sum_over_patches():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: q.Dense(np.full((1, 4), -128, np.int8), np.zeros(1, np.int64), rescaling(1), 1),
-        lambda: q.Dense(np.ones((1, 4), np.int8), np.array([1 << 29]), rescaling(1), 1),
-        lambda: q.Dense(np.ones((1, 9), np.int8), np.array([1 << 20]), rescaling(1, 9), 1),
-        lambda: q.Softmax.of(300, UNIT, 1.0),
-        lambda: q.Add.of(UNIT, UNIT, q.QTensor("y", (1,), 1e-9, 0)),
-        lambda: q.Multiply.of(UNIT, UNIT, q.QTensor("y", (1,), 1e-9, 0)),
-        lambda: q.Mean.of(1 << 22, UNIT, UNIT),
+        lambda: o.Dense(np.full((1, 4), -128, np.int8), np.zeros(1, np.int64), rescaling(1), 1),
+        lambda: o.Dense(np.ones((1, 4), np.int8), np.array([1 << 29]), rescaling(1), 1),
+        lambda: o.Dense(np.ones((1, 9), np.int8), np.array([1 << 20]), rescaling(1, 9), 1),
+        lambda: o.Softmax.of(300, UNIT, 1.0),
+        lambda: o.Add.of(UNIT, UNIT, q.QTensor("y", (1,), 1e-9, 0)),
+        lambda: o.Multiply.of(UNIT, UNIT, q.QTensor("y", (1,), 1e-9, 0)),
+        lambda: o.Mean.of(1 << 22, UNIT, UNIT),
     ],
 )
 def test_what_32_bits_cannot_hold_is_refused(make):

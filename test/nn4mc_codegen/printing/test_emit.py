@@ -14,7 +14,8 @@ from nn4mc_codegen.ops.activation import SELU_ALPHA, SELU_SCALE, Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.concatenate import Concatenate
 from nn4mc_codegen.printing.c import c_float, tiles
-from nn4mc_codegen.printing.emit import Origin, emit
+from nn4mc_codegen.printing.emit import emit
+from nn4mc_codegen.printing.emitted import Origin
 
 ORIGIN = Origin("m.keras", "0123456789abcdef", "nn4mc compile")
 WARNINGS = "-Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Wshadow -Werror".split()

@@ -13,7 +13,7 @@ from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.int8.calibrate import quantize_graph
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.recurrent import SimpleRNN
-from nn4mc_codegen.printing.emit import Origin
+from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.trial.host import STRICT_FLAGS
 from nn4mc_codegen.trial.interface import read_function
 from nn4mc_codegen.trial.oracle import Case, make_cases, random_inputs

@@ -1,4 +1,4 @@
-"""The names of the graph's topics, each once; what travels on them is told in ros_messages.py."""
+"""The names of the topics of the ROS graph, each once; knows no ROS."""
 
 from __future__ import annotations
 

@@ -1,0 +1,180 @@
+"""The child process of `reference`: runs a model that our own reader has read, behind closed doors.
+
+    python -m nn4mc_codegen.trial.source_process keras|tf_keras|tflite < request > answer
+
+The request is a pickle of the parent, and the answer a line of JSON and an array in NumPy's format,
+which holds no objects. The framework is imported first, then the doors are closed, and only then is
+the request read.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import pickle
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+from nn4mc_codegen.importers.isolation import bound_resources, close_doors
+from nn4mc_codegen.importers.keras import Source
+from nn4mc_codegen.ops import KERAS_LAYERS
+from nn4mc_codegen.ops.activation import NAMES as ACTIVATIONS
+
+
+def main(framework: str) -> None:
+    answer_to = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what frameworks print is no answer
+    warnings.simplefilter("ignore")
+    runner, run = tflite() if framework == "tflite" else keras(framework)
+    bound_resources()
+    close_doors()
+    head, outputs = {"runner": runner}, np.zeros(0)
+    try:
+        more, outputs = run(*pickle.load(sys.stdin.buffer))
+        head |= more
+    except Exception as error:  # whatever a framework makes of what it does not expect
+        head["failure"] = (str(error).splitlines() or [type(error).__name__])[0][:80]
+    array = io.BytesIO()  # NumPy would write to the pipe as to a file
+    np.save(array, outputs, allow_pickle=False)
+    with answer_to:
+        answer_to.write(json.dumps(head).encode() + b"\n" + array.getvalue())
+
+
+# Keras
+
+
+def keras(package: str):
+    framework = importlib.import_module(package)
+    # Much is imported when it is first used.
+    layers = [framework.layers.Conv1D(1, 1), framework.layers.GRU(1), framework.layers.Dense(1)]
+    warm = np.zeros((1, 2, 1), np.float32)
+    for layer in layers:
+        warm = layer(warm)
+    return f"Keras {framework.__version__}", lambda *request: ({}, run_keras(framework, *request))
+
+
+def run_keras(framework: Any, source: Source, inputs: list[np.ndarray]) -> np.ndarray:
+    """Outputs (samples, …) of the model for inputs (samples, …) each."""
+    layers: dict[str, Any] = {}
+
+    def outputs(inputs: list[np.ndarray]) -> Any:
+        made = dict(zip(source.network.inputs, inputs, strict=True))
+        for call in source.network.calls:
+            if call.name not in layers:
+                layers[call.name] = built(framework, call.class_name, call.config)
+            given = [made[key] for key in call.sources]
+            layer = layers[call.name]
+            made[call.result] = layer(given if call.op.several_inputs else given[0])
+        return made[source.network.output]
+
+    outputs([x[:1] for x in inputs])  # layers have their arrays from their first call on
+    for name, arrays in source.arrays.items():
+        layers[name].set_weights(arrays)
+    return np.asarray(outputs(inputs), np.float32)
+
+
+def built(framework: Any, class_name: str, config: dict[str, Any]) -> Any:
+    """A layer of a class in our table, of those parts of its config that the operator names."""
+    wanted = KERAS_LAYERS[class_name].keras_config
+    arguments = {key: plain(framework, config[key]) for key in wanted if key in config}
+    return getattr(framework.layers, class_name)(**arguments)
+
+
+def plain(framework: Any, value: Any) -> Any:
+    """A part of a config without anything that Keras would look up, import or run.
+
+    Numbers, and lists of them, stay; a word must be the name of an activation, or say nothing to
+    Keras but which of a few ways to go, as "same" does; an activation that is a layer is built.
+    """
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        numbers = [plain(framework, item) for item in value]
+        return numbers[0] if len(numbers) == 1 and isinstance(numbers[0], int) else numbers
+    if isinstance(value, dict) and isinstance(value.get("config"), dict):
+        class_name = value.get("class_name")
+        if class_name in ("ReLU", "LeakyReLU", "ELU"):
+            return built(framework, class_name, value["config"])
+    word = value.get("config") if isinstance(value, dict) else value
+    if word in (*ACTIVATIONS, "valid", "same", "causal", "channels_last"):
+        return word
+    raise ValueError(f"{value!r:.60} in a config")
+
+
+# TensorFlow Lite
+
+
+def tflite():
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError:
+        import tensorflow
+        from tensorflow.lite.python import schema_py_generated as schema
+
+        Interpreter = tensorflow.lite.Interpreter
+        OpResolverType = tensorflow.lite.experimental.OpResolverType
+    # The reference kernels, whose integers are exact; where they lack an operator the others.
+    kinds = OpResolverType.BUILTIN_REF, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+
+    def run(content: bytes, sizes: list[int], x: np.ndarray, q: np.ndarray | None):
+        content = rewritten(schema, content)
+        for kind in kinds:
+            try:
+                interpreter = Interpreter(model_content=content, experimental_op_resolver_type=kind)
+                break
+            except ValueError:
+                if kind is kinds[-1]:
+                    raise
+        return run_tflite(interpreter, sizes, x, q)
+
+    return "TensorFlow Lite interpreter", run
+
+
+def rewritten(schema: Any, content: bytes) -> bytes:
+    """The main graph of a `.tflite` file alone, in a new flatbuffer.
+
+    Other graphs, metadata and operators that it does not use, which our reader did not look at, are
+    left out. Raises ValueError where it uses an operator that is not built in.
+    """
+    import flatbuffers
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    main = model.subgraphs[0]
+    used = sorted({operator.opcodeIndex for operator in main.operators})
+    codes = [model.operatorCodes[number] for number in used]
+    if any(code.customCode for code in codes):
+        raise ValueError("an operator that is not built in")
+    for operator in main.operators:
+        operator.opcodeIndex = used.index(operator.opcodeIndex)
+    model.operatorCodes, model.subgraphs = codes, [main]
+    model.metadata = model.metadataBuffer = model.signatureDefs = None
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def run_tflite(
+    interpreter: Any, sizes: list[int], x: np.ndarray, q: np.ndarray | None
+) -> tuple[dict, np.ndarray]:
+    """Outputs (samples, n) for x (samples, inputs), which is q in int8, inputs being of `sizes`."""
+    interpreter.allocate_tensors()
+    inputs, output = interpreter.get_input_details(), interpreter.get_output_details()[0]
+    given = q if inputs[0]["dtype"] == np.int8 else x
+    found = []
+    for row in given:
+        for part, details in zip(np.split(row, np.cumsum(sizes)[:-1]), inputs, strict=True):
+            values = part.reshape(details["shape"]).astype(details["dtype"])
+            interpreter.set_tensor(details["index"], values)
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(output["index"]).ravel())
+    return {"output_type": np.dtype(output["dtype"]).name}, np.array(found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,295 @@
+"""A recorded run in a rosbag2 directory: its topics by type, joined by their stamps and names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from soft_control.learning.fields import NAME_LENGTH_MAX, printable
+from soft_control.learning.recording import (
+    GRID_TOLERANCE,
+    Recording,
+    RecordingError,
+    check_names,
+    listed,
+    warn,
+)
+from soft_control.learning.stamps import check_unit, nearest
+from soft_control.robots.description import RobotDescription, described
+from soft_control.topics import (
+    COMMAND,
+    PREDICTED_POSITION,
+    REFERENCE,
+    SIGNALS,
+    SOLVER,
+    TIP_POSITION,
+)
+
+RECORD_FILE = "experiment.json"
+"""Beside the bag of a run; describes its robot."""
+SLOWER = 1.5
+"""A topic whose period is so many times that of the commands gives the rows, not the commands:
+a camera's positions at 30 Hz would else be repeated for four commands each."""
+SET_BACK_S = 0.1
+"""Messages may overtake one another by less; a stamp that goes back further is a clock set back."""
+
+
+def _as_it_is(message: Any) -> Any:
+    return message
+
+
+def _point_of_pose(message: Any) -> Any:
+    return SimpleNamespace(header=message.header, point=message.pose.position)
+
+
+TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
+    TIP_POSITION: {
+        "geometry_msgs/msg/PointStamped": _as_it_is,
+        "geometry_msgs/msg/PoseStamped": _point_of_pose,
+    },
+    PREDICTED_POSITION: {"geometry_msgs/msg/PointStamped": _as_it_is},
+    COMMAND: {"sensor_msgs/msg/JointState": _as_it_is},
+    SIGNALS: {"sensor_msgs/msg/JointState": _as_it_is},
+    REFERENCE: {"nav_msgs/msg/Path": _as_it_is},
+    SOLVER: {"diagnostic_msgs/msg/DiagnosticArray": _as_it_is},
+}
+"""Topic to the types it may have, each with what makes of its message one of the first type."""
+
+
+def read_bag(path: Path) -> Recording:
+    """Join a bag's topics by stamp: a command belongs to the sample nearest in time, within half a
+    period. In lockstep the stamps are equal; in realtime each instrument has a clock of its own.
+
+    Raises RecordingError for what cannot be used; warns with RecordingWarning of what was guessed
+    or left out.
+    """
+    topics, _ = read_topics(path, (TIP_POSITION, COMMAND, SIGNALS, REFERENCE))
+    for name in (TIP_POSITION, COMMAND):
+        if not topics.get(name):
+            raise RecordingError(f"{path}: no message on {name}")
+    needed = [name for name in (COMMAND, TIP_POSITION, SIGNALS) if topics.get(name)]
+    stamps, messages = _joined(path, {name: topics[name] for name in needed})
+    robot = _robot(path)
+    command, command_names = _by_name(path, COMMAND, messages[COMMAND])
+    command, command_names = _in_order_of(robot, command, command_names)
+    signal, signal_names = np.zeros((len(stamps), 0)), ()
+    if SIGNALS in messages:
+        signal, signal_names = _by_name(path, SIGNALS, messages[SIGNALS])
+    position = np.array([_xyz(m.point) for m in messages[TIP_POSITION]], dtype=float)
+    reference = _reference(topics.get(REFERENCE, {}), stamps)
+
+    finite = np.all(np.isfinite(np.hstack([position, command, signal])), axis=1)
+    if not np.all(finite):
+        warn(path, f"not finite, left out: {listed('sample', np.flatnonzero(~finite).tolist())}")
+    t_s = np.array([(stamp - stamps[0]) * 1e-9 for stamp in stamps])
+    check_unit(path, t_s, "header.stamp", " into sec and the rest into nanosec")
+    resolved = path.resolve()
+    return Recording(
+        source=printable(f"{resolved.parent.name}/{resolved.name}"),
+        t_s=t_s[finite],
+        commands=command[finite],
+        position=position[finite],
+        signals=signal[finite],
+        reference=None if reference is None else reference[finite],
+        command_names=command_names,
+        signal_names=signal_names,
+        rig=robot.name if robot else None,
+        frame=_frame(path, topics[TIP_POSITION].values()),
+    )
+
+
+def read_topics(
+    path: Path, wanted: Sequence[str]
+) -> tuple[dict[str, dict[int, Any]], dict[str, dict[int, int]]]:
+    """Messages of the wanted topics, and when each was logged, ns; both by header stamp, ns.
+
+    Raises RecordingError for what is no finished bag, and for a topic of another type than `TYPES`
+    allows it.
+    """
+    from rosbags.rosbag2 import Reader
+    from rosbags.typesys import Stores, get_typestore
+
+    if not (path / "metadata.yaml").is_file():
+        raise RecordingError(f"{path}: no metadata.yaml: not a finished rosbag2 directory")
+    topics: dict[str, dict[int, Any]] = {}
+    logged_ns: dict[str, dict[int, int]] = {}
+    typestore = get_typestore(Stores.ROS2_KILTED)
+    repeated: dict[str, int] = {}
+    latest: dict[str, int] = {}
+    try:
+        with Reader(path) as reader:
+            connections = [c for c in reader.connections if c.topic in wanted]
+            for connection in connections:
+                _check_type(path, connection.topic, connection.msgtype)
+            for connection, when_ns, raw in reader.messages(connections=connections):
+                name = connection.topic
+                message = typestore.deserialize_cdr(raw, connection.msgtype)
+                message = TYPES[name][connection.msgtype](message)
+                stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+                topic = topics.setdefault(name, {})
+                _check_order(path, name, len(topic), latest.get(name, stamp), stamp)
+                latest[name] = stamp
+                if stamp in topic:
+                    repeated[name] = repeated.get(name, 0) + 1
+                    continue
+                topic[stamp] = message
+                logged_ns.setdefault(name, {})[stamp] = when_ns
+    except RecordingError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # A reader of somebody else's formats meets broken bytes with whatever exception its parsers
+        # of YAML, MCAP, SQLite and CDR have.
+        said = printable(f"{type(error).__name__}: {error}", 200)
+        raise RecordingError(f"{path}: unreadable bag: {said}") from error
+    for name, count in repeated.items():
+        if len(topics[name]) == 1:
+            stamp = next(iter(topics[name]))
+            raise RecordingError(
+                f"{path}: all {count + 1} messages on {name} have the stamp {stamp * 1e-9:g} s: "
+                "whoever publishes them must fill header.stamp"
+            )
+    if repeated:
+        warn(path, f"{sum(repeated.values())} messages repeat a stamp of their topic, left out")
+    return topics, logged_ns
+
+
+def _check_type(path: Path, topic: str, found: str) -> None:
+    if found not in TYPES[topic]:
+        raise RecordingError(
+            f"{path}: {topic} is of type {printable(found, 80)}, but must be "
+            f"{' or '.join(TYPES[topic])}: record it as such, or convert the bag"
+        )
+
+
+def _check_order(path: Path, topic: str, count: int, before: int, stamp: int) -> None:
+    if stamp < before - SET_BACK_S * 1e9:
+        raise RecordingError(
+            f"{path}: {topic}: the stamp goes back from {before * 1e-9:.3f} to "
+            f"{stamp * 1e-9:.3f} s after {count} messages: was the clock set? "
+            "Cut the bag in two there"
+        )
+
+
+# ------------------------------------------------------------------------------------------ joining
+
+
+def _joined(
+    path: Path, topics: Mapping[str, Mapping[int, Any]]
+) -> tuple[list[int], dict[str, list[Any]]]:
+    """Stamps of the rows, ns, and of each topic the message of each row."""
+    for name, messages in topics.items():
+        if len(messages) < 2:
+            raise RecordingError(f"{path}: one message on {name}; a recording needs at least 2")
+    stamps = {name: np.array(sorted(messages)) for name, messages in topics.items()}
+    period = {name: float(np.median(np.diff(times))) for name, times in stamps.items()}
+    slowest = max(period, key=period.get)
+    base = slowest if period[slowest] > SLOWER * period[COMMAND] else COMMAND
+    rows = stamps[base]
+    places, far = {}, {}
+    together = np.ones(len(rows), dtype=bool)
+    for name, times in stamps.items():
+        places[name], far[name] = nearest(times, rows)
+        together &= far[name] <= (0.5 + GRID_TOLERANCE) * period[name]
+    if not np.any(together):
+        ranges = ", ".join(
+            f"{name} {times[0] * 1e-9:.3f} to {times[-1] * 1e-9:.3f} s"
+            for name, times in stamps.items()
+        )
+        raise RecordingError(
+            f"{path}: no stamp is shared by all topics, and none is near: {ranges}; "
+            "are they of one run and by one clock?"
+        )
+    joined = np.count_nonzero(together)
+    lost = len(set().union(*topics.values())) - joined
+    away = {name: float(np.max(distance[together])) for name, distance in far.items()}
+    off = [f"{name} up to {1e-6 * ns:.3g} ms" for name, ns in away.items() if ns > 0]
+    if off:
+        warn(path, f"topics joined by the nearest stamp: {', '.join(off)} from {base}")
+        lost = (max(map(len, topics.values())) if base == COMMAND else len(rows)) - joined
+    if lost:
+        warn(path, f"{lost} samples lack a message on some topic, left out")
+    found = {
+        name: [topics[name][stamp] for stamp in times[places[name][together]].tolist()]
+        for name, times in stamps.items()
+    }
+    return rows[together].tolist(), found
+
+
+# ------------------------------------------------------------------------------------------- values
+
+
+def _by_name(path: Path, topic: str, messages: Sequence[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Values (T, …) in the order of the first message's names, whatever the order of the others."""
+    names = tuple(messages[0].name)
+    if not names:
+        raise RecordingError(
+            f"{path}: {topic}: the messages have values but no names; "
+            f"whoever publishes them must fill `name`, one for each value"
+        )
+    check_names(path, topic, names)
+    order = {names: list(range(len(names)))}
+    values = np.empty((len(messages), len(names)))
+    for k, message in enumerate(messages):
+        here = tuple(message.name)
+        if len(here) != len(message.position):
+            raise RecordingError(
+                f"{path}: {topic}, message {k}: {len(here)} names, "
+                f"but {len(message.position)} values in `position`"
+            )
+        if here not in order:
+            if sorted(here) != sorted(names):
+                other = [printable(name, NAME_LENGTH_MAX) for name in here]
+                raise RecordingError(
+                    f"{path}: {topic}, message {k}: its names are {listed('', other) or 'absent'}, "
+                    f"before they were {listed('', names)}"
+                )
+            order[here] = [here.index(name) for name in names]
+        values[k] = message.position[order[here]]
+    return values, names
+
+
+def _in_order_of(
+    robot: RobotDescription | None, command: np.ndarray, names: tuple[str, ...]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The commands in the robot's own order, where the run describes its robot."""
+    if robot is None or set(robot.command_names) != set(names):
+        return command, names
+    return command[:, [names.index(name) for name in robot.command_names]], robot.command_names
+
+
+def _reference(messages: Mapping[int, Any], stamps: Sequence[int]) -> np.ndarray | None:
+    """(T, 3) m, where every row has one."""
+    if not all(stamp in messages and len(messages[stamp].poses) for stamp in stamps):
+        return None
+    return np.array([_xyz(messages[stamp].poses[0].pose.position) for stamp in stamps])
+
+
+def _frame(path: Path, positions: Iterable[Any]) -> str | None:
+    """The one frame of all positions; None where none is said."""
+    frames = sorted({message.header.frame_id for message in positions})
+    if len(frames) > 1:
+        said = ", ".join(repr(printable(frame, NAME_LENGTH_MAX)) for frame in frames[:3])
+        raise RecordingError(f"{path}: {TIP_POSITION} changes its frame in mid-run: {said}")
+    return printable(frames[0], NAME_LENGTH_MAX) or None
+
+
+def _robot(path: Path) -> RobotDescription | None:
+    """The robot of the run whose bag this is; None where the run does not describe it."""
+    file = path.resolve().parent / RECORD_FILE
+    if not file.is_file():
+        return None
+    try:
+        return described(json.loads(file.read_bytes())["robot"], "robot")
+    except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:
+        said = printable(f"{type(error).__name__}: {error}", 120)
+        warn(path, f"{RECORD_FILE} beside it does not describe its robot: {said}")
+        return None
+
+
+def _xyz(point: Any) -> tuple[float, float, float]:
+    return point.x, point.y, point.z

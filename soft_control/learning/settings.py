@@ -1,0 +1,56 @@
+"""How a network is trained: every setting with its bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from soft_control.robots.description import PlainName
+
+
+class TrainingError(ValueError):
+    """Recordings that nothing can be learned from."""
+
+
+class TrainingSettings(BaseModel):
+    """How a network is trained. The defaults suit minutes of excitation at 120 Hz."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid", allow_inf_nan=False)
+
+    rig: PlainName | None = None
+    """Name of the rig, for the model card; by default the one that the recordings name."""
+    rate_hz: float = Field(120.0, gt=0, le=1e5)
+    """Control rate; recordings are resampled to it."""
+    input_lags: int = Field(3, ge=1, le=1000)
+    """nd: commands that the network sees."""
+    output_lags: int = Field(3, ge=1, le=1000)
+    """dd: positions that the network sees."""
+    input_delay: int = Field(5, ge=0, le=1000)
+    """d: whole samples of transport delay."""
+    signals: bool = True
+    """Whether the network sees the live signals. Not across days: their calibration moves."""
+    hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        (32, 32), min_length=1, max_length=16
+    )
+    """Units of the hidden layers, all tanh (ReLU networks can diverge in free run)."""
+    updates: int = Field(4000, ge=1, le=10**8)
+    """Gradient steps on rollouts."""
+    warm_start_updates: int = Field(500, ge=0, le=10**8)
+    """Gradient steps on single samples before that."""
+    batch: int = Field(64, ge=1, le=10**5)
+    """Rollouts side by side."""
+    rollout_samples: int = Field(40, ge=1, le=10**4)
+    """Samples through which the gradient of an update goes back."""
+    reset_share: float = Field(0.1, ge=0, le=1)
+    """Share of the rollouts that an update puts back to the measured truth somewhere else."""
+    held_share: float = Field(0.5, ge=0, le=1)
+    """Share of the rollouts whose signals stand still at their end, as in the MPC's horizon."""
+    difference_gain: float = Field(5.0, ge=0, le=1e6)
+    """Extra weight, in training, of the differences between neighbouring lags."""
+    learning_rate: float = Field(5e-3, gt=0, le=1e3)
+    """Of Adam at the start; falls to zero along a cosine."""
+    clip: float = Field(0.5, gt=0)
+    """Largest norm of a gradient."""
+    seed: int = Field(0, ge=0, lt=2**31 - 64)
+    """Same seed, same recordings, same machine: same file."""

@@ -1,0 +1,109 @@
+"""Does a recording suit a model? Its commands, positions, signals and frame against the training's.
+
+What differs is named with its numbers. A warning lets the user decide; what cannot be of this model
+is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from soft_control.learning.card import ModelCard, ModelError, Range, Trained
+from soft_control.learning.dataset import resample
+from soft_control.learning.model import card_samples
+from soft_control.learning.recording import Recording, RecordingError, listed, warn
+from soft_control.robots.description import AXES
+
+OUTSIDE = 0.2
+"""Of the trained span: of the four runs of the tendon rig that `make demo` records, each goes up to
+3 % beyond the positions and 11 % beyond the signals of the other three."""
+OTHER_UNIT = 100.0
+"""Times the trained span: millimetres for metres make 1000, degrees for radians 57."""
+
+
+def suited(card: ModelCard, recording: Recording) -> Recording:
+    """The recording on the card's control grid, its commands in the card's order.
+
+    Warns of ranges and a frame that the training did not have. Raises RecordingError where a
+    command or signal is missing or no segment is long enough, ModelError where the positions are
+    in another unit.
+    """
+    commands = recording.command(card.command_names)
+    recording.signal(card.signal_names)
+    names = tuple(card.command_names)
+    recording = replace(recording, commands=commands, command_names=names)
+    recording = resample(recording, card.rate_hz, card_samples(card))
+    compare_ranges(card, recording)
+    return recording
+
+
+def trained_on(
+    runs: Sequence[Recording], command_names: Sequence[str], signal_names: Sequence[str]
+) -> Trained:
+    """The ranges of all recordings of a training, and their frame."""
+    return Trained(
+        commands=_ranges(np.vstack([run.command(command_names) for run in runs])),
+        position=_ranges(np.vstack([run.position for run in runs])),
+        signals=_ranges(np.vstack([run.signal(signal_names) for run in runs])),
+        frame=next((run.frame for run in runs if run.frame), None),
+    )
+
+
+def check_frames(runs: Sequence[Recording]) -> None:
+    """Raises RecordingError where the positions of the runs are in different frames."""
+    told = {run.frame: run.source for run in runs if run.frame}
+    if len(told) > 1:
+        said = ", ".join(f"{frame} ({source})" for frame, source in told.items())
+        raise RecordingError(f"positions in different frames: {said}: bring them into one")
+
+
+def compare_ranges(card: ModelCard, recording: Recording) -> None:
+    """Warns of what the training did not have; raises ModelError for positions in another unit."""
+    trained = card.trained
+    if trained is None:
+        return
+    source = recording.source
+    if trained.frame and recording.frame and trained.frame != recording.frame:
+        warn(
+            source,
+            f"positions in frame {recording.frame}, the model was trained in {trained.frame}: "
+            "what it predicts is in the latter",
+        )
+    low, high = np.array(trained.position).T
+    span = float(np.max(high - low))
+    away = np.max(np.abs(recording.position - (low + high) / 2), axis=0)
+    if np.max(away) > OTHER_UNIT * span:
+        axis = int(np.argmax(away))
+        raise ModelError(
+            f"{source}: {AXES[axis]} reaches {_extent(recording.position[:, axis])} m, the model "
+            f"was trained on {low[axis]:.4g} to {high[axis]:.4g} m: are these millimetres?"
+        )
+    commands = recording.command(card.command_names)
+    signals = recording.signal(card.signal_names)
+    for what, names, values, ranges, share in (
+        ("command", card.command_names, commands, trained.commands, None),
+        ("position", AXES, recording.position, trained.position, span),
+        ("signal", card.signal_names, signals, trained.signals, None),
+    ):
+        outside = [
+            f"{name} {_extent(column)} (trained on {low:.4g} to {high:.4g})"
+            for name, column, (low, high) in zip(names, values.T, ranges, strict=True)
+            if _is_outside(column, low, high, high - low if share is None else share)
+        ]
+        if outside:
+            warn(source, f"{what} beyond what the model was trained on: {listed('', outside)}")
+
+
+def _is_outside(values: np.ndarray, low: float, high: float, span: float) -> bool:
+    return bool(values.min() < low - OUTSIDE * span or values.max() > high + OUTSIDE * span)
+
+
+def _extent(values: np.ndarray) -> str:
+    return f"{values.min():.4g} to {values.max():.4g}"
+
+
+def _ranges(values: np.ndarray) -> list[Range]:
+    return list(zip(values.min(axis=0).tolist(), values.max(axis=0).tolist(), strict=True))

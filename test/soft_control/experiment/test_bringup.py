@@ -1,0 +1,413 @@
+"""What a run is made of, and that everything which must fit is checked before anything is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from soft_control import paths
+from soft_control.control.controllers import CONTROLLERS
+from soft_control.experiment import checks
+from soft_control.experiment.bringup import (
+    Experiment,
+    check,
+    mpc_settings,
+    node_parameters,
+    prepare,
+    sees_position,
+)
+from soft_control.experiment.record import RECORD_FILE, read_record
+from soft_control.firmware_build import BUILD_FILE
+from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, file_hash
+from soft_control.rigs import RIGS, describe
+
+
+def write_model(folder: Path, rig: str = "tendon", **changes: Any) -> ModelCard:
+    """A model directory; nobody looks into its network before a run starts."""
+    robot = describe(rig)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / NETWORK_FILE).write_bytes(rig.encode())
+    m, n, p = len(robot.commands), len(robot.outputs), len(robot.signals)
+    card = ModelCard(
+        **dict(
+            rig=rig,
+            rate_hz=120.0,
+            input_lags=3,
+            output_lags=3,
+            input_delay=5,
+            axes=[output.axis for output in robot.outputs],
+            command_names=list(robot.command_names),
+            command_offset=[0.0] * m,
+            command_scale=[1.0] * m,
+            output_offset=[0.0] * n,
+            output_scale=1.0,
+            signal_names=list(robot.signal_names),
+            signal_offset=[0.0] * p,
+            signal_scale=[1.0] * p,
+            surface=[0.0, 0.0, 0.001] if m == 2 else None,
+            metrics={},
+            evaluated_on=[],
+            recordings=[],
+            model_hash=file_hash(folder / NETWORK_FILE),
+        )
+        | changes
+    )
+    (folder / CARD_FILE).write_text(card.model_dump_json())
+    return card
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Callable[..., Experiment]:
+    """An experiment whose model and firmware are there and fit; changed by its arguments."""
+    card = write_model(tmp_path / "model")
+    firmware = tmp_path / "firmware"
+    firmware.mkdir()
+    build = {"model_hash": card.model_hash, "build_id": "b", "horizon": 12, "compilers": {}}
+    (firmware / BUILD_FILE).write_text(json.dumps(build))
+    for name in ("libfirmware.so", "firmware.elf"):
+        (firmware / name).touch()
+
+    def make(**changes: Any) -> Experiment:
+        given = dict(
+            target="sil", model=tmp_path / "model", firmware=firmware, out=tmp_path / "run"
+        )
+        return Experiment(**given | changes)
+
+    return make
+
+
+def graph(experiment: Experiment) -> dict[str, dict[str, Any]]:
+    return {node.name: node.parameters for node in prepare(experiment)}
+
+
+def test_an_mpc_run_has_its_nodes_record_and_parameters(experiment):
+    asked = experiment(load="0,0,-2@10")
+    nodes = graph(asked)
+    assert list(nodes) == ["rig", "lightlace", "reference", "mcu", "logger"]
+    assert all(parameters["peers"] == list(nodes) for parameters in nodes.values())
+    assert nodes["rig"]["load_offset"] == [0.0, 0.0, -2e-3] and nodes["rig"]["load_after_s"] == 10.0
+    robot = describe("tendon")
+    assert nodes["lightlace"]["full_scale_counts"] == list(robot.full_scale_counts)
+    assert nodes["lightlace"]["signal_names"] == list(robot.signal_names)
+    assert nodes["reference"]["preview"] == 12
+    assert nodes["reference"]["trigger"] == "/signals/calibrated"
+    assert nodes["mcu"]["command_neutral"] == pytest.approx(robot.command_neutral)
+    assert nodes["mcu"]["axes"] == [0, 1, 2]
+    record = read_record(asked.out)
+    assert (record.robot, record.title, record.target) == (robot, "MPC", "sil")
+    assert (record.sees_position, record.has_preview) == (False, True)
+    assert record.curve.amplitude_z == 0.025 and record.build.build_id == "b"
+
+
+def test_a_pid_run_needs_no_firmware_and_acts_on_the_position(experiment):
+    asked = experiment(controller="pid", firmware=Path("none"))
+    nodes = graph(asked)
+    assert list(nodes) == ["rig", "lightlace", "reference", "pid", "logger"]
+    assert nodes["reference"]["trigger"] == "/tip_position" and nodes["reference"]["preview"] == 0
+    assert "firmware" not in nodes["pid"] and len(nodes["pid"]["command_min"]) == 2
+    record = read_record(asked.out)
+    assert (record.target, record.sees_position, record.has_preview) == (None, True, False)
+    assert record.build is None and record.model_hash
+
+
+def test_a_recording_needs_neither_model_nor_reference(experiment):
+    asked = experiment(controller="excitation", model=Path("none"), rig="hasel", seed=7)
+    nodes = graph(asked)
+    assert list(nodes) == ["rig", "lightlace", "excitation", "logger"]
+    assert nodes["excitation"]["seed"] == 7 and nodes["lightlace"]["signed"] is True
+    assert read_record(asked.out).curve is None
+
+
+def test_whether_the_mpc_sees_the_position_is_said_by_the_parameters(monkeypatch):
+    assert not sees_position("mpc", "tendon") and sees_position("mpc", "mass_spring_damper")
+    assert sees_position("pid", "tendon") and not sees_position("excitation", "tendon")
+
+
+def test_every_parameter_that_a_controller_takes_is_offered(experiment):
+    """And is one that its node declares, or nobody would read it."""
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
+    from importlib import import_module
+
+    from soft_control.nodes._node import RigNode
+
+    for name, entry in CONTROLLERS.items():
+        module = import_module(f"soft_control.nodes.{entry.node}")
+        classes = [c for c in vars(module).values() if isinstance(c, type)]
+        (node,) = [c for c in classes if issubclass(c, RigNode) and c is not RigNode]
+        setup = check(experiment(controller=name))
+        assert set(entry.takes) <= set(node.Parameters.model_fields), name
+        assert set(setup.parameters[entry.node]) - {"mpc"} <= set(node.Parameters.model_fields)
+
+
+# ------------------------------------------------------------------------------ checked beforehand
+
+MISTAKES = [
+    (dict(rig="tendon", duration_s=0.004), "0.004 s holds no sample at 120 Hz"),
+    (dict(load="0,0,nan@0.5"), "not x,y,z@t with finite numbers"),
+    (dict(load="0,0,inf@0.5"), "not x,y,z@t"),
+    (dict(load="0,0,1@-1"), "not x,y,z@t"),
+    (dict(load="0,0,1@nan"), "not x,y,z@t"),
+    (dict(load="0,0,1@20"), "comes on at 20 s, but the run ends at 20 s"),
+    (dict(target="hil"), "name its serial port with --port"),
+    (dict(target="hil", port="/dev/none"), "--port /dev/none: No such file"),
+    (dict(target="hil", port="/dev/null"), "--port /dev/null is no serial port"),
+    (dict(target="hil", port="/etc/passwd"), "--port /etc/passwd is no serial port"),
+    (dict(port="/dev/ttyACM0"), "is for the target hil, not for sil"),
+    (dict(rig="hasel"), "of the robot 'tendon', not of hasel"),
+    (dict(rig="hasel", controller="pid"), "of the robot 'tendon', not of hasel"),
+    (dict(model=Path("none")), "not a model directory"),
+    (dict(firmware=Path("none")), "build the firmware first"),
+    (dict(rate_hz=100.0), "predicts at 120 Hz; it cannot control at 100 Hz"),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), MISTAKES)
+def test_a_mistake_is_named_before_anything_is_written(experiment, changes: dict, said: str):
+    asked = experiment(**changes)
+    with pytest.raises((ValueError, RuntimeError)) as refused:
+        prepare(asked)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+    assert not asked.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("reference", "figure_8"),
+        ("rig", "tentacle"),
+        ("controller", "lqr"),
+        ("target", "moon"),
+        ("clock", "sundial"),
+        ("rate_hz", float("inf")),
+        ("rate_hz", float("nan")),
+        ("rate_hz", -1.0),
+        ("duration_s", float("nan")),
+        ("duration_s", float("inf")),
+        ("duration_s", 0.0),
+        ("seed", -1),
+        ("seed", 2**63),
+    ],
+)
+def test_a_value_that_nothing_has_is_refused_by_its_name(field: str, value: object):
+    with pytest.raises(ValidationError) as refused:
+        Experiment(**{field: value})
+    (error,) = refused.value.errors()
+    assert error["loc"] == (field,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (dict(command_names=["a", "b"]), "has the commands a, b; tendon has servo_0, servo_1"),
+        (dict(command_names=["servo_1", "servo_0"]), "has the commands servo_1, servo_0"),
+        (
+            dict(signal_names=["lace_99"], signal_offset=[0.0], signal_scale=[1.0]),
+            "needs signals that tendon has not: lace_99",
+        ),
+    ],
+)
+def test_a_model_of_other_commands_or_signals_is_refused(experiment, tmp_path, changes, said):
+    write_model(tmp_path / "model", **changes)
+    with pytest.raises(ValueError, match=said):
+        check(experiment())
+
+
+def test_a_model_of_other_axes_is_refused(experiment, tmp_path):
+    write_model(
+        tmp_path / "model",
+        "mass_spring_damper",
+        rate_hz=50.0,
+        axes=["x", "y"],
+        output_offset=[0.0, 0.0],
+    )
+    with pytest.raises(ValueError, match="predicts along y: mass_spring_damper does not move so"):
+        check(experiment(rig="mass_spring_damper", controller="pid", rate_hz=50.0))
+
+
+def test_a_load_across_the_rail_is_refused(experiment):
+    asked = experiment(rig="mass_spring_damper", controller="excitation", load="1,0,-2@1")
+    with pytest.raises(ValueError, match="pushes along z: mass_spring_damper does not move so"):
+        check(asked)
+
+
+def test_firmware_of_another_model_or_without_its_file_is_refused(experiment, tmp_path):
+    (tmp_path / "firmware" / "libfirmware.so").unlink()
+    with pytest.raises(ValueError, match=r"libfirmware\.so is missing: run `softctl build` again"):
+        check(experiment())
+    build = json.loads((tmp_path / "firmware" / BUILD_FILE).read_text())
+    (tmp_path / "firmware" / BUILD_FILE).write_text(json.dumps(build | {"model_hash": "f" * 16}))
+    with pytest.raises(ValueError, match="was built from another model"):
+        check(experiment())
+
+
+def test_a_terminal_counts_as_a_serial_port():
+    controller, port = os.openpty()
+    try:
+        checks.check_port(os.ttyname(port))
+    finally:
+        os.close(controller)
+        os.close(port)
+
+
+# ------------------------------------------------------------------------------ the run's folder
+
+
+def test_a_run_never_overwrites_another(experiment):
+    asked = experiment()
+    prepare(asked)
+    (asked.out / "bag").mkdir()
+    (asked.out / "bag" / "bag.mcap").write_bytes(b"samples")  # no metadata: perhaps worth keeping
+    with pytest.raises(ValueError, match="is not empty: a run never overwrites another"):
+        prepare(asked)
+
+
+def test_what_a_run_left_that_never_started_is_replaced(experiment):
+    """A node failed before the first sample: parameters, a log, a bag without a message."""
+    asked = experiment(seed=1)
+    prepare(asked)
+    for name in ("log", "parameters", "bag"):
+        (asked.out / name).mkdir()
+    (asked.out / "log" / "mcu.log").write_text("error: mcu: no answer")
+    metadata = {"rosbag2_bagfile_information": {"message_count": 0}}
+    (asked.out / "bag" / "metadata.yaml").write_text(yaml.safe_dump(metadata))
+    (asked.out / "bag" / "bag.mcap").touch()
+    prepare(experiment(seed=2))
+    assert {path.name for path in asked.out.iterdir()} == {RECORD_FILE}
+    assert read_record(asked.out).seed == 2
+
+
+@pytest.mark.parametrize("extra", ["summary.json", "notes.txt"])
+def test_a_folder_with_anything_else_is_left_alone(experiment, extra: str):
+    asked = experiment()
+    prepare(asked)
+    (asked.out / extra).write_text("mine")
+    with pytest.raises(ValueError, match="is not empty"):
+        prepare(asked)
+    assert (asked.out / extra).read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_one_is_refused(experiment, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file is no folder"):
+        prepare(experiment(out=tmp_path / "file"))
+    with pytest.raises(ValueError, match="cannot be made: .*file is no folder that you may write"):
+        prepare(experiment(out=tmp_path / "file" / "run"))
+
+
+# ------------------------------------------------------------------------------- hostile parameters
+
+
+@pytest.fixture
+def share(tmp_path: Path, monkeypatch) -> Path:
+    """A copy of the project's config/ to be spoilt."""
+    shutil.copytree(paths.share() / "config", tmp_path / "share" / "config")
+    monkeypatch.setattr(paths, "share", lambda: tmp_path / "share")
+    return tmp_path / "share" / "config"
+
+
+@pytest.mark.parametrize("file", ["mcu", "reference", "logger", "tendon", "tuned/tendon_mcu"])
+@pytest.mark.parametrize(
+    "text",
+    ["[", "- 1", "x", "mcu: 1", "{mcu: {ros__parameters: 3}, nodes: {mcu: 3}}", "nodes: 3", "\0"],
+)
+def test_a_hostile_parameter_file_is_one_line(experiment, share, file: str, text: str):
+    """Or is harmless, where the file says nothing of the node that is asked for."""
+    (share / f"{file}.yaml").write_text(text)
+    try:
+        prepare(experiment())
+    except (ValueError, RuntimeError) as refused:
+        assert "\n" not in str(refused)
+        assert Path(file).name in str(refused) or "node" in str(refused)
+
+
+@pytest.mark.parametrize(
+    "value", ["[1, a]", "[[1, 2]]", "null", "2020-01-01", "{a: [true, 1]}", "[1, 2.5]"]
+)
+def test_a_parameter_that_ros_cannot_hold_is_named(experiment, share, value: str):
+    (share / "logger.yaml").write_text(f"logger:\n  ros__parameters:\n    topics: {value}\n")
+    with pytest.raises(ValueError, match=r"parameter logger\.topics"):
+        check(experiment())
+
+
+@pytest.mark.parametrize("value", ["[1.0]", "x", "[.nan, 1.0]", "null", "[true, true]"])
+def test_gains_of_another_shape_are_refused_with_a_way_out(experiment, share, value: str):
+    text = f"pid:\n  ros__parameters:\n    kp: {value}\n"
+    (share / "tuned" / "tendon_pid.yaml").write_text(text)
+    with pytest.raises(ValueError, match="kp") as refused:
+        check(experiment(controller="pid"))
+    if value != "null":
+        assert "softctl tune --controller pid" in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["x", ".inf", "null", "[1.0]", "true"])
+def test_a_reference_with_a_wrong_amplitude_is_refused(experiment, share, value: str):
+    text = (share / "reference.yaml").read_text().replace("amplitude_z: 0.025", f"z: {value}")
+    (share / "reference.yaml").write_text(text.replace("z: ", "amplitude_z: ", 1))
+    with pytest.raises(ValueError, match="amplitude_z"):
+        check(experiment())
+
+
+# ---------------------------------------------------------------------------- settings of the MPC
+
+
+@pytest.mark.parametrize("rig", sorted(RIGS))
+def test_settings_have_limits_and_units_of_the_description(rig: str):
+    settings, robot = mpc_settings(rig), describe(rig)
+    assert settings.command_min == robot.command_min.tolist()
+    assert settings.command_unit == ("deg" if rig == "tendon" else "unit")
+    assert len(settings.move_weight) == len(robot.commands)
+    assert len(settings.output_weight) == len(robot.outputs)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mpc: {command_unit: unit}", "command_unit 'unit', but the robot says 'deg'"),
+        ("mpc: {command_min: [0, 0]}", "command_min .* but the robot says"),
+        ("mpc: {horizon: 0}", "horizon: "),
+        ("mpc: {speed: 1}", "speed: "),
+        ("mpc: 3", "must be `name: value` lines"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(share, text: str, said: str):
+    (share / "tuned" / "tendon_mcu.yaml").write_text(f"mcu:\n  ros__parameters:\n    {text}\n")
+    with pytest.raises(ValueError, match=f"the MPC of tendon .*{said}") as refused:
+        mpc_settings("tendon")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_robot_without_a_simulation_has_settings_from_its_description(share):
+    """Its three commands come from one file; the firmware is built of it as of any other."""
+    (share / "crane.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "robot": {
+                    "rate_hz": 50.0,
+                    "commands": [
+                        {"name": f"rope_{i}", "unit": "N", "min": 0.0, "max": 40.0}
+                        for i in range(3)
+                    ],
+                    "outputs": [
+                        {"name": a, "unit": "m", "axis": a, "point": "hook"} for a in "xyz"
+                    ],
+                },
+                "nodes": {"mcu": {"mpc": {"move_weight": [0.1] * 3, "move_max": [5.0] * 3}}},
+            }
+        )
+    )
+    settings = mpc_settings("crane")
+    assert settings.command_max == [40.0] * 3 and settings.command_unit == "unit"
+    assert settings.move_weight == [0.1] * 3 and settings.output_weight == [1.0] * 3
+
+
+def test_names_of_robots_name_no_other_files():
+    with pytest.raises(ValueError, match="is no name"):
+        node_parameters("mcu", "../../etc/passwd")

@@ -1,0 +1,117 @@
+"""What a run came to, measured on runs whose errors are known."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from soft_control.experiment.record import RECORD_FILE, printable, read_record
+from soft_control.experiment.summary import errors, measure, read_run, summarise
+from soft_control.learning.dataset import RecordingError
+from soft_control.robots.description import tip
+
+
+def test_errors_are_of_each_point_and_output_in_its_own_unit(run_dir):
+    """The tip is 3 mm and 4 mm off in its plane, the force 0.5 N; nothing else moves."""
+    run = read_run(run_dir(off=(3e-3, 0.5, -4e-3)))
+    tip_error, force = errors(run)
+    assert (tip_error.of, tip_error.unit) == ("tip", "mm")
+    assert tip_error.rmse == pytest.approx(5.0) and tip_error.max == pytest.approx(5.0)
+    assert (force.of, force.unit) == ("push", "N")
+    assert force.rmse == force.p95 == pytest.approx(0.5)
+    # A line is followed, so the path error is the distance across it: 5 mm less the part along it.
+    along = np.array([2.0, 1.0]) / math.sqrt(5.0)
+    across = math.sqrt(25.0 - (np.array([3.0, -4.0]) @ along) ** 2)
+    assert tip_error.path_rmse == pytest.approx(
+        across, rel=0.02
+    )  # the curve's points are 1 % apart
+
+
+def test_the_summary_names_mm_and_keeps_the_rest(run_dir, record):
+    folder = run_dir(off=(3e-3, 0.5, -4e-3))
+    found = summarise(folder)
+    assert json.loads((folder / "summary.json").read_text()) == found
+    assert found["rmse_mm"] == pytest.approx(5.0)
+    assert [e["unit"] for e in found["errors"]] == ["mm", "N"]
+    assert (found["rig"], found["samples"], found["complete"]) == ("arm", 80, True)
+    assert found["commands_outside_bounds"] > 0  # `left` goes below 0, its lower limit
+
+
+def test_a_robot_that_is_not_measured_in_mm_has_no_error_in_mm(run_dir, record, robot):
+    force = robot(outputs=tip(unit="Pa", display_unit="kPa", axes="x"))
+    curve = dict(shape="diagonal", amplitude_x=5e3, amplitude_y=0, amplitude_z=0, angular_rate=1)
+    run = read_run(run_dir(off=(2e3, 9.0, 9.0), given=record(robot=force, curve=curve)))
+    found = measure(run)
+    assert found["rmse_mm"] is None
+    assert found["errors"][0]["rmse"] == pytest.approx(2.0)  # kPa
+
+
+def test_a_run_too_short_has_no_errors(run_dir):
+    found = measure(read_run(run_dir(samples=30)))
+    assert found["errors"] == [] and found["rmse_mm"] is None and not found["complete"]
+
+
+def test_commands_that_are_not_the_robots_are_refused(run_dir):
+    with pytest.raises(RecordingError, match="commands are not the 2"):
+        read_run(run_dir(commands=3))
+
+
+HOSTILE = [
+    "",
+    "[",
+    "[]",
+    "null",
+    "3",
+    '"x"',
+    "{}",
+    "[" * 100_000,
+    '{"robot": 1}',
+    '{"robot": {"name": "a"}, "rate_hz": NaN}',
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_record_is_one_line(tmp_path, text: str):
+    (tmp_path / RECORD_FILE).write_text(text)
+    with pytest.raises(RecordingError) as refused:
+        read_record(tmp_path)
+    assert "\n" not in str(refused.value) and RECORD_FILE in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rate_hz", 0),
+        ("rate_hz", math.inf),
+        ("rate_hz", "fast"),
+        ("clock", "sundial"),
+        ("curve", {"shape": "diagonal"}),
+        ("curve", {"shape": "spiral\n", "amplitude_y": 0, "amplitude_z": 0, "angular_rate": 1}),
+        ("build", {"flash_bytes": "many"}),
+        ("sees_position", "perhaps"),
+        ("more", 1),
+    ],
+)
+def test_a_record_with_a_wrong_value_names_it(run_dir, key: str, value: object):
+    folder = run_dir()
+    values = json.loads((folder / RECORD_FILE).read_text()) | {key: value}
+    (folder / RECORD_FILE).write_text(json.dumps(values))
+    with pytest.raises(RecordingError, match=f"{RECORD_FILE}: {key}") as refused:
+        read_run(folder)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_record_of_an_older_version_says_so(tmp_path):
+    (tmp_path / RECORD_FILE).write_text('{"rig": "tendon"}')
+    with pytest.raises(RecordingError, match="does not describe its robot: make the run again"):
+        read_record(tmp_path)
+    with pytest.raises(RecordingError, match="is no run"):
+        read_record(tmp_path / "none")
+
+
+def test_names_are_printable():
+    assert printable("a\nb\x1b[31m\udc80") == "a b?[31m?"
+    assert printable("x" * 100, 10) == "x" * 9 + "…"

@@ -1,0 +1,50 @@
+"""Nodes in the process of the test, in a ROS domain of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
+
+from soft_control.experiment.bringup import NodeSpec  # noqa: E402
+from soft_control.experiment.runner import parameter_file, ros_domain  # noqa: E402
+
+
+@pytest.fixture
+def make_node(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """make_node(type, parameter=value, …): one node a test, from a parameter file as in a run."""
+    made = []
+
+    def make(node_type: type, **parameters: Any) -> Any:
+        file = tmp_path / "parameters.yaml"
+        file.write_text(parameter_file(NodeSpec(node_type.NAME, parameters)))
+        rclpy.init(
+            args=["--ros-args", "--params-file", str(file)],
+            signal_handler_options=rclpy.SignalHandlerOptions.NO,
+        )
+        node = node_type()
+        made.append(node)
+        return node
+
+    with ros_domain():
+        yield make
+        for node in made:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list]:
+    """published(publisher): the list that everything goes to which it publishes from then on."""
+
+    def watch(publisher: Any) -> list:
+        messages: list = []
+        monkeypatch.setattr(publisher, "publish", messages.append)
+        return messages
+
+    return watch

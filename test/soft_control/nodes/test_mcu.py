@@ -1,0 +1,126 @@
+"""The bridge to the MCU: what goes over the link for a sample, by name and by time."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
+
+from soft_control.experiment.ros_messages import joint_state, path, point, to_ns  # noqa: E402
+from soft_control.link.messages import Command  # noqa: E402
+from soft_control.nodes import mcu  # noqa: E402
+
+HORIZON = 4
+PERIOD_NS = 8_333_333
+FIRST_NS = 1_000_000_000
+
+
+class Session:
+    """In place of a session with a microcontroller: writes down what it is asked."""
+
+    info = SimpleNamespace(step_cost_unit=1, board="none")
+
+    def __init__(self) -> None:
+        self.asked: list[tuple] = []
+
+    def reset(self, *arguments):
+        self.asked.append(("reset", *arguments))
+
+    def position(self, k, position):
+        self.asked.append(("position", k, *position))
+
+    def sample(self, k, signals, reference):
+        self.asked.append(("sample", k, *signals))
+        return Command(k, 0, 0, 1, (0.1, 0.2), (0.01, 0.02), 0.0, 100)
+
+    def preload(self, k, points):
+        self.asked.append(("preload", k, len(points)))
+
+    def close(self):
+        pass
+
+    def last(self, what: str) -> list[tuple]:
+        return [asked[1:] for asked in self.asked if asked[0] == what]
+
+
+@pytest.fixture
+def node(make_node, monkeypatch):
+    def make(**parameters):
+        monkeypatch.setattr(mcu, "read_build", lambda folder: folder)
+        monkeypatch.setattr(mcu, "open_session", lambda *_, **__: Session())
+        return make_node(
+            mcu.Mcu,
+            firmware="build",
+            command_names=["a", "b"],
+            command_neutral=[0.0, 0.5],
+            signal_names=["left", "right"],
+            axes=[1, 2],
+            peers=["mcu", "nobody"],
+            **parameters,
+        )
+
+    return make
+
+
+def take(node, now_ns, names=("right", "dead", "left"), values=(2.0, 0.0, 1.0)) -> None:
+    """A sample and its reference come."""
+    node.join.put(mcu.SIGNALS, joint_state(now_ns, names, values))
+    ahead = np.tile([0.0, 0.03, 0.04], (HORIZON + 1, 1))
+    node.join.put(mcu.REFERENCE, path(now_ns, PERIOD_NS, ahead))
+
+
+def test_signals_go_to_the_model_by_name(node, published):
+    bridge = node()
+    commands, predicted = published(bridge.command), published(bridge.predicted)
+    take(bridge, FIRST_NS)
+    assert bridge.session.last("sample") == [(0, 1.0, 2.0)]
+    assert list(commands[0].name) == ["a", "b"] and list(commands[0].position) == [0.1, 0.2]
+    assert to_ns(predicted[0].header.stamp) == FIRST_NS + bridge.period_ns
+    assert (predicted[0].point.y, predicted[0].point.z) == (0.01, 0.02)
+    ((command, position, ahead, k, timeout_ms),) = bridge.session.last("reset")
+    assert command == [0.0, 0.5] and len(ahead) == HORIZON and (k, timeout_ms) == (0, 0)
+
+
+def test_a_signal_that_the_model_needs_and_nobody_sends_is_named(node):
+    with pytest.raises(ValueError, match="/signals/calibrated lacks right"):
+        take(node(), FIRST_NS, ("left", "wrong"), (1.0, 2.0))
+
+
+def test_in_lockstep_every_sample_counts_one(node):
+    bridge = node(tethered=True)
+    for k in (0, 1, 5):
+        take(bridge, FIRST_NS + k * PERIOD_NS)
+        bridge.on_position(point(FIRST_NS + k * PERIOD_NS, [0.0, 0.1, 0.2]))
+    assert [k for k, *_ in bridge.session.last("sample")] == [0, 1, 2]
+    assert bridge.session.last("position")[2] == (2, 0.1, 0.2)
+
+
+def test_in_realtime_samples_that_never_came_are_bridged(node):
+    """The firmware then knows how long its command was held, and is told the reference again; a
+    sample that is merely late is none that is missing."""
+    bridge = node(clock="realtime", host_timeout_ms=300)
+    for k in (0, 1, 2.7, 3, 7, 1000):
+        take(bridge, FIRST_NS + round(k * bridge.period_ns))
+    samples = [k for k, *_ in bridge.session.last("sample")]
+    assert samples == [0, 1, 2, 3, 7, 8 + mcu.GAP_MAX]
+    assert bridge.session.last("preload") == [(8, HORIZON - 1), (9 + mcu.GAP_MAX, HORIZON - 1)]
+    assert bridge.session.last("reset")[0][4] == 300
+
+
+def test_in_realtime_the_tracker_has_a_clock_of_its_own(node):
+    """Its stamps are never those of the signals: what was seen within a period counts."""
+    bridge = node(clock="realtime", tethered=True)
+    bridge.on_position(point(FIRST_NS + 1_000_000, [0.0, 0.1, 0.2]))
+    take(bridge, FIRST_NS)
+    take(bridge, FIRST_NS + 3 * PERIOD_NS)  # by now nobody knows where the tip is
+    assert bridge.session.last("position") == [(0, 0.1, 0.2)]
+
+
+def test_the_longest_gap_is_the_firmwares():
+    from soft_control.paths import share
+
+    header = (share() / "firmware" / "src" / "loop" / "control_loop.h").read_text()
+    assert f"#define GAP_MAX {mcu.GAP_MAX}u" in header

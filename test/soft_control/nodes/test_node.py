@@ -1,0 +1,149 @@
+"""What all nodes share: parameters and what is said of bad ones, start, end, signals."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
+
+from soft_control.experiment.bringup import NodeSpec  # noqa: E402
+from soft_control.experiment.runner import ros_domain, start  # noqa: E402
+from soft_control.nodes._node import checked  # noqa: E402
+from soft_control.nodes.excitation import ExcitationParameters  # noqa: E402
+from soft_control.nodes.lightlace import LightLaceParameters  # noqa: E402
+from soft_control.nodes.logger import LoggerParameters  # noqa: E402
+from soft_control.nodes.mcu import McuParameters  # noqa: E402
+from soft_control.nodes.pid import PidParameters  # noqa: E402
+from soft_control.nodes.reference import ReferenceParameters  # noqa: E402
+from soft_control.nodes.rig import RigParameters, RigSimulation  # noqa: E402
+from soft_control.processes import interrupt_held  # noqa: E402
+
+NAN = float("nan")
+TWO = {"command_names": ["a", "b"]}
+GAINS = dict.fromkeys(("kp", "ki", "kd", "command_neutral", "command_min", "command_max"), [1, 2])
+MCU = TWO | {"firmware": "build", "command_neutral": [0.0, 0.0]}
+EXCITATION = TWO | dict.fromkeys(("command_min", "command_max", "move_max"), [0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "said"),
+    [
+        (RigParameters, {"lace_port": "p", "rate_hz": NAN}, "parameter rate_hz = nan: "),
+        (RigParameters, {"lace_port": "p", "rate_hz": 0}, "rate_hz = 0.*greater than 0"),
+        (RigParameters, {"lace_port": "p", "rate_hz": "fast"}, "rate_hz = 'fast'.*number"),
+        (RigParameters, {"lace_port": "p", "clock": "wall"}, "clock = 'wall'.*'lockstep'"),
+        (RigParameters, {"lace_port": "p", "load_offset": [0, 0]}, r"load_offset = \[0, 0\].*3"),
+        (RigParameters, {"lace_port": "p", "load_offset": [0, NAN, 0]}, r"load_offset\[1\] = nan"),
+        (RigParameters, {"lace_port": "p", "duration_s": 0.004}, "duration_s = 0.004 holds no"),
+        (RigParameters, {"lace_port": "p", "duration_s": float("inf")}, "duration_s = inf"),
+        (RigParameters, {}, "parameter lace_port is missing"),
+        (LightLaceParameters, {"port": "p", "full_scale_counts": []}, "full_scale_counts = "),
+        (
+            LightLaceParameters,
+            {"port": "p", "full_scale_counts": [1, 2], "signal_names": ["s"]},
+            r"full_scale_counts = \[1.0, 2.0\]: wanted 1 values, one for each of signal s",
+        ),
+        (PidParameters, TWO | GAINS | {"decoupling": [1] * 5}, "decoupling = .*wanted 6 values"),
+        (PidParameters, TWO | GAINS | {"decoupling": [1] * 6, "kp": [1]}, "kp = .*wanted 2 values"),
+        (McuParameters, MCU | {"target": "board"}, "target = 'board'.*'sil', 'pil' or 'hil'"),
+        (McuParameters, MCU | {"axes": [2, 1]}, r"axes = \[2, 1\]"),
+        (McuParameters, MCU | {"axes": [3]}, r"axes = \[3\]"),
+        (McuParameters, MCU | {"command_neutral": [0]}, "command_neutral = .*wanted 2"),
+        (McuParameters, MCU | {"command_names": [""]}, r"command_names = \[\]"),
+        (McuParameters, MCU | {"command_names": [True, False]}, r"command_names\[0\] = True"),
+        (McuParameters, MCU | {"host_timeout_ms": 70_000}, "host_timeout_ms = 70000.*65535"),
+        (ReferenceParameters, {"trigger": "/command"}, "trigger = '/command'.*/tip_position"),
+        (ReferenceParameters, {"preview": -1}, "preview = -1"),
+        (ExcitationParameters, EXCITATION | {"move_max": [0.1]}, "move_max = .*wanted 2 values"),
+        (LoggerParameters, {"topics": ["x"]}, "run_dir is missing"),
+    ],
+)
+def test_a_malformed_parameter_is_told_with_name_value_and_what_is_wanted(model, given, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        checked(model, given)
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_do_for_numbers_and_empty_names_for_none(make_node, tmp_path):
+    node = make_node(RigSimulation, rate_hz=50, lace_port=str(tmp_path / "port"), peers=["rig"])
+    assert node.parameters.rate_hz == 50.0 and node.parameters.samples == 1000
+    given = checked(McuParameters, MCU | {"signal_names": [""]})
+    assert given.signal_names == []
+
+
+def test_a_node_that_cannot_start_says_why_in_one_line(tmp_path):
+    (tmp_path / "log").mkdir()
+    (tmp_path / "parameters").mkdir()
+    node = NodeSpec("rig", {"lace_port": str(tmp_path / "port"), "load_offset": [1.0, 2.0]})
+    with ros_domain():
+        assert start(node, tmp_path).wait(60) == 1
+    said = (tmp_path / "log" / "rig.log").read_text()
+    assert said.startswith("error: rig: parameter load_offset = [1.0, 2.0]: ")
+    assert said.count("\n") == 1
+
+
+IMPORTING = """
+import os, signal
+os.kill(os.getpid(), signal.SIGINT)  # as if it came from outside in the middle of the imports
+print("still importing", flush=True)
+from soft_control.nodes.rig import main
+main()
+"""
+
+
+def test_a_signal_that_comes_during_the_imports_waits_for_its_handler(tmp_path):
+    """Without interrupt_held Python raises KeyboardInterrupt wherever it happens to be."""
+    file = tmp_path / "rig.yaml"
+    parameters = {"lace_port": str(tmp_path / "port")}
+    file.write_text(yaml.safe_dump({"rig": {"ros__parameters": parameters}}))
+    command = [sys.executable, "-c", IMPORTING]
+    with ros_domain(), interrupt_held():
+        process = subprocess.Popen(
+            [*command, "--ros-args", "--params-file", str(file)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "still importing\n")
+
+
+def test_a_signal_whose_exception_python_swallows_still_ends_the_node(tmp_path):
+    """An exception that a handler raises within a finaliser is lost: "Exception ignored in"."""
+    script = tmp_path / "swallowing.py"
+    script.write_text(
+        "import os, signal\n"
+        "from soft_control.nodes._node import RigNode, main\n"
+        "class Swallowing(RigNode):\n"
+        "    NAME = 'swallowing'\n"
+        "    def on_everyone_matched(self):\n"
+        "        class Finalised:\n"
+        "            def __del__(self):\n"
+        "                os.kill(os.getpid(), signal.SIGINT)\n"
+        "        Finalised()\n"
+        "        print('matched', flush=True)\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.present()\n"
+        "main(Swallowing)\n"
+    )
+    with ros_domain():
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "matched" in done.stdout
+    assert "Exception ignored in" in done.stderr
+
+
+def test_a_signal_at_once_ends_a_node(tmp_path: Path):
+    (tmp_path / "log").mkdir()
+    (tmp_path / "parameters").mkdir()
+    with ros_domain():
+        process = start(NodeSpec("rig", {"lace_port": str(tmp_path / "port")}), tmp_path)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert (tmp_path / "log" / "rig.log").read_text() == ""
