@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "controller_config.h"
-#include "solver/mpc.h"
+#include "solver/problem.h"
 
 /* What a COMMAND went through; several may be set. */
 typedef enum {
