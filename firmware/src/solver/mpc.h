@@ -1,5 +1,5 @@
-/* Newton-Raphson model-predictive control on the generated forward kinematics fk: one call a sample.
- * No memory outlives a call but mpc_state_t. */
+/* Newton-Raphson model-predictive control on the generated forward kinematics fk: one call a
+ * sample. No memory outlives a call but mpc_state_t. */
 #ifndef MPC_H
 #define MPC_H
 
