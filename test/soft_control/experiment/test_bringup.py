@@ -27,7 +27,7 @@ from soft_control.experiment.bringup import (
     sees_position,
 )
 from soft_control.experiment.record import RECORD_FILE, read_record
-from soft_control.firmware_build import BUILD_FILE, build
+from soft_control.firmware_build import BUILD_FILE, BuildError, build
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, file_hash
 from soft_control.learning.recording import Recording
 from soft_control.learning.settings import TrainingSettings
@@ -251,6 +251,16 @@ def test_firmware_of_another_model_or_without_its_file_is_refused(experiment, tm
     (tmp_path / "firmware" / BUILD_FILE).write_text(json.dumps(made | {"model_hash": "f" * 16}))
     with pytest.raises(ValueError, match="was built from another model"):
         check(experiment())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[1]", "null", '"x"', "{}", '{"model_hash": 1}', '{"a\\n": 1}', "[" * 10**5]
+)
+def test_a_hostile_build_is_one_line(experiment, tmp_path, text: str):
+    (tmp_path / "firmware" / BUILD_FILE).write_text(text)
+    with pytest.raises(BuildError, match="build the firmware") as refused:
+        check(experiment())
+    assert "\n" not in str(refused.value)
 
 
 def test_a_terminal_counts_as_a_serial_port():
