@@ -16,13 +16,14 @@ from typing import Literal
 
 import jinja2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import nn4mc_codegen
 from nn4mc_codegen.trial.size import elf_size
 from soft_control.control.disturbance import signal_trust
 from soft_control.learning.model import NETWORK_FILE, ModelCard, load_card
 from soft_control.paths import share
+from soft_control.robots.description import first_fault
 
 FLASH_BYTES = 1 << 20
 BUILD_FILE = "firmware.json"
@@ -198,7 +199,10 @@ def read_build(out_dir: str | Path) -> FirmwareBuild:
     fields = _read_json(out_dir / BUILD_FILE)
     if not fields:
         raise BuildError(f"no {BUILD_FILE} in {out_dir}: build the firmware first")
-    return FirmwareBuild(directory=out_dir, **fields)
+    try:
+        return FirmwareBuild.model_validate(fields | {"directory": out_dir})
+    except ValidationError as error:
+        raise BuildError(f"{out_dir / BUILD_FILE}: {first_fault(error)}") from None
 
 
 # --------------------------------------------------------------------------- what is given
@@ -377,7 +381,9 @@ def _make(sources: Path, out_dir: Path, board: str) -> None:
 
 
 def _read_json(path: Path) -> dict:
+    """The object in a JSON file; an empty one where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return values if isinstance(values, dict) else {}
