@@ -9,25 +9,34 @@ them.
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
-    LogInfo,
     OpaqueFunction,
     SetEnvironmentVariable,
 )
 from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from pydantic import ValidationError
 
 from launch import LaunchDescription
 from soft_control.experiment.bringup import prepare
 from soft_control.experiment.settings import Experiment
+from soft_control.robots.description import first_fault
 
 FIELDS = Experiment.model_fields
+LOGGER_PATIENCE_S = "600"
+"""The logger may have minutes of samples to write and to sum up; launch would kill it at 15 s."""
 
 
 def start(context):
-    """Starts the graph of the experiment that the arguments describe."""
+    """Starts the graph of the experiment that the arguments describe.
+
+    Raises ValueError before any process starts where something is wrong with it.
+    """
     values = {name: LaunchConfiguration(name).perform(context) for name in FIELDS}
-    experiment = Experiment.model_validate(values)
+    try:
+        experiment = Experiment.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(first_fault(error)) from None
     return [
         Node(
             package="soft_control",
@@ -36,6 +45,7 @@ def start(context):
             parameters=[node.parameters],
             output="screen",
             on_exit=ended(node.name),
+            **({"sigkill_timeout": LOGGER_PATIENCE_S} if node.name == "logger" else {}),
         )
         for node in prepare(experiment)
     ]
@@ -46,10 +56,8 @@ def ended(name):
 
     def stop(event, context):
         if event.returncode:
-            return [
-                LogInfo(msg=f"{name} failed"),
-                EmitEvent(event=Shutdown(reason=f"{name} failed")),
-            ]
+            # Shutdown alone would let `ros2 launch` return 0; an exception does not.
+            raise RuntimeError(f"{name} failed with exit code {event.returncode}")
         return [EmitEvent(event=Shutdown(reason=f"{name} ended"))]
 
     return stop

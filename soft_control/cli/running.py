@@ -124,9 +124,8 @@ def replay(
     from soft_control.learning.suitability import suited
     from soft_control.link.session import LinkError, open_session
 
-    network = load_model(model)
+    network, built = load_model(model), read_build(firmware)
     recorded = suited(network.card, read_recording(recording))
-    built = read_build(firmware)
     try:
         with open_session(target, built, port) as session, progress_bar() as bar:
             task = bar.add_task(f"replay on {target}", total=len(recorded) - 1)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from soft_control.processes import cpu_seconds, die_with_parent, signals_held
+from soft_control.processes import cpu_seconds, die_with_parent, interrupt_held
 
 if TYPE_CHECKING:
     from soft_control.experiment.bringup import NodeSpec
@@ -119,11 +119,11 @@ def parameter_file(node: NodeSpec) -> str:
 
 
 def start(node: NodeSpec, run_dir: Path) -> subprocess.Popen:
-    """The process of a node; a signal to it waits until it can handle it."""
+    """The process of a node; SIGINT to it waits until it can be handled."""
     parameters = run_dir / "parameters" / f"{node.name}.yaml"
     parameters.write_text(parameter_file(node))
     module = f"soft_control.nodes.{node.name}"
-    with open(run_dir / "log" / f"{node.name}.log", "w") as log, signals_held():
+    with open(run_dir / "log" / f"{node.name}.log", "w") as log, interrupt_held():
         return subprocess.Popen(
             [sys.executable, "-m", module, "--ros-args", "--params-file", str(parameters)],
             stdin=subprocess.DEVNULL,

@@ -18,8 +18,10 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
 from soft_control.experiment.ros_messages import EVERY_SAMPLE, LATCHED, LATEST_SAMPLE
-from soft_control.processes import STOP_SIGNALS, release_signals
+from soft_control.processes import release_interrupt
 from soft_control.topics import ROLL_CALL
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class NodeParameters(BaseModel):
@@ -167,8 +169,8 @@ def main(node_type: type[RigNode]) -> None:
 
     def live() -> None:
         nonlocal node
-        # A signal that came while Python was still importing has waited until here.
-        release_signals()
+        # A SIGINT that came while Python was still importing has waited until here.
+        release_interrupt()
         rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
         node = node_type()
         executor = SingleThreadedExecutor()

@@ -134,7 +134,9 @@ class RigSimulation(RigNode):
             )
 
     def close(self) -> None:
-        self.lace.close()
+        # The port itself goes with the process: whoever reads it must not lose it before all can
+        # see that the rig has ended.
+        self.lace.unlink()
 
 
 class PseudoTerminal:
@@ -152,10 +154,8 @@ class PseudoTerminal:
     def write(self, data: bytes) -> None:
         os.write(self.controller, data)
 
-    def close(self) -> None:
+    def unlink(self) -> None:
         self.link.unlink(missing_ok=True)
-        os.close(self.controller)
-        os.close(self.port)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: pip install soft_control[ros]")
 
+from soft_control.experiment.attended import watch  # noqa: E402
+from soft_control.experiment.bringup import prepare  # noqa: E402
+from soft_control.experiment.runner import RunFailed  # noqa: E402
+from soft_control.experiment.settings import Experiment  # noqa: E402
 from soft_control.experiment.summary import read_run  # noqa: E402
 from soft_control.learning.dataset import read_recording  # noqa: E402
 
@@ -220,33 +225,22 @@ def test_a_sensor_that_is_unplugged_is_named_and_the_bag_is_kept(tendon, tmp_pat
     assert "rig ended with code -9" in said and str(out) in said
 
 
-def test_a_sensor_port_that_closes_is_named(tmp_path):
-    controller, port = os.openpty()
-    parameters = tmp_path / "lightlace.yaml"
-    parameters.write_text(
-        "lightlace:\n  ros__parameters:\n    clock: realtime\n"
-        f"    port: {os.ttyname(port)}\n    full_scale_counts: [10.0, 10.0]\n"
-    )
-    os.close(port)
-    node = subprocess.Popen(
-        [sys.executable, "-m", "soft_control.nodes.lightlace", "--ros-args", "--params-file"]
-        + [str(parameters)],
-        env=os.environ | {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": "99"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 30
-    while not any(
-        f.is_symlink() and os.readlink(f).startswith("/dev/pts")
-        for f in Path(f"/proc/{node.pid}/fd").glob("*")
-    ):
-        assert node.poll() is None and time.monotonic() < deadline, "the port was never opened"
-        time.sleep(0.05)
-    os.write(controller, b"1,2\r\n3,4\r\n")
-    os.close(controller)
-    _, said = node.communicate(timeout=30)
-    assert node.returncode == 1
-    assert "error: lightlace: the sensor on '/dev/pts/" in said and "is gone" in said
+def test_a_node_that_does_not_get_ready_does_not_hold_the_others_up(tmp_path):
+    """A reference that its node refuses, while the others still import: all is gone soon after, and
+    what is said is what the node said."""
+    nodes = prepare(Experiment(controller="excitation", out=tmp_path / "run"))
+    spoilt = [replace(node, parameters=node.parameters | {"pace": -1.0}) for node in nodes]
+    with pytest.raises(RunFailed, match="^excitation: parameter pace = -1.0: .*greater than 0"):
+        watch(spoilt, tmp_path / "run", lambda view: None)
+    assert not nodes_of(tmp_path / "run")
+
+
+def test_the_shortest_run_is_one_sample(tmp_path):
+    """A run of no sample never ended: see test_bringup for its refusal."""
+    nodes = prepare(Experiment(controller="excitation", duration_s=0.0084, out=tmp_path / "run"))
+    watch(nodes, tmp_path / "run", lambda view: None)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["samples"], summary["complete"]) == (1, True)
 
 
 def test_ctrl_c_ends_in_order(tendon, tmp_path):

@@ -49,6 +49,7 @@ class Session:
 @pytest.fixture
 def node(make_node, monkeypatch):
     def make(**parameters):
+        monkeypatch.setattr(mcu, "read_build", lambda folder: folder)
         monkeypatch.setattr(mcu, "open_session", lambda *_, **__: Session())
         return make_node(
             mcu.Mcu,

@@ -93,7 +93,7 @@ def test_a_controller_that_falls_silent_is_told(rig):
 def test_the_port_replaces_its_own_link_and_nothing_else(tmp_path):
     link = tmp_path / "port"
     link.symlink_to("/dev/null")
-    PseudoTerminal(link).close()
+    PseudoTerminal(link).unlink()
     assert not link.is_symlink()
     link.write_text("a user's")
     with pytest.raises(FileExistsError):
