@@ -169,8 +169,10 @@ def carry_out(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
 
     What a user got wrong becomes one line on stderr and MISTAKEN; a run that failed FAILED.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="softctl_plain")
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by the shell: >&-
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))
+        getattr(sys, stream).reconfigure(errors="softctl_plain")
     warnings.showwarning = lambda message, *_: warn(message)
     # A shell that starts a job in the background makes it deaf to SIGINT, and Python leaves it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
