@@ -191,7 +191,7 @@ def read_build(out_dir: str | Path) -> FirmwareBuild:
     if not fields:
         raise BuildError(f"no {BUILD_FILE} in {out_dir}: build the firmware first")
     try:
-        return FirmwareBuild(**fields | {"directory": out_dir})
+        return FirmwareBuild.model_validate(fields | {"directory": out_dir})
     except ValidationError as error:
         said = first_fault(error)
         raise BuildError(f"{out_dir / BUILD_FILE}: {said}; build the firmware again") from None
@@ -310,7 +310,7 @@ def _move_results(made: Path, out_dir: Path) -> None:
 
 
 def _read_json(path: Path) -> dict:
-    """What a JSON file maps names to; nothing where there is no such file."""
+    """The object in a JSON file; an empty one where there is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
