@@ -93,8 +93,8 @@ class RigNode(Node):
                 name, default, ParameterDescriptor(dynamic_typing=True)
             ).value
             if value is not None:
-                whole = hasattr(value, "__len__") and not isinstance(value, str)
-                given[name] = list(value) if whole else value
+                is_array = hasattr(value, "__len__") and not isinstance(value, str)
+                given[name] = list(value) if is_array else value
         return checked(self.Parameters, given)
 
     def publish_on(self, message_type: type, topic: str) -> Any:
