@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from nn4mc_codegen import compile_model
 from nn4mc_codegen.graph.check import ModelError
 from nn4mc_codegen.importers import read_model
-from nn4mc_codegen.trial.qemu import COMPILER, EMULATOR, QemuError, measure, missing_tools
+from nn4mc_codegen.trial.programs import run_bounded
+from nn4mc_codegen.trial.qemu import QemuError, measure, missing_tools, versions
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
@@ -69,7 +69,7 @@ def main() -> None:
             rows.append(row_of(model, tool, mode))
             progress.advance(task)
     results = report.read(ROOT) | {
-        "toolchain": toolchain(),
+        "toolchain": versions(),
         "networks": {name: description for name, (description, _) in NETWORKS.items()},
         "rows": rows,
     }
@@ -158,18 +158,9 @@ def run_peer_python(script: str, *words: str) -> str:
     """Run a script of this folder in build/bench, with Keras 2, which the peers know."""
     command = [str(BUILD / "bin" / "python"), str(ROOT / "bench" / script), *words]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "1"}
-    try:
-        done = subprocess.run(
-            command,
-            cwd=BUILD,  # emlearn leaves files where it runs
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PEER_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise PeerError(f"no C within {PEER_TIMEOUT_S} s") from None
+    # emlearn leaves files where it runs.
+    how = {"cwd": BUILD, "env": environment, "text": True}
+    done = run_bounded(command, PEER_TIMEOUT_S, PeerError, "no C", **how)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise PeerError(f"writes no C: {without_paths(lines[-1] if lines else 'no message')}")
@@ -179,15 +170,6 @@ def run_peer_python(script: str, *words: str) -> str:
 def without_paths(text: str) -> str:
     """Folders of this machine taken out, names of files left."""
     return re.sub(r"(?<![\w.])(?:/[\w.+-]+)+/", "", text)
-
-
-def toolchain() -> list[str]:
-    return [first_line(COMPILER), first_line(EMULATOR)]
-
-
-def first_line(tool: str) -> str:
-    done = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[0]
 
 
 if __name__ == "__main__":

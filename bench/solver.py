@@ -22,9 +22,9 @@ import report
 import solver_networks
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from run import PUBLISHED, ROOT, toolchain
+from run import PUBLISHED, ROOT
 
-from nn4mc_codegen.trial.qemu import Measurement, QemuError, measure, missing_tools
+from nn4mc_codegen.trial.qemu import Measurement, QemuError, measure, missing_tools, versions
 from soft_control.benchmarks.host_solver import compile_network, write_config
 from soft_control.benchmarks.ipopt import Problem
 from soft_control.benchmarks.solver_comparison import Subject, random_problems
@@ -149,7 +149,7 @@ def main() -> None:
             progress.advance(task)
     limits = {"flash_bytes": FLASH_LIMIT, "ram_bytes": RAM_LIMIT}
     found = {"networks": NETWORKS, "limits": limits, "rows": rows, "firmwares": firmwares}
-    report.write(report.read(ROOT) | {"toolchain": toolchain(), "solver": found}, ROOT)
+    report.write(report.read(ROOT) | {"toolchain": versions(), "solver": found}, ROOT)
     for row in rows:
         console.print(report.solver_summary(row), highlight=False, soft_wrap=True, markup=False)
     for row in firmwares:

@@ -22,9 +22,14 @@ class Sequences:
 
     def __init__(self, calls: Sequence[Call]):
         self._keys: set[Key] = set()
-        self._steps: dict[Key, int | None] = {}  # length of a sequence, None where it is open
+        """tensors that are sequences"""
+        self._steps: dict[Key, int | None] = {}
+        """length of each, None where it is open"""
+        # What is known of one tensor passes along both ways, until nothing new is found:
+        #   input -> Dense -> GRU        the GRU makes the Dense's result a sequence, and the input
+        #   GRU -> Dense -> output       with return_sequences its result is one, and the output
         before = -1
-        while len(self._keys) > before:  # grows until nothing new is found
+        while len(self._keys) > before:
             before = len(self._keys)
             for call in (*reversed(calls), *calls):
                 stepwise = call.op.each_step

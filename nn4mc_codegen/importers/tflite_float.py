@@ -10,7 +10,7 @@ import numpy as np
 
 from nn4mc_codegen.graph.check import refuse
 from nn4mc_codegen.graph.ir import Graph, Node, Op, Shape, Tensor
-from nn4mc_codegen.importers.tflite_file import File, Operator
+from nn4mc_codegen.importers.tflite_file import Operator
 from nn4mc_codegen.importers.tflite_reader import (
     ACTIVATION_KINDS,
     ACTIVATIONS,
@@ -46,10 +46,6 @@ class Value:
 
 
 class FloatReader(Reader):
-    def __init__(self, file: File):
-        super().__init__(file)
-        self._nodes: list[Node] = []
-
     def input(self, index: int) -> Tensor:
         shape = self.input_shape(index)
         stored = self.file.tensor(index)
@@ -61,13 +57,13 @@ class FloatReader(Reader):
         return value.tensor
 
     def finish(self, inputs: list[Tensor], output: Value) -> Graph:
-        return Graph(tuple(inputs), output.tensor, tuple(self._nodes))
+        return Graph(tuple(inputs), output.tensor, tuple(self.nodes))
 
     def _node(self, operator: Operator, op: Op, *inputs: Value, part: str = "") -> Value:
         """Apply an operator; the batch axis goes in front of what comes out."""
         shape = op.output_shape([value.tensor.shape for value in inputs])
         output = Tensor(operator.name + part, shape)
-        self._nodes.append(Node(output.name, op, tuple(v.tensor for v in inputs), output))
+        self.nodes.append(Node(output.name, op, tuple(v.tensor for v in inputs), output))
         return Value(output, (1, *shape))
 
     def _shaped(self, operator: Operator, value: Value, shape: Shape, part: str = "") -> Value:

@@ -94,7 +94,6 @@ class FloatInput:
 class Int8Reader(Reader):
     def __init__(self, file: File):
         super().__init__(file)
-        self._nodes: list[QNode] = []
         self._inputs: dict[FloatInput, QTensor] = {}
 
     def input(self, index: int) -> FloatInput | QTensor:
@@ -116,7 +115,7 @@ class Int8Reader(Reader):
             output = output.source
         if not isinstance(output, Value):
             raise ModelError(f"the model ends in float32 arithmetic; {FLOAT_ADVICE}")
-        return QuantGraph(tuple(tensors), output.tensor, tuple(self._nodes))
+        return QuantGraph(tuple(tensors), output.tensor, tuple(self.nodes))
 
     def _tensor(self, stored: Stored, shape: Shape, name: str) -> QTensor:
         if stored.type != "INT8" or stored.scales.size != 1:
@@ -133,7 +132,7 @@ class Int8Reader(Reader):
     def _node(
         self, operator: Operator, op: QOp, output: QTensor, shape: Shape, *inputs: Value
     ) -> Value:
-        self._nodes.append(QNode(output.name, op, tuple(v.tensor for v in inputs), output))
+        self.nodes.append(QNode(output.name, op, tuple(v.tensor for v in inputs), output))
         return Value(output, shape)
 
     def _int8(self, operator: Operator, position: int = 0) -> Value:

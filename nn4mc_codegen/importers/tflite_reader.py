@@ -32,6 +32,7 @@ class Reader(ABC):
     def __init__(self, file: File):
         self.file = file
         self.values: dict[int, Any] = {}
+        self.nodes: list[Any] = []
 
     def graph(self) -> Graph | QuantGraph:
         inputs = [self.input(index) for index in self.file.inputs]

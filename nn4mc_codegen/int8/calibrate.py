@@ -33,13 +33,15 @@ from nn4mc_codegen.ops.softmax import Softmax
 from nn4mc_codegen.ops.windows import Windows
 
 MAX_FILE_BYTES = 1 << 28
-# Of more samples, evenly spread ones are taken: ranges hardly grow further.
+# Of more samples than this, evenly spread ones are taken: each is evaluated in float64, and
+# calibration is to end soon whatever the file holds.
 MAX_SAMPLES = 1000
-# Results whose range is known: scale and zero.
+# (scale, zero) of activations whose results have a known range, as TensorFlow Lite fixes them.
 FIXED = {"tanh": (1 / 128, 0), "sigmoid": (1 / 256, q.LOW), "hard_sigmoid": (1 / 256, q.LOW)}
-# Of one scale, where they can be.
+# Operators that move or choose elements: their inputs get the scale of their result, so that the
+# numbers need no rescaling on the way.
 KEEP_SCALE = (Rewire, Pad, MaxPool)
-# Activations that only clip, which the layer before them does without a table.
+# Activations that only clip: the layer before them clips its sums anyway, without a table.
 CLIPS = ("relu", "capped_relu")
 
 
@@ -148,7 +150,7 @@ def _ranges(graph: Graph, samples: np.ndarray) -> Ranges:
         for tensor, value in values.items():
             low, high = ranges[tensor]
             ranges[tensor] = min(low, float(value.min())), max(high, float(value.max()))
-    for node in reversed(graph.nodes):  # what only moves elements has one scale on either side
+    for node in reversed(graph.nodes):
         if isinstance(node.op, KEEP_SCALE):
             ranges |= dict.fromkeys(node.inputs, ranges[node.output])
     return ranges

@@ -209,6 +209,8 @@ class Mean(QOp):
         multiplier, shift = fixed_point(x.scale / y.scale)
         if positions * 255 * 2.0 ** max(shift, 0) >= MAX_SUM:
             raise ValueError(f"takes the mean of {positions} elements, too many")
+        # The multiplier, 2^30 to 2^31, is divided by the count after it has gained as many bits as
+        # the count will take away: of 49 elements 5, for 32 <= 49 < 64.
         more = min(positions.bit_length() - 1, 31 + shift)
         factor = (multiplier << more) // positions, shift - more
         return cls(positions, x.zero, Rescaling(*map(np.atleast_1d, factor), y.zero))
@@ -275,7 +277,8 @@ class Binary(QOp):
 
 @dataclass(frozen=True, eq=False)
 class Add(Binary):
-    """Both operands to a common fine scale (20 more bits), then to that of the result."""
+    """Both operands are brought to a common scale, twice the coarser one of theirs with 20 more
+    bits, and added there; the sum is then brought to the scale of the result."""
 
     zeros: tuple[int, int]
     factors: tuple[tuple[int, int], tuple[int, int]]
@@ -362,7 +365,9 @@ class Softmax(QOp):
     @classmethod
     def of(cls, depth: int, x: QTensor, beta: float) -> Softmax:
         """For results of scale 1/256 and zero -128."""
-        # Differences are taken with 26 fractional bits; below -16 or so nothing counts.
+        # Differences x - max are multiplied by beta·scale into numbers with 26 fractional bits, of
+        # which an int32 holds those above -32. `furthest` is the last difference that surely stays
+        # above -31; exp(-31) = 3e-14 is nothing beside the 1 of the largest element.
         factor = min(beta * x.scale * (1 << 26), (1 << 31) - 1.0)
         multiplier, shift = fixed_point(factor)
         if depth > 256 or not 0 <= shift <= 31 or factor <= 1.0:
@@ -379,6 +384,8 @@ class Softmax(QOp):
         sums = divide_by_power(terms, np.int64(12)).sum(axis=1)
         result = np.empty_like(x)
         for row, total in enumerate(sums.tolist()):
+            # total·2^headroom lies in [2^31, 2^32), which stands for [1, 2): the reciprocal takes
+            # the part above 1. Terms have 31 fractional bits and their sum 19; the result has 8.
             headroom = 32 - total.bit_length()
             inverse = reciprocal((total << headroom) - (1 << 31))
             scaled = high_product(terms[row], np.int64(inverse))

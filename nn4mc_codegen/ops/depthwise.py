@@ -13,7 +13,8 @@ from nn4mc_codegen.ops.windows import Windows, read_numbers, read_windows
 from nn4mc_codegen.program.expression import var
 from nn4mc_codegen.program.program import ZERO, Elements, Program
 
-# Taps that one formula adds up: more would make it long, fewer would store sums in between.
+# Taps that one formula adds up: each formula is a loop of its own, which stores its sums for the
+# next one to add to; all nine taps of a 3×3 window are within one.
 TAPS = 12
 
 

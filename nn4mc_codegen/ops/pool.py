@@ -19,7 +19,8 @@ from nn4mc_codegen.ops.windows import (
 from nn4mc_codegen.program.expression import var, where
 from nn4mc_codegen.program.program import ONE, ZERO, Elements, Program
 
-# Taps that are handled one after the other; of more the average is a Linear, the maximum a tree.
+# Windows of up to so many taps are one formula over the taps. Of larger ones the average is a
+# product with a row of ones, and the maximum is taken of pairs, then of pairs of these.
 TAPS = 12
 LOWEST = np.array([np.finfo(np.float32).min])
 

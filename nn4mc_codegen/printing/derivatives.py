@@ -14,7 +14,6 @@ from nn4mc_codegen.graph.options import COLUMN_OPTIONS, DERIVATIVES, Options
 from nn4mc_codegen.printing.prune import prune
 from nn4mc_codegen.printing.schedule import STACK_FLOATS, Procedure, schedule
 from nn4mc_codegen.program import derive
-from nn4mc_codegen.program.expression import var
 from nn4mc_codegen.program.fold import fold
 from nn4mc_codegen.program.instructions import ONE, ZERO, Elements
 from nn4mc_codegen.program.program import Program
@@ -152,8 +151,7 @@ def _forward_jacobian(
         else:
             by_length.setdefault(len(group), []).append(number)
     with p.layer("t_sums", "columns that belong together, added up"):
-        for length, numbers in by_length.items():
+        for numbers in by_length.values():
             members = np.array([[tangent_of[e] for e in together[n - len(wrt)]] for n in numbers])
-            total = sum((var(k) for k in range(1, length)), start=var(0))
-            columns[:, numbers] = p.map(total, *(jacobian[:, m] for m in members.T))
+            columns[:, numbers] = p.add([jacobian[:, m] for m in members.T])
     return columns

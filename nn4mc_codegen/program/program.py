@@ -26,6 +26,10 @@ from nn4mc_codegen.program.instructions import (
     grid_of,
 )
 
+MAX_TERMS = 100
+"""Most terms of one formula. A formula is a tree that functions walk by calling themselves, and
+Python's limit of 1000 nested calls is reached at 255 terms."""
+
 
 @dataclass(eq=False)
 class Program:
@@ -160,22 +164,19 @@ class Program:
 
         Where operands are literals the formula is simplified first, and elements that this decides
         cost no instruction: a·ZERO is ZERO, a·ONE is a itself. Elements for which the same operands
-        are literals become one Map; a code of base 3 tells them apart, a digit an operand: 1 for
-        ZERO, 2 for ONE, 0 for any other element.
+        are literals become one Map.
         """
         formula = as_expression(formula)
         operands = np.broadcast_arrays(*operands)
         shape = operands[0].shape
         flat = [o.reshape(-1) for o in operands]
         result = np.zeros(flat[0].size, np.int64)
-        codes = np.zeros(flat[0].size, np.int64)
-        for o in flat:
-            codes = 3 * codes + np.where(o == ZERO, 1, np.where(o == ONE, 2, 0))
         literals = {1: expression.ZERO, 2: expression.ONE}
-        for code in np.unique(codes).tolist():
-            digits = [code // 3**k % 3 for k in reversed(range(len(flat)))]
-            known = formula.substitute([literals.get(d, var(k)) for k, d in enumerate(digits)])
-            chosen = codes == code
+        kinds = np.stack([np.where(o == ZERO, 1, np.where(o == ONE, 2, 0)) for o in flat], axis=1)
+        patterns, pattern_of = np.unique(kinds, axis=0, return_inverse=True)
+        for number, pattern in enumerate(patterns.tolist()):
+            known = formula.substitute([literals.get(d, var(k)) for k, d in enumerate(pattern)])
+            chosen = pattern_of.ravel() == number
             if known.op == "var":
                 result[chosen] = flat[known.value][chosen]
             elif known in (expression.ZERO, expression.ONE):
@@ -185,6 +186,14 @@ class Program:
                 numbers = [o[chosen].reshape(grid) for o in flat]
                 result[chosen] = self._map(known, numbers).reshape(-1)
         return result.reshape(shape)
+
+    def add(self, terms: Sequence[Elements]) -> Elements:
+        """The elementwise sum of terms of one shape, in formulas of at most `MAX_TERMS`."""
+        while len(terms) > 1:
+            groups = [terms[i : i + MAX_TERMS] for i in range(0, len(terms), MAX_TERMS)]
+            sums = [sum((var(k) for k in range(1, len(g))), start=var(0)) for g in groups]
+            terms = [self.map(total, *g) for total, g in zip(sums, groups, strict=True)]
+        return terms[0]
 
     def copy(self, x: Elements) -> Elements:
         """The same elements copied, one after the other, into one new array."""

@@ -24,6 +24,7 @@ from elftools.elf.elffile import ELFFile
 from nn4mc_codegen.printing.c import TEMPLATES, template_environment
 from nn4mc_codegen.trial.cycles import Cost, cost_of_trace, disassembly
 from nn4mc_codegen.trial.interface import TYPES, Function, Samples, make_samples, read_function
+from nn4mc_codegen.trial.programs import run_bounded
 from nn4mc_codegen.trial.size import Size, elf_size
 
 COMPILER = "arm-none-eabi-gcc"
@@ -79,6 +80,11 @@ def missing_tools() -> str | None:
     if not missing:
         return None
     return f"{' and '.join(missing)} not found; on Debian: apt install {PACKAGES}"
+
+
+def versions() -> list[str]:
+    """A line of the compiler and one of the emulator. Raises `QemuError` where one is missing."""
+    return [_call([tool, "--version"]).splitlines()[0] for tool in (COMPILER, EMULATOR)]
 
 
 def measure(
@@ -220,18 +226,8 @@ def _emulate(work: Path, records: np.ndarray, options: Sequence[str]) -> bytes:
     (work / "in").write_bytes(records.tobytes())
     board = [EMULATOR, "-M", "netduinoplus2", "-display", "none", "-monitor", "none"]
     board += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
-    try:
-        done = subprocess.run(
-            [*board, *options, "-kernel", "measure.elf"],
-            cwd=work,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired:
-        raise QemuError(f"{EMULATOR}: no end within {TIMEOUT_S} s") from None
+    words = [*board, *options, "-kernel", "measure.elf"]
+    done = run_bounded(words, TIMEOUT_S, QemuError, f"{EMULATOR}: no end", cwd=work, text=True)
     if done.returncode:
         reason = _EXIT_CODES.get(done.returncode) or (done.stderr.splitlines() or ["no message"])[0]
         raise QemuError(f"{EMULATOR}: {reason}")
@@ -310,6 +306,6 @@ def _functions(elf: Path) -> list[_Placed]:
 @cache
 def _one_instruction_a_block() -> list[str]:
     """The option has another name since QEMU 8.1."""
-    version = re.search(r"version (\d+)\.(\d+)", _call([EMULATOR, "--version"]))
+    version = re.search(r"version (\d+)\.(\d+)", versions()[1])
     old = version is not None and tuple(map(int, version.groups())) < (8, 1)
     return ["-singlestep"] if old else ["-accel", "tcg,one-insn-per-tb=on"]

@@ -19,7 +19,6 @@ import io
 import json
 import os
 import pickle
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -32,10 +31,12 @@ from nn4mc_codegen.importers import read_source
 from nn4mc_codegen.importers.keras import Source
 from nn4mc_codegen.int8.quantize import QuantGraph
 from nn4mc_codegen.trial.oracle import STEP_TOLERANCE
+from nn4mc_codegen.trial.programs import run_bounded
 
 # Steps of the sequences for a recurrent model that takes any number.
 STEPS = 20
-# To import TensorFlow takes 4 s of processor time, and 25 s where seven others do the same.
+# A comparison takes 4 s of processor time, most of it to import TensorFlow; on two cores with a
+# dozen busy processes it was seen to take 130 s.
 TIMEOUT_S = 300
 
 
@@ -71,6 +72,10 @@ def compare_with_source(
 
 class _NotRun(Exception):
     pass
+
+
+def is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _keras(source: Source, graph: Graph, samples: int, seed: int) -> SourceVerdict:
@@ -110,7 +115,7 @@ def _keras_for(source: Source) -> str:
         if any("hard_sigmoid" in str(call.config) for call in source.network.calls):
             wanted = ("tf_keras",)  # Keras 3 means another function by it
     for package in wanted:
-        if importlib.util.find_spec(package) and importlib.util.find_spec("tensorflow"):
+        if is_installed(package) and is_installed("tensorflow"):
             return package
     raise _NotRun(f"{wanted[0]} is not installed")
 
@@ -118,7 +123,7 @@ def _keras_for(source: Source) -> str:
 def _tflite(content: bytes, graph: Graph | QuantGraph, samples: int, seed: int) -> SourceVerdict:
     """Of an int8 network in steps of its output."""
     is_int8 = isinstance(graph, QuantGraph)
-    if not any(map(importlib.util.find_spec, ("ai_edge_litert", "tensorflow"))):
+    if not any(map(is_installed, ("ai_edge_litert", "tensorflow"))):
         raise _NotRun("no TensorFlow Lite interpreter is installed")
     random = np.random.default_rng(seed)
     x = random.normal(size=(samples, graph.input_size)).astype(np.float32)
@@ -146,18 +151,15 @@ def _run(framework: str, request: object) -> tuple[dict, np.ndarray]:
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     with tempfile.TemporaryDirectory() as empty:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "nn4mc_codegen.trial.source_process", framework],
-                input=pickle.dumps(request),
-                capture_output=True,
-                cwd=empty,
-                env=environment,
-                timeout=TIMEOUT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise _NotRun(f"{framework} does not end within {TIMEOUT_S} s") from None
+        done = run_bounded(
+            [sys.executable, "-m", "nn4mc_codegen.trial.source_process", framework],
+            TIMEOUT_S,
+            _NotRun,
+            f"{framework} does not end",
+            input=pickle.dumps(request),
+            cwd=empty,
+            env=environment,
+        )
     line, _, array = done.stdout.partition(b"\n")
     if done.returncode or not line:
         raise _NotRun(f"{framework} ends with exit code {done.returncode}")

@@ -27,12 +27,6 @@ ESTIMATES = ("measured position", "signals", "none")
 """What the offset estimate learns from."""
 EXCESS_MAX = 0.05
 """Of the C solver's cost above IPOPT's."""
-LOAD_MM = {
-    "tendon": (0.0, 0.5, -2.0),
-    "hasel": (0.0, 0.0, -1.0),
-    "mass_spring_damper": (3.0, 0.0, 0.0),
-}
-"""Displacement by a load on the tip, by rig."""
 SPEEDS = (1.0, 2.0)
 """Of the reference, at which the parts are compared: what a delay costs grows with it."""
 
@@ -152,10 +146,12 @@ def worth_of_parts(
     """The firmware with and without delay compensation, and with each source of an offset estimate.
 
     The load comes half-way. `folder` takes what is compiled. A model without signals has no
-    variants of theirs.
+    variants of theirs. Raises ValueError for a rig whose parameters name no load.
     """
     card, half = load_card(model_dir), duration_s / 2
-    load_mm = LOAD_MM[card.rig]
+    load_mm = make_rig(card.rig).parameters.test_load_mm
+    if not any(load_mm):
+        raise ValueError(f"config/{card.rig}.yaml: test_load_mm must say which load to put on")
     load = {"load_offset": tuple(1e-3 * mm for mm in load_mm), "load_after_s": half}
     variants = []
     for delay in (True, False):
@@ -226,7 +222,6 @@ def _follow(
     samples = round(duration_s * card.rate_hz)
     return run(
         make_rig(card.rig, seed=seed, **rig_options),
-        card.rig,
         controller,
         curve.position,
         card.rate_hz,

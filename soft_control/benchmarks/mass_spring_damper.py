@@ -238,7 +238,7 @@ class _Loops:
     def follow(self, shape: str, controller: Controller, seed: int) -> Trace:
         length = self.benchmark.references[shape]
         return run(
-            self.rig(seed), RIG, controller, self.reference(shape), self.benchmark.rate_hz, length
+            self.rig(seed), controller, self.reference(shape), self.benchmark.rate_hz, length
         )
 
     def figures(self, trace: Trace) -> StepFigures:

@@ -52,6 +52,8 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class MpcResult:
+    """What a step came to."""
+
     status: Status
     iterations: int
     """Linearisations made."""

@@ -139,12 +139,17 @@ def _groups(way: _Way, push: np.ndarray) -> tuple[list[list[int]], list[int | No
 
 
 def _sweep(way: _Way, g: np.ndarray, h: np.ndarray) -> None:
-    """Coordinate descent in place: the commands of each channel from the last to the first, each by
-    itself, then, if something stopped it, together with so many of those after it as stand on the
-    move limits between."""
+    """Coordinate descent in place, once through: each channel's commands from the newest to the
+    oldest, each by itself.
+
+    A command that its move limit stopped pulls the one after it along: it is moved again together
+    with that one, then with two, for as long as the moves between them are at their limits.
+    """
     config, m = way.config, way.m
 
     def move(group: list[int]) -> bool:
+        """Moves the commands of `group` by one step to where the quadratic is lowest; whether a
+        bound or a move limit at either end of the group stopped them."""
         first, end = group[0], group[-1]
         c, move_max = first % m, config.move_max[first % m]
         lows = [config.command_min[c] - way.to[w] for w in group]

@@ -1,7 +1,7 @@
 """The problem of firmware/src/solver/mpc.h as data, in the network's normalised units.
 
 One sample's problem is sizes, weights and a start; `host_solver` hands it to the C, `ipopt` to an
-independent judge. The oracle `mpc` has the same weights.
+independent judge. The oracle, mpc_oracle, has the same weights.
 """
 
 from __future__ import annotations

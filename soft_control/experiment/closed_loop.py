@@ -53,7 +53,6 @@ class Trace:
 
 def run(
     rig: Rig,
-    rig_name: str,
     controller: Controller,
     reference: Callable[[np.ndarray], np.ndarray],
     rate_hz: float,
@@ -62,7 +61,7 @@ def run(
 ) -> Trace:
     """Drive `rig` from rest; `reference` gives positions (T, 3) m at times (T,) s."""
     rig.reset()
-    calibrate = calibration(rig_name).apply
+    calibrate = calibration(rig).apply
     samples = round(duration_s * rate_hz)
     wanted = reference(np.arange(samples + controller.preview) / rate_hz)
     position = np.empty((samples, 3))
@@ -87,6 +86,7 @@ class PidController:
         self._state = pid.reset(config)
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Command (m,): see Controller."""
         return pid.step(self._config, self._state, ahead[0], seen.position, self._dt)
 
 
@@ -128,6 +128,7 @@ class ModelController:
         self._started = False
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Command (m,): see Controller."""
         card, s = self._model.card, self._sizes
         live = card.normalised_signal(signals[self._live]) if self._live else np.zeros(0)
         if not self._started:
@@ -151,7 +152,7 @@ class ModelController:
         return plan[0] * np.array(card.command_scale) + np.array(card.command_offset)
 
     def _estimate(self, seen: Sample, live: np.ndarray) -> None:
-        """What is seen that is not finite tells nothing."""
+        """Moves disturbance and output by what is seen; a reading that is not finite moves none."""
         card, predicted = self._model.card, self._offset + self._outputs[0]
         if self._signal_gain is not None:
             error = np.array(card.signal_map.weights) @ live - predicted
@@ -194,6 +195,7 @@ class Firmware:
         return self
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Command (m,): see Controller."""
         points = self._card.on_axes(ahead)
         if self._k == 0:
             self._session.reset(self._neutral, np.zeros(points.shape[1]), points[:-1])
@@ -204,12 +206,13 @@ class Firmware:
         return np.asarray(answer.command)
 
     def close(self) -> None:
+        """Lets go of the library."""
         self._session.close()
 
 
-def calibration(rig_name: str) -> Calibration:
+def calibration(rig: Rig) -> Calibration:
     """Of the rig's signals, as the lightlace node applies it."""
-    return Calibration(describe(rig_name).full_scale_counts)
+    return Calibration(rig.description.full_scale_counts)
 
 
 def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recording:
@@ -233,7 +236,7 @@ def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recor
         t_s=np.arange(len(commands)) / rate_hz,
         commands=commands,
         position=np.array([sample.position for sample in seen]),
-        signals=calibration(rig_name).apply(signals),
+        signals=calibration(rig).apply(signals),
         reference=None,
         command_names=rig.command_names,
         signal_names=rig.signal_names,

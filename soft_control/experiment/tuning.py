@@ -179,9 +179,7 @@ def tune_pid(
         return float(
             np.mean(
                 [
-                    score(
-                        run(rig, rig_name, PidController(config, rate_hz), wanted, rate_hz, length)
-                    )
+                    score(run(rig, PidController(config, rate_hz), wanted, rate_hz, length))
                     for rig in rigs
                     for wanted, length in references
                 ]
@@ -249,7 +247,6 @@ def tune_mpc(
                         score(
                             run(
                                 rig,
-                                card.rig,
                                 firmware.restart(chosen),
                                 wanted,
                                 card.rate_hz,

@@ -21,13 +21,15 @@ from soft_control.learning.recording import (
 )
 from soft_control.learning.stamps import check_unit, nearest
 from soft_control.robots.description import RobotDescription, described
-
-POSITION, COMMAND, SIGNALS, REFERENCE = (
-    "/tip_position",
-    "/command",
-    "/signals/calibrated",
-    "/reference",
+from soft_control.topics import (
+    COMMAND,
+    PREDICTED_POSITION,
+    REFERENCE,
+    SIGNALS,
+    SOLVER,
+    TIP_POSITION,
 )
+
 RECORD_FILE = "experiment.json"
 """Beside the bag of a run; describes its robot."""
 SLOWER = 1.5
@@ -46,15 +48,15 @@ def _point_of_pose(message: Any) -> Any:
 
 
 TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
-    POSITION: {
+    TIP_POSITION: {
         "geometry_msgs/msg/PointStamped": _as_it_is,
         "geometry_msgs/msg/PoseStamped": _point_of_pose,
     },
-    "/predicted_position": {"geometry_msgs/msg/PointStamped": _as_it_is},
+    PREDICTED_POSITION: {"geometry_msgs/msg/PointStamped": _as_it_is},
     COMMAND: {"sensor_msgs/msg/JointState": _as_it_is},
     SIGNALS: {"sensor_msgs/msg/JointState": _as_it_is},
     REFERENCE: {"nav_msgs/msg/Path": _as_it_is},
-    "/solver": {"diagnostic_msgs/msg/DiagnosticArray": _as_it_is},
+    SOLVER: {"diagnostic_msgs/msg/DiagnosticArray": _as_it_is},
 }
 """Topic to the types it may have, each with what makes of its message one of the first type."""
 
@@ -66,11 +68,11 @@ def read_bag(path: Path) -> Recording:
     Raises RecordingError for what cannot be used; warns with RecordingWarning of what was guessed
     or left out.
     """
-    topics, _ = read_topics(path, (POSITION, COMMAND, SIGNALS, REFERENCE))
-    for name in (POSITION, COMMAND):
+    topics, _ = read_topics(path, (TIP_POSITION, COMMAND, SIGNALS, REFERENCE))
+    for name in (TIP_POSITION, COMMAND):
         if not topics.get(name):
             raise RecordingError(f"{path}: no message on {name}")
-    needed = [name for name in (COMMAND, POSITION, SIGNALS) if topics.get(name)]
+    needed = [name for name in (COMMAND, TIP_POSITION, SIGNALS) if topics.get(name)]
     stamps, messages = _joined(path, {name: topics[name] for name in needed})
     robot = _robot(path)
     command, command_names = _by_name(path, COMMAND, messages[COMMAND])
@@ -78,7 +80,7 @@ def read_bag(path: Path) -> Recording:
     signal, signal_names = np.zeros((len(stamps), 0)), ()
     if SIGNALS in messages:
         signal, signal_names = _by_name(path, SIGNALS, messages[SIGNALS])
-    position = np.array([_xyz(m.point) for m in messages[POSITION]], dtype=float)
+    position = np.array([_xyz(m.point) for m in messages[TIP_POSITION]], dtype=float)
     reference = _reference(topics.get(REFERENCE, {}), stamps)
 
     finite = np.all(np.isfinite(np.hstack([position, command, signal])), axis=1)
@@ -97,7 +99,7 @@ def read_bag(path: Path) -> Recording:
         command_names=command_names,
         signal_names=signal_names,
         rig=robot.name if robot else None,
-        frame=_frame(path, topics[POSITION].values()),
+        frame=_frame(path, topics[TIP_POSITION].values()),
     )
 
 
@@ -272,7 +274,7 @@ def _frame(path: Path, positions: Iterable[Any]) -> str | None:
     frames = sorted({message.header.frame_id for message in positions})
     if len(frames) > 1:
         said = ", ".join(repr(printable(frame, NAME_LENGTH_MAX)) for frame in frames[:3])
-        raise RecordingError(f"{path}: {POSITION} changes its frame in mid-run: {said}")
+        raise RecordingError(f"{path}: {TIP_POSITION} changes its frame in mid-run: {said}")
     return printable(frames[0], NAME_LENGTH_MAX) or None
 
 

@@ -112,6 +112,11 @@ def _on_grid(recording: Recording, rate_hz: float) -> Recording:
             f"{rate_hz:g} Hz: nearly all samples would be made up. Are the stamps in seconds? "
             "If they are, choose a control rate that the recording can tell about"
         )
+    if sum(counts) < 2:
+        raise RecordingError(
+            f"{recording.source}: too short: {t_s[-1] - t_s[0]:.3g} s hold one sample at "
+            f"{rate_hz:g} Hz"
+        )
     _warn_of_made_up(recording, rate_hz, steps, step_s, gap, bridged)
 
     grids = [t_s[p][0] + np.arange(count) / rate_hz for p, count in zip(parts, counts, strict=True)]

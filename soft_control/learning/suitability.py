@@ -17,8 +17,9 @@ from soft_control.learning.model import card_samples
 from soft_control.learning.recording import Recording, RecordingError, listed, warn
 from soft_control.robots.description import AXES
 
-OUTSIDE = 0.1
-"""Of the trained span: recordings of one rig with other seeds stay within 2 % of each other's."""
+OUTSIDE = 0.2
+"""Of the trained span: of the four runs of the tendon rig that `make demo` records, each goes up to
+3 % beyond the positions and 11 % beyond the signals of the other three."""
 OTHER_UNIT = 100.0
 """Times the trained span: millimetres for metres make 1000, degrees for radians 57."""
 

@@ -283,6 +283,7 @@ def replace_values(text: str, values: dict[Any, Any]) -> str:
 
 
 def main() -> int:
+    """Fits, writes both files, and says what went wrong in one line."""
     if len(sys.argv) != 2:
         print("usage: python -m soft_control.rigs.fit_tendon DATA_DIR", file=sys.stderr)
         return 2

@@ -40,6 +40,9 @@ class RigParameters(Strict):
     """Mismatch: displacement of the tip by a constant load, m."""
     load_after_s: NotNegative = 0.0
     """When the load is put on."""
+    test_load_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """The load that comparisons put on this rig: displacement of the tip, mm. No part of it moves
+    the rig by itself."""
 
     @classmethod
     def load(cls, path: Path | None = None, **changes: Any) -> Self:

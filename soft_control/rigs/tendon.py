@@ -118,6 +118,7 @@ class _Lag:
         self.value = 0.0
 
     def advance(self, old: float, new: float) -> float:
+        """The output a substep later, while the input went from `old` to `new`."""
         self.value = value = self._keep * self.value + self._old * old + self._new * new
         return value
 
@@ -170,6 +171,7 @@ class _Tendon:
         self.previous_bending, self.bending = self.bending, bending
 
     def save(self) -> dict[str, Any]:
+        """Complete state, as JSON can hold it."""
         return {
             "goal": self.goal,
             "servo": self.servo,
@@ -182,6 +184,7 @@ class _Tendon:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `save()`."""
         self.goal, self.servo, self._slack = state["goal"], state["servo"], state["slack"]
         self._lag.value = state["lag"]
         self._plays = list(state["plays"])
@@ -257,6 +260,7 @@ class TendonRig(SimulatedRig):
 
     def bending(self) -> np.ndarray:
         """Bending (2,) that the two tendons cause now, rad about mid-range."""
+        # The grid is up to one substep ahead of the clock: back along a straight line.
         ahead = self._substeps - self._time_s / SUBSTEP_S
         return np.array(
             [t.bending - ahead * (t.bending - t.previous_bending) for t in self._tendons]

@@ -1,5 +1,7 @@
 /* Units, bounds and weights of one controller, written by soft_control.firmware_build. Do not edit.
-   Commands: {{ card.command_names | join(", ") }}. Signals: {{ card.signal_names | join(", ") or "none" }}. */
+   Robot: {{ card.rig | comment }}.
+   Commands: {{ card.command_names | map("comment") | join(", ") }}.
+   Signals: {{ card.signal_names | map("comment") | join(", ") or "none" }}. */
 #include <math.h>
 
 #include "loop/control_loop.h"
@@ -7,24 +9,24 @@
 
 const controller_config_t controller_config = {
     .units = {
-        .command_offset = {{ card.command_offset | f32_array }},
-        .command_scale = {{ card.command_scale | f32_array }},
-        .output_offset = {{ card.output_offset | f32_array }},
-        .output_scale = {{ card.output_scale | f32 }},
+        .command_offset = {{ card.command_offset | c_floats }},
+        .command_scale = {{ card.command_scale | c_floats }},
+        .output_offset = {{ card.output_offset | c_floats }},
+        .output_scale = {{ card.output_scale | c_floats }},
     },
-    .signal_offset = {{ signal_offset | f32_array }},
-    .signal_scale = {{ signal_scale | f32_array }},
+    .signal_offset = {{ signal_offset | c_floats }},
+    .signal_scale = {{ signal_scale | c_floats }},
 {% if signal_map is not none %}
     .signal_map = {
 {% for row in signal_map.weights %}
-        {{ row | f32_array }},
+        {{ row | c_floats }},
 {% endfor %}
     },
-    .signal_trust = {{ signal_trust | f32_array }},
+    .signal_trust = {{ signal_trust | c_floats }},
 {% endif %}
     .settings = {
 {% for name, values in physical.items() %}
-        .{{ name }} = {{ values | f32_value }},
+        .{{ name }} = {{ values | c_floats }},
 {% endfor %}
     },
     .model_hash = FK_MODEL_HASH,

@@ -10,7 +10,7 @@
 #define INPUT_LAGS {{ card.input_lags }}
 #define OUTPUT_LAGS {{ card.output_lags }}
 #define INPUT_DELAY {{ card.input_delay }}
-#define CONTROL_RATE_HZ {{ card.rate_hz | f32 }}
+#define CONTROL_RATE_HZ {{ card.rate_hz | c_floats }}
 
 #define HORIZON {{ settings.horizon }}
 #define CONTROL_HORIZON {{ settings.control_horizon }}
@@ -20,7 +20,7 @@
 #define TAIL_CONTINUES {{ settings.tail_continues | int }}
 #define MPC_METHOD MPC_{{ settings.method | upper }}
 {% if settings.method == "soloway" %}
-#define BARRIER {{ settings.barrier | f32 }}
+#define BARRIER {{ settings.barrier | c_floats }}
 {% endif %}
 #define STEP_BUDGET_US {{ budget_us }}u
 

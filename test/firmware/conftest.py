@@ -28,6 +28,7 @@ FRAME_SIZE_MAX, CONTENT_MAX, POINTS_MAX = 254, 250, (250 - 6) // (4 * N)
 @pytest.fixture(scope="session")
 def settings() -> MpcSettings:
     return MpcSettings(
+        command_unit="deg",
         horizon=HORIZON,
         control_horizon=3,
         output_weight=[1.0] * N,
@@ -165,29 +166,50 @@ class Settings(ctypes.Structure):
     ]
 
 
+class Points(ctypes.Structure):
+    _fields_ = [("count", c_uint32), ("at", (c_float * N) * POINTS_MAX)]
+
+
 class Request(ctypes.Structure):
+    """request_t"""
+
     _fields_ = [
-        ("type", c_uint8),
-        ("count", c_uint8),
+        ("line", c_uint8),
         ("host_timeout_ms", c_uint16),
         ("k", c_uint32),
         ("signals", c_int16 * P),
         ("command", c_float * M),
         ("position", c_float * N),
-        ("points", (c_float * N) * POINTS_MAX),
+        ("points", Points),
         ("settings", Settings),
     ]
 
 
+class Line(ctypes.Structure):
+    """message_line_t"""
+
+    _fields_ = [
+        ("type", c_uint8),
+        ("running", c_bool),
+        ("in_order", c_bool),
+        ("field_count", c_uint8),
+        ("fields", ctypes.c_void_p),
+    ]
+
+
+class Boot(ctypes.Structure):
+    _fields_ = [("version", c_uint8), ("reset_cause", c_uint8), ("board", c_char_p)]
+
+
 class Info(ctypes.Structure):
     _fields_ = [
-        ("model_hash", c_char_p),
-        ("build_id", c_char_p),
-        ("board", c_char_p),
-        ("step_cost_unit", c_uint8),
-        ("missed_samples", c_uint32),
-        ("lost_points", c_uint32),
-        ("bad_frames", c_uint32),
+        ("version", c_uint8),
+        *((name, c_char_p) for name in ("model_hash", "build_id", "board")),
+        *((name, c_uint8) for name in ("commands", "outputs", "signals")),
+        *((name, c_uint8) for name in ("input_lags", "output_lags", "input_delay")),
+        *((name, c_uint8) for name in ("horizon", "control_horizon", "step_cost_unit")),
+        ("rate_hz", c_float),
+        *((name, c_uint32) for name in ("missed_samples", "lost_points", "bad_frames")),
     ]
 
 
@@ -204,6 +226,10 @@ class Command(ctypes.Structure):
     ]
 
 
+class Error(ctypes.Structure):
+    _fields_ = [("code", c_uint8), ("type", c_uint8)]
+
+
 class Limits(ctypes.Structure):
     """mpc_config_t"""
 
@@ -217,7 +243,7 @@ class Limits(ctypes.Structure):
     ]
 
 
-class Reference(ctypes.Structure):
+class ReferenceRing(ctypes.Structure):
     _fields_ = [
         ("points", (c_float * N) * (HORIZON + 1)),
         ("keys", c_uint32 * (HORIZON + 1)),
@@ -239,14 +265,7 @@ class Supervisor(ctypes.Structure):
 def c(firmware: FirmwareBuild) -> SimpleNamespace:
     """The library (`c.lib`) and the structs of its headers."""
     lib = ctypes.CDLL(str(firmware.library))
-    for name in (
-        "frame_encode",
-        "frame_decode",
-        "message_encode_boot",
-        "message_encode_info",
-        "message_encode_command",
-        "message_encode_error",
-    ):
+    for name in ("frame_encode", "frame_decode", "message_encode"):
         getattr(lib, name).restype = c_size_t
     lib.frame_encode.argtypes = [c_char_p, c_size_t, c_char_p]
     lib.frame_crc.restype = c_uint16
@@ -254,7 +273,7 @@ def c(firmware: FirmwareBuild) -> SimpleNamespace:
     lib.all_finite.restype = c_bool
     lib.supervisor_stale.restype = c_bool
     lib.supervisor_became_stale.restype = c_bool
-    lib.reference_horizon.restype = c_uint32
+    lib.reference_ring_horizon.restype = c_uint32
     return SimpleNamespace(
         lib=lib,
         M=M,
@@ -264,10 +283,13 @@ def c(firmware: FirmwareBuild) -> SimpleNamespace:
         FrameDecoder=FrameDecoder,
         Request=Request,
         Settings=Settings,
+        Line=Line,
+        Boot=Boot,
         Info=Info,
         Command=Command,
+        Error=Error,
         Limits=Limits,
-        Reference=Reference,
+        ReferenceRing=ReferenceRing,
         Supervisor=Supervisor,
     )
 

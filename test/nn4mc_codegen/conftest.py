@@ -128,6 +128,21 @@ def compile_graphs(tmp_path_factory) -> Callable[..., list[HostCode]]:
     return compile_all
 
 
+@pytest.fixture(scope="session")
+def same_as_meaning(compile_graphs) -> Callable[..., None]:
+    """Compares outputs and chosen columns of the Jacobian of C with the graph's, at a random x."""
+
+    def compare(cases: Sequence[tuple[Graph, Sequence[int]]], tolerance: float) -> None:
+        random = np.random.default_rng(0)
+        for (graph, chosen), code in zip(cases, compile_graphs(cases), strict=True):
+            x = random.normal(size=graph.input_size).astype(np.float32)
+            np.testing.assert_allclose(code.step(x), graph.evaluate(x), atol=tolerance)
+            expected = graph.jacobian(x)[:, list(chosen)]
+            np.testing.assert_allclose(code.jacobian(x)[1], expected, atol=tolerance)
+
+    return compare
+
+
 @dataclass
 class ModelFiles:
     """Writes model files as Keras lays them out, without Keras."""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
 from nn4mc_codegen import verify
 from nn4mc_codegen.compile import emit_graph
 from nn4mc_codegen.graph.options import Options
+from nn4mc_codegen.importers import read_model
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.concatenate import Concatenate
 from nn4mc_codegen.ops.recurrent import SimpleRNN
 from nn4mc_codegen.printing.emitted import Origin
+from nn4mc_codegen.trial import reference
 from nn4mc_codegen.trial.host import HostError
 from nn4mc_codegen.trial.qemu import missing_tools
-from nn4mc_codegen.trial.reference import SourceVerdict, compare_with_source
+from nn4mc_codegen.trial.reference import SourceVerdict
 from nn4mc_codegen.verify import prefix_graphs, verify_graph
 
 needs_arm = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
@@ -180,10 +180,13 @@ def test_prefixes_hold_what_a_layer_needs_and_no_more(build):
     ]
 
 
-def test_source_that_cannot_be_run(graph, tmp_path, monkeypatch):
-    for module in ("keras", "tf_keras"):
-        monkeypatch.setitem(sys.modules, module, None)
-    path = tmp_path / "m.h5"
-    path.write_bytes(b"\x89HDF\r\n\x1a\n")
-    found = compare_with_source(path, graph, 3, 0)
-    assert found.runner == "source not run: Keras is not installed" and found.passed
+@pytest.mark.parametrize(("version", "package"), [("2.2.4", "tf_keras"), ("3.4.1", "keras")])
+def test_source_that_cannot_be_run(files, monkeypatch, version, package):
+    monkeypatch.setattr(reference, "is_installed", lambda package: False)
+    layer = {"name": "d", "units": 2, "batch_input_shape": [None, 3], "use_bias": False}
+    layers = [{"class_name": "Dense", "config": layer}]
+    config = {"class_name": "Sequential", "config": {"layers": layers}}
+    arrays = {"d": [("kernel", np.ones((3, 2), np.float32))]}
+    path = files.hdf5(config, arrays, version)
+    found = reference.compare_with_source(path, read_model(path)[0], 3, 0)
+    assert found.runner == f"source not run: {package} is not installed" and found.passed

@@ -243,7 +243,7 @@ def test_a_measured_position_takes_the_offset_out(open_target, settings):
 def test_without_a_measured_position_the_signals_take_the_offset_out(
     open_target, estimating, model_dir
 ):
-    """The rule of disturbance.h in float64, around what a firmware without any estimate predicts
+    """The rule of estimate.h in float64, around what a firmware without any estimate predicts
     for the same commands: the position of the signals is the card's map of them, its ratio smaller
     by (noise of a measured position / residual)², axis by axis. 1e-6 m as for the free run."""
     card = load_model(model_dir).card

@@ -1,4 +1,4 @@
-"""supervisor.c and reference.c, function by function."""
+"""supervisor.c and reference_ring.c, function by function."""
 
 from __future__ import annotations
 
@@ -97,20 +97,24 @@ def test_no_timeout_is_never_stale(c):
 
 
 class Ring:
-    """reference_t with its functions; point k is (k, k, k) unless said otherwise."""
+    """reference_ring_t with its functions; point k is (k, k, k) unless said otherwise."""
 
     def __init__(self, c, k):
-        self.c, self.lib, self.state = c, c.lib, c.Reference()
-        self.lib.reference_reset(ctypes.byref(self.state), ctypes.c_uint32(k), floats([-1.0] * c.N))
+        self.c, self.lib, self.state = c, c.lib, c.ReferenceRing()
+        self.lib.reference_ring_reset(
+            ctypes.byref(self.state), ctypes.c_uint32(k), floats([-1.0] * c.N)
+        )
 
     def put(self, now, k, value=None):
         point = floats([float(k if value is None else value)] * self.c.N)
         u32 = ctypes.c_uint32
-        self.lib.reference_put(ctypes.byref(self.state), u32(now), u32(k), point)
+        self.lib.reference_ring_put(ctypes.byref(self.state), u32(now), u32(k), point)
 
     def horizon(self, now):
         points = ((ctypes.c_float * self.c.N) * self.c.HORIZON)()
-        lost = self.lib.reference_horizon(ctypes.byref(self.state), ctypes.c_uint32(now), points)
+        lost = self.lib.reference_ring_horizon(
+            ctypes.byref(self.state), ctypes.c_uint32(now), points
+        )
         return [point[0] for point in points], lost
 
 

@@ -17,6 +17,8 @@ VECTORS = json.loads((HERE / "vectors.json").read_text())
 TYPES = {message.__name__: message.TYPE for message in MESSAGES.values()}
 VECTOR = {vector["name"]: vector for vector in VECTORS["messages"]}
 FROM_HOST = [v for v in VECTORS["messages"] if TYPES[v["message"]] < 0x80]
+ROWS = {origin: [row for row in VECTORS["table"] if row["from"] == origin]
+        for origin in ("host", "microcontroller")}  # fmt: skip
 
 
 def decode(c, content: bytes):
@@ -25,26 +27,50 @@ def decode(c, content: bytes):
     return code, request
 
 
-def content_of(write) -> bytes:
-    buffer = ctypes.create_string_buffer(CONTENT_MAX)
-    size = write(buffer)
-    return buffer.raw[:size]
+def lines(c, symbol: str, count: int):
+    return (c.Line * count).in_dll(c.lib, symbol)
+
+
+def test_the_tables_are_those_of_the_vectors(c):
+    """Line by line: a message more or less, or another order, would shift all that follow."""
+    host = lines(c, "message_from_host", len(ROWS["host"]))
+    own = lines(c, "message_to_host", len(ROWS["microcontroller"]))
+    assert [(line.type, line.running, line.in_order) for line in host] == [
+        (row["type"], row["when"] == "running", row["order"] == "in order") for row in ROWS["host"]
+    ]
+    assert [line.type for line in own] == [row["type"] for row in ROWS["microcontroller"]]
+
+
+@pytest.mark.parametrize("row", ROWS["host"], ids=lambda row: row["message"])
+def test_takes_the_lengths_of_the_table_and_no_other(c, row):
+    """Of REFERENCE the length must also suit the number of points, which is the byte at 5."""
+    for size in range(1, CONTENT_MAX + 1):
+        points = max(0, (size - 6) // 12)
+        content = bytes([row["type"], 0, 0, 0, 0, points]).ljust(size, b"\0")[:size]
+        wanted = 0 if size in row["lengths"] else ErrorCode.BAD_LENGTH
+        assert decode(c, content)[0] == wanted, size
 
 
 @pytest.mark.parametrize("vector", FROM_HOST, ids=lambda v: v["name"])
-def test_decodes_the_vector(c, vector):
+def test_decodes_the_vector_and_leaves_the_rest_at_zero(c, vector):
     code, request = decode(c, bytes.fromhex(vector["content"]))
     assert code == 0
-    assert request.type == TYPES[vector["message"]]
+    assert ROWS["host"][request.line]["message"] == vector["message"]
     fields = dict(vector["fields"])
-    points = fields.pop("points", None) or [fields.pop("reference", None)]
-    if points != [None]:
-        assert request.count == len(points)
-        assert [list(point) for point in request.points[: len(points)]] == points
+    points = fields.pop("points", None)
+    assert request.points.count == len(points or [])
+    if "reference" in fields:
+        points = [fields.pop("reference")]
+    if points is not None:
+        assert [list(point) for point in request.points.at[: len(points)]] == points
     holder = request.settings if vector["message"] == "Configure" else request
     for name, value in fields.items():
         field = getattr(holder, name)
         assert (list(field) if isinstance(value, list) else field) == value, name
+    for name in {"k", "host_timeout_ms"} - set(fields):
+        assert getattr(request, name) == 0
+    if vector["message"] != "Configure":
+        assert not any(bytes(request.settings))
 
 
 @pytest.mark.parametrize("vector", FROM_HOST, ids=lambda v: v["name"])
@@ -57,47 +83,35 @@ def test_refuses_any_other_length(c, vector):
 
 
 def test_refuses_unknown_types_and_its_own(c):
-    known = {TYPES[v["message"]] for v in FROM_HOST}
+    known = {row["type"] for row in ROWS["host"]}
     for type_ in set(range(256)) - known:
         assert decode(c, bytes([type_]) + bytes(20))[0] == ErrorCode.UNKNOWN_TYPE
 
 
-def test_encodes_boot(c):
-    content = content_of(lambda to: c.lib.message_encode_boot(to, ctypes.c_uint8(5), b"stm32f405"))
-    assert content.hex() == VECTOR["boot after a fault"]["content"]
+@pytest.mark.parametrize("name", ["boot after a fault", "info", "command", "error out of order"])
+def test_encodes_the_vector(c, name):
+    vector = VECTOR[name]
+    message = getattr(c, vector["message"])()
+    for field, value in vector["fields"].items():
+        place = getattr(message, field)
+        if isinstance(value, list):
+            place[:] = value
+        else:
+            setattr(message, field, value.encode() if isinstance(value, str) else value)
+    own = lines(c, "message_to_host", len(ROWS["microcontroller"]))
+    (line,) = (line for line in own if line.type == TYPES[vector["message"]])
+    content = ctypes.create_string_buffer(CONTENT_MAX)
+    size = c.lib.message_encode(ctypes.byref(line), ctypes.byref(message), content)
+    assert content.raw[:size].hex() == vector["content"]
 
 
-def test_encodes_info(c):
-    fields = VECTOR["info"]["fields"]
-    info = c.Info(
-        fields["model_hash"].encode(),
-        fields["build_id"].encode(),
-        fields["board"].encode(),
-        fields["step_cost_unit"],
-        fields["missed_samples"],
-        fields["lost_points"],
-        fields["bad_frames"],
-    )
-    content = content_of(lambda to: c.lib.message_encode_info(to, ctypes.byref(info)))
-    assert content.hex() == VECTOR["info"]["content"]
-
-
-def test_encodes_command(c):
-    fields = VECTOR["command"]["fields"]
-    values = [tuple(v) if isinstance(v, list) else v for v in fields.values()]
-    command = c.Command(*values)
-    content = content_of(lambda to: c.lib.message_encode_command(to, ctypes.byref(command)))
-    assert content.hex() == VECTOR["command"]["content"]
-
-
-def test_encodes_error(c):
-    content = content_of(lambda to: c.lib.message_encode_error(to, 4, ctypes.c_uint8(4)))
-    assert content.hex() == VECTOR["error out of order"]["content"]
-
-
-def test_the_page_has_the_vectors_and_the_version():
+def test_the_page_has_the_vectors_the_table_and_the_version():
     page = (HERE.parents[1] / "docs" / "protocol.md").read_text()
     rows = dict(re.findall(r"^\| ([^|]+) \| `([0-9a-f]+)` \|$", page, re.MULTILINE))
     assert rows == {name: vector["frame"] for name, vector in VECTOR.items()}
     assert f"version **{PROTOCOL_VERSION}**" in page
     assert VECTORS["protocol_version"] == PROTOCOL_VERSION
+    for row in ROWS["host"]:
+        cells = [f"{row['message'].upper()} 0x{row['type']:02x}", row["when"], row["order"],
+                 (row["answer"] or "none").upper()]  # fmt: skip
+        assert f"| {' | '.join(cells)} |" in page

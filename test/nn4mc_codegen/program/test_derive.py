@@ -9,7 +9,9 @@ from nn4mc_codegen.graph.lower import lower
 from nn4mc_codegen.ops.activation import MEANINGS, Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.concatenate import Concatenate
+from nn4mc_codegen.ops.conv import Conv
 from nn4mc_codegen.ops.multiply import Multiply
+from nn4mc_codegen.ops.windows import Windows
 from nn4mc_codegen.printing.prune import prune
 from nn4mc_codegen.program.derive import identity, jvp, vjp
 from nn4mc_codegen.program.instructions import ONE, ZERO, Linear
@@ -64,6 +66,22 @@ def test_all_orders(build, f):
     differences = ((ahead - behind) / (2 * step))[[0, 2, 3, 5]]
     # A central difference in float64 has an error of order 1e-10; kinks are further off than step.
     np.testing.assert_allclose(value(second)[0], differences, atol=20 * EXACT)
+
+
+@pytest.mark.parametrize("taps", [45, 120])
+def test_an_input_that_is_read_many_times(build, taps):
+    """The adjoints of so many windows meet at an input, at its edges of fewer."""
+    b, random = build(), np.random.default_rng(0)
+    kernel = random.normal(0.0, taps**-0.5, (taps, 1, 1)).astype(np.float32)
+    windows = Windows((taps,), (1,), (1,), "same")
+    op = Conv(kernel, np.zeros(1, np.float32), windows, 1, Activation("tanh"))
+    graph = b.graph(b.apply(op, b.input(130, 1)))
+    lowered = lower(graph)
+    x, v = random.normal(size=130), random.normal(size=130)
+    elements = lowered.program.input("v", 130).elements
+    gradient = vjp(lowered.program, lowered.y, elements[None], lowered.x)
+    found = lowered.program.evaluate({"x": x, "v": v, "state": []}, gradient)
+    np.testing.assert_allclose(found[0], v @ graph.jacobian(x), atol=EXACT)
 
 
 def test_what_is_known_is_not_computed(build):

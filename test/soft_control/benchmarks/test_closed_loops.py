@@ -14,7 +14,6 @@ pytest.importorskip("casadi", reason="pip install soft_control[test]")
 from soft_control.benchmarks.closed_loops import (  # noqa: E402
     ESTIMATES,
     EXCESS_MAX,
-    LOAD_MM,
     WorthOfParts,
     against_ipopt,
     total_cost,
@@ -71,7 +70,7 @@ def test_the_firmware_is_the_loop_around_its_solver(tendon_model, tmp_path: Path
     assert (gain is not None) == signals
 
     def follow(controller) -> np.ndarray:
-        return run(make_rig("tendon", seed=5), "tendon", controller, circle, 120.0, 0.5).commands
+        return run(make_rig("tendon", seed=5), controller, circle, 120.0, 0.5).commands
 
     first = follow(firmware)
     other = follow(OnTheWire(loop.controller(settings, signal_gain=gain)))
@@ -162,7 +161,7 @@ def test_delay_compensation_pays_on_the_tendon_rig(tendon_parts):
 def test_the_offset_estimate_pays_under_a_load_on_the_tendon_rig(tendon_parts):
     """0.35 to 0.53 of the error were left over four trainings: most of it is 2 mm of load."""
     for parts in tendon_parts.values():
-        assert parts.load_mm == LOAD_MM["tendon"] and parts.load_after_s == 4.0
+        assert parts.load_mm == (0.0, 0.5, -2.0) and parts.load_after_s == 4.0
         for delay in (True, False):
             told, untold = parts.of(delay, MEASURED), parts.of(delay, NONE)
             assert told.after_mm < 0.7 * untold.after_mm

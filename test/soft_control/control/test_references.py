@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from soft_control.control.references import SHAPES, Reference
-from soft_control.learning.surface import fit_surface
 
 SURFACE = (2e-3, -3e-3, 1.5e-4, 1e-3, -2e-4, 4e-4)
 """m, of 1, z, z², y, yz, y² with y and z in cm."""
@@ -34,13 +33,6 @@ def test_x_lies_on_the_surface_and_the_curve_is_closed(shape):
     np.testing.assert_allclose(curve[:, 0], on_surface(100 * curve[:, 1], 100 * curve[:, 2]))
     lap_s = 2 * math.pi / 0.8
     np.testing.assert_allclose(reference.position(0.3), reference.position(0.3 + lap_s), atol=1e-12)
-
-
-def test_surface_fit_recovers_a_surface():
-    y, z = np.random.default_rng(1).uniform(-0.02, 0.02, (2, 200))
-    position = np.column_stack([on_surface(100 * y, 100 * z), y, z])
-    # Noise-free: what remains is the rounding of float64 over terms up to 16 cm⁴.
-    np.testing.assert_allclose(fit_surface(position, degree=2), SURFACE, atol=1e-14)
 
 
 def test_a_surface_has_coefficients_of_a_whole_degree():

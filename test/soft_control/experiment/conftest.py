@@ -89,24 +89,27 @@ def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., P
         folder.mkdir()
         kept = given or record()
         write_record(folder, kept)
-        write_bag(folder / "bag", kept, np.array(off), samples, commands)
+        t_s = np.arange(samples) / kept.rate_hz
+        wanted = kept.curve.position(t_s) if kept.curve else np.zeros((samples, 3))
+        m = len(kept.robot.commands) if commands is None else commands
+        told = 1e4 * np.sin(0.1 * np.arange(samples)[:, None] + np.arange(m))
+        write_bag(folder / "bag", kept, wanted + off, told)
         return folder
 
     return make
 
 
-def write_bag(
-    bag: Path, record: RunRecord, off: np.ndarray, samples: int, commands: int | None
-) -> None:
-    """Messages of every topic that a report reads, one of each a sample."""
+def write_bag(bag: Path, record: RunRecord, position: np.ndarray, commands: np.ndarray) -> None:
+    """Messages of every topic that a report reads, one of each a sample: positions (T, 3), commands
+    (T, m), and the reference of `record`."""
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
     store = get_typestore(Stores.ROS2_KILTED)
     message = store.types
-    t_s = np.arange(samples) / record.rate_hz
-    wanted = record.curve.position(t_s) if record.curve else np.zeros((samples, 3))
-    m = len(record.robot.commands) if commands is None else commands
+    wanted = (
+        record.curve.position(np.arange(len(position)) / record.rate_hz) if record.curve else ()
+    )
 
     def header(stamp: int) -> Any:
         time = message["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
@@ -125,12 +128,11 @@ def write_bag(
             header=header(stamp), point=message["geometry_msgs/msg/Point"](*map(float, at))
         )
 
-    def command(stamp: int, k: int) -> Any:
-        values = 1e4 * np.sin(0.1 * k + np.arange(m))
+    def command(stamp: int, values: np.ndarray) -> Any:
         return message["sensor_msgs/msg/JointState"](
             header=header(stamp),
-            name=[f"c{i}" for i in range(m)],
-            position=values,
+            name=[f"c{i}" for i in range(len(values))],
+            position=np.asarray(values, dtype=float),
             velocity=np.zeros(0),
             effort=np.zeros(0),
         )
@@ -144,9 +146,9 @@ def write_bag(
         tip = topic("/tip_position", "geometry_msgs/msg/PointStamped")
         told = topic("/command", "sensor_msgs/msg/JointState")
         reference = topic("/reference", "nav_msgs/msg/Path")
-        for k in range(samples):
+        for k, (at, values) in enumerate(zip(position, commands, strict=True)):
             stamp = 10**9 + round(k * 1e9 / record.rate_hz)
-            tip(stamp, point(stamp, wanted[k] + off))
-            told(stamp, command(stamp, k))
+            tip(stamp, point(stamp, at))
+            told(stamp, command(stamp, values))
             if record.curve:
                 reference(stamp, path(stamp, wanted[k]))

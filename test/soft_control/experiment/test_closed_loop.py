@@ -37,9 +37,7 @@ def test_a_pid_follows_a_step_from_rest():
     )
     curve = Reference("step", 0.0, 0.0, 2 * np.pi / 16, amplitude_x=0.02).position
     seen = []
-    trace = run(
-        rig, "mass_spring_damper", PidController(config, 50.0), curve, 50.0, 6.0, seen.append
-    )
+    trace = run(rig, PidController(config, 50.0), curve, 50.0, 6.0, seen.append)
     assert seen == list(range(1, 301))
     assert trace.position[:50] == pytest.approx(0.0, abs=1e-12)
     assert trace.position[-1, 0] == pytest.approx(0.02, abs=1e-4)

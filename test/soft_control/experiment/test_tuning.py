@@ -65,7 +65,7 @@ def test_tuned_gains_beat_the_start_and_come_back_from_their_file(tmp_path):
     assert path.read_text().startswith("# how\n")
     read = yaml.safe_load(path.read_text())["pid"]["ros__parameters"]
     rig = make_rig(rig_name, seed=0)
-    again = run(rig, rig_name, PidController(pid_config(read, rig), rate_hz), curve, rate_hz, 8.0)
+    again = run(rig, PidController(pid_config(read, rig), rate_hz), curve, rate_hz, 8.0)
     assert rmse_mm(again) == pytest.approx(found.score, rel=1e-12)
 
 

@@ -54,7 +54,8 @@ def test_a_recording_on_the_grid_is_not_touched():
 def test_resampling_holds_commands_and_interpolates_positions():
     irregular = np.array([3.0, 3.004, 3.011, 3.029])
     run = recording(4, t_s=irregular)
-    on_grid = resample(run, 100.0)
+    with pytest.warns(RecordingWarning, match="bridged"):
+        on_grid = resample(run, 100.0)
     np.testing.assert_allclose(on_grid.t_s, [3.0, 3.01, 3.02])
     np.testing.assert_array_equal(on_grid.commands, run.commands[[0, 1, 2]])
     np.testing.assert_array_equal(on_grid.signals, run.signals[[0, 1, 2]])
@@ -65,10 +66,111 @@ def test_a_dropped_sample_is_bridged():
     run = recording(10)
     kept = np.delete(np.arange(10), 4)
     gap = recording(9, t_s=run.t_s[kept], position=run.position[kept], commands=run.commands[kept])
-    bridged = resample(gap, 100.0)
+    with pytest.warns(RecordingWarning, match=r"1 step of up to 0\.02 s.* bridged by straight"):
+        bridged = resample(gap, 100.0)
     assert len(bridged) == 10
     np.testing.assert_allclose(bridged.position[4], (run.position[3] + run.position[5]) / 2)
     np.testing.assert_array_equal(bridged.commands[4], run.commands[3])
+
+
+# --------------------------------------------------------------------------------------------- gaps
+
+
+def with_gap(samples: int = 30, rate_hz: float = 100.0, lost: slice = slice(10, 20)) -> Recording:
+    kept = np.delete(np.arange(samples), lost)
+    return recording(samples, rate_hz).rows(kept)
+
+
+def test_nothing_is_put_into_a_gap():
+    """Ten samples are lost: 20 remain, each segment on its own grid, none of them made up."""
+    run = with_gap()
+    with pytest.warns(RecordingWarning, match=r"run: 1 gap, the longest 0\.11 s after t = 0\.09 s"):
+        cut = resample(run, 100.0)
+    assert cut.starts == (0, 10) and cut.bounds == [(0, 10), (10, 20)]
+    for field in ("commands", "position", "signals"):
+        # On the grid but for rounding, so interpolated.
+        np.testing.assert_allclose(getattr(cut, field), getattr(run, field), rtol=1e-9)
+    assert cut.on_grid(100.0)
+    assert resample(cut, 100.0) is cut
+    first, second = cut.segments()
+    assert (len(first), len(second)) == (10, 10)
+    np.testing.assert_allclose(second.t_s[0], 0.2)
+
+
+def test_a_gap_stays_one_at_another_rate():
+    """At 200 Hz there are two samples to one, and still none in the gap."""
+    with pytest.warns(RecordingWarning, match="1 gap"):
+        cut = resample(with_gap(), 100.0)
+    with pytest.warns(RecordingWarning, match="1 gap"):
+        fine = resample(cut, 200.0)
+    assert fine.starts == (0, 19) and len(fine) == 38
+
+
+def test_steps_of_less_than_a_control_period_are_no_gaps():
+    """A logger at 1 kHz that stops for 8 ms: nothing is missing at 100 Hz."""
+    run = with_gap(300, 1000.0, slice(100, 107))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resample(run, 100.0).starts == (0,)
+
+
+def test_short_segments_are_left_out_with_a_word_and_all_short_is_an_error():
+    run = with_gap(30, lost=slice(5, 20))
+    with pytest.warns(RecordingWarning, match="1 segment of fewer than 8 samples left out, 5 samp"):
+        cut = resample(run, 100.0, shortest=8)
+    assert len(cut) == 10 and cut.starts == (0,)
+    np.testing.assert_allclose(cut.position, run.position[5:], rtol=1e-9)
+    with pytest.raises(RecordingError, match="run: too short: 10 samples at 100 Hz .*, 12 are nee"):
+        resample(run, 100.0, shortest=12)
+
+
+def test_a_grid_that_would_be_made_up_is_refused_before_it_is_made():
+    """120 Hz with its stamps in microseconds would be 1.2e11 samples."""
+    run = recording(120, 120e-6)
+    with pytest.raises(RecordingError, match="recorded at 0.00012 Hz, the control rate is 120 Hz"):
+        resample(run, 120.0)
+
+
+def test_no_window_reaches_over_a_gap():
+    with pytest.warns(RecordingWarning, match="1 gap"):
+        cut = resample(with_gap(), 100.0)
+    x, y, k = windows(cut, 3, 2, 1)
+    first, second = (windows(part, 3, 2, 1) for part in cut.segments())
+    np.testing.assert_array_equal(x, np.vstack([first[0], second[0]]))
+    np.testing.assert_array_equal(y, np.vstack([first[1], second[1]]))
+    np.testing.assert_array_equal(k, np.concatenate([first[2], second[2] + 10]))
+
+
+def test_windows_take_commands_by_name():
+    run = recording()
+    swapped = recording(commands=run.commands[:, ::-1], command_names=("servo_1", "servo_0"))
+    names = ("servo_0", "servo_1")
+    for one, other in zip(
+        windows(run, 2, 2, 1, command_names=names),
+        windows(swapped, 2, 2, 1, command_names=names),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"command_names": ("a",)}, r"commands of shape \(30, 2\), but 1 names"),
+        ({"signal_names": ("a", "a")}, "signal a is there more than once"),
+        ({"command_names": ("a", "x */")}, None),
+        ({"command_names": ("a", "b\n")}, "printable"),
+        ({"t_s": np.zeros(30)}, "do not increase"),
+        ({"starts": (1,)}, "segments start at"),
+        ({"starts": (0, 30)}, "segments start at"),
+    ],
+)
+def test_columns_that_do_not_fit_make_no_recording(changes, said):
+    if said is None:
+        recording(**changes)
+        return
+    with pytest.raises(RecordingError, match=said):
+        recording(**changes)
 
 
 @pytest.mark.parametrize(("nd", "dd", "d"), [(1, 1, 0), (3, 3, 5), (2, 4, 0), (4, 1, 2)])

@@ -5,11 +5,13 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from nn4mc_codegen.importers import read_model
 from soft_control.learning.dataset import Recording, RecordingWarning, read_recording, resample
@@ -253,7 +255,10 @@ def test_a_linear_rig_is_recovered(tmp_path):
     [
         ({"commands": np.zeros((600, 2))}, "run 1: command servo_0, servo_1 never moves"),
         ({"position": np.zeros((600, 3))}, "run 1: the tip never moves"),
-        ({"t_s": np.arange(600) / RATE_HZ * 1e-3}, "run 1"),
+        (
+            {"t_s": np.arange(600) / RATE_HZ * 1e-3},
+            r"too short: 0\.012 s hold one sample at 50",
+        ),
     ],
 )
 def test_what_teaches_nothing_is_an_error(tmp_path, changes, message):
@@ -268,6 +273,67 @@ def test_no_runs_short_runs_and_unlike_runs_are_errors(tmp_path):
         train([linear_run(1, samples=20)], [], TINY, tmp_path)
     with pytest.raises(TrainingError, match="different commands"):
         train([linear_run(1), linear_run(2, command_names=("a", "b"))], [], TINY, tmp_path)
+
+
+def test_the_rig_is_named_by_the_recordings_or_by_the_user(tmp_path):
+    anonymous = TINY.model_copy(update={"rig": None})
+    with pytest.raises(TrainingError, match="run 1: .* does not say which rig .* with --rig"):
+        train([linear_run(1)], [], anonymous, tmp_path)
+    said = r"not of one rig: hasel \(run 1\), tendon \(run 2\)"
+    with pytest.raises(TrainingError, match=said):
+        runs = [linear_run(1, rig="hasel"), linear_run(2, rig="tendon")]
+        train(runs, [], anonymous, tmp_path)
+    with pytest.raises(TrainingError, match=r"not of one rig: hasel \(run 3\), tendon \(--rig\)"):
+        train([linear_run(1)], [linear_run(3, rig="hasel")], TINY, tmp_path)
+    with pytest.raises(TrainingError, match="commands are servo_0, servo_1, those of .* hasel"):
+        train([linear_run(1, rig="hasel")], [], anonymous, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_positions_in_millimetres_are_refused(tmp_path):
+    with pytest.raises(TrainingError, match=r"run 1: the tip spans .* m along .: .*millimetres\?"):
+        train([linear_run(1, position=1e3 * linear_run(1).position)], [], TINY, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("rig", ["", "a b", "a/b", 3]),
+        ("rate_hz", [0, -1, np.inf, np.nan, 1e9, "fast", None]),
+        ("input_lags", [0, 10**9, 1.5]), ("output_lags", [0]), ("input_delay", [-1, 10**9]),
+        ("hidden", [[], [0], [-3], [10**9], [[1]], [8] * 17, 16]),
+        ("updates", [0, 10**18]), ("batch", [0, 10**12]), ("rollout_samples", [0, 10**12]),
+        ("learning_rate", [0, -1, np.inf, np.nan]), ("difference_gain", [-1, np.inf, np.nan]),
+        ("clip", [0, np.inf, np.nan]), ("reset_share", [-0.1, 1.1, np.nan]),
+        ("held_share", [1.1, np.nan]), ("seed", [-1, 2**63]), ("surplus", [1]),
+    ],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(field, values):
+    for value in values:
+        with pytest.raises(ValidationError, match=field):
+            TrainingSettings(**{field: value})
+
+
+def test_a_recording_with_swapped_commands_trains_the_same_network(tmp_path, trained):
+    """Bags and files may have the names in any order; the card has them in the robot's."""
+    runs = [linear_run(seed) for seed in (1, 2, 3)]
+    runs[:2] = [
+        replace(run, commands=run.commands[:, ::-1], command_names=run.command_names[::-1])
+        for run in runs[:2]
+    ]
+    card = train(runs[:2], runs[2:], TINY, tmp_path)
+    assert card == trained.card
+
+
+def test_rollouts_of_the_training_stay_within_a_segment(trained):
+    run = linear_run(1)
+    cut = run.rows(np.arange(600), starts=(0, 100, 130))
+    streams = _Streams(trained.card, [cut], TINY)
+    # The first window of a segment ends at its sample 2 (delay 1, lags 2), the last one before its
+    # last sample; a rollout of 20 needs as many windows after one another.
+    starts = np.concatenate([np.arange(0, 97 - 19), 97 + np.arange(27 - 19), 124 + np.arange(448)])
+    np.testing.assert_array_equal(streams.starts, starts)
+    np.testing.assert_array_equal(streams.left[[0, 96, 97, 123, 124]], [97, 1, 27, 1, 467])
 
 
 def test_a_constant_signal_is_left_out_with_a_warning(tmp_path):
@@ -317,6 +383,51 @@ def test_free_run_is_the_obvious_loop_and_sees_one_position(trained):
     np.testing.assert_array_equal(free_run(model, blind), predicted)
 
 
+def test_free_run_and_rollouts_start_anew_after_a_gap(trained):
+    model, run = load_model(trained.folder), linear_run(4)
+    cut = run.rows(np.arange(600), starts=(0, 200))
+    parts = list(cut.segments())
+    assert [len(part) for part in parts] == [200, 400]
+    predicted = np.vstack([free_run(model, part) for part in parts])
+    np.testing.assert_array_equal(free_run(model, cut), predicted)
+    np.testing.assert_array_equal(predicted[200], card_position(model.card, run, 200))
+    errors = np.vstack([rollouts(model, part, 10, held=True) for part in parts])
+    # Batches of another size: the sums of a product may be in another order.
+    np.testing.assert_allclose(rollouts(model, cut, 10, held=True), errors, rtol=0, atol=1e-12)
+
+
+def card_position(card, run: Recording, k: int) -> np.ndarray:
+    """A measured position after normalising and back."""
+    return card.position(card.normalised_output(run.position[k]))
+
+
+def test_prediction_goes_by_the_names_of_commands_and_signals(trained):
+    model, run = load_model(trained.folder), linear_run(4)
+    swapped = replace(
+        run,
+        commands=run.commands[:, ::-1],
+        command_names=run.command_names[::-1],
+        signals=run.signals[:, ::-1],
+        signal_names=run.signal_names[::-1],
+    )
+    assert evaluate(model, swapped) == evaluate(model, run)
+    baselines = [least_squares_baseline([run], test, RATE_HZ) for test in (run, swapped)]
+    np.testing.assert_array_equal(*baselines)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.3, 1e-300])
+def test_the_baseline_of_commands_that_stand_still_is_a_number(constant):
+    run = linear_run(1)
+    still = linear_run(2, commands=run.commands * [1, 0] + [0, constant])
+    for runs, tested in (([still], run), ([still], still), ([run], still)):
+        found = least_squares_baseline(runs, tested, RATE_HZ)
+        assert np.all(np.isfinite(found))
+    stopped = linear_run(3, commands=np.full((600, 2), constant))
+    found = least_squares_baseline([stopped], run, RATE_HZ)
+    # Commands that tell nothing: the mean of the training.
+    np.testing.assert_allclose(found, np.tile(stopped.position.mean(axis=0), (600, 1)))
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_rollouts_are_the_obvious_loop(trained, held):
     model, run = load_model(trained.folder), linear_run(4, samples=40)
@@ -360,6 +471,10 @@ def test_a_broken_model_directory_is_an_error(trained, tmp_path):
         load_model(tmp_path)
     (tmp_path / "fk.json").write_text(json.dumps(card | {"rate_hz": "fast"}))
     with pytest.raises(ModelError, match="rate_hz"):
+        load_model(tmp_path)
+    (tmp_path / "fk.keras").write_bytes((trained.folder / "fk.keras").read_bytes())
+    (tmp_path / "fk.json").write_text(json.dumps(card | {"input_lags": 5}))
+    with pytest.raises(ModelError, match="fk.keras: a network from .* but its card is of one from"):
         load_model(tmp_path)
 
 

@@ -33,6 +33,7 @@ from soft_control.link.messages import (
     decode,
     points_max,
     signal_counts,
+    too_long,
 )
 from soft_control.link.transport import TransportError
 
@@ -56,6 +57,33 @@ def test_message_vectors_both_ways(vector):
     assert message.encode(SIZES).hex() == vector["content"]
     assert encode_frame(message.encode(SIZES)).hex() == vector["frame"]
     assert decode(bytes.fromhex(vector["content"]), SIZES) == message
+
+
+@pytest.mark.parametrize("row", VECTORS["table"], ids=lambda row: row["message"])
+def test_the_table_is_that_of_the_vectors(row):
+    message = MESSAGES[row["type"]]
+    assert message.__name__ == row["message"]
+    assert list(message.lengths(SIZES)) == row["lengths"]
+    assert message.RUNNING == (row.get("when") == "running")
+    assert message.IN_ORDER == (row.get("order") == "in order")
+    assert message.ANSWER == row.get("answer")
+
+
+def test_the_table_has_no_other_message():
+    assert {row["type"] for row in VECTORS["table"]} == set(MESSAGES)
+
+
+def test_a_type_that_is_taken_is_refused():
+    with pytest.raises(TypeError, match="message type 0x01: Again, Hello"):
+
+        class Again(Message, type=Hello.TYPE):
+            pass
+
+
+def test_what_does_not_fit_a_frame_is_named():
+    assert too_long(SIZES) == []
+    assert too_long(Sizes(9, 3, 4)) == ["CONFIGURE"]
+    assert too_long(Sizes(2, 3, 120)) == ["SAMPLE", "OBSERVE"]
 
 
 @pytest.mark.parametrize("vector", VECTORS["messages"], ids=lambda v: v["name"])
@@ -247,6 +275,15 @@ def test_late_and_broken_answers_are_passed_over():
     session, _ = open_fake(messy)
     session.reset(REST, ORIGIN)
     assert session.sample(1, SIGNALS, ORIGIN) == command(1)
+
+
+def test_any_message_of_the_table_can_be_requested():
+    session, port = open_fake()
+    session.reset(REST, ORIGIN)
+    assert session.request(Hello()) == INFO
+    assert session.request(Reference(0, (ORIGIN,))) is None
+    assert session.request(Sample(0, (0,) * 4, ORIGIN)) == command(0)
+    assert port.got[2:] == [Hello(), Reference(0, (ORIGIN,)), Sample(0, (0,) * 4, ORIGIN)]
 
 
 def test_a_refusal_names_message_and_reason():

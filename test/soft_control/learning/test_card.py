@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from soft_control.learning.card import ModelCard, ModelError, file_hash, load_card
+
+WHOLE = {
+    "rig": "tendon", "rate_hz": 120.0, "input_lags": 3, "output_lags": 3, "input_delay": 5,
+    "axes": ["x", "z"],
+    "command_names": ["servo_0", "servo_1"],
+    "command_offset": [0.0, -0.1], "command_scale": [1.0, 2.0],
+    "output_offset": [0.0, 0.001], "output_scale": 0.012,
+    "signal_names": ["lace_00"], "signal_offset": [0.5], "signal_scale": [0.2],
+    "signal_map": {"weights": [[0.1], [0.2]], "residual_mm": [0.1, 0.2]},
+    "surface": [0.0, 0.1, 0.2],
+    "trained": {
+        "commands": [[-1.0, 1.0], [-2.1, 1.9]],
+        "position": [[-0.01, 0.01], [0.0, 0.0], [-0.02, 0.03]],
+        "signals": [[0.1, 0.9]],
+        "frame": "rig_base",
+    },
+    "metrics": {"free_run_mm": 1.0}, "evaluated_on": ["b"], "recordings": ["a"],
+}  # fmt: skip
+
+MISSING = object()
+WRONG = [
+    ("rig", "a b"), ("rig", ""), ("rig", "../x"), ("rig", 3), ("rig", MISSING),
+    ("rate_hz", 0), ("rate_hz", -120.0), ("rate_hz", math.inf), ("rate_hz", math.nan),
+    ("rate_hz", "120"), ("rate_hz", True), ("rate_hz", 1e9),
+    ("input_lags", 0), ("input_lags", 10**9), ("input_lags", 2.5), ("input_lags", True),
+    ("output_lags", 0), ("input_delay", -1), ("input_delay", 10**6),
+    ("axes", []), ("axes", ["x", "x"]), ("axes", ["x", "w"]), ("axes", ["x"]),
+    ("command_names", []), ("command_names", ["a", "a"]), ("command_names", ["a"]),
+    ("command_names", ["a", "b\n"]), ("command_names", ["a", "\x1b[31m"]),
+    ("command_names", ["a", ""]), ("command_names", ["a", "b" * 65]),
+    ("command_names", ["a", "\u2028"]), ("command_names", ["a", "\u202e"]),
+    ("command_offset", [0.0]), ("command_offset", [0.0, math.nan]),
+    ("command_scale", [1.0, 0.0]), ("command_scale", [1.0, -1.0]), ("command_scale", [1.0]),
+    ("command_scale", [1.0, math.inf]), ("command_scale", [[1.0], [2.0]]),
+    ("output_offset", [0.0]), ("output_offset", [0.0, math.inf]),
+    ("output_scale", 0.0), ("output_scale", -1.0), ("output_scale", math.nan),
+    ("signal_names", []), ("signal_names", ["a\x00"]), ("signal_names", "lace_00"),
+    ("signal_offset", []), ("signal_scale", [0.0]), ("signal_scale", [0.1, 0.1]),
+    ("signal_map", {"weights": [[0.1]], "residual_mm": [0.1, 0.2]}),
+    ("signal_map", {"weights": [[0.1], [0.2, 0.3]], "residual_mm": [0.1, 0.2]}),
+    ("signal_map", {"weights": [[0.1], [math.nan]], "residual_mm": [0.1, 0.2]}),
+    ("signal_map", {"weights": [[0.1], [0.2]], "residual_mm": [0.1]}),
+    ("signal_map", {"weights": [[0.1], [0.2]], "residual_mm": [0.1, -0.2]}),
+    ("surface", []), ("surface", [0.0, 0.1]), ("surface", [0.0, math.inf, 0.0]),
+    ("trained", {**WHOLE["trained"], "commands": [[-1.0, 1.0]]}),
+    ("trained", {**WHOLE["trained"], "commands": [[1.0, -1.0], [0.0, 1.0]]}),
+    ("trained", {**WHOLE["trained"], "position": [[0.0, 1.0]]}),
+    ("trained", {**WHOLE["trained"], "frame": "a\nb"}),
+    ("metrics", {"free_run_mm": math.nan}), ("metrics", {"a\nb": 1.0}),
+    ("recordings", ["a\x07"]), ("recordings", ["a" * 301]), ("evaluated_on", [1]),
+    ("model_hash", "*/ evil"), ("model_hash", "0123"),
+    ("surplus", 1),
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model directory whose network nobody looks at."""
+    (tmp_path / "fk.keras").write_bytes(b"weights")
+    return tmp_path
+
+
+def put(folder, **changes) -> None:
+    values = {**WHOLE, "model_hash": file_hash(folder / "fk.keras"), **changes}
+    values = {name: value for name, value in values.items() if value is not MISSING}
+    (folder / "fk.json").write_text(json.dumps(values))
+
+
+def test_a_whole_card_is_read(folder):
+    put(folder)
+    card = load_card(folder)
+    assert card.trained.frame == "rig_base" and card.signal_map.residual_mm == [0.1, 0.2]
+    assert ModelCard.model_validate_json(card.model_dump_json()) == card
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG)
+def test_what_no_card_can_hold_is_one_line_with_file_and_field(folder, field, value):
+    put(folder, **{field: value})
+    with pytest.raises(ModelError) as caught:
+        load_card(folder)
+    said = str(caught.value)
+    assert said.startswith(f"{folder / 'fk.json'}: ") and said.isprintable()
+    # A length that does not fit is said of one of the two fields that have it.
+    names = {"axes": "output_offset", "command_names": "command_offset"}
+    names |= {"signal_names": "signal_"}
+    assert field in said or names.get(field, field) in said
+    assert len(said) < len(str(folder)) + 400
+
+
+def test_the_value_is_said(folder):
+    put(folder, command_scale=[1.0, -1.0])
+    with pytest.raises(ModelError, match=r"fk.json: command_scale.1 = -1.0: .*greater than 0"):
+        load_card(folder)
+    put(folder, command_offset=[0.5])
+    with pytest.raises(ModelError, match=r"command_offset = \[0.5\]: 1 values, but command_names"):
+        load_card(folder)
+
+
+def test_a_signal_map_without_signals_is_refused(folder):
+    nothing = {"signal_names": [], "signal_offset": [], "signal_scale": []}
+    put(folder, **nothing, trained=None)
+    with pytest.raises(ModelError, match="signal_map: there is one, but signal_names is empty"):
+        load_card(folder)
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff\xfe", b"[]", b"null", b"{", b"[" * 10**5, b"\x00"])
+def test_what_is_no_json_object_is_one_line(folder, text):
+    (folder / "fk.json").write_bytes(text)
+    with pytest.raises(ModelError) as caught:
+        load_card(folder)
+    assert str(caught.value).isprintable()
