@@ -86,8 +86,8 @@ PARTS_HEAD = """
 The same worst problem by part, in instructions. The network's two are by its generated functions:
 values, for each trial, and linearised, `fk_jacobian…` with all that is inlined there, small layers
 of its own forward pass among it. The others are the C files `quadratic.c`, `linsolve.c`,
-`bounded_step.c` and `plan.c`, with what the compiler inlines there; the rest is `mpc.c`, which tries
-plans, checks for values that are not finite, and the C library.
+`bounded_step.c` and `plan.c`, with what the compiler inlines there; the rest is `mpc.c`, which
+tries plans, checks for values that are not finite, and the C library.
 
 ![Instructions of one iteration by part](benchmarks_solver.svg)
 """
