@@ -6,6 +6,7 @@ controller_config.[ch], and firmware/Makefile builds both with the portable sour
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import jinja2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import nn4mc_codegen
@@ -189,7 +191,7 @@ def read_build(out_dir: str | Path) -> FirmwareBuild:
     if not fields:
         raise BuildError(f"no {BUILD_FILE} in {out_dir}: build the firmware first")
     try:
-        return FirmwareBuild(**fields | {"directory": out_dir})
+        return FirmwareBuild.model_validate(fields | {"directory": out_dir})
     except ValidationError as error:
         said = first_fault(error)
         raise BuildError(f"{out_dir / BUILD_FILE}: {said}; build the firmware again") from None
@@ -214,13 +216,18 @@ def _render(settings: MpcSettings, card: ModelCard, build_id: str) -> dict[str, 
         "budget_us": budget_us(settings, card),
         "build_id": build_id,
     }
-    environment = template_environment(TEMPLATES)
-    environment.filters["c_floats"] = _c_floats
     files = ("controller_config.h", "controller_config.c")
     try:
-        return {name: environment.get_template(name).render(values) for name in files}
+        return {name: _environment().get_template(name).render(values) for name in files}
     except nn4mc_codegen.ModelError as error:  # a number that is no float32
         raise BuildError(str(error)) from None
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = template_environment(TEMPLATES)
+    environment.filters["c_floats"] = _c_floats
+    return environment
 
 
 def _c_floats(value: float | list[float]) -> str:
@@ -303,7 +310,7 @@ def _move_results(made: Path, out_dir: Path) -> None:
 
 
 def _read_json(path: Path) -> dict:
-    """What a JSON file maps names to; nothing where there is no such file."""
+    """The object in a JSON file; an empty one where there is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
