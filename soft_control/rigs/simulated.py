@@ -8,6 +8,7 @@ A rig subclasses `SimulatedRig` and says five things: what it is (`describe`), w
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from soft_control.rigs.parameters import RigParameters
 from soft_control.robots.description import RobotDescription
 
 
-class SimulatedRig:
+class SimulatedRig(ABC):
     """After the protocol `soft_control.rigs.Rig`. `changes` are parameters to change: gain=1.2."""
 
     Parameters: ClassVar[type[RigParameters]]
@@ -45,28 +46,28 @@ class SimulatedRig:
 
     # ------------------------------------------------------------------ what a rig says of itself
 
+    @abstractmethod
     def describe(self) -> RobotDescription:
         """The robot that the rig simulates, with the limits that its parameters give it."""
-        raise NotImplementedError
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> None:  # noqa: B027  a rig may have nothing of the kind
         """What follows from the parameters and never changes; called once."""
 
+    @abstractmethod
     def _rest(self) -> None:
         """Sets the attributes of `state` to rest at mid-range."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _advance(self, end_s: float) -> None:
         """Moves from `self._time_s` to `end_s`, s, taking commands from `self._line`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tip_position(self) -> np.ndarray:
         """True tip position (3,), m, in rig_base about the neutral point."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _counts(self, noise: np.ndarray) -> np.ndarray:
         """Raw signals (p,), integer, with `noise` (p,) of standard deviation 1."""
-        raise NotImplementedError
 
     def _line_at_rest(self) -> DelayLine:
         """The commands on their way at rest: none."""
