@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, from_json, seed_option
+from soft_control.cli.options import described, folder_option, from_json, seed_option
 from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table
 
 
@@ -16,7 +16,7 @@ def train(
         list[Path],
         typer.Argument(help="Bags of `collect` (or directories of them) and CSV files."),
     ],
-    out: Annotated[Path, typer.Option(help="Directory for the model.")] = Path("models/tendon"),
+    out: Annotated[Path, folder_option("Directory for the model.")] = Path("models/tendon"),
     validation: Annotated[
         list[Path] | None,
         typer.Option(help="Runs to choose the best network by; default: the last recording."),
