@@ -6,6 +6,7 @@ controller_config.[ch], and firmware/Makefile builds both with the portable sour
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import jinja2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import nn4mc_codegen
@@ -183,7 +185,7 @@ def lag_sums(commands: int, input_lags: int, tail_continues: bool) -> list[tuple
 
 
 def read_build(out_dir: str | Path) -> FirmwareBuild:
-    """The build in OUT_DIR. Raises BuildError if there is none."""
+    """The build in OUT_DIR. Raises BuildError if there is none, or what is there is none."""
     out_dir = Path(out_dir)
     fields = _read_json(out_dir / BUILD_FILE)
     if not fields:
@@ -191,7 +193,8 @@ def read_build(out_dir: str | Path) -> FirmwareBuild:
     try:
         return FirmwareBuild.model_validate(fields | {"directory": out_dir})
     except ValidationError as error:
-        raise BuildError(f"{out_dir / BUILD_FILE}: {first_fault(error)}") from None
+        said = first_fault(error)
+        raise BuildError(f"{out_dir / BUILD_FILE}: {said}; build the firmware again") from None
 
 
 # --------------------------------------------------------------------------- settings
@@ -213,13 +216,18 @@ def _render(settings: MpcSettings, card: ModelCard, build_id: str) -> dict[str, 
         "budget_us": budget_us(settings, card),
         "build_id": build_id,
     }
-    environment = template_environment(TEMPLATES)
-    environment.filters["c_floats"] = _c_floats
     files = ("controller_config.h", "controller_config.c")
     try:
-        return {name: environment.get_template(name).render(values) for name in files}
+        return {name: _environment().get_template(name).render(values) for name in files}
     except nn4mc_codegen.ModelError as error:  # a number that is no float32
         raise BuildError(str(error)) from None
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = template_environment(TEMPLATES)
+    environment.filters["c_floats"] = _c_floats
+    return environment
 
 
 def _c_floats(value: float | list[float]) -> str:

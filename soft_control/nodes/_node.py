@@ -60,8 +60,11 @@ def checked(model: type[NodeParameters], given: Mapping[str, Any]) -> NodeParame
 
 
 class RigNode(Node):
-    """A node of the graph: it answers the roll call before the first sample is taken.
+    """A node of the graph. One derives from it with its NAME, its Parameters, and an __init__ that
+    calls this one, makes its publishers (`publish_on`) and subscriptions (`listen`), and at last
+    says `present()`; what it opens it closes in `close`. `main` runs it.
 
+    It answers the roll call before the first sample is taken.
     Discovery takes from 40 ms to 3 s, and a sample published before all are matched would be lost.
     So each node tells on /roll_call what it subscribes to; when all `peers` have told, each knows
     how many subscribers its topics must match, waits for them, and tells that it is matched. The
@@ -93,8 +96,8 @@ class RigNode(Node):
                 name, default, ParameterDescriptor(dynamic_typing=True)
             ).value
             if value is not None:
-                whole = hasattr(value, "__len__") and not isinstance(value, str)
-                given[name] = list(value) if whole else value
+                is_array = hasattr(value, "__len__") and not isinstance(value, str)
+                given[name] = list(value) if is_array else value
         return checked(self.Parameters, given)
 
     def publish_on(self, message_type: type, topic: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_typestore
 
 from soft_control.experiment.ros_messages import EVERY_SAMPLE
@@ -41,8 +41,11 @@ class Logger(RigNode):
         self.run_dir = Path(self.parameters.run_dir)
         self.lockstep = self.parameters.clock == "lockstep"
         self.arrived = time.monotonic()
-        self.writer = Writer(self.run_dir / "bag", version=9, storage_plugin=StoragePlugin.MCAP)
-        self.writer.open()
+        try:
+            self.writer = Writer(self.run_dir / "bag", version=9, storage_plugin=StoragePlugin.MCAP)
+            self.writer.open()
+        except WriterError as error:
+            raise RuntimeError(f"cannot write a bag: {error}") from error
         typestore = get_typestore(Stores.ROS2_KILTED)
         for entry, kind in types:
             topic, type_name = entry.split()

@@ -49,3 +49,10 @@ def test_a_run_that_ends_before_its_first_sample_leaves_a_bag_and_no_summary(mak
     node.close = lambda: None
     assert list(read_topics(tmp_path / "bag", ["/command"])[0]["/command"]) == [5]
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_bag_is_never_written_over(make_node, tmp_path):
+    (tmp_path / "bag").mkdir()
+    topics = ["/command sensor_msgs/msg/JointState"]
+    with pytest.raises(RuntimeError, match="cannot write a bag: .*bag exists already"):
+        make_node(Logger, run_dir=str(tmp_path), topics=topics)

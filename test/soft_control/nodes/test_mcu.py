@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
 from soft_control.experiment.ros_messages import joint_state, path, point, to_ns  # noqa: E402
-from soft_control.link.messages import Command  # noqa: E402
+from soft_control.link.messages import Command, Supervisor  # noqa: E402
 from soft_control.nodes import mcu  # noqa: E402
 
 HORIZON = 4
@@ -124,3 +124,29 @@ def test_the_longest_gap_is_the_firmwares():
 
     header = (share() / "firmware" / "src" / "loop" / "control_loop.h").read_text()
     assert f"#define GAP_MAX {mcu.GAP_MAX}u" in header
+
+
+def test_after_a_pause_the_firmware_has_its_reference_again(make_node, published, tendon):
+    """With the real firmware: it bridges the gap and misses points of the reference once only."""
+    bridge = make_node(
+        mcu.Mcu,
+        target="sil",
+        firmware=str(tendon.firmware),
+        clock="realtime",
+        host_timeout_ms=0,
+        command_names=["servo_0", "servo_1"],
+        command_neutral=[-0.17, -0.35],
+        signal_names=tendon.card.signal_names or [""],
+        peers=["mcu", "nobody"],
+    )
+    diagnoses = published(bridge.solver)
+    horizon = bridge.session.info.horizon
+    for k in (0, 1, 5, 6, 7):
+        now_ns = FIRST_NS + k * bridge.period_ns
+        names = tendon.card.signal_names
+        bridge.join.put(mcu.SIGNALS, joint_state(now_ns, names, [0.5] * len(names)))
+        ahead = np.zeros((horizon + 1, 3))
+        bridge.join.put(mcu.REFERENCE, path(now_ns, bridge.period_ns, ahead))
+    found = [int(pair.value) for m in diagnoses for pair in m.status[0].values[-1:]]
+    interrupted = Supervisor.GAP | Supervisor.LOST_POINT
+    assert [Supervisor(flags) & interrupted for flags in found] == [0, 0, interrupted, 0, 0]
