@@ -60,7 +60,8 @@ def train(
             bar.update(task, completed=state.update, total=state.updates, note=note)
 
         card = fit(training, held_out, chosen, out, show)
-    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in card.metrics.items()]
+    errors = {name.removesuffix("_mm"): value for name, value in card.metrics.items()}
+    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in errors.items()]
     show_table("error, mm", "", rows=rows, title=f"on {', '.join(card.evaluated_on)}")
     say(f"model {card.model_hash} in {out}")
 
