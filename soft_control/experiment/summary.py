@@ -39,6 +39,8 @@ class Run:
     """What the solver reported, a dict a sample; empty for controllers that have none."""
     late: int
     """Samples whose command came after the next sample was due; 0 in lockstep."""
+    unanswered: int = 0
+    """Samples that got no command, because newer ones had come by then; 0 in lockstep."""
 
 
 def read_run(run_dir: Path) -> Run:
@@ -81,6 +83,7 @@ def read_run(run_dir: Path) -> Run:
         ),
         solver=[_solver(topics["/solver"][s]) for s in stamps if s in topics.get("/solver", {})],
         late=late,
+        unanswered=max(0, len(tips) - len(stamps)) if realtime else 0,
     )
 
 
@@ -171,15 +174,15 @@ def measure(run: Run) -> dict[str, Any]:
     outside = ((run.commands < low - slack) | (run.commands > high + slack)).any(axis=1)
     costs = [int(s["step_cost"]) for s in run.solver if s["step_cost_unit"] == "instructions"]
     build = record.build
-    wanted = round(record.duration_s * record.rate_hz)
+    taken, wanted = len(run.t_s) + run.unanswered, round(record.duration_s * record.rate_hz)
     found = errors(run)
     return {
         "rig": record.robot.name,
         **{key: getattr(record, key) for key in ("controller", "target", "reference", "clock")},
         "rate_hz": record.rate_hz,
-        "duration_s": round(len(run.t_s) / record.rate_hz, 6),
+        "duration_s": round(taken / record.rate_hz, 6),
         "samples": len(run.t_s),
-        "complete": len(run.t_s) >= wanted,
+        "complete": taken >= wanted,
         **errors_mm(found),
         "errors": [asdict(e) for e in found],
         **{
@@ -188,7 +191,7 @@ def measure(run: Run) -> dict[str, Any]:
         },
         "step_instructions_median": int(np.median(costs)) if costs else None,
         "step_instructions_max": max(costs) if costs else None,
-        "deadline_misses": run.late,
+        "deadline_misses": run.late + run.unanswered,
         "solver_status": dict(Counter(s["status"] for s in run.solver)),
         "supervisor_interventions": sum(s["supervisor"] != "0" for s in run.solver),
         "commands_outside_bounds": int(outside.sum()),
