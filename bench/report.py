@@ -67,9 +67,8 @@ SOLVER_HEAD = """
 
 One call of `mpc_step` with a single iteration, built and counted as above: roll-out, Jacobians,
 assembly, bounds, factorisation, line search. It starts from the last command held, with nothing
-known from a sample before, on 200 random problems
-(`soft_control/benchmarks/solver_comparison.py`), every
-second one with tight bounds. Read a row so:
+known from a sample before, on 200 random problems (`soft_control/benchmarks/solver_comparison.py`),
+every second one with tight bounds. Read a row so:
 
 - **instructions**: exact, the most of all problems on which the first trial of the line search is
   accepted, which is an iteration's work, or none is needed; **limit** is the project's own.
@@ -87,9 +86,8 @@ PARTS_HEAD = """
 The same worst problem by part, in instructions. The network's two are by its generated functions:
 values, for each trial, and linearised, `fk_jacobian…` with all that is inlined there, small layers
 of its own forward pass among it. The others are the C files `quadratic.c`, `linsolve.c`,
-`bounded_step.c`
-and `plan.c`, with what the compiler inlines there; the rest is `mpc.c`, which tries plans, checks
-for values that are not finite, and the C library.
+`bounded_step.c` and `plan.c`, with what the compiler inlines there; the rest is `mpc.c`, which
+tries plans, checks for values that are not finite, and the C library.
 
 ![Instructions of one iteration by part](benchmarks_solver.svg)
 """

@@ -1,4 +1,4 @@
-"""Does the C do what the network means, on this machine and on an emulated Cortex-M4F?
+"""Whether the C does what the network means, on this machine and on an emulated Cortex-M4F.
 
     source model -> meaning of the graph in float64 -> C on this machine -> C on the Cortex-M4F
 

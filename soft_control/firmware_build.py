@@ -6,6 +6,7 @@ controller_config.[ch], and firmware/Makefile builds both with the portable sour
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -16,7 +17,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+import jinja2
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import nn4mc_codegen
 from nn4mc_codegen.printing.c import c_float, template_environment
@@ -33,6 +35,7 @@ from soft_control.learning.model import NETWORK_FILE, ModelCard, load_card
 from soft_control.link.framing import CONTENT_MAX
 from soft_control.link.messages import Sizes, too_long
 from soft_control.paths import share
+from soft_control.robots.description import first_fault
 
 BUILD_FILE = "firmware.json"
 LOG_FILE = "build.log"
@@ -182,12 +185,16 @@ def lag_sums(commands: int, input_lags: int, tail_continues: bool) -> list[tuple
 
 
 def read_build(out_dir: str | Path) -> FirmwareBuild:
-    """The build in OUT_DIR. Raises BuildError if there is none."""
+    """The build in OUT_DIR. Raises BuildError if there is none, or what is there is none."""
     out_dir = Path(out_dir)
     fields = _read_json(out_dir / BUILD_FILE)
     if not fields:
         raise BuildError(f"no {BUILD_FILE} in {out_dir}: build the firmware first")
-    return FirmwareBuild(directory=out_dir, **fields)
+    try:
+        return FirmwareBuild.model_validate(fields | {"directory": out_dir})
+    except ValidationError as error:
+        said = first_fault(error)
+        raise BuildError(f"{out_dir / BUILD_FILE}: {said}; build the firmware again") from None
 
 
 # --------------------------------------------------------------------------- settings
@@ -209,13 +216,18 @@ def _render(settings: MpcSettings, card: ModelCard, build_id: str) -> dict[str, 
         "budget_us": budget_us(settings, card),
         "build_id": build_id,
     }
-    environment = template_environment(TEMPLATES)
-    environment.filters["c_floats"] = _c_floats
     files = ("controller_config.h", "controller_config.c")
     try:
-        return {name: environment.get_template(name).render(values) for name in files}
+        return {name: _environment().get_template(name).render(values) for name in files}
     except nn4mc_codegen.ModelError as error:  # a number that is no float32
         raise BuildError(str(error)) from None
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = template_environment(TEMPLATES)
+    environment.filters["c_floats"] = _c_floats
+    return environment
 
 
 def _c_floats(value: float | list[float]) -> str:
@@ -298,7 +310,9 @@ def _move_results(made: Path, out_dir: Path) -> None:
 
 
 def _read_json(path: Path) -> dict:
+    """The object in a JSON file; an empty one where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
+    return values if isinstance(values, dict) else {}

@@ -8,7 +8,11 @@
 
 typedef struct board board_t;
 
-typedef enum { STEP_COST_NONE = 0, STEP_COST_INSTRUCTIONS = 1, STEP_COST_CYCLES = 2 } step_cost_unit_t;
+typedef enum {
+    STEP_COST_NONE = 0,
+    STEP_COST_INSTRUCTIONS = 1,
+    STEP_COST_CYCLES = 2
+} step_cost_unit_t;
 
 typedef enum {
     RESET_UNKNOWN = 0, /* also power-on under an emulator, which keeps no record */
@@ -19,8 +23,8 @@ typedef enum {
     RESET_FAULT = 5
 } reset_cause_t;
 
-/* Clocks, serial port, millisecond clock and step-cost counter. A board of its own has one instance;
-   the host board (boards/host/sil.h) has as many as its user makes, and no board_init. */
+/* Clocks, serial port, millisecond clock and step-cost counter. A board of its own has one
+ * instance; the host board (boards/host/sil.h) has as many as its user makes, and no board_init. */
 board_t *board_init(void);
 
 const char *board_name(const board_t *board);
@@ -39,8 +43,8 @@ void board_step_cost_begin(board_t *board);
 /* What was spent since begin, without the cost of the two calls. */
 uint32_t board_step_cost_end(board_t *board);
 
-/* Time in steps of the counter that the step cost comes from; it wraps, and stands still on a board that
-   has none. */
+/* Time in steps of the counter that the step cost comes from; it wraps, and stands still on a
+ * board that has none. */
 uint32_t board_ticks(const board_t *board);
 uint32_t board_ticks_per_us(const board_t *board);
 

@@ -126,9 +126,9 @@ class Int8Code:
         by halving it in the end. Convolutions take product·2^-31, so that -1 - shift bits remain to
         be shifted. Dense layers shift `more` bits: see `_linear`.
         """
-        whole = rounded_up(rows, self.block)
-        multiplier = _padded(np.broadcast_to(rescaling.multiplier, rows), whole)
-        shift = _padded(np.broadcast_to(more - 1 - rescaling.shift, rows), whole)
+        padded = rounded_up(rows, self.block)
+        multiplier = _padded(np.broadcast_to(rescaling.multiplier, rows), padded)
+        shift = _padded(np.broadcast_to(more - 1 - rescaling.shift, rows), padded)
         return [
             self.constants.add("int32_t", f"{symbol}_m", multiplier),
             # A shift by 31 bits leaves nothing but the sign; C does not define a longer one.
@@ -151,11 +151,11 @@ class Int8Code:
         blocks = pairs.reshape(-1, self.block, full.shape[1] // 4, 2).transpose(0, 2, 1, 3)
         bias = _padded(op.bias, len(full))
         dense, narrow = isinstance(op, Dense), _is_narrow(op)
-        start = _wrapped(256 * bias - 127 * full[:, 0::2].sum(axis=1)) if narrow else None
+        narrow_bias = _wrapped(256 * bias - 127 * full[:, 0::2].sum(axis=1)) if narrow else None
         left = 8 if narrow else op.left
         fields = [
             self.constants.add("int16_t", f"{symbol}_w", blocks),
-            self.constants.add("int32_t", f"{symbol}_b", bias, start),
+            self.constants.add("int32_t", f"{symbol}_b", bias, narrow_bias),
             # The sums of a dense layer are multiplied by 2^left, after which every row's factor is
             # a shift to the right; and the kernel takes product·2^-32, the upper 32 bits.
             *self._rescaling(symbol, op.rescaling, rows, left - 1 if dense else 0),

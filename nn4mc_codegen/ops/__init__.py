@@ -7,7 +7,7 @@ says:
 - how it is read from a file: `from_keras`, and the flags of `ir.Op` for the layers it is read from;
 - how it is made of primitives: `lower(p, *x)`. Each x is an array of the numbers of the input's
   elements, of the input's shape; returned are those of the result. Rearranging is NumPy on numbers:
-  slices, transposes, `take`, `concatenate`; program.ZERO and program.ONE are literals (padding).
+  slices, transposes, `take`, `concatenate`; instructions.ZERO and ONE are literals (padding).
   - `p.constant(name, data)`: elements of trained values; call it with the array the operator holds;
   - `p.linear(W, x, start)`: rows x (rows, n_in) times constant W (n_out, n_in) plus start;
   - `p.map(formula, *operands)`: elementwise; write the formula with `expression.var(k)`, `where`, +
@@ -15,9 +15,9 @@ says:
 Derivatives of every order, memory and C follow from these.
 
 A new primitive, where these do not do, is four things:
-- a subclass of `program.Instruction`: `reads`, `shape`, `compute`, its operands as dataclass fields
-  (arrays of numbers are renumbered, other fields are kept), and if only a part of its results can
-  be computed, `restricted`; made by `p.make(kind, shape, **fields)`;
+- a subclass of `instructions.Instruction`: `reads`, `shape`, `compute`, its operands as dataclass
+  fields (arrays of numbers are renumbered, other fields are kept), and if only a part of its
+  results can be computed, `restricted`; made by `p.make(kind, shape, **fields)`;
 - its rules in derive.py's manner: `@derive.back.register` and `@derive.ahead.register`;
 - templates/<kind>.j2 with a macro `kernel(k)`: a static function called @ with the parameters
   {{ k.parameters }}; `k` is a `kernels.PrintedKernel`, or a subclass of it listed in

@@ -1,5 +1,4 @@
-"""Small pieces of C text: names and numbers of models made safe, index expressions, loops; and
-the Jinja set-up that fills templates with them.
+"""Pieces of C text: names and numbers made safe, index expressions, loops; the Jinja set-up.
 
 Text of a model file or of the command line enters generated text through one of three functions, or
 not at all: `c_comment` into a comment, `c_string` into a string literal, `plain_line` into a line

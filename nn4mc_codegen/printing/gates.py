@@ -22,7 +22,12 @@ from nn4mc_codegen.program.instructions import ZERO, Elements, Linear, Map
 from nn4mc_codegen.program.program import Program
 
 GATED = 16
-"""Sums that an operand must take part in before it pays to test whether it is zero."""
+"""Sums that an operand must take part in before it pays to test whether it is zero.
+
+Measured in instructions under QEMU (GCC 12.2). With 12 the Jacobian of 26-16-12-9 with relu takes
+6332 instead of 6188; with 24 that of 26-8-3 takes 782 instead of 527, and with 8 and 24 the
+second-order product of HASEL's network 1853 and 1819 instead of 1787.
+"""
 
 # What stands in the slope of a relu with the value y: y > 0 ? 1 : 0.
 _RELU_SLOPE = const(0.0), const(1.0), const(0.0)

@@ -16,8 +16,14 @@ from scipy.special import ndtr
 from nn4mc_codegen.program.expression import Expression, Function, absolute, const, where
 
 LONG = 15
-"""Instructions from which on a function is called in a loop of its own, not repeated in place."""
+"""Instructions from which on a function is called in a loop of its own, not repeated in place.
 
+Measured under QEMU (GCC 12.2): with 25, which puts tanh and sigmoid in place, the step of dense
+36-10-5-3 takes 1029 instructions instead of 1052, but 4676 bytes of flash instead of 2652; a GRU of
+10 units 10,340 bytes instead of 6140. With 10 nothing changes in these.
+"""
+
+# About how many instructions one value takes on a Cortex-M4F.
 COSTS = {
     "relu": 4,
     "leaky_relu": 5,

@@ -4,12 +4,11 @@ No framework opens the model file: whatever a file may hold that runs code (a La
 of one's own, a custom operator) is not in what our own reader makes of it, and that alone goes to
 the child process that runs it (`source_process`), which can open and write nothing.
 
-What the comparison is worth: Keras layers are built of the config that the file has, of which the
-operators name the keys (`Op.keras_config`), so that Keras itself says what `units`, `activation`,
-`axis` or `reset_after` mean; which arrays are a layer's and how layers are connected is our
-reading. That is compared with files that Keras loads by itself in the tests, on files that they
-wrote. To build the reference from the graph alone would be simpler, and would check the meaning of
-the graph's operators, but nothing of what a config means.
+What the comparison is worth: Keras builds its layers of the config that the file has, of which the
+operators name the keys (`Op.keras_config`). So it is Keras that says what `units`, `activation`,
+`axis` or `reset_after` mean. Which arrays are a layer's, and how layers are connected, is our own
+reading; the tests compare that with Keras' on files that they wrote themselves. A reference built
+of the graph alone would be simpler, but would say nothing about the reading of a config.
 """
 
 from __future__ import annotations

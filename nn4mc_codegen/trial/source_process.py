@@ -82,6 +82,9 @@ def built(framework: Any, class_name: str, config: dict[str, Any]) -> Any:
     """A layer of a class in our table, of those parts of its config that the operator names."""
     wanted = KERAS_LAYERS[class_name].keras_config
     arguments = {key: plain(framework, config[key]) for key in wanted if key in config}
+    axis = arguments.get("axis")
+    if isinstance(axis, list) and len(axis) == 1:  # as Keras 2 writes that of a BatchNormalization
+        arguments["axis"] = axis[0]
     return getattr(framework.layers, class_name)(**arguments)
 
 
@@ -94,8 +97,7 @@ def plain(framework: Any, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple):
-        numbers = [plain(framework, item) for item in value]
-        return numbers[0] if len(numbers) == 1 and isinstance(numbers[0], int) else numbers
+        return [plain(framework, item) for item in value]
     if isinstance(value, dict) and isinstance(value.get("config"), dict):
         class_name = value.get("class_name")
         if class_name in ("ReLU", "LeakyReLU", "ELU"):

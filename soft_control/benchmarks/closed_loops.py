@@ -1,5 +1,4 @@
-"""Closed loops in process: the firmware against IPOPT at every sample, and what the delay and the
-offset estimate are worth."""
+"""Closed loops in process: the firmware against IPOPT; the worth of delay and offset estimate."""
 
 from __future__ import annotations
 

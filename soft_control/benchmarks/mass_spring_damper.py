@@ -15,8 +15,7 @@ from typing import Annotated, Any
 
 import matplotlib
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from soft_control import paths
 from soft_control.benchmarks import step_response
@@ -37,6 +36,8 @@ from soft_control.experiment.tuning import Found, Range, pid_config, search, tun
 from soft_control.learning.model import NETWORK_FILE, Model, load_model
 from soft_control.learning.training import TrainingSettings, train
 from soft_control.rigs import make_rig
+from soft_control.robots.config_files import read_yaml
+from soft_control.robots.description import first_fault
 
 matplotlib.use("Agg")  # files only, no display
 from matplotlib import pyplot as plt  # noqa: E402  the backend must be chosen first
@@ -108,6 +109,22 @@ class Benchmark(_Strict):
     evaluation_seeds: Annotated[list[Seed], Field(min_length=1)]
     """Of the rig's noise in the runs that are measured."""
 
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Benchmark:
+        try:
+            self.training_settings()
+        except ValidationError as error:
+            raise ValueError(f"training: {first_fault(error)}") from None
+        for shape in sorted(self.references.keys() - SHOWN_S.keys()):
+            raise ValueError(f"references: {shape}: choose from {', '.join(SHOWN_S)}")
+        return self
+
+    def training_settings(self) -> TrainingSettings:
+        """How the network is trained."""
+        return TrainingSettings.model_validate(
+            self.training | {"rig": RIG, "rate_hz": self.rate_hz}
+        )
+
 
 class Result(BaseModel):
     """What was measured."""
@@ -136,7 +153,12 @@ class Result(BaseModel):
 def load_benchmark(path: Path | None = None) -> Benchmark:
     """config/msd_benchmark.yaml or another file. Raises ValueError for what it cannot mean."""
     path = path or paths.config("msd_benchmark")
-    return Benchmark.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        return Benchmark.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise ValueError(f"{path}: {first_fault(error)}") from None
 
 
 def carry_out(benchmark: Benchmark, work: Path, out: Path, progress: Progress) -> Result:
@@ -191,11 +213,10 @@ def _learn(benchmark: Benchmark, folder: Path, progress: Progress) -> Model:
     for i, seed in enumerate(benchmark.record.seeds):
         progress("recording", i, len(benchmark.record.seeds))
         runs.append(record(RIG, seed, benchmark.record.duration_s, benchmark.rate_hz))
-    settings = TrainingSettings(rig=RIG, rate_hz=benchmark.rate_hz, **benchmark.training)
     train(
         runs[:-1],
         runs[-1:],
-        settings,
+        benchmark.training_settings(),
         folder,
         lambda p: progress(f"training, {p.stage}", p.update, p.updates),
     )

@@ -45,13 +45,12 @@ def build(
     \b
     softctl build models/tendon --out build/tendon
     """
-    from soft_control.experiment.bringup import mpc_settings
+    from soft_control.experiment.bringup import model_settings
     from soft_control.firmware_build import build as make
-    from soft_control.learning.model import load_card
 
     with progress_bar() as bar:
         bar.add_task("compiling", total=None)
-        built = make(model, mpc_settings(load_card(model).rig), out)
+        built = make(model, model_settings(model), out)
     say(
         f"firmware {built.build_id}: flash {built.flash_bytes:,} B ({built.flash_percent:.2f} % of "
         f"1 MiB), RAM {built.ram_bytes:,} B, in {out}"

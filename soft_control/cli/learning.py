@@ -1,4 +1,4 @@
-"""softctl train and check-model: recordings become a network, and is it fit for the MPC?"""
+"""softctl train and check-model: recordings become a network, which is judged for the MPC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What options share: fields of Experiment with their descriptions, numbers that are finite."""
+"""What options share: fields of Experiment, seeds, finite numbers, settings as JSON."""
 
 from __future__ import annotations
 
@@ -13,39 +13,34 @@ from soft_control.cli.terminal import invalid
 from soft_control.experiment.settings import Experiment
 
 
-def described(field: str, **options: Any) -> typer.models.OptionInfo:
-    """An option that is a field of Experiment, with the field's description."""
-    return option(Experiment.model_fields[field].description, **options)
+def described(field: str) -> typer.models.OptionInfo:
+    """An option that is a field of Experiment: described as there, and checked as there, in
+    whatever command it is."""
+
+    def checked(value: Any) -> Any:
+        try:
+            return getattr(Experiment(**{field: value}), field)
+        except ValidationError as error:
+            raise typer.BadParameter(invalid(error, {field: ""})) from None
+
+    return typer.Option(help=Experiment.model_fields[field].description, callback=checked)
 
 
-def option(help: str | None, **options: Any) -> typer.models.OptionInfo:
-    """An option; of a number, one that must be finite."""
-    return typer.Option(help=help, callback=finite, **options)
+def option(help: str, **limits: float) -> typer.models.OptionInfo:
+    """A number, which must be finite: what is not passes every limit or none."""
+    return typer.Option(help=help, callback=finite, **limits)
+
+
+def finite(value: float) -> float:
+    """`value` itself. Raises BadParameter if it is infinite or not a number."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 def seed_option(help: str) -> typer.models.OptionInfo:
     """A seed: what every generator of random numbers in use takes."""
     return typer.Option(min=0, max=2**32 - 1, help=help)
-
-
-def finite(value: Any) -> Any:
-    """`value`, unless it is infinite or not a number: those pass every limit or none."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a finite number")
-    return value
-
-
-def experiment(**values: Any) -> Experiment:
-    """The experiment that options describe. Raises ValueError naming the option that is wrong."""
-    try:
-        return Experiment(**values)
-    except ValidationError as error:
-        raise ValueError(invalid(error, as_option)) from None
-
-
-def as_option(field: str) -> str:
-    """The option that sets a field: --rate-hz of rate_hz."""
-    return f"--{field.replace('_', '-')}"
 
 
 def from_json(model: type[BaseModel], text: str, option: str, **values: Any) -> Any:
@@ -65,8 +60,10 @@ def from_json(model: type[BaseModel], text: str, option: str, **values: Any) -> 
     try:
         return model(**values, **more)
     except ValidationError as error:
+        named = {field: as_option(field) for field in values}
+        raise ValueError(invalid(error, named, otherwise=f"{option}: ")) from None
 
-        def named(field: str) -> str:
-            return as_option(field) if field in values else f"{option}: {field}"
 
-        raise ValueError(invalid(error, named)) from None
+def as_option(field: str) -> str:
+    """The option that sets a field: --rate-hz of rate_hz."""
+    return f"--{field.replace('_', '-')}"

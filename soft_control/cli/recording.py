@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, experiment, option, seed_option
+from soft_control.cli.options import described, option, seed_option
 from soft_control.cli.running import carry_out
 from soft_control.cli.terminal import say
+from soft_control.experiment.settings import Experiment
 
 
 def collect(
@@ -35,7 +36,7 @@ def collect(
     softctl collect --rig hasel --runs 6 --duration-s 30 --out data/hasel
     """
     for i in range(runs):
-        recorded = experiment(
+        recorded = Experiment(
             rig=rig,
             controller="excitation",
             rate_hz=rate_hz,

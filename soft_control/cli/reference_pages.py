@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from soft_control import nodes, paths
 from soft_control.benchmarks.mass_spring_damper import Benchmark
 from soft_control.benchmarks.pages import write_page
+from soft_control.control.mpc_settings import MpcSettings
 from soft_control.experiment.settings import Experiment
-from soft_control.firmware_build import MpcSettings
 from soft_control.learning.training import TrainingSettings
 from soft_control.rigs import RIGS, make_rig
 from soft_control.robots.config_files import NODES, read_yaml

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, experiment, option, seed_option
+from soft_control.cli.options import described, option, seed_option
 from soft_control.cli.terminal import (
     INTERRUPTED,
     progress_bar,
@@ -48,7 +48,7 @@ def run(
     """
     from soft_control.experiment.report import read_entries, table
 
-    chosen = experiment(
+    chosen = Experiment(
         rig=rig,
         controller=controller,
         target=target,
@@ -65,6 +65,9 @@ def run(
     )
     title = CONTROLLERS[controller].on(target)
     carry_out(chosen, title)
+    if not CONTROLLERS[controller].tracks:
+        say(f"recorded {out}/bag")
+        return
     rows = [(name, *values) for name, values in table(read_entries([out]))]
     show_table(rows=rows, title=f"{title}, {out}")
 
@@ -113,19 +116,23 @@ def replay(
     """
     from soft_control.experiment.replay import replay as feed
     from soft_control.experiment.replay import summary
+    from soft_control.experiment.runner import RunFailed
     from soft_control.experiment.summary import write_json
     from soft_control.firmware_build import read_build
     from soft_control.learning.dataset import read_recording, read_recordings
     from soft_control.learning.model import free_run, least_squares_baseline, load_model, rmse_mm
     from soft_control.learning.suitability import suited
-    from soft_control.link.session import open_session
+    from soft_control.link.session import LinkError, open_session
 
-    network = load_model(model)
+    network, built = load_model(model), read_build(firmware)
     recorded = suited(network.card, read_recording(recording))
-    with open_session(target, read_build(firmware), port) as session, progress_bar() as bar:
-        task = bar.add_task(f"replay on {target}", total=len(recorded) - 1)
-        answer = feed(session, network.card, recorded, lambda k: bar.update(task, completed=k))
-        figures = summary(session, network.card, recorded, answer, target)
+    try:
+        with open_session(target, built, port) as session, progress_bar() as bar:
+            task = bar.add_task(f"replay on {target}", total=len(recorded) - 1)
+            answer = feed(session, network.card, recorded, lambda k: bar.update(task, completed=k))
+            figures = summary(session, network.card, recorded, answer, target)
+    except LinkError as failure:
+        raise RunFailed(str(failure)) from None
     rows = [
         (f"firmware on {target}", f"{figures['free_run_rmse_mm']:.3f}"),
         (

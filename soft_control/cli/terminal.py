@@ -13,11 +13,12 @@ import errno
 import io
 import json
 import os
+import reprlib
 import select
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
@@ -168,8 +169,10 @@ def carry_out(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
 
     What a user got wrong becomes one line on stderr and MISTAKEN; a run that failed FAILED.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="softctl_plain")
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by the shell: >&-
+            setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))
+        getattr(sys, stream).reconfigure(errors="softctl_plain")
     warnings.showwarning = lambda message, *_: warn(message)
     # A shell that starts a job in the background makes it deaf to SIGINT, and Python leaves it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -221,16 +224,22 @@ def said(error: Exception) -> str:
     return str(error)
 
 
-def invalid(error: ValidationError, named: Callable[[str], str] = str) -> str:
-    """The first thing wrong with a model's values; `named` makes of a field what the user calls
-    it."""
+def invalid(
+    error: ValidationError, named: Mapping[str, str] | None = None, otherwise: str = ""
+) -> str:
+    """The first thing wrong with a model's values: field = value: what is wrong with it.
+
+    `named` says what the user calls a field; the other ones are called as in the model, behind
+    `otherwise`.
+    """
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return message
-    value = repr(first["input"])
-    value = value if len(value) <= 60 else f"{value[:60]}…"
-    return f"{named('.'.join(map(str, first['loc'])))} = {value}: {message}"
+    field = ".".join(map(str, first["loc"]))
+    name = (named or {}).get(field, f"{otherwise}{field}")
+    if not field:
+        return f"{otherwise}{message}"
+    value = reprlib.repr(first["input"])
+    return f"{name} = {value}: {message}" if name else f"{value}: {message}"
 
 
 def _unread() -> bool:

@@ -228,6 +228,16 @@ def reference_curve(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
     return checks.curve_of(experiment.reference, parameters, card.surface)
 
 
+def model_settings(model_dir: Path) -> MpcSettings:
+    """What config/ asks of the MPC for the robot that a model was trained on.
+
+    Raises ValueError where the model is not of that robot's commands, signals and axes.
+    """
+    card = load_card(model_dir)
+    checks.check_model(card, model_dir, describe(card.rig))
+    return mpc_settings(card.rig)
+
+
 def mpc_settings(robot_name: str) -> MpcSettings:
     """What config/ asks of the MPC for a robot, within the limits and in the units of its
     description.

@@ -94,14 +94,18 @@ def has_board_compiler() -> bool:
 
 
 @pytest.fixture(scope="session")
+def boards(has_board_compiler: bool) -> tuple[str, ...]:
+    """The host, and the board if its compiler is there."""
+    return ("host", "stm32f405") if has_board_compiler else ("host",)
+
+
+@pytest.fixture(scope="session")
 def firmware(
     model_dir: Path,
     settings: MpcSettings,
-    has_board_compiler: bool,
+    boards: tuple[str, ...],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> FirmwareBuild:
-    """For the host, and for the board if its compiler is there."""
-    boards = ("host", "stm32f405") if has_board_compiler else ("host",)
     return build(model_dir, settings, tmp_path_factory.mktemp("build"), boards)
 
 
@@ -109,18 +113,13 @@ def firmware(
 def estimating(
     model_dir: Path,
     settings: MpcSettings,
-    has_board_compiler: bool,
+    boards: tuple[str, ...],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> FirmwareBuild:
     """The same, but where no position is measured the signals move the offset estimate."""
-    boards = ("host", "stm32f405") if has_board_compiler else ("host",)
-    estimate = {"signal_estimate": True, "position_noise_mm": 0.05, "disturbance_ratio": 0.5}
-    return build(
-        model_dir,
-        settings.model_copy(update=estimate),
-        tmp_path_factory.mktemp("estimating"),
-        boards,
-    )
+    changes = {"signal_estimate": True, "position_noise_mm": 0.05, "disturbance_ratio": 0.5}
+    changed = settings.model_copy(update=changes)
+    return build(model_dir, changed, tmp_path_factory.mktemp("estimating"), boards)
 
 
 @pytest.fixture

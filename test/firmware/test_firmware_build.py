@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import math
+import random
 import re
 import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +18,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from soft_control import firmware_build as module
+from soft_control.control import mpc_settings
+from soft_control.control.mpc_settings import MpcSettings, budget_us, check, physical_settings
 from soft_control.firmware_build import BuildError, build, read_build
 from soft_control.learning.model import load_card
 from soft_control.link import open_session
@@ -23,10 +29,99 @@ def files_of(built) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in built.directory.iterdir() if p.is_file()}
 
 
-def test_same_input_same_bytes_elsewhere(firmware, model_dir, settings, tmp_path):
+def test_same_input_same_bytes_elsewhere(firmware, model_dir, settings, tmp_path, monkeypatch):
+    """Also where the folder for temporary files has a name that make and shells choke on."""
+    elsewhere = tmp_path / "tmp $(date) 'a'"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
     boards = tuple(firmware.compilers)
     other = build(model_dir, settings, tmp_path / "deeper" / "down", boards)
     assert files_of(other) == files_of(firmware)
+    assert list(elsewhere.iterdir()) == []
+
+
+HOSTILE_FOLDERS = [
+    "b$x", "(1)", "a&b", "a;b", "o'neil", "%", "a:b", "*", "back\\slash", "two words",
+    "-j", 'p&id>X&', "p$(shell touch ran)", "`touch ran`", '"quoted"', "#no", "a\nb", "=x", "~",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [HOSTILE_FOLDERS[::2], HOSTILE_FOLDERS[1::2]], ids=["one", "two"])
+def test_any_folder_name_works(model_dir, settings, tmp_path, monkeypatch, names):
+    """A real build into one folder below all of these names; each is a folder of its own. What
+    stands beside them stays as it was."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    out = Path(*names)
+    built = build(model_dir, settings, out, ("host",))
+    open_session("sil", built).close()
+    assert read_build(out) == built
+    assert [p.name for p in work.iterdir()] == [names[0]]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "controller_config.c", "controller_config.h", "firmware.json", "fk.c", "fk.h",
+        "libfirmware.so",
+    ]  # fmt: skip
+    assert [p.name for p in tmp_path.iterdir()] == ["work"]
+
+
+def test_links_in_the_folder_are_replaced_not_followed(firmware, model_dir, settings, tmp_path):
+    other = tmp_path / "other"
+    other.write_text("mine")
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("fk.c", "libfirmware.so", "firmware.json", "build.log"):
+        (out / name).symlink_to(other)
+    build(model_dir, settings, out, ("host",))
+    assert other.read_text() == "mine"
+    assert (out / "fk.c").read_bytes() == (firmware.directory / "fk.c").read_bytes()
+
+
+def test_a_folder_that_cannot_be_written_is_named(model_dir, settings, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BuildError, match="the firmware cannot be written: .*file"):
+        build(model_dir, settings, tmp_path / "file", ("host",))
+
+
+def hostile_text(chance: random.Random) -> str:
+    """Ends of comments and strings, trigraphs, line ends, what make, shells and YAML read, and a
+    function that would run when the library is loaded."""
+    parts = [
+        "*/", "/*", "//", "\\", "\\\n", "??/", "??/\n", "\n", "\r", "\u2028", '"', "'", "`", "$(x)",
+        "${x}", "%", ";", "&", "|", "<b>", "{{ 7 * 7 }}", "{% raw %}", "#error", "\n#error\n", "\0",
+        "\u202e", "é", "\t", ": - ", "__attribute__((constructor)) void f(void) { *(int *)0 = 0; }",
+    ]  # fmt: skip
+    return "".join(chance.choices(parts, k=chance.randint(1, 8)))
+
+
+def test_no_name_of_a_card_becomes_code(model_dir, settings, tmp_path):
+    """500 random names in place of a card's: each rendered file has the same lines as that of plain
+    names outside its first comment, and all of them together compile without a warning."""
+    card, chance = load_card(model_dir), random.Random(9)
+    plain = module._render(settings, card, "0" * 16)
+    header, source = plain["controller_config.h"], plain["controller_config.c"]
+    code = source[source.index("#include") :]
+    comments = []
+    for _ in range(500):
+        names = [hostile_text(chance) for _ in range(2 + len(card.signal_names) + 1)]
+        hostile = card.model_copy(
+            update={"command_names": names[:2], "signal_names": names[2:-1], "rig": names[-1]}
+        )
+        rendered = module._render(settings, hostile, "0" * 16)
+        assert rendered["controller_config.h"] == header
+        text = rendered["controller_config.c"]
+        assert text.endswith(code)
+        comments.append(text.removesuffix(code))
+    joined = tmp_path / "comments.c"
+    joined.write_text("".join(comments) + "int only;\n", encoding="utf-8")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-trigraphs", "-c"]
+    built = subprocess.run(
+        ["gcc", *flags, str(joined), "-o", str(tmp_path / "comments.o")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    symbols = subprocess.run(["nm", str(tmp_path / "comments.o")], capture_output=True, text=True)
+    assert [line.split()[-1] for line in symbols.stdout.splitlines()] == ["only"]
 
 
 def test_nothing_is_done_twice(model_dir, settings, tmp_path):
@@ -125,8 +220,8 @@ def test_config_has_the_units_of_the_network(firmware, c, model_dir, settings):
 def test_a_command_survives_its_way_through_float32(c, low, high, offset, scale, share):
     """A normalised command anywhere within the normalised bounds is within the physical ones."""
     settings, units, mpc = c.Settings(), Units(), c.Limits()
-    settings.command_min[0] = module._inwards(low, math.inf)
-    settings.command_max[0] = module._inwards(high, -math.inf)
+    settings.command_min[0] = mpc_settings._inwards(low, math.inf)
+    settings.command_max[0] = mpc_settings._inwards(high, -math.inf)
     units.command_offset[0], units.command_scale[0] = offset, scale
     parts = ctypes.byref(settings), ctypes.byref(units)
     c.lib.settings_normalise(*parts, ctypes.byref(mpc))
@@ -141,7 +236,7 @@ def test_a_command_survives_its_way_through_float32(c, low, high, offset, scale,
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_a_literal_reads_back_exactly(value):
-    text = module._f32(value)
+    text = module._c_floats(value)
     assert re.fullmatch(r"-?\d+\.?\d*(e[+-]\d+)?f", text) and ("." in text or "e" in text)
     assert np.float32(text[:-1]) == np.float32(value)
 
@@ -151,12 +246,22 @@ def test_a_literal_reads_back_exactly(value):
     [
         ({"move_weight": [0.02]}, "move_weight needs 2 values"),
         ({"output_weight": [1.0, 1.0]}, "output_weight needs 3 values"),
-        ({"output_weight": [1.0, -1.0, 1.0]}, "output_weight .* not negative"),
-        ({"command_min": [2.0, -1.0]}, "limits of servo_0: 2.0 .. 1.396 is not a range"),
-        ({"move_max": [0.05, 0.0]}, "move_max of servo_1 is 0.0: must be positive"),
+        ({"output_weight": [1.0, -1.0, 1.0]}, "output_weight.1: .* greater than or equal to 0"),
+        ({"command_min": [2.0, -1.0]}, "limits of 'servo_0': 2.0 .. 1.396 is not a range"),
+        ({"move_max": [0.05, 0.0]}, "move_max.1: .* greater than 0"),
         ({"control_horizon": 8}, "control_horizon 8 is more than horizon - input_delay = 7"),
         ({"first_cost_stage": 5}, r"first_cost_stage 5 is outside 6 \.\. 12"),
         ({"first_cost_stage": 13}, r"first_cost_stage 13 is outside 6 \.\. 12"),
+        ({"disturbance_ratio": 3.4e7}, "disturbance_ratio: .* less than or equal to 1000"),
+        ({"disturbance_ratio": math.inf}, "disturbance_ratio: .*finite"),
+        ({"time_budget_ms": math.inf}, "time_budget_ms: .*finite"),
+        ({"time_budget_ms": 1e12}, "time_budget_ms: .* less than or equal to 25000"),
+        ({"move_weight": [1e35, 1.0]}, "move_weight.0: .* less than or equal to 1"),
+        ({"bound_weight": [1e35] * 3}, "bound_weight.0: .* less than or equal to 1"),
+        ({"command_max": [math.nan, 0.5]}, "command_max.0: .*finite"),
+        ({"command_reference": [1e30, 0.5]}, "command_reference.0: .* less than or equal to 1"),
+        ({"output_min": [1e30] * 3}, "output_min.0: must be infinite or within"),
+        ({"output_min": [math.nan] * 3}, "output_min.0: must be infinite or within"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(model_dir, settings, tmp_path, change, message):
@@ -165,30 +270,107 @@ def test_settings_that_do_not_fit_are_named(model_dir, settings, tmp_path, chang
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_compiler_error_is_shown_and_nothing_is_left_as_if_built(
+def test_the_unit_of_commands_has_no_default(settings):
+    told = settings.model_dump() | {"command_unit": None}
+    with pytest.raises(ValueError, match="command_unit"):
+        MpcSettings(**told)
+    del told["command_unit"]
+    with pytest.raises(ValueError, match="command_unit\n.*required"):
+        MpcSettings(**told)
+
+
+def test_extreme_settings_that_are_taken_stay_finite(c, model_dir, settings):
+    """The largest weights, ratio and budget: what the solver gets of them is finite, and so is the
+    gain, which is 0.999 for a ratio of 1000: 1e-3 of it are the digits that float leaves."""
+    most = {
+        "output_weight": [1e8] * 3, "bound_weight": [1e10] * 3, "terminal_weight": [1e8] * 3,
+        "move_weight": [1e8] * 2, "command_weight": [1e8] * 2, "disturbance_ratio": 1000.0,
+        "time_budget_ms": 25_000.0,
+    }  # fmt: skip
+    card = load_card(model_dir)
+    extreme = check(settings.model_copy(update=most), card)
+    assert budget_us(extreme, card) * 168 < 2**32
+    given = c.Settings()
+    for name, value in physical_settings(extreme).items():
+        if isinstance(value, list):
+            getattr(given, name)[:] = value
+        else:
+            setattr(given, name, value)
+    c.lib.settings_valid.restype = ctypes.c_bool
+    assert c.lib.settings_valid(ctypes.byref(given))
+    mpc = c.Limits()
+    units = controller_config(c).units
+    c.lib.settings_normalise(ctypes.byref(given), ctypes.byref(units), ctypes.byref(mpc))
+    for name, kind in c.Limits._fields_:
+        values = list(getattr(mpc, name))
+        assert name in ("output_min", "output_max") or np.isfinite(values).all(), (name, kind)
+    offset, n = (ctypes.c_float * 3)(), ctypes.c_float * 3
+    c.lib.estimate_update(ctypes.byref(offset), n(*[1000.0] * 3), n(*[1.0] * 3), n(*[0.0] * 3))
+    assert list(offset) == pytest.approx([0.999] * 3, abs=1e-3)
+    for name, value in (("disturbance_ratio", 1001.0), ("disturbance_ratio", math.nan)):
+        setattr(given, name, value)
+        assert not c.lib.settings_valid(ctypes.byref(given))
+
+
+def test_a_slow_model_has_a_budget_that_fits(model_dir, settings):
+    card = load_card(model_dir).model_copy(update={"rate_hz": 0.01})
+    assert budget_us(settings, card) * 168 < 2**32
+
+
+def test_messages_that_fit_no_frame_are_named(model_dir, settings, tmp_path):
+    card = load_card(model_dir).model_copy(update={"signal_names": [f"s{i}" for i in range(120)]})
+    with pytest.raises(BuildError, match="120 signals make SAMPLE, OBSERVE longer than a frame"):
+        module._check_frames(card)
+
+
+def test_boards_are_the_folders_that_say_how_they_are_built():
+    table = module.board_table()
+    assert list(table) == ["host", "stm32f405"]
+    assert (table["host"].compiler, table["host"].flash_bytes) == ("gcc", None)
+    assert table["stm32f405"].products == ["firmware.elf", "firmware.bin"]
+    assert table["stm32f405"].flash_bytes == 1 << 20
+
+
+def test_a_compiler_error_is_shown_and_the_earlier_build_stays(
     model_dir, settings, tmp_path, monkeypatch
 ):
-    build(model_dir, settings, tmp_path, ("host",))
+    earlier = build(model_dir, settings, tmp_path, ("host",))
+    before = files_of(earlier)
     compile_model = module.nn4mc_codegen.compile_model
 
-    def broken(*arguments, **options):
-        compile_model(*arguments, **options)
-        with (tmp_path / "fk.c").open("a") as file:
+    def broken(model, folder, **options):
+        compile_model(model, folder, **options)
+        with (folder / "fk.c").open("a") as file:
             file.write("int broken = nothing;\n")
 
     monkeypatch.setattr(module.nn4mc_codegen, "compile_model", broken)
     with pytest.raises(BuildError, match=r"building for host failed: .*nothing.*build\.log\)$"):
         build(model_dir, settings, tmp_path, ("host",))
-    with pytest.raises(BuildError, match="build the firmware first"):
-        read_build(tmp_path)
+    log = tmp_path / "build.log"
+    assert "nothing" in log.read_text()
+    log.unlink()
+    assert read_build(tmp_path) == earlier and files_of(earlier) == before
+
+
+def test_an_interrupted_build_leaves_the_earlier_one(model_dir, settings, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    earlier = build(model_dir, settings, tmp_path / "out", ("host",))
+    before = files_of(earlier)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_make", interrupted)
+    changed = settings.model_copy(update={"iterations": 1})
+    with pytest.raises(KeyboardInterrupt):
+        build(model_dir, changed, tmp_path / "out", ("host",))
+    assert read_build(tmp_path / "out") == earlier and files_of(earlier) == before
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_missing_compiler_is_named(model_dir, settings, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda program: None)
     with pytest.raises(BuildError, match="gcc is not installed: apt install gcc"):
         build(model_dir, settings, tmp_path, ("host",))
-
-
-def test_a_space_in_the_path_is_refused(model_dir, settings, tmp_path):
-    with pytest.raises(BuildError, match="space in its name"):
-        build(model_dir, settings, tmp_path / "my build", ("host",))

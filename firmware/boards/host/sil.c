@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "loop/control_loop.h"
 #include "boards/board.h"
+#include "loop/control_loop.h"
 
 /* What waits to be read. When it is full, frames are lost, as on a line that nobody reads. */
 #define OUT_SIZE 8192

@@ -192,8 +192,8 @@ uint32_t board_ticks_per_us(const board_t *self)
 }
 
 /* With -icount shift=0 one instruction is one tick of TIM2. QEMU keeps a byte until the receiver
-   takes it, so interrupts can be masked there and the count is exact. Silicon would lose bytes after
-   5 us: its count holds the interrupts that came meanwhile, some 40 cycles a byte. */
+ * takes it, so interrupts can be masked there and the count is exact. Silicon would lose bytes
+ * after 5 us: its count holds the interrupts that came meanwhile, some 40 cycles a byte. */
 void board_step_cost_begin(board_t *self)
 {
     if (self->emulated) {

@@ -15,8 +15,8 @@ void crash_reset(void)
     }
 }
 
-/* A debugger is rarely there to look at a controller that has lost its mind: it starts again, and its
- * BOOT says why. */
+/* A debugger is rarely there to look at a controller that has lost its mind: it starts again,
+ * and its BOOT says why. */
 void crash_fault(void)
 {
     record = FAULT;

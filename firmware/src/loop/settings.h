@@ -6,7 +6,7 @@
 #include <stdbool.h>
 
 #include "controller_config.h"
-#include "solver/mpc.h"
+#include "solver/problem.h"
 #include "wire/message.h"
 
 /* normalised = (physical - offset) / scale */

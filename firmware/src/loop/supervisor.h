@@ -1,4 +1,4 @@
-/* Stands at the end of the walk: no command leaves before it has passed here. */
+/* The supervisor: no command of the solver leaves the walk before it has passed here. */
 #ifndef SUPERVISOR_H
 #define SUPERVISOR_H
 
@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #include "controller_config.h"
-#include "solver/mpc.h"
+#include "solver/problem.h"
 
 /* What a COMMAND went through; several may be set. */
 typedef enum {
@@ -28,15 +28,17 @@ void supervisor_reset(supervisor_t *supervisor, uint32_t now_ms, uint16_t host_t
 
 /* Has the host been silent for longer than its time-out? */
 bool supervisor_stale(const supervisor_t *supervisor, uint32_t now_ms);
-/* True once a silence, when it has just become too long. */
+
+/* The same, but true only once in a silence. */
 bool supervisor_became_stale(supervisor_t *supervisor, uint32_t now_ms);
 
 /* A sample came. Returns SUPERVISOR_HOST_STALE or 0. */
 unsigned supervisor_sample(supervisor_t *supervisor, uint32_t now_ms);
 
-/* Makes command safe to leave, all in normalised units: held where flags say that the host was
-   stale or where it is not finite, then within the move limit around last, then within the limits.
-   Returns flags with those added that it had to use. */
+/* Makes `command` safe to leave; all of it is in normalised units. If it is not finite, or
+ * `flags` say that the host was stale, the command becomes `last`. It is then moved within the
+ * move limit around `last`, and after that within its limits. Returns `flags` with those added
+ * that had to be used. */
 unsigned supervisor_gate(const mpc_config_t *limits, const float last[COMMANDS],
                          float command[COMMANDS], unsigned flags);
 

@@ -3,7 +3,7 @@
 #ifndef BARRIER_H
 #define BARRIER_H
 
-#include "solver/mpc.h"
+#include "solver/problem.h"
 
 #if MPC_METHOD != MPC_GAUSS_NEWTON
 

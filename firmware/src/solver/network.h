@@ -4,8 +4,8 @@
 #ifndef NETWORK_H
 #define NETWORK_H
 
-#include "solver/mpc.h"
 #include "solver/number.h"
+#include "solver/problem.h"
 
 #define COMMAND_INPUTS (INPUT_LAGS * COMMANDS)
 #define OUTPUT_INPUTS (OUTPUT_LAGS * OUTPUTS)

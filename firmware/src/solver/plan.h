@@ -10,9 +10,9 @@
 #ifndef PLAN_H
 #define PLAN_H
 
-#include "solver/mpc.h"
 #include "solver/network.h"
 #include "solver/number.h"
+#include "solver/problem.h"
 
 /* The numbers that the solver chooses: the planned commands u_0 .. u_Nc-1. */
 #define VARIABLES (CONTROL_HORIZON * COMMANDS)

@@ -20,7 +20,7 @@
  *
  *   X(NAME, name, type, when, order)
  *
- *   NAME    MESSAGE_NAME is its type, NAME_FIELDS below lists its payload
+ *   NAME    NAME_FIELDS below lists its payload
  *   name    answer_name() in loop/control_loop.c takes it
  *   when    ANY_TIME, or RUNNING: only after RESET, else MESSAGE_WRONG_STATE
  *   order   IN_ORDER: its k must be that of the next sample, or at most GAP_MAX later, else
@@ -107,14 +107,6 @@
 
 /* As many points as a frame can hold behind type, k and their number. */
 #define MESSAGE_POINTS_MAX ((FRAME_CONTENT_MAX - 6) / (4 * OUTPUTS))
-
-typedef enum {
-#define TYPE_FROM_HOST(NAME, name, type, when, order) MESSAGE_##NAME = (type),
-#define TYPE_TO_HOST(NAME, name, type) MESSAGE_##NAME = (type),
-    MESSAGES_FROM_HOST(TYPE_FROM_HOST) MESSAGES_TO_HOST(TYPE_TO_HOST)
-#undef TYPE_FROM_HOST
-#undef TYPE_TO_HOST
-} message_type_t;
 
 typedef enum {
     MESSAGE_OK = 0,

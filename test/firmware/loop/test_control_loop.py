@@ -197,6 +197,11 @@ def test_configure_changes_the_problem_at_once(open_target, settings):
         {"command_reference": [math.nan, 0.0]},
         {"output_min": [math.nan, 0.0, 0.0]},
         {"disturbance_ratio": -1.0},
+        {"disturbance_ratio": 3.4e7},
+        {"disturbance_ratio": math.inf},
+        {"output_weight": [1e35, 1.0, 1.0]},
+        {"bound_weight": [1.0, 1.0, 1e35]},
+        {"move_weight": [1.0, 1e35]},
     ],
     ids=lambda change: "-".join(change),
 )

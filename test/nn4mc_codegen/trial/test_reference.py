@@ -41,7 +41,7 @@ def every_kind():
             L.Reshape((4, 5)),
             L.Conv1D(3, 2, padding="causal", activation=L.LeakyReLU(negative_slope=0.2)),
             L.AveragePooling1D(2),
-            L.Flatten(),
+            L.Reshape((-1,)),
             *(L.Dense(4), L.ReLU(max_value=1.0, negative_slope=0.1), L.Dense(4), L.ELU(0.5)),
             *(L.Dropout(0.3), L.GaussianNoise(0.1), L.ActivityRegularization(l2=0.1)),
             L.Dense(3, activation="softmax"),

@@ -27,9 +27,10 @@ class Ended:
         return self.error()
 
     def error(self) -> str:
-        """The one line on stderr, without its prefix."""
-        (line,) = self.err.splitlines()
-        assert line.startswith("error: ") and line.isprintable(), self
+        """The one line that says what went wrong, without its prefix; warnings may come before."""
+        *warnings, line = self.err.splitlines()
+        assert line.startswith("error: ") and self.err.replace("\n", "").isprintable(), self
+        assert all(warning.startswith("warning: ") for warning in warnings), self
         return line.removeprefix("error: ")
 
 

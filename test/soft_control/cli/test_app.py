@@ -150,7 +150,7 @@ def test_a_seed_is_a_number_from_0_on(path, option, value, softctl):
 @pytest.mark.parametrize("value", ["", "x", "MPC", "../tendon", "a\nb"])
 def test_a_choice_that_there_is_not_is_refused_by_name(name, value, softctl):
     line = softctl("run", name, value).mistake()
-    assert line.startswith(f"{name} = ")
+    assert line.startswith(f"Invalid value for '{name}': ")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ _spec = importlib.util.spec_from_file_location("hostile", Path(__file__).with_na
 hostile = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(hostile)
 
-few = settings(max_examples=150, deadline=None)
+few = settings(max_examples=60, deadline=None)
 
 
 def printed(show, encoding: str = "utf-8", width: int = 4000) -> str:
@@ -239,6 +239,19 @@ def test_a_reader_that_leaves_early_is_no_fault(line):
     process.stderr.close()
     assert process.wait(60) == UNREAD
     assert errors == b""
+
+
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", MISTAKEN)])
+def test_a_stream_that_the_shell_has_closed_takes_everything(closed, code):
+    argument = "" if code == 0 else "--bogus"
+    script = PRINTS_MUCH.format("say(i)").replace("100_000", "3").replace("[]", "sys.argv[1:]")
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -c "$1" {argument} {closed}', sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 def test_a_full_disk_is_said_once():

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -19,14 +20,18 @@ from soft_control.experiment import checks
 from soft_control.experiment.bringup import (
     Experiment,
     check,
+    model_settings,
     mpc_settings,
     node_parameters,
     prepare,
     sees_position,
 )
 from soft_control.experiment.record import RECORD_FILE, read_record
-from soft_control.firmware_build import BUILD_FILE
+from soft_control.firmware_build import BUILD_FILE, BuildError, build
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, file_hash
+from soft_control.learning.recording import Recording
+from soft_control.learning.settings import TrainingSettings
+from soft_control.learning.training import train
 from soft_control.rigs import RIGS, describe
 
 
@@ -70,8 +75,8 @@ def experiment(tmp_path: Path) -> Callable[..., Experiment]:
     card = write_model(tmp_path / "model")
     firmware = tmp_path / "firmware"
     firmware.mkdir()
-    build = {"model_hash": card.model_hash, "build_id": "b", "horizon": 12, "compilers": {}}
-    (firmware / BUILD_FILE).write_text(json.dumps(build))
+    made = {"model_hash": card.model_hash, "build_id": "b", "horizon": 12, "compilers": {}}
+    (firmware / BUILD_FILE).write_text(json.dumps(made))
     for name in ("libfirmware.so", "firmware.elf"):
         (firmware / name).touch()
 
@@ -242,10 +247,20 @@ def test_firmware_of_another_model_or_without_its_file_is_refused(experiment, tm
     (tmp_path / "firmware" / "libfirmware.so").unlink()
     with pytest.raises(ValueError, match=r"libfirmware\.so is missing: run `softctl build` again"):
         check(experiment())
-    build = json.loads((tmp_path / "firmware" / BUILD_FILE).read_text())
-    (tmp_path / "firmware" / BUILD_FILE).write_text(json.dumps(build | {"model_hash": "f" * 16}))
+    made = json.loads((tmp_path / "firmware" / BUILD_FILE).read_text())
+    (tmp_path / "firmware" / BUILD_FILE).write_text(json.dumps(made | {"model_hash": "f" * 16}))
     with pytest.raises(ValueError, match="was built from another model"):
         check(experiment())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[1]", "null", '"x"', "{}", '{"model_hash": 1}', '{"a\\n": 1}', "[" * 10**5]
+)
+def test_a_hostile_build_is_one_line(experiment, tmp_path, text: str):
+    (tmp_path / "firmware" / BUILD_FILE).write_text(text)
+    with pytest.raises(BuildError, match="build the firmware") as refused:
+        check(experiment())
+    assert "\n" not in str(refused.value)
 
 
 def test_a_terminal_counts_as_a_serial_port():
@@ -282,6 +297,35 @@ def test_what_a_run_left_that_never_started_is_replaced(experiment):
     prepare(experiment(seed=2))
     assert {path.name for path in asked.out.iterdir()} == {RECORD_FILE}
     assert read_record(asked.out).seed == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a b",
+        "$(touch pwned)",
+        "a'b\"c",
+        "x: [y",
+        "# z",
+        "{{ 7 }}",
+        "%s",
+        "a\nb",
+        "-o",
+        "&x *y",
+        "ä",
+    ],
+)
+def test_any_name_of_a_folder_works(experiment, tmp_path, name: str):
+    """And stays one name where YAML carries it to the nodes."""
+    asked = experiment(out=tmp_path / "runs" / name)
+    for node in prepare(asked):
+        again = yaml.safe_load(yaml.safe_dump(node.parameters))
+        assert again == node.parameters
+        if node.name == "logger":
+            assert again["run_dir"] == str(tmp_path / "runs" / name)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [name]
+    assert read_record(asked.out).out == str(asked.out)
+    assert not Path("pwned").exists()
 
 
 @pytest.mark.parametrize("extra", ["summary.json", "notes.txt"])
@@ -384,8 +428,9 @@ def test_settings_that_cannot_be_are_named(share, text: str, said: str):
     assert "\n" not in str(refused.value)
 
 
-def test_a_robot_without_a_simulation_has_settings_from_its_description(share):
-    """Its three commands come from one file; the firmware is built of it as of any other."""
+@pytest.fixture
+def crane(share) -> None:
+    """A robot without a simulation: three commands, described in one file."""
     (share / "crane.yaml").write_text(
         yaml.safe_dump(
             {
@@ -403,9 +448,50 @@ def test_a_robot_without_a_simulation_has_settings_from_its_description(share):
             }
         )
     )
+
+
+def test_a_robot_without_a_simulation_has_settings_from_its_description(crane):
     settings = mpc_settings("crane")
     assert settings.command_max == [40.0] * 3 and settings.command_unit == "unit"
     assert settings.move_weight == [0.1] * 3 and settings.output_weight == [1.0] * 3
+
+
+def test_a_robot_without_a_simulation_is_trained_and_built(crane, tmp_path):
+    """A recording and its description are all that it takes; commands stand in its order."""
+    pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
+    rng = np.random.default_rng(0)
+    pulls = np.cumsum(rng.normal(0.0, 1.0, (300, 3)), axis=0) % 40.0
+    recording = Recording(
+        source="crane",
+        t_s=np.arange(300) / 50.0,
+        commands=pulls,
+        position=1e-3 * pulls @ rng.normal(0.0, 1.0, (3, 3)),
+        signals=np.zeros((300, 0)),
+        reference=None,
+        command_names=("rope_0", "rope_1", "rope_2"),
+        signal_names=(),
+        rig="crane",
+    )
+    settings = TrainingSettings(
+        rate_hz=50.0,
+        hidden=(4,),
+        updates=1,
+        warm_start_updates=1,
+        rollout_samples=2,
+        input_delay=1,
+        signals=False,
+    )
+    card = train([recording], [], settings, tmp_path / "model")
+    assert card.rig == "crane"
+    built = build(
+        tmp_path / "model", model_settings(tmp_path / "model"), tmp_path / "fw", ("host",)
+    )
+    assert built.model_hash == card.model_hash and built.library.is_file()
+
+    swapped = card.model_copy(update={"command_names": ["rope_1", "rope_0", "rope_2"]})
+    (tmp_path / "model" / CARD_FILE).write_text(swapped.model_dump_json())
+    with pytest.raises(ValueError, match="has the commands rope_1, rope_0, rope_2; crane has"):
+        model_settings(tmp_path / "model")
 
 
 def test_names_of_robots_name_no_other_files():

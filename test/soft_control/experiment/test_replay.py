@@ -11,6 +11,7 @@ import pytest
 
 from soft_control.experiment.closed_loop import record
 from soft_control.experiment.replay import replay, summary
+from soft_control.firmware_build import read_build
 from soft_control.learning.dataset import Recording, RecordingWarning
 from soft_control.learning.model import ModelError, free_run, load_model
 from soft_control.learning.suitability import suited
@@ -83,7 +84,7 @@ def test_the_firmware_predicts_what_the_network_does_on_both_sides_of_a_gap(tend
     model = load_model(tendon.model)
     with pytest.warns(RecordingWarning, match="1 gap, the longest 0.508"):
         cut = suited(model.card, with_gap(run))
-    with open_session("sil", tendon.firmware) as session:
+    with open_session("sil", read_build(tendon.firmware)) as session:
         answer = replay(session, model.card, cut)
     # float32 on the firmware's side, over up to 200 samples of some 15 mm
     np.testing.assert_allclose(answer.predicted, free_run(model, cut), atol=2e-6)

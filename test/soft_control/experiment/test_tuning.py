@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import yaml
@@ -8,6 +10,7 @@ pytest.importorskip("optuna", reason="tuning needs optuna: pip install soft_cont
 
 from soft_control import paths  # noqa: E402
 from soft_control.control.references import Reference  # noqa: E402
+from soft_control.experiment import tuning  # noqa: E402
 from soft_control.experiment.bringup import merged, node_parameters  # noqa: E402
 from soft_control.experiment.closed_loop import PidController, run  # noqa: E402
 from soft_control.experiment.tuning import (  # noqa: E402
@@ -17,6 +20,7 @@ from soft_control.experiment.tuning import (  # noqa: E402
     pid_config,
     rmse_mm,
     search,
+    tune,
     tune_pid,
     write_parameters,
 )
@@ -98,3 +102,36 @@ def test_merging_leaves_what_it_is_given():
     base, over = {"a": {"b": 1}}, {"a": {"c": 2}}
     assert merged(base, over) == {"a": {"b": 1, "c": 2}}
     assert base == {"a": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb: 1", "a\r\n- b", "x\x85y: 2", "\u2028z: 3", "\x00", "'\"{["]
+)
+def test_a_comment_stays_one(tmp_path, text: str):
+    """Whatever a name in it holds: the file says the parameters and nothing else."""
+    path = tmp_path / "pid.yaml"
+    write_parameters(path, "pid", {"kp": [1.0], "note": text}, [f"for the rig {text}", "units"])
+    assert yaml.safe_load(path.read_text(encoding="utf-8")) == {
+        "pid": {"ros__parameters": {"kp": [1.0], "note": text}}
+    }
+    assert path.read_text(encoding="utf-8").count("#") == 2
+
+
+def test_what_cannot_be_tuned_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="'excitation' is not tuned: choose mpc or pid"):
+        tune("excitation", tmp_path, "figure_eight", 4.0, 1, 0)
+    with pytest.raises(ValueError, match="unknown controller 'lqr'"):
+        tune("lqr", tmp_path, "figure_eight", 4.0, 1, 0)
+
+
+def test_tuning_by_name_writes_a_file_that_says_how(tmp_path, monkeypatch):
+    """On the fastest rig, for one trial: the head names robot, references and the unit of gains."""
+    card = SimpleNamespace(rig="mass_spring_damper", rate_hz=50.0, surface=None)
+    monkeypatch.setattr(tuning, "load_card", lambda folder: card)
+    found, path = tune("pid", tmp_path, "multi_level", 4.0, 1, 0, tmp_path / "found.yaml")
+    assert found.trials == 1
+    head, *_ = path.read_text().partition("pid:")
+    assert "for the mass_spring_damper rig, multi_level and a step, 50 Hz, seed 0" in head
+    assert "decoupling: (commands x 3) in N/m" in head
+    read = yaml.safe_load(path.read_text())["pid"]["ros__parameters"]
+    assert len(read["decoupling"]) == 3 and len(read["kp"]) == 1

@@ -31,11 +31,6 @@ def recording(samples: int = 30, rate_hz: float = 100.0, **changes) -> Recording
     return Recording(**(fields | changes))
 
 
-def test_unequal_lengths_are_an_error():
-    with pytest.raises(RecordingError, match="run: unequal lengths: t_s 30, commands 29"):
-        recording(commands=np.zeros((29, 2)))
-
-
 def test_recorded_runs_are_read_without_a_warning(shared_data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -151,26 +146,6 @@ def test_windows_take_commands_by_name():
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"command_names": ("a",)}, r"commands of shape \(30, 2\), but 1 names"),
-        ({"signal_names": ("a", "a")}, "signal a is there more than once"),
-        ({"command_names": ("a", "x */")}, None),
-        ({"command_names": ("a", "b\n")}, "printable"),
-        ({"t_s": np.zeros(30)}, "do not increase"),
-        ({"starts": (1,)}, "segments start at"),
-        ({"starts": (0, 30)}, "segments start at"),
-    ],
-)
-def test_columns_that_do_not_fit_make_no_recording(changes, said):
-    if said is None:
-        recording(**changes)
-        return
-    with pytest.raises(RecordingError, match=said):
-        recording(**changes)
 
 
 @pytest.mark.parametrize(("nd", "dd", "d"), [(1, 1, 0), (3, 3, 5), (2, 4, 0), (4, 1, 2)])

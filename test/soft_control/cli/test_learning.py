@@ -1,0 +1,79 @@
+"""softctl train and check-model: what they ask of the rooms below, say, and return."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from soft_control.cli.terminal import FAILED, MISTAKEN
+from soft_control.learning import dataset, model_check, training
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Recordings are their paths, and no network is trained; returns what was asked for."""
+    asked = []
+
+    def train(recordings, validation, settings, out, progress):
+        progress(training.Progress(stage="rollout", update=1, updates=2, loss=0.1))
+        asked.append((recordings, validation, settings, out))
+        return SimpleNamespace(
+            metrics={"free_run_mm": 1.5}, evaluated_on=["a\x1b[2J"], model_hash="0123"
+        )
+
+    monkeypatch.setattr(dataset, "read_recordings", lambda paths: list(paths))
+    monkeypatch.setattr(training, "train", train)
+    return asked
+
+
+def test_the_last_recording_validates_where_none_is_named(softctl, trained):
+    ended = softctl("train", "a", "b", "c", "--out", "m", "--settings", '{"hidden": [16]}')
+    assert ended.code == 0
+    ((recordings, validation, settings, out),) = trained
+    assert (recordings, validation) == ([Path("a"), Path("b")], [Path("c")])
+    assert settings.hidden == (16,) and settings.rate_hz == 120.0 and out == Path("m")
+    assert "on a\\x1b[2J\n" in ended.out and "free run mm" in ended.out and "1.500" in ended.out
+    assert ended.out.endswith("model 0123 in m\n")
+
+
+def test_a_single_recording_is_not_taken_away_to_validate(softctl, trained):
+    assert softctl("train", "a").code == 0
+    assert softctl("train", "a", "b", "--validation", "c").code == 0
+    assert [asked[:2] for asked in trained] == [
+        ([Path("a")], []),
+        ([Path("a"), Path("b")], [Path("c")]),
+    ]
+
+
+@pytest.mark.parametrize("unfit", [[], ["its free run is unstable"]])
+def test_a_network_that_is_unfit_is_exit_code_1(unfit, monkeypatch, softctl):
+    found = model_check.ModelReport(
+        model_hash="0123",
+        recordings=["a"],
+        step_error=1e-7,
+        jacobian_error=1e-7,
+        c_agrees=True,
+        layers=[model_check.Units(layer="d\n1", activation="tanh", units=8, idle=[])],
+        rollouts=[model_check.Rollout(samples=1, live_mm=0.1, held_mm=0.1, standing_still_mm=0.3)],
+        free_run_mm=1.0,
+        spread_mm=9.0,
+        spectral_radius_median=0.9,
+        spectral_radius_max=0.99,
+        gain_signs_agree=1.0,
+        unfit=unfit,
+    )
+    monkeypatch.setattr(dataset, "read_recordings", lambda paths: list(paths))
+    monkeypatch.setattr(model_check, "check", lambda model, runs, seed: found)
+    ended = softctl("check-model", "m", "--recording", "a")
+    assert ended.code == (FAILED if unfit else 0) and ended.err == ""
+    verdict = "UNFIT: its free run is unstable" if unfit else "fit for the MPC"
+    assert ended.out.endswith(f"model 0123: {verdict}\n")
+    assert "idle tanh units of d\\n1" in ended.out
+    as_json = softctl("check-model", "m", "--recording", "a", "--json")
+    assert model_check.ModelReport.model_validate_json(as_json.out) == found
+
+
+def test_no_recording_is_a_mistake(softctl):
+    assert softctl("check-model", "m", "--recording", "nowhere").code == MISTAKEN
