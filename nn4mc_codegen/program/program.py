@@ -26,6 +26,8 @@ from nn4mc_codegen.program.instructions import (
     grid_of,
 )
 
+MAX_CODE = 2**60
+"""One more digit of base 3 still fits 64 bits."""
 MAX_TERMS = 100
 """Most terms of one formula. A formula is a tree that functions walk by calling themselves, and
 Python's limit of 1000 nested calls is reached at 255 terms."""
@@ -171,12 +173,18 @@ class Program:
         shape = operands[0].shape
         flat = [o.reshape(-1) for o in operands]
         result = np.zeros(flat[0].size, np.int64)
-        literals = {1: expression.ZERO, 2: expression.ONE}
-        kinds = np.stack([np.where(o == ZERO, 1, np.where(o == ONE, 2, 0)) for o in flat], axis=1)
-        patterns, pattern_of = np.unique(kinds, axis=0, return_inverse=True)
-        for number, pattern in enumerate(patterns.tolist()):
-            known = formula.substitute([literals.get(d, var(k)) for k, d in enumerate(pattern)])
-            chosen = pattern_of.ravel() == number
+        # Elements for which the same operands are literals have the same code, a number of base 3.
+        codes = np.zeros(flat[0].size, np.int64)
+        for o in flat:
+            if codes.max(initial=0) > MAX_CODE:
+                codes = np.unique(codes, return_inverse=True)[1]  # ranks tell them apart as well
+            codes = 3 * codes + np.where(o == ZERO, 1, np.where(o == ONE, 2, 0))
+        literals = {ZERO: expression.ZERO, ONE: expression.ONE}
+        for code, first in zip(*np.unique(codes, return_index=True), strict=True):
+            known = formula.substitute(
+                [literals.get(int(o[first]), var(k)) for k, o in enumerate(flat)]
+            )
+            chosen = codes == code
             if known.op == "var":
                 result[chosen] = flat[known.value][chosen]
             elif known in (expression.ZERO, expression.ONE):

@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from soft_control.cli.options import described, option, seed_option
+from soft_control.cli.options import described, folder_option, option, seed_option
 from soft_control.cli.terminal import FAILED, progress_bar, say, show_table
 
 
 def msd(
-    out: Annotated[Path, typer.Option(help="Directory of the page and its figure.")] = Path("docs"),
+    out: Annotated[Path, folder_option("Directory of the page and its figure.")] = Path("docs"),
     parameters: Annotated[
         Path | None, typer.Option(help="Parameters; default: config/msd_benchmark.yaml.")
     ] = None,
@@ -70,7 +70,7 @@ def ipopt(
     ] = None,
     problems: Annotated[int, typer.Option(min=2, help="Of each network at each N and Nc.")] = 300,
     seed: Annotated[int, seed_option("Of the problems.")] = 0,
-    out: Annotated[Path, typer.Option(help="Directory of the page.")] = Path("docs"),
+    out: Annotated[Path, folder_option("Directory of the page.")] = Path("docs"),
 ) -> None:
     """The C solver against CasADi with IPOPT: derivatives, gap to the optimum, local optima.
 
@@ -117,7 +117,7 @@ def closed_loop(
     reference: Annotated[str, described("reference")] = "figure_eight",
     duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
     seed: Annotated[int, seed_option("Of the rig's noise.")] = 0,
-    out: Annotated[Path, typer.Option(help="Directory of the page.")] = Path("docs"),
+    out: Annotated[Path, folder_option("Directory of the page.")] = Path("docs"),
 ) -> None:
     """The C solver in a closed loop against IPOPT, converged at every sample, on the same rig.
 

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from soft_control.cli.options import folder_option
 from soft_control.cli.terminal import progress_bar, say
 
 
 def codegen(
     model: Annotated[Path, typer.Argument(help="Directory of `train`.")] = Path("models/tendon"),
-    out: Annotated[Path, typer.Option(help="Directory for the C files.")] = Path("build/fk"),
+    out: Annotated[Path, folder_option("Directory for the C files.")] = Path("build/fk"),
 ) -> None:
     """The network's C alone: step and Jacobian, as `nn4mc compile` writes them.
 
@@ -34,7 +35,7 @@ def codegen(
 
 def build(
     model: Annotated[Path, typer.Argument(help="Directory of `train`.")] = Path("models/tendon"),
-    out: Annotated[Path, typer.Option(help="Directory for the firmware.")] = Path("build/tendon"),
+    out: Annotated[Path, folder_option("Directory for the firmware.")] = Path("build/tendon"),
 ) -> None:
     """Network and controller become firmware, for the Cortex-M4F (pil, hil) and for the host (sil).
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, from_json, seed_option
+from soft_control.cli.options import described, folder_option, from_json, seed_option
 from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table
 
 
@@ -16,7 +16,7 @@ def train(
         list[Path],
         typer.Argument(help="Bags of `collect` (or directories of them) and CSV files."),
     ],
-    out: Annotated[Path, typer.Option(help="Directory for the model.")] = Path("models/tendon"),
+    out: Annotated[Path, folder_option("Directory for the model.")] = Path("models/tendon"),
     validation: Annotated[
         list[Path] | None,
         typer.Option(help="Runs to choose the best network by; default: the last recording."),
@@ -60,7 +60,8 @@ def train(
             bar.update(task, completed=state.update, total=state.updates, note=note)
 
         card = fit(training, held_out, chosen, out, show)
-    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in card.metrics.items()]
+    errors = {name.removesuffix("_mm"): value for name, value in card.metrics.items()}
+    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in errors.items()]
     show_table("error, mm", "", rows=rows, title=f"on {', '.join(card.evaluated_on)}")
     say(f"model {card.model_hash} in {out}")
 

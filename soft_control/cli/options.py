@@ -1,9 +1,11 @@
-"""What options share: fields of Experiment, seeds, finite numbers, settings as JSON."""
+"""What options share: fields of Experiment, finite numbers, seeds, where to write, JSON."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -36,6 +38,31 @@ def finite(value: float) -> float:
     if not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number")
     return value
+
+
+def folder_option(help: str) -> typer.models.OptionInfo:
+    """A folder to write into, which is made where it is missing. That it can be is checked before
+    the work whose result would be lost."""
+    return typer.Option(help=help, callback=lambda path: path and _can_hold(path, path))
+
+
+def file_option(help: str) -> typer.models.OptionInfo:
+    """A file to write, in a folder that is made where it is missing."""
+
+    def checked(path: Path | None) -> Path | None:
+        if path is not None and path.is_dir():
+            raise typer.BadParameter(f"{path} is a folder, not a file")
+        return path and _can_hold(path, path.absolute().parent)
+
+    return typer.Option(help=help, callback=checked)
+
+
+def _can_hold(path: Path, folder: Path) -> Path:
+    """`path`, if `folder` is there and can be written to, or can be made."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise typer.BadParameter(f"{path}: {there} is no folder that you may write to")
+    return path
 
 
 def seed_option(help: str) -> typer.models.OptionInfo:

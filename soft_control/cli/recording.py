@@ -7,16 +7,14 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, option, seed_option
+from soft_control.cli.options import described, folder_option, option, seed_option
 from soft_control.cli.running import carry_out
 from soft_control.cli.terminal import say
 from soft_control.experiment.settings import Experiment
 
 
 def collect(
-    out: Annotated[Path, typer.Option(help="Directory for the recorded runs.")] = Path(
-        "data/tendon"
-    ),
+    out: Annotated[Path, folder_option("Directory for the recorded runs.")] = Path("data/tendon"),
     rig: Annotated[str, described("rig")] = "tendon",
     runs: Annotated[
         int, typer.Option(min=1, help="How many runs; each has a seed of its own.")

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import described, option, seed_option
+from soft_control.cli.options import (
+    described,
+    file_option,
+    folder_option,
+    option,
+    seed_option,
+)
 from soft_control.cli.terminal import (
     INTERRUPTED,
     progress_bar,
@@ -18,6 +24,8 @@ from soft_control.cli.terminal import (
 )
 from soft_control.control.controllers import CONTROLLERS
 from soft_control.experiment.settings import Experiment
+
+TUNED = [name for name, entry in CONTROLLERS.items() if entry.tuner]
 
 
 def run(
@@ -103,7 +111,7 @@ def replay(
         list[Path] | None,
         typer.Option(help="Training runs: also print what least squares learns from them."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Directory for summary.json.")] = None,
+    out: Annotated[Path | None, folder_option("Directory for summary.json.")] = None,
 ) -> None:
     """Feed a recorded run's commands and signals through the firmware and compare its prediction.
 
@@ -154,9 +162,7 @@ def replay(
 
 
 def tune(
-    controller: Annotated[
-        str, typer.Option(help="mpc: weights of the firmware; pid: gains of the baseline.")
-    ] = "mpc",
+    controller: Annotated[str, typer.Option(help=f"Which one: {', '.join(TUNED)}.")] = "mpc",
     reference: Annotated[str, described("reference")] = "figure_eight",
     model: Annotated[Path, described("model")] = Path("models/tendon"),
     duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
@@ -164,9 +170,7 @@ def tune(
     seed: Annotated[int, seed_option("Of search and noise: the same seed finds the same.")] = 0,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Parameter file; default: config/tuned/RIG_NODE.yaml, in use from then on."
-        ),
+        file_option("Parameter file; default: config/tuned/RIG_NODE.yaml, in use from then on."),
     ] = None,
 ) -> None:
     """Find the MPC's weights or the PID's gains on the model's simulated rig and write them.
@@ -197,7 +201,7 @@ def tune(
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run directories to compare.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("runs/report.html"),
+    out: Annotated[Path, file_option("The page to write.")] = Path("runs/report.html"),
 ) -> None:
     """Figures of one or more runs as one self-contained HTML page, and the verdict.
 

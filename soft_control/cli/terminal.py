@@ -174,6 +174,8 @@ def carry_out(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
             setattr(sys, stream, open(os.devnull, "w", encoding="utf-8"))
         getattr(sys, stream).reconfigure(errors="softctl_plain")
     warnings.showwarning = lambda message, *_: warn(message)
+    # What a package will change some day is for us, not for the user; the tests show it.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     # A shell that starts a job in the background makes it deaf to SIGINT, and Python leaves it so.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from soft_control.experiment.record import RunRecord, read_record, write_json
 from soft_control.learning.dataset import RecordingError, read_topics
 from soft_control.robots.description import OutputGroup
+from soft_control.topics import COMMAND, PREDICTED_POSITION, REFERENCE, SOLVER, TIP_POSITION
 
 SETTLE_S = 2.0
 """Errors count after this time: the rig starts at rest, the reference does not."""
@@ -39,6 +40,8 @@ class Run:
     """What the solver reported, a dict a sample; empty for controllers that have none."""
     late: int
     """Samples whose command came after the next sample was due; 0 in lockstep."""
+    unanswered: int = 0
+    """Samples that got no command, because newer ones had come by then; 0 in lockstep."""
 
 
 def read_run(run_dir: Path) -> Run:
@@ -46,10 +49,10 @@ def read_run(run_dir: Path) -> Run:
     run's description says."""
     record = read_record(run_dir)
     follows = record.curve is not None
-    names = ("/tip_position", "/reference", "/command", "/predicted_position", "/solver")
+    names = (TIP_POSITION, REFERENCE, COMMAND, PREDICTED_POSITION, SOLVER)
     topics, logged_ns = read_topics(run_dir / "bag", names)
-    tips, commands = topics.get("/tip_position", {}), topics.get("/command", {})
-    references = topics.get("/reference", {})
+    tips, commands = topics.get(TIP_POSITION, {}), topics.get(COMMAND, {})
+    references = topics.get(REFERENCE, {})
     stamps = sorted(commands.keys() & (references if follows else commands).keys())
     if not stamps or not tips:
         raise RecordingError(f"{run_dir}: the bag ends before the first sample was answered")
@@ -59,11 +62,11 @@ def read_run(run_dir: Path) -> Run:
     xyz = np.array([_xyz(tips[stamp].point) for stamp in seen])
     # In realtime the tracker has a clock of its own; in lockstep the stamps are the same.
     position = np.column_stack([np.interp(at, seen, axis) for axis in xyz.T])
-    predictions = topics.get("/predicted_position", {})
+    predictions = topics.get(PREDICTED_POSITION, {})
     nan = (np.nan,) * 3
     period_ns = 1e9 / record.rate_hz
     realtime = record.clock == "realtime"
-    late = sum(logged_ns["/command"][s] - s > period_ns for s in stamps) if realtime else 0
+    late = sum(logged_ns[COMMAND][s] - s > period_ns for s in stamps) if realtime else 0
     given = [commands[s].position for s in stamps]
     m = len(record.robot.commands)
     if any(len(command) != m for command in given):
@@ -79,8 +82,9 @@ def read_run(run_dir: Path) -> Run:
         predicted=np.array(
             [_xyz(predictions[s].point) if s in predictions else nan for s in stamps]
         ),
-        solver=[_solver(topics["/solver"][s]) for s in stamps if s in topics.get("/solver", {})],
+        solver=[_solver(topics[SOLVER][s]) for s in stamps if s in topics.get(SOLVER, {})],
         late=late,
+        unanswered=max(0, len(tips) - len(stamps)) if realtime else 0,
     )
 
 
@@ -171,15 +175,15 @@ def measure(run: Run) -> dict[str, Any]:
     outside = ((run.commands < low - slack) | (run.commands > high + slack)).any(axis=1)
     costs = [int(s["step_cost"]) for s in run.solver if s["step_cost_unit"] == "instructions"]
     build = record.build
-    wanted = round(record.duration_s * record.rate_hz)
+    taken, wanted = len(run.t_s) + run.unanswered, round(record.duration_s * record.rate_hz)
     found = errors(run)
     return {
         "rig": record.robot.name,
         **{key: getattr(record, key) for key in ("controller", "target", "reference", "clock")},
         "rate_hz": record.rate_hz,
-        "duration_s": round(len(run.t_s) / record.rate_hz, 6),
+        "duration_s": round(taken / record.rate_hz, 6),
         "samples": len(run.t_s),
-        "complete": len(run.t_s) >= wanted,
+        "complete": taken >= wanted,
         **errors_mm(found),
         "errors": [asdict(e) for e in found],
         **{
@@ -188,7 +192,7 @@ def measure(run: Run) -> dict[str, Any]:
         },
         "step_instructions_median": int(np.median(costs)) if costs else None,
         "step_instructions_max": max(costs) if costs else None,
-        "deadline_misses": run.late,
+        "deadline_misses": run.late + run.unanswered,
         "solver_status": dict(Counter(s["status"] for s in run.solver)),
         "supervisor_interventions": sum(s["supervisor"] != "0" for s in run.solver),
         "commands_outside_bounds": int(outside.sum()),

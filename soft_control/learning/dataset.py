@@ -59,10 +59,15 @@ def read_recording(path: str | Path) -> Recording:
 
 
 def read_recordings(given: Iterable[Path]) -> list[Recording]:
-    """Every recording of `given`: a directory of runs stands for all of the bags below it."""
+    """Every recording of `given`: a directory of runs stands for all of the bags below it.
+
+    Raises RecordingError as `read_recording`, and for a directory without a bag.
+    """
     paths: list[Path] = []
     for path in given:
         bags = sorted(meta.parent for meta in path.rglob("metadata.yaml")) if path.is_dir() else []
+        if path.is_dir() and not bags:
+            raise RecordingError(f"{path}: no bag in this directory; name CSV files one by one")
         paths += bags or [path]
     return [read_recording(path) for path in paths]
 

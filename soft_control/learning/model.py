@@ -28,10 +28,10 @@ from soft_control.learning.card import (
 from soft_control.learning.dataset import Recording, resample, window_samples, windows
 
 __all__ = [
-    "CARD_FILE", "NETWORK_FILE", "IncrementNetwork", "Model", "ModelCard", "ModelError",
-    "SignalMap", "card_samples", "card_windows", "evaluate", "file_hash", "fit_signal_map",
-    "free_run", "least_squares_baseline", "load_card", "load_model", "normalised_windows",
-    "rmse_mm", "rollouts",
+    "CARD_FILE", "NETWORK_FILE", "ROLLOUT_SAMPLES", "IncrementNetwork", "Model", "ModelCard",
+    "ModelError", "SignalMap", "card_samples", "card_windows", "evaluate", "file_hash",
+    "fit_signal_map", "free_run", "least_squares_baseline", "load_card", "load_model",
+    "normalised_windows", "rmse_mm", "rollouts",
 ]  # fmt: skip
 
 ROLLOUT_SAMPLES = 10
@@ -235,7 +235,8 @@ def least_squares_baseline(
 
     Least squares on the quadratic terms of the commands `BASELINE_LAGS_S` ago, standardised, with a
     small ridge, without which terms that are nearly equal make it useless on another run. A term
-    that never changes in the training tells nothing and counts for nothing.
+    that never changes in the training tells nothing and counts for nothing. Raises ModelError where
+    numbers too large for their squares leave nothing finite.
     """
     names = training[0].command_names
     runs = [resample(run, rate_hz) for run in training]
@@ -249,7 +250,10 @@ def least_squares_baseline(
     centre = position.mean(axis=0)
     coefficients = np.linalg.solve(terms.T @ terms + ridge, terms.T @ (position - centre))
     tested = _quadratic_terms(resample(test, rate_hz), names, rate_hz)
-    return (tested - mean) * weight @ coefficients + centre
+    found = (tested - mean) * weight @ coefficients + centre
+    if not np.all(np.isfinite(found)):
+        raise ModelError(f"{test.source}: least squares gives nothing finite: are the units right?")
+    return found
 
 
 def _quadratic_terms(recording: Recording, names: Sequence[str], rate_hz: float) -> np.ndarray:

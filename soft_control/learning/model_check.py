@@ -21,7 +21,6 @@ from soft_control.learning.dataset import Recording
 from soft_control.learning.model import (
     NETWORK_FILE,
     Model,
-    ModelError,
     card_samples,
     card_windows,
     free_run,
@@ -30,7 +29,7 @@ from soft_control.learning.model import (
     rmse_mm,
     rollouts,
 )
-from soft_control.learning.suitability import suited
+from soft_control.learning.suitability import check_long_enough, suited
 
 HORIZONS = (1, 2, 5, 10, 20, 40)
 """Samples."""
@@ -117,7 +116,8 @@ def check(model_dir: Path, recordings: Sequence[Recording], seed: int = 0) -> Mo
     model = load_model(model_dir)
     card = model.card
     runs = [suited(card, run) for run in recordings]
-    _check_long_enough(model, runs)
+    for run in runs:
+        check_long_enough(run, max(_gain_lag(model), max(HORIZONS)) + card_samples(card))
     graph, _ = read_model(model_dir / NETWORK_FILE)
     windows = np.vstack([normalised_windows(card, card_windows(card, run)[0]) for run in runs])
     rng = np.random.default_rng(seed)
@@ -177,17 +177,6 @@ def reasons(report: ModelReport) -> list[str]:
             f"{100 * (1 - report.gain_signs_agree):.0f} % of its larger gains point the wrong way"
         )
     return found
-
-
-def _check_long_enough(model: Model, runs: Sequence[Recording]) -> None:
-    """Before anything is compiled: the longest horizon and the gains need their samples."""
-    needed = max(_gain_lag(model), max(HORIZONS)) + card_samples(model.card)
-    for run in runs:
-        longest = max(end - start for start, end in run.bounds)
-        if longest < needed:
-            raise ModelError(
-                f"{run.source}: too short: {longest} samples without a gap, {needed} are needed"
-            )
 
 
 def _compiled(path: Path, graph: Graph, inputs: np.ndarray) -> tuple[float, float]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from soft_control.robots.description import PlainName
+
+UPDATE_SAMPLES_MAX = 10**6
+"""Samples in one gradient step, 2560 by default. Of each the gradient keeps what every layer takes
+and gives, with the default network some 150 numbers of 4 bytes: 0.6 GB."""
 
 
 class TrainingError(ValueError):
@@ -54,3 +58,13 @@ class TrainingSettings(BaseModel):
     """Largest norm of a gradient."""
     seed: int = Field(0, ge=0, lt=2**31 - 64)
     """Same seed, same recordings, same machine: same file."""
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> TrainingSettings:
+        samples = self.batch * self.rollout_samples
+        if samples > UPDATE_SAMPLES_MAX:
+            raise ValueError(
+                f"batch = {self.batch} times rollout_samples = {self.rollout_samples} are "
+                f"{samples} samples an update, at most {UPDATE_SAMPLES_MAX} are possible"
+            )
+        return self

@@ -60,6 +60,16 @@ def check_frames(runs: Sequence[Recording]) -> None:
         raise RecordingError(f"positions in different frames: {said}: bring them into one")
 
 
+def check_long_enough(recording: Recording, samples: int) -> None:
+    """Raises RecordingError where no segment of the recording has so many samples."""
+    longest = max(end - start for start, end in recording.bounds)
+    if longest < samples:
+        raise RecordingError(
+            f"{recording.source}: too short: {longest} samples without a gap, {samples} are needed "
+            "to judge a network by"
+        )
+
+
 def compare_ranges(card: ModelCard, recording: Recording) -> None:
     """Warns of what the training did not have; raises ModelError for positions in another unit."""
     trained = card.trained

@@ -12,16 +12,16 @@ import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from soft_control.learning.dataset import AXES, Recording, live_signals, resample, window_samples
-from soft_control.learning.fields import first_fault, printable
+from soft_control.learning.blank_card import blank_card, checked_card, rig_name
+from soft_control.learning.dataset import Recording, resample, window_samples
 from soft_control.learning.model import (
     CARD_FILE,
     NETWORK_FILE,
+    ROLLOUT_SAMPLES,
     IncrementNetwork,
     Model,
     ModelCard,
@@ -34,11 +34,8 @@ from soft_control.learning.model import (
     normalised_windows,
     rmse_mm,
 )
-from soft_control.learning.recording import warn
 from soft_control.learning.settings import TrainingError, TrainingSettings
-from soft_control.learning.suitability import check_frames, compare_ranges, trained_on
-from soft_control.learning.surface import fit_surface
-from soft_control.rigs import describe
+from soft_control.learning.suitability import check_long_enough, compare_ranges
 
 __all__ = [
     "ModelCard", "Progress", "TrainingError", "TrainingSettings",
@@ -49,8 +46,6 @@ __all__ = [
 # With its 12 samples the network still leans on signals too much to predict well without them.
 HELD_SAMPLES = 24
 VALIDATIONS = 20  # in the course of a training
-SPAN_MAX_M = 3.0
-"""Of a tip's positions: the rigs here span 0.03 to 0.12 m, which in millimetres is 30 to 120."""
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # same weights, same file
 
 
@@ -81,137 +76,33 @@ def train(
     """
     if not recordings:
         raise TrainingError("no recording to train on")
-    rig = _rig_name([*recordings, *validation], settings)
+    rig = rig_name([*recordings, *validation], settings)
     shortest = window_samples(settings.input_lags, settings.output_lags, settings.input_delay)
     runs = [resample(run, settings.rate_hz, shortest) for run in recordings]
     validation_runs = [resample(run, settings.rate_hz, shortest) for run in validation]
-    card = _blank_card(rig, runs, validation_runs, settings)
+    card = blank_card(rig, runs, validation_runs, settings)
     for run in validation_runs:
         compare_ranges(card, run)
+    evaluated = validation_runs or runs
+    for run in evaluated:
+        check_long_enough(run, shortest + ROLLOUT_SAMPLES - 1)
     streams = _Streams(card, runs, settings)
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
     trainee = _Trainee(card, settings)
     _warm_start(trainee, streams, settings, progress)
     _roll_out(trainee, streams, validation_runs, settings, progress)
 
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
     trainee.save(out_dir / NETWORK_FILE)
-    evaluated = validation_runs or runs
     found = {
         "signal_map": fit_signal_map(card, runs, evaluated),
         "metrics": evaluate(trainee.as_model(), evaluated),
         "evaluated_on": [run.source for run in evaluated],
         "model_hash": file_hash(out_dir / NETWORK_FILE),
     }
-    card = _checked_card(**(dict(card) | found))
+    card = checked_card(**(dict(card) | found))
     (out_dir / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return card
-
-
-def _rig_name(runs: Sequence[Recording], settings: TrainingSettings) -> str:
-    """The one rig of all recordings. Raises TrainingError where they do not tell, or differ."""
-    told = {run.rig: run.source for run in runs if run.rig}
-    if settings.rig:
-        told[settings.rig] = "--rig"
-    if len(told) > 1:
-        said = ", ".join(f"{printable(rig, 80)} ({source})" for rig, source in told.items())
-        raise TrainingError(f"not of one rig: {said}")
-    if not told:
-        raise TrainingError(
-            f"{runs[0].source}: the recording does not say which rig it is of: name it with --rig"
-        )
-    return next(iter(told))
-
-
-def _command_names(rig: str, runs: Sequence[Recording]) -> tuple[str, ...]:
-    """In the order of the robot's description, whatever the order in which a bag has the names:
-    limits and weights go by place. Without one, in that of the first recording."""
-    names = runs[0].command_names
-    for run in runs:
-        if set(run.command_names) != set(names):
-            raise TrainingError(
-                f"{runs[0].source} and {run.source} have different commands: "
-                f"{', '.join(names)} and {', '.join(run.command_names)}"
-            )
-    try:
-        described = describe(rig).command_names
-    except ValueError as error:
-        warn(runs[0].source, f"its commands keep their order: {error}")
-        return names
-    if set(described) != set(names):
-        raise TrainingError(
-            f"{runs[0].source}: its commands are {', '.join(names)}, those of the robot {rig} are "
-            f"{', '.join(described)}: name the recorded robot with --rig"
-        )
-    return described
-
-
-def _blank_card(
-    rig: str,
-    runs: Sequence[Recording],
-    validation: Sequence[Recording],
-    settings: TrainingSettings,
-) -> ModelCard:
-    """Sizes, normalisation, ranges and surface; no metrics yet."""
-    sources = ", ".join(run.source for run in runs)
-    command_names = _command_names(rig, [*runs, *validation])
-    check_frames([*runs, *validation])
-    commands = np.vstack([run.command(command_names) for run in runs])
-    position = np.vstack([run.position for run in runs])
-    names = live_signals(runs) if settings.signals else []
-    signals = np.vstack([run.signal(names) for run in runs])
-    low, high = commands.min(axis=0), commands.max(axis=0)
-    still = [name for name, a, b in zip(command_names, low, high, strict=True) if a == b]
-    if still:
-        raise TrainingError(f"{sources}: command {', '.join(still)} never moves")
-    axes = [axis for axis, values in zip(AXES, position.T, strict=True) if np.any(values)]
-    moving = position[:, [AXES.index(axis) for axis in axes]]
-    if not axes or not np.any(np.ptp(moving, axis=0)):
-        raise TrainingError(f"{sources}: the tip never moves")
-    _check_length_unit(runs)
-    offset = moving.mean(axis=0)
-    scale = float(np.sqrt(np.mean((moving - offset) ** 2)))
-    return _checked_card(
-        rig=rig,
-        rate_hz=settings.rate_hz,
-        input_lags=settings.input_lags,
-        output_lags=settings.output_lags,
-        input_delay=settings.input_delay,
-        axes=axes,
-        command_names=list(command_names),
-        command_offset=((low + high) / 2).tolist(),
-        command_scale=((high - low) / 2).tolist(),
-        output_offset=offset.tolist(),
-        output_scale=scale,
-        signal_names=names,
-        signal_offset=signals.mean(axis=0).tolist(),
-        signal_scale=signals.std(axis=0).tolist(),
-        surface=list(fit_surface(position)) if commands.shape[1] == 2 else None,
-        trained=trained_on(runs, command_names, names),
-        metrics={},
-        evaluated_on=[],
-        recordings=[run.source for run in runs],
-        model_hash="",
-    )
-
-
-def _checked_card(**values: Any) -> ModelCard:
-    """Raises TrainingError where the recordings make no card, such as by a scale that is 0."""
-    try:
-        return ModelCard(**values)
-    except ValidationError as error:
-        raise TrainingError(f"no model card from these recordings: {first_fault(error)}") from None
-
-
-def _check_length_unit(runs: Sequence[Recording]) -> None:
-    for run in runs:
-        span = np.ptp(run.position, axis=0)
-        if np.max(span) > SPAN_MAX_M:
-            axis = AXES[int(np.argmax(span))]
-            raise TrainingError(
-                f"{run.source}: the tip spans {np.max(span):.4g} m along {axis}: positions must be "
-                "in metres; are these millimetres?"
-            )
 
 
 # ------------------------------------------------------------------------------------------ network

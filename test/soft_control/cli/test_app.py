@@ -209,6 +209,23 @@ def test_a_folder_that_is_not_what_it_should_be_is_named(arguments, softctl):
     assert sorted(Path().rglob("*")) == before  # nothing was written
 
 
+OUTS = [path for path in PATHS if path and "--out" in options_of(path, object)]
+
+
+@pytest.mark.parametrize("path", OUTS, ids=" ".join)
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(path, softctl):
+    Path("file").write_text("x")
+    line = softctl(*path, *arguments_of(path), "--out", "file/below/here").mistake()
+    assert "file/below/here" in line and "no folder" in line
+    assert [p.name for p in Path().iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("path", [["tune"], ["report", "x"]], ids=lambda path: path[0])
+def test_a_folder_is_no_file_to_write(path, softctl):
+    Path("folder").mkdir()
+    assert "folder is a folder" in softctl(*path, "--out", "folder").mistake()
+
+
 SETTINGS = [
     "",
     "{",

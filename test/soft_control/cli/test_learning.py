@@ -34,7 +34,7 @@ def test_the_last_recording_validates_where_none_is_named(softctl, trained):
     ((recordings, validation, settings, out),) = trained
     assert (recordings, validation) == ([Path("a"), Path("b")], [Path("c")])
     assert settings.hidden == (16,) and settings.rate_hz == 120.0 and out == Path("m")
-    assert "on a\\x1b[2J\n" in ended.out and "free run mm" in ended.out and "1.500" in ended.out
+    assert "on a\\x1b[2J\n" in ended.out and "│ free run" in ended.out and "1.500" in ended.out
     assert ended.out.endswith("model 0123 in m\n")
 
 

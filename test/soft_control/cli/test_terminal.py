@@ -208,6 +208,7 @@ def test_a_warning_is_a_sentence_for_the_user(capsys):
     @app.command()
     def command() -> None:
         warnings.warn("run.csv: row 7 was\nleft out", UserWarning, stacklevel=1)
+        warnings.warn("a package changes in its next version", FutureWarning, stacklevel=1)
 
     assert carry_out(app, "softctl", []) == 0
     assert capsys.readouterr().err == "warning: run.csv: row 7 was\\nleft out\n"

@@ -160,8 +160,9 @@ def test_realtime_counts_what_comes_too_late(tendon, tmp_path):
         "--reference",
         "fixed",
     )
-    # How many depends on the machine's load; that they are counted and the run goes on does not.
-    assert summary["deadline_misses"] >= 0 and summary["samples"] > 100
+    # How many depends on the machine's load; that each is counted and the run goes on does not.
+    assert summary["samples"] + summary["deadline_misses"] >= 480
+    assert summary["samples"] > 100 and summary["complete"]
 
 
 def start(tendon, out: Path) -> subprocess.Popen:

@@ -11,6 +11,7 @@ from soft_control.learning.dataset import (
     RecordingWarning,
     live_signals,
     read_recording,
+    read_recordings,
     resample,
     windows,
 )
@@ -29,6 +30,12 @@ def recording(samples: int = 30, rate_hz: float = 100.0, **changes) -> Recording
         "signal_names": ("lace_00", "lace_01"),
     }
     return Recording(**(fields | changes))
+
+
+def test_a_directory_without_a_bag_says_what_to_name(tmp_path):
+    (tmp_path / "run.csv").write_text("t_s")
+    with pytest.raises(RecordingError, match="no bag in this directory; name CSV files"):
+        read_recordings([tmp_path])
 
 
 def test_recorded_runs_are_read_without_a_warning(shared_data):

@@ -24,3 +24,9 @@ def test_settings_out_of_range_are_refused(field, values):
     for value in values:
         with pytest.raises(ValidationError, match=field):
             TrainingSettings(**{field: value})
+
+
+def test_updates_that_no_memory_holds_are_refused():
+    TrainingSettings(batch=10**5, rollout_samples=10)
+    with pytest.raises(ValidationError, match="batch = 100000 times rollout_samples = 11"):
+        TrainingSettings(batch=10**5, rollout_samples=11)

@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 
 from nn4mc_codegen.importers import read_model
-from soft_control.learning.dataset import Recording, RecordingWarning, read_recording, resample
+from soft_control.learning.dataset import (
+    Recording,
+    RecordingError,
+    RecordingWarning,
+    read_recording,
+    resample,
+)
 from soft_control.learning.excitation import excitation
 from soft_control.learning.model import (
     ModelError,
@@ -270,6 +276,11 @@ def test_no_runs_short_runs_and_unlike_runs_are_errors(tmp_path):
         train([], [], TINY, tmp_path)
     with pytest.raises(TrainingError, match="shorter than one rollout of 20"):
         train([linear_run(1, samples=20)], [], TINY, tmp_path)
+    with pytest.raises(RecordingError, match="run 2: too short: 12 samples .*, 13 are needed"):
+        train([linear_run(1)], [linear_run(2, samples=12)], TINY, tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        train([linear_run(1)], [], TINY, tmp_path / "file" / "model")
     with pytest.raises(TrainingError, match="different commands"):
         train([linear_run(1), linear_run(2, command_names=("a", "b"))], [], TINY, tmp_path)
 
@@ -402,6 +413,8 @@ def test_the_baseline_of_commands_that_stand_still_is_a_number(constant):
     for runs, tested in (([still], run), ([still], still), ([run], still)):
         found = least_squares_baseline(runs, tested, RATE_HZ)
         assert np.all(np.isfinite(found))
+    with np.errstate(all="ignore"), pytest.raises(ModelError, match="nothing finite"):
+        least_squares_baseline([linear_run(2, commands=1e200 * run.commands)], run, RATE_HZ)
     stopped = linear_run(3, commands=np.full((600, 2), constant))
     found = least_squares_baseline([stopped], run, RATE_HZ)
     # Commands that tell nothing: the mean of the training.
