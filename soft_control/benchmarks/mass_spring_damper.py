@@ -339,7 +339,7 @@ class _Loops:
 
 def _draw(traces: dict[str, dict[str, Trace]], force_max: float, path: Path) -> None:
     """Position and force over time, a column a reference."""
-    from soft_control.experiment.report import STYLE
+    from soft_control.experiment.figures import STYLE
 
     # Text as text, and no points that a line within a pixel passes anyway: a third of the bytes.
     small = {"svg.fonttype": "none", "path.simplify": True, "path.simplify_threshold": 1.0}
