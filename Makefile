@@ -19,7 +19,7 @@ demo: models/tendon/fk.json
 	$(BIN)/softctl report runs/demo/mpc runs/demo/pid --out runs/demo/report.html
 
 RIG := config/tendon.yaml config/excitation.yaml config/lightlace.yaml \
-  soft_control/learning/excitation.py $(wildcard soft_control/rigs/*.py)
+  soft_control/learning/excitation.py $(wildcard soft_control/rigs/*.py soft_control/robots/*.py)
 LEARNING := $(wildcard soft_control/learning/*.py)
 
 data/tendon/.recorded: $(VENV)/.ready $(RIG)

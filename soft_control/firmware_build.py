@@ -35,7 +35,7 @@ from soft_control.learning.model import NETWORK_FILE, ModelCard, load_card
 from soft_control.link.framing import CONTENT_MAX
 from soft_control.link.messages import Sizes, too_long
 from soft_control.paths import share
-from soft_control.robots.description import first_fault
+from soft_control.plain_text import first_fault
 
 BUILD_FILE = "firmware.json"
 LOG_FILE = "build.log"

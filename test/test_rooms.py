@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS = {
     "soft_control": [
-        {"paths", "processes", "topics"},
+        {"paths", "plain_text", "processes", "topics"},
         {"robots"},
         {"rigs"},
         {"link"},

@@ -35,9 +35,9 @@ from soft_control.experiment.closed_loop import (
 from soft_control.experiment.tuning import Found, Range, pid_config, search, tune_pid
 from soft_control.learning.model import NETWORK_FILE, Model, load_model
 from soft_control.learning.training import TrainingSettings, train
+from soft_control.plain_text import first_fault
 from soft_control.rigs import make_rig
 from soft_control.robots.config_files import read_yaml
-from soft_control.robots.description import first_fault
 
 matplotlib.use("Agg")  # files only, no display
 from matplotlib import pyplot as plt  # noqa: E402  the backend must be chosen first

@@ -11,8 +11,8 @@ from typing import Any
 import typer
 from pydantic import BaseModel, ValidationError
 
-from soft_control.cli.terminal import invalid
 from soft_control.experiment.settings import Experiment
+from soft_control.plain_text import first_fault
 
 
 def described(field: str) -> typer.models.OptionInfo:
@@ -23,7 +23,7 @@ def described(field: str) -> typer.models.OptionInfo:
         try:
             return getattr(Experiment(**{field: value}), field)
         except ValidationError as error:
-            raise typer.BadParameter(invalid(error, {field: ""})) from None
+            raise typer.BadParameter(first_fault(error, {field: ""})) from None
 
     return typer.Option(help=Experiment.model_fields[field].description, callback=checked)
 
@@ -88,7 +88,7 @@ def from_json(model: type[BaseModel], text: str, option: str, **values: Any) -> 
         return model(**values, **more)
     except ValidationError as error:
         named = {field: as_option(field) for field in values}
-        raise ValueError(invalid(error, named, otherwise=f"{option}: ")) from None
+        raise ValueError(first_fault(error, named, otherwise=f"{option}: ")) from None
 
 
 def as_option(field: str) -> str:

@@ -13,12 +13,11 @@ import errno
 import io
 import json
 import os
-import reprlib
 import select
 import signal
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
@@ -36,6 +35,8 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from soft_control.plain_text import first_fault, printable, spelled
+
 FAILED, MISTAKEN, INTERRUPTED, UNREAD = 1, 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 """Exit codes: a run or a check failed; the user got something wrong; Ctrl-C; the reader of the
 output has gone, as `head` does (as the shell counts processes that a signal ended)."""
@@ -47,31 +48,15 @@ SPELLED = {
 """How our own texts read where an encoding lacks a character of theirs."""
 
 SHOWN_CHARACTERS = 1000
-"""Of one text: a message that quotes a whole file ends here."""
+"""Of one text: a message that quotes a whole file is cut."""
 
 
 # -------------------------------------------------------------------------------------------- text
 
 
 def plain(text: object) -> str:
-    """`text` as one line that shows what it says and does nothing else.
-
-    What Python calls not printable (controls, line ends, escape sequences, marks that change the
-    direction of writing, lone surrogates) is spelled as in a string literal, and so is a byte of a
-    file name that is no UTF-8.
-
-    >>> plain("a\\nb\\x1b[2J")
-    'a\\\\nb\\\\x1b[2J'
-    """
-    shown = "".join(c if c.isprintable() else _spelled(c) for c in str(text))
-    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}…"
-
-
-def _spelled(character: str) -> str:
-    """A character as in a string literal."""
-    if "\udc80" <= character <= "\udcff":  # os.fsdecode's way to keep a byte that is no UTF-8
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
+    """`text` as one line that shows what it says and does nothing else (plain_text.printable)."""
+    return printable(text, SHOWN_CHARACTERS)
 
 
 def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
@@ -79,7 +64,7 @@ def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     missing = error.object[error.start : error.end]
-    return "".join(SPELLED.get(c) or _spelled(c) for c in missing), error.end
+    return "".join(SPELLED.get(c) or spelled(c) for c in missing), error.end
 
 
 codecs.register_error("softctl_plain", _in_plain_characters)
@@ -218,30 +203,12 @@ def _code_of(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
 def said(error: Exception) -> str:
     """An exception as a user understands it: what was wrong, and where."""
     if isinstance(error, ValidationError):
-        return invalid(error)
+        return first_fault(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return str(error)
-
-
-def invalid(
-    error: ValidationError, named: Mapping[str, str] | None = None, otherwise: str = ""
-) -> str:
-    """The first thing wrong with a model's values: field = value: what is wrong with it.
-
-    `named` says what the user calls a field; the other ones are called as in the model, behind
-    `otherwise`.
-    """
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ")
-    field = ".".join(map(str, first["loc"]))
-    name = (named or {}).get(field, f"{otherwise}{field}")
-    if not field:
-        return f"{otherwise}{message}"
-    value = reprlib.repr(first["input"])
-    return f"{name} = {value}: {message}" if name else f"{value}: {message}"
 
 
 def _unread() -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from soft_control.learning.model import ModelCard
-from soft_control.robots.description import first_fault
+from soft_control.plain_text import first_fault
 
 VALUE_MAX = 1e9
 """Of commands and outputs, in their own units."""

@@ -15,9 +15,10 @@ from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
 from soft_control.firmware_build import FirmwareBuild, MpcSettings, read_build
 from soft_control.learning.model import ModelCard, load_card
+from soft_control.plain_text import first_fault
 from soft_control.rigs import describe
 from soft_control.robots.config_files import NODES, as_mapping, read_section, read_yaml
-from soft_control.robots.description import AXES, RobotDescription, first_fault
+from soft_control.robots.description import AXES, RobotDescription
 
 
 @dataclass(frozen=True)

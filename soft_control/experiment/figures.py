@@ -11,8 +11,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from soft_control.experiment.record import printable
 from soft_control.experiment.summary import Run, tracking_error
+from soft_control.plain_text import printable
 from soft_control.robots.description import Quantity
 
 matplotlib.use("Agg")  # files only, no display

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from soft_control.control.references import Reference
 from soft_control.learning.bag import RECORD_FILE
 from soft_control.learning.dataset import RecordingError
-from soft_control.robots.config_files import one_line
-from soft_control.robots.description import RobotDescription, first_fault
+from soft_control.plain_text import first_fault
+from soft_control.robots.description import RobotDescription
 
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
@@ -97,10 +97,3 @@ def read_record(run_dir: Path) -> RunRecord:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes `content` as JSON that a person can read."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def printable(name: str, length: int = 80) -> str:
-    """A name as one line of at most `length` characters that any page, figure or terminal can show:
-    what cannot be printed becomes a question mark, the end of a longer one an ellipsis."""
-    shown = one_line(name)
-    return shown if len(shown) <= length else shown[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"

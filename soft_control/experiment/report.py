@@ -13,9 +13,10 @@ from typing import Any
 
 from nn4mc_codegen.printing.c import template_environment
 from soft_control.experiment.figures import Entry, draw_all
-from soft_control.experiment.record import RunRecord, printable
+from soft_control.experiment.record import RunRecord
 from soft_control.experiment.summary import measure, read_run
 from soft_control.paths import TEMPLATES
+from soft_control.plain_text import printable
 
 COLOURS = ("#0b6bb8", "#d9711a", "#3d8f45", "#8a4fa3", "#8c6d31", "#c2417c")
 

@@ -27,11 +27,11 @@ from soft_control.experiment.bringup import (
     sees_position,
 )
 from soft_control.experiment.closed_loop import Firmware, PidController, Trace, run
-from soft_control.experiment.record import printable
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.summary import SETTLE_S, error_figures, tracking_error_mm
 from soft_control.firmware_build import MpcSettings, build
 from soft_control.learning.model import ModelCard, load_card
+from soft_control.plain_text import printable
 from soft_control.rigs import Rig, describe, make_rig
 
 TUNING_GAINS = (1.0, 0.8, 1.25)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from soft_control.learning.fields import NAME_LENGTH_MAX, printable
+from soft_control.learning.fields import NAME_LENGTH_MAX
 from soft_control.learning.recording import (
     GRID_TOLERANCE,
     Recording,
@@ -20,6 +20,7 @@ from soft_control.learning.recording import (
     warn,
 )
 from soft_control.learning.stamps import check_unit, nearest
+from soft_control.plain_text import printable
 from soft_control.robots.description import RobotDescription, described
 from soft_control.topics import (
     COMMAND,

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from soft_control.learning.card import ModelCard
 from soft_control.learning.dataset import live_signals
-from soft_control.learning.fields import first_fault, printable
 from soft_control.learning.recording import Recording, warn
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.suitability import check_frames, trained_on
 from soft_control.learning.surface import fit_surface
+from soft_control.plain_text import first_fault, printable
 from soft_control.rigs import describe
 from soft_control.robots.description import AXES
 

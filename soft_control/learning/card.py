@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from soft_control.learning.fields import Name, Text, first_fault
+from soft_control.learning.fields import Name, Text
 from soft_control.learning.surface import surface_degree
+from soft_control.plain_text import first_fault
 from soft_control.robots.description import AXES, PlainName
 
 CARD_FILE = "fk.json"

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from soft_control.learning.fields import printable
 from soft_control.learning.recording import (
     Recording,
     RecordingError,
@@ -25,6 +24,7 @@ from soft_control.learning.recording import (
     warn,
 )
 from soft_control.learning.stamps import TIME_UNITS, check_unit, first_of_each_stamp
+from soft_control.plain_text import printable
 from soft_control.robots.description import AXES
 
 TIME_COLUMNS = {f"t_{unit}": seconds for unit, seconds in TIME_UNITS.items()}

@@ -1,26 +1,14 @@
-"""What cards and settings of this room share: checked text, and faults said in one line."""
+"""Fields that the cards and settings of this room share: names and sources, checked."""
 
 from __future__ import annotations
 
-import reprlib
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
+
+from soft_control.plain_text import LENGTH_MAX
 
 NAME_LENGTH_MAX = 64
-TEXT_LENGTH_MAX = 300
-"""A file name of 255 characters and the folder before it, cut by `printable`, still fit."""
-
-
-def printable(text: str, length_max: int = TEXT_LENGTH_MAX) -> str:
-    """The text with control characters escaped and its middle cut out where it is too long."""
-    escaped = "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text
-    )
-    if len(escaped) <= length_max:
-        return escaped
-    half = (length_max - 1) // 2
-    return f"{escaped[:half]}…{escaped[-half:]}"
 
 
 def _without_control_characters(text: str) -> str:
@@ -38,19 +26,5 @@ Name = Annotated[
 ]
 """Of a rig, command or signal."""
 
-Text = Annotated[
-    str, Field(max_length=TEXT_LENGTH_MAX), AfterValidator(_without_control_characters)
-]
+Text = Annotated[str, Field(max_length=LENGTH_MAX), AfterValidator(_without_control_characters)]
 """Where a recording came from."""
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first thing wrong as one line: field = value: what is wrong with it."""
-    first = error.errors()[0]
-    said = printable(first["msg"].removeprefix("Value error, "))
-    where = printable(".".join(map(str, first["loc"])))
-    if not where:
-        return said
-    if first["type"] == "missing":
-        return f"{where}: missing"
-    return f"{where} = {printable(reprlib.repr(first['input']), 80)}: {said}"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from soft_control.learning.fields import NAME_LENGTH_MAX, printable
+from soft_control.learning.fields import NAME_LENGTH_MAX
+from soft_control.plain_text import printable
 
 GRID_TOLERANCE = 0.01  # of a sample: stamps this close to the control grid are on it
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import Self
 
 from soft_control.paths import config
+from soft_control.plain_text import first_fault
 from soft_control.robots.config_files import NODES, read_yaml
-from soft_control.robots.description import Signal, first_fault
+from soft_control.robots.description import Signal
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]

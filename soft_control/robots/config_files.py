@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from soft_control import paths
+from soft_control.plain_text import one_line
 
 ROBOT, NODES = "robot", "nodes"
 """Sections of config/<robot>.yaml: the description of a robot that has no simulation, and what the
@@ -45,12 +46,6 @@ def read_section(name: str, section: str) -> dict[str, Any]:
         raise ValueError(f"{name!r} is no name: letters, digits, _ . and - make one")
     path = paths.config(name)
     return as_mapping(read_yaml(path).get(section) or {}, f"{path}: {section}")
-
-
-def one_line(text: str) -> str:
-    """Text that may hold anything as one line that a terminal or a page can show: what cannot be
-    printed becomes a question mark."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
 def as_mapping(values: Any, source: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from soft_control.robots.config_files import PLAIN_NAME, one_line
+from soft_control.plain_text import first_fault
+from soft_control.robots.config_files import PLAIN_NAME
 
 SHOWN_AS = {("rad", "deg"): math.degrees(1.0), ("m", "mm"): 1e3, ("Pa", "kPa"): 1e-3}
 """(unit inside, unit on paper): factor from the one to the other."""
@@ -222,14 +223,6 @@ def described(values: Any, source: str) -> RobotDescription:
         return RobotDescription.model_validate(values)
     except ValidationError as error:
         raise ValueError(f"{source}: {first_fault(error)}") from None
-
-
-def first_fault(error: ValidationError) -> str:
-    """The first thing that is wrong with a model's values, as one line: `field: what is wrong`."""
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    said = first["msg"].removeprefix("Value error, ")
-    return one_line(f"{field}: {said}" if field else said)
 
 
 def tip(unit: str = "m", display_unit: str = "mm", axes: str = "xyz") -> tuple[Output, ...]:

@@ -416,8 +416,8 @@ def test_settings_have_limits_and_units_of_the_description(rig: str):
     [
         ("mpc: {command_unit: unit}", "command_unit 'unit', but the robot says 'deg'"),
         ("mpc: {command_min: [0, 0]}", "command_min .* but the robot says"),
-        ("mpc: {horizon: 0}", "horizon: "),
-        ("mpc: {speed: 1}", "speed: "),
+        ("mpc: {horizon: 0}", "horizon = 0: "),
+        ("mpc: {speed: 1}", "speed = 1: "),
         ("mpc: 3", "must be `name: value` lines"),
     ],
 )

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from soft_control.experiment.record import RECORD_FILE, printable, read_record
+from soft_control.experiment.record import RECORD_FILE, read_record
 from soft_control.experiment.summary import errors, measure, read_run, summarise
 from soft_control.learning.dataset import RecordingError
 from soft_control.robots.description import tip
@@ -110,8 +110,3 @@ def test_a_record_of_an_older_version_says_so(tmp_path):
         read_record(tmp_path)
     with pytest.raises(RecordingError, match="is no run"):
         read_record(tmp_path / "none")
-
-
-def test_names_are_printable():
-    assert printable("a\nb\x1b[31m\udc80") == "a b?[31m?"
-    assert printable("x" * 100, 10) == "x" * 9 + "…"

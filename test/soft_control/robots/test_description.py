@@ -46,16 +46,16 @@ def test_units_on_paper_come_with_their_factor():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"name": "../arm"}, "name: "),
-        ({"rate_hz": 0.0}, "rate_hz: "),
-        ({"rate_hz": math.inf}, "rate_hz: "),
-        ({"commands": []}, "commands: "),
-        ({"outputs": []}, "outputs: "),
+        ({"name": "../arm"}, "name = "),
+        ({"rate_hz": 0.0}, "rate_hz = "),
+        ({"rate_hz": math.inf}, "rate_hz = "),
+        ({"commands": []}, "commands = "),
+        ({"outputs": []}, "outputs = "),
         ({"commands": [{"name": "a", "min": 1.0, "max": 1.0}]}, "min 1 is not below max 1"),
-        ({"commands": [{"name": "a", "min": math.nan, "max": 1.0}]}, "commands.0.min: "),
+        ({"commands": [{"name": "a", "min": math.nan, "max": 1.0}]}, "commands.0.min = "),
         ({"commands": [{"name": "a", "min": 0, "max": 1}] * 2}, "commands a: twice"),
-        ({"signals": [{"name": "s", "full_scale_counts": -1.0}]}, "signals.0.full_scale_counts: "),
-        ({"outputs": [{"name": "a", "axis": "w"}]}, "outputs.0.axis: "),
+        ({"signals": [{"name": "s", "full_scale_counts": -1.0}]}, "signals.0.full_scale_counts = "),
+        ({"outputs": [{"name": "a", "axis": "w"}]}, "outputs.0.axis = "),
         (
             {"outputs": [{"name": n, "axis": "x"} for n in "ab"]},
             "outputs' axes x: twice",
@@ -69,7 +69,7 @@ def test_units_on_paper_come_with_their_factor():
             },
             "the coordinates of point tip have different units",
         ),
-        ({"speed": 1.0}, "speed: "),
+        ({"speed": 1.0}, "speed = "),
         ({"rig\n": 1.0}, "rig"),
     ],
 )

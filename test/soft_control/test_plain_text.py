@@ -1,3 +1,5 @@
+"""What anyone may have written is shown as one plain line; what is wrong with it is named."""
+
 from __future__ import annotations
 
 import pytest
@@ -5,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from soft_control.learning.fields import Name, first_fault, printable
+from soft_control.learning.fields import Name
+from soft_control.plain_text import first_fault, printable
 
 
 @given(text=st.text(), length=st.integers(5, 40))
@@ -17,7 +20,7 @@ def test_any_text_becomes_printable_and_short(text, length):
 def test_what_is_printable_and_short_stays_as_it_is():
     assert printable("run_1/bag, 20 °C") == "run_1/bag, 20 °C"
     assert printable("a\nb") == "a\\nb"
-    assert printable("\ud800") == "\\ud800"
+    assert printable("\ud800\udc80") == "\\ud800\\x80"
 
 
 class Named(BaseModel):
