@@ -28,6 +28,6 @@ class Calibration:
         if counts.shape[-1] != scale.size:
             raise ValueError(
                 f"{counts.shape[-1]} channels read, but the calibration has {scale.size}: "
-                "check full_scale_counts in config/lightlace.yaml"
+                "check full_scale_counts of the signals in the robot's description"
             )
         return np.divide(counts, scale, out=np.zeros_like(counts), where=scale > 0)
