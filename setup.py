@@ -90,9 +90,9 @@ setup(
             "ros-std-msgs",
             "ros-sensor-msgs",
             "ros-geometry-msgs",
-            "ros-nav-msgs",
             "ros-diagnostic-msgs",
             "ros-rosgraph-msgs",
+            "ros-trajectory-msgs",
         ],
         "test": [
             "casadi>=3.6",

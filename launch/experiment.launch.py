@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from launch import LaunchDescription
 from soft_control.experiment.bringup import prepare
+from soft_control.experiment.runner import write_parameters
 from soft_control.experiment.settings import Experiment
 from soft_control.robots.description import first_fault
 
@@ -42,7 +43,7 @@ def start(context):
             package="soft_control",
             executable=node.name,
             name=node.name,
-            parameters=[node.parameters],
+            parameters=[str(write_parameters(node, experiment.out.absolute()))],
             output="screen",
             on_exit=ended(node.name),
             **({"sigkill_timeout": LOGGER_PATIENCE_S} if node.name == "logger" else {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,17 @@ from nn4mc_codegen.importers import read_model
 from soft_control.benchmarks.host_solver import SolverLoop, weights_of
 from soft_control.benchmarks.ipopt import Problem, graph_network
 from soft_control.control.problem import Start, Weights
-from soft_control.control.references import Reference
 from soft_control.experiment.bringup import mpc_settings, reference_curve
-from soft_control.experiment.closed_loop import Controller, Firmware, Trace, run, signal_gain
+from soft_control.experiment.closed_loop import (
+    Controller,
+    Firmware,
+    Trace,
+    known_outputs,
+    run,
+    signal_gain,
+)
 from soft_control.experiment.settings import Experiment
-from soft_control.experiment.summary import SETTLE_S, error_figures, tracking_error_mm
+from soft_control.experiment.summary import SETTLE_S, error_figures
 from soft_control.firmware_build import MpcSettings, build
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, load_card, load_model
 from soft_control.rigs import make_rig
@@ -78,7 +85,7 @@ class WorthOfParts(_Report):
     reference: str
     speed: float
     """Of the reference, times its usual one."""
-    load_mm: tuple[float, float, float]
+    load_mm: tuple[float, ...]
     load_after_s: float
     signal_residual_mm: list[float] | None
     """Error of the position that the signals alone give, RMS, one an axis of the model."""
@@ -148,10 +155,12 @@ def worth_of_parts(
     variants of theirs. Raises ValueError for a rig whose parameters name no load.
     """
     card, half = load_card(model_dir), duration_s / 2
-    load_mm = make_rig(card.rig).parameters.test_load_mm
+    rig = make_rig(card.rig)
+    load_mm = rig.parameters.test_load
     if not any(load_mm):
-        raise ValueError(f"config/{card.rig}.yaml: test_load_mm must say which load to put on")
-    load = {"load_offset": tuple(1e-3 * mm for mm in load_mm), "load_after_s": half}
+        raise ValueError(f"config/{card.rig}.yaml: test_load must say which load to put on")
+    offset = np.array(load_mm) / rig.description.output_factors
+    load = {"load_offset": tuple(offset.tolist()), "load_after_s": half}
     variants = []
     for delay in (True, False):
         directory = model_dir if delay else _taken_for_undelayed(model_dir, folder / "at_once")
@@ -197,10 +206,12 @@ def _taken_for_undelayed(model_dir: Path, folder: Path) -> Path:
 
 
 def total_cost(card: ModelCard, settings: MpcSettings, trace: Trace) -> float:
-    """Of a whole run, normalised: squared errors of the true position and squared moves, at the
+    """Of a whole run, normalised: squared errors of the true outputs and squared moves, at the
     weights of the controller."""
     weights = weights_of(card, settings)
-    error = card.normalised_output(trace.position) - card.normalised_output(trace.reference)
+    known = known_outputs(card)
+    wanted, outputs = trace.reference[:, known], trace.outputs[:, known]
+    error = card.normalised_output(outputs) - card.normalised_output(wanted)
     moves = np.diff(card.normalised_command(trace.commands), axis=0)
     return float(np.sum(error**2 @ weights.output_weight) + np.sum(moves**2 @ weights.move_weight))
 
@@ -217,12 +228,12 @@ def _follow(
     **rig_options: object,
 ) -> Trace:
     usual = reference_curve(Experiment(rig=card.rig, reference=reference), card)
-    curve = Reference(**usual | {"angular_rate": speed * usual["angular_rate"]})
+    curve = replace(usual, angular_rate=speed * usual.angular_rate)
     samples = round(duration_s * card.rate_hz)
     return run(
         make_rig(card.rig, seed=seed, **rig_options),
         controller,
-        curve.position,
+        curve.values,
         card.rate_hz,
         duration_s,
         lambda sample: progress(what, sample, samples),
@@ -231,4 +242,5 @@ def _follow(
 
 def _rmse_mm(trace: Trace, from_s: float, to_s: float) -> float:
     chosen = (trace.t_s >= from_s) & (trace.t_s < to_s)
-    return error_figures(tracking_error_mm(trace.position[chosen], trace.reference[chosen]))[0]
+    error = trace.robot.groups[0].distance(trace.outputs[chosen] - trace.reference[chosen])
+    return error_figures(error)[0]

@@ -22,8 +22,7 @@ from soft_control.benchmarks import step_response
 from soft_control.benchmarks.host_solver import HostSolver, SolverLoop, sizes_of
 from soft_control.benchmarks.pages import write_page
 from soft_control.benchmarks.step_response import StepFigures
-from soft_control.control.references import REFERENCE_KEYS, Reference
-from soft_control.experiment.bringup import mpc_settings, node_parameters
+from soft_control.experiment.bringup import mpc_settings, reference_curve
 from soft_control.experiment.closed_loop import (
     Controller,
     ModelController,
@@ -32,6 +31,7 @@ from soft_control.experiment.closed_loop import (
     record,
     run,
 )
+from soft_control.experiment.settings import Experiment
 from soft_control.experiment.tuning import Found, Range, pid_config, search, tune_pid
 from soft_control.learning.model import NETWORK_FILE, Model, load_model
 from soft_control.learning.training import TrainingSettings, train
@@ -237,14 +237,12 @@ class _Loops:
             iterations=self._settings.iterations,
         )
         self._loop = SolverLoop(model, self._settings, solver)
-        parameters = node_parameters("reference", RIG)
-        self._curve = {key: float(parameters[key]) for key in REFERENCE_KEYS}
 
     def rig(self, seed: int | None = None):
         return make_rig(RIG, seed=self.benchmark.tuning.seed if seed is None else seed)
 
     def reference(self, shape: str) -> Callable[[np.ndarray], np.ndarray]:
-        return Reference(shape=shape, **self._curve).position
+        return reference_curve(Experiment(rig=RIG, reference=shape), self.model.card).values
 
     def mpc(self, values: dict[str, float], preview: bool) -> ModelController:
         settings = self._settings.model_copy(update={"move_weight": [values["move_weight"]]})
@@ -353,7 +351,7 @@ def _draw(traces: dict[str, dict[str, Trace]], force_max: float, path: Path) -> 
                 first, last = SHOWN_S.get(shape, (0.0, np.inf))
                 shown = (trace.t_s >= first) & (trace.t_s <= last)
                 t_s, style = trace.t_s[shown], {"color": COLOURS[name], "lw": 1.1}
-                position.plot(t_s, 1e3 * trace.position[shown, AXIS], label=name, **style)
+                position.plot(t_s, 1e3 * trace.outputs[shown, AXIS], label=name, **style)
                 force.step(t_s, trace.commands[shown, 0], where="post", **style)
             wanted = 1e3 * trace.reference[shown, AXIS]
             position.plot(t_s, wanted, "k--", lw=1.0, zorder=1, label="reference")

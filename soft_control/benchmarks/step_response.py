@@ -26,14 +26,14 @@ class StepFigures:
     """RMS command, in its unit."""
 
 
-def figures(trace: Trace, axis: int, lead_s: float) -> StepFigures:
-    """Figures along `axis` (0, 1, 2) of a run whose reference is a staircase.
+def figures(trace: Trace, output: int, lead_s: float) -> StepFigures:
+    """Figures of the output of this number, in m, of a run whose reference is a staircase.
 
     A step's window begins `lead_s` before it and ends as long before the next one: a controller
     that previews its reference may set out early, and what it does for the next step is not
     overshoot of this one. Raises ValueError for a reference without a step.
     """
-    wanted, position = trace.reference[:, axis], trace.position[:, axis]
+    wanted, position = trace.reference[:, output], trace.outputs[:, output]
     steps = np.flatnonzero(np.diff(wanted)) + 1
     if not len(steps):
         raise ValueError("the reference has no step to measure")

@@ -10,16 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from soft_control.topics import SIGNALS, TIP_POSITION
+from soft_control.topics import OUTPUTS, SIGNALS
 
 Need = Literal["model", "firmware"]
 """model: the network, which says too what surface the robot reaches; firmware: what was built from
 it."""
-Size = Literal["commands", "axes"]
-"""What there are m of, and what there are 3 of."""
+Size = Literal["commands", "outputs"]
+"""What there are m of, and what there are n of."""
 
-MEASURED, SENSED = TIP_POSITION, SIGNALS
-"""Topics that a controller may act on: the measured position, the calibrated signals."""
+MEASURED, SENSED = OUTPUTS, SIGNALS
+"""Topics that a controller may act on: the measured outputs, the calibrated signals."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ControllerEntry:
     trigger: str = SENSED
     """Topic on whose messages it acts; the reference is generated for their stamps."""
     sees_position: Callable[[Mapping[str, Any]], bool] = lambda parameters: False
-    """Whether it is told the measured position, by the parameters of its node."""
+    """Whether it is told the measured outputs, by the parameters of its node."""
     has_preview: bool = False
     """Whether it knows the reference over a horizon, and not of this sample alone."""
     needs: tuple[Need, ...] = ()
@@ -57,14 +57,14 @@ class ControllerEntry:
         return f"{self.title} on {target}" if self.targets else self.title
 
 
-COMMANDS = ("rate_hz", "command_names", "command_neutral")
+COMMON = ("rate_hz", "command_names", "command_neutral", "output_names", "frame")
 
 CONTROLLERS: dict[str, ControllerEntry] = {
     "mpc": ControllerEntry(
         title="MPC",
         help="the firmware",
         node="mcu",
-        takes=(*COMMANDS, "target", "firmware", "port", "clock", "signal_names", "axes"),
+        takes=(*COMMON, "target", "firmware", "port", "clock", "signal_names"),
         sees_position=lambda parameters: bool(parameters.get("tethered", False)),
         has_preview=True,
         needs=("model", "firmware"),
@@ -75,12 +75,12 @@ CONTROLLERS: dict[str, ControllerEntry] = {
         title="PID",
         help="the baseline",
         node="pid",
-        takes=(*COMMANDS, "command_min", "command_max"),
+        takes=(*COMMON, "command_min", "command_max"),
         trigger=MEASURED,
         sees_position=lambda parameters: True,
         needs=("model",),
         sizes={
-            "decoupling": ("commands", "axes"),
+            "decoupling": ("commands", "outputs"),
             "kp": ("commands",),
             "ki": ("commands",),
             "kd": ("commands",),

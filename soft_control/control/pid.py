@@ -1,6 +1,6 @@
 """PID baseline: fixed decoupling, filtered derivative, anti-windup by conditional integration.
 
-It sees the measured tip position, has no preview, and stands in for the MCU on the same topics.
+It sees the measured outputs, has no preview, and stands in for the MCU on the same topics.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class PidConfig:
     """Gains act on the decoupled error (m,), which has the unit of the commands."""
 
     decoupling: np.ndarray
-    """(m, 3) commands per m of tip position: inverse of the rig's slopes at the neutral point."""
+    """(m, n) commands per output: inverse of the robot's slopes at the neutral point."""
     kp: np.ndarray
     """(m,) 1"""
     ki: np.ndarray
@@ -56,16 +56,16 @@ def reset(config: PidConfig) -> PidState:
 
 
 def step(
-    config: PidConfig, state: PidState, reference: np.ndarray, position: np.ndarray, dt: float
+    config: PidConfig, state: PidState, reference: np.ndarray, outputs: np.ndarray, dt: float
 ) -> np.ndarray:
-    """Command (m,) for the tip `position` (3,) m and its `reference` (3,) m, `dt` s after the last.
+    """Command (m,) for the `outputs` (n,) and their `reference` (n,), `dt` s after the last.
 
     A command at its limit stops integrating in the direction that holds it there, and the reference
     is weighted (Åström and Hägglund, Advanced PID Control, 2006, sections 3.5 and 3.4).
     """
-    error = config.decoupling @ (reference - position)
-    near = config.decoupling @ (config.proportional_setpoint * reference - position)
-    weighted = config.decoupling @ (config.derivative_setpoint * reference - position)
+    error = config.decoupling @ (reference - outputs)
+    near = config.decoupling @ (config.proportional_setpoint * reference - outputs)
+    weighted = config.decoupling @ (config.derivative_setpoint * reference - outputs)
     before = weighted if state.weighted_error is None else state.weighted_error
     slope = (weighted - before) / dt
     blend = dt / (config.derivative_time_constant + dt)

@@ -1,110 +1,134 @@
-"""References: where the tip shall be, as a function of time, on the surface the rig can reach."""
+"""References: what each output shall be, as a function of time: a shape, or samples from a file."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from soft_control.learning.surface import surface_degree, surface_terms
+from soft_control.learning.surface import Surface
 
-Units = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""x, y and z in units of the amplitudes."""
+Phases = Sequence[Callable[[np.ndarray], np.ndarray]]
+"""Components of a shape: phase (T,), rad, to (T,) in units of an output's amplitude."""
 
 SWIRL_TURNS = 2
 """Of the swirl on its way up, and the same back on its way down: as in the recorded one."""
 
 
-def _swirl(phase: np.ndarray) -> Units:
-    """A spiral that opens as it rises, from the centre, and closes the same way back."""
-    height = 1.0 - np.abs(np.mod(phase, 2 * math.pi) / math.pi - 1.0)
-    turn = 2 * math.pi * SWIRL_TURNS * height
-    return height * np.cos(turn), height * np.sin(turn), height
+def _height(phase: np.ndarray) -> np.ndarray:
+    """From 0 up to 1 and back, in straight lines."""
+    return 1.0 - np.abs(np.mod(phase, 2 * math.pi) / math.pi - 1.0)
 
 
-def _levels(*levels: float) -> Callable[[np.ndarray], Units]:
-    """A staircase on all axes: each level for an equal part of the lap."""
+def _swirl(turned: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """One horizontal component of a spiral that opens as it rises and closes the same way back."""
 
-    def shape(phase: np.ndarray) -> Units:
+    def component(phase: np.ndarray) -> np.ndarray:
+        height = _height(phase)
+        return height * turned(2 * math.pi * SWIRL_TURNS * height)
+
+    return component
+
+
+def _levels(*levels: float) -> Callable[[np.ndarray], np.ndarray]:
+    """A staircase: each level for an equal part of the lap."""
+
+    def component(phase: np.ndarray) -> np.ndarray:
         # A billionth: a step that falls on a sample must not miss it by rounding.
         lap = np.mod(phase / (2 * math.pi) + 1e-9, 1.0)
-        value = np.asarray(levels)[np.minimum((lap * len(levels)).astype(int), len(levels) - 1)]
-        return value, value, value
+        return np.asarray(levels)[np.minimum((lap * len(levels)).astype(int), len(levels) - 1)]
 
-    return shape
+    return component
 
 
-# phase (rad) -> units
-SHAPES: dict[str, Callable[[np.ndarray], Units]] = {
-    "figure_eight": lambda phase: (np.sin(phase), np.sin(2 * phase), np.sin(phase)),
-    "pringle": lambda phase: (np.cos(phase), np.cos(phase), np.sin(phase)),
-    "diagonal": lambda phase: (np.sin(phase),) * 3,
-    "fixed": lambda phase: (np.ones_like(phase),) * 3,
-    "swirl": _swirl,
-    "step": _levels(0.0, *(1.0,) * 15),
-    "multi_level": _levels(0.0, 0.5, -0.25, 1.0, 0.25, -0.75, -1.0, 0.75),
+def _double(phase: np.ndarray) -> np.ndarray:
+    return np.sin(2 * phase)
+
+
+# An output takes the component that its parameters name.
+SHAPES: dict[str, Phases] = {
+    "figure_eight": (np.sin, _double, np.sin),
+    "pringle": (np.cos, np.cos, np.sin),
+    "diagonal": (np.sin,),
+    "fixed": (np.ones_like,),
+    "swirl": (_swirl(np.cos), _swirl(np.sin), _height),
+    "step": (_levels(0.0, *(1.0,) * 15),),
+    "multi_level": (_levels(0.0, 0.5, -0.25, 1.0, 0.25, -0.75, -1.0, 0.75),),
 }
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A closed curve; for rigs with two commands in y and z, its x on the surface that they reach.
+    """A closed curve through the outputs, one lap in 2π rad of phase.
 
-    A reference off that surface costs millimetres that no controller can win back. The surface, a
-    polynomial x(y, z), is fitted to recorded positions in training; `amplitude_x` goes on top of
-    it and is for rigs that reach a volume.
+    Output i is centre[i] + amplitude[i] · component[i] of the shape. A reference that the robot
+    cannot reach costs an error that no controller can win back: where a robot has fewer commands
+    than outputs, those that its `surface` says to follow are on top of their polynomial in the
+    leading ones.
 
-    Raises ValueError for a shape that is not in SHAPES, coefficients of no whole degree, or a
-    number that is not finite.
+    Raises ValueError for a shape that is not in SHAPES, vectors of other lengths than `outputs`, a
+    surface of other outputs, or a number that is not finite.
     """
 
+    outputs: tuple[str, ...]
+    """n names."""
     shape: str
-    amplitude_y: float
-    """m"""
-    amplitude_z: float
-    """m"""
+    amplitude: tuple[float, ...]
+    """(n,) in the outputs' units."""
+    centre: tuple[float, ...]
+    """(n,) in the outputs' units."""
+    component: tuple[int, ...]
+    """(n,) number of the shape's component; where a shape has fewer they are counted round."""
     angular_rate: float
     """rad/s; the paper's 150 samples per radian at 120 Hz are 0.8."""
-    center_y: float = 0.0
-    """m"""
-    center_z: float = 0.0
-    """m"""
-    surface: tuple[float, ...] = (0.0,)
-    """Coefficients of `surface_terms`, m; by default the plane x = 0."""
-    amplitude_x: float = 0.0
-    """m"""
-    center_x: float = 0.0
-    """m"""
+    surface: Surface | None = None
+    """What the outputs that cannot be chosen freely follow."""
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
             raise ValueError(f"reference '{self.shape}' is unknown; known are {', '.join(SHAPES)}")
-        surface_degree(len(self.surface))
-        numbers = {key: [getattr(self, key)] for key in REFERENCE_KEYS} | {"surface": self.surface}
-        for key, values in numbers.items():
+        vectors = {key: getattr(self, key) for key in ("amplitude", "centre", "component")}
+        for key, values in vectors.items():
+            if len(values) != len(self.outputs):
+                raise ValueError(
+                    f"{key} of the reference has {len(values)} values for "
+                    f"{len(self.outputs)} outputs"
+                )
+        for key, values in (vectors | {"angular_rate": [self.angular_rate]}).items():
             if not np.isfinite(values).all():
                 raise ValueError(f"{key} of the reference is not finite")
+        check_surface(self.surface, self.outputs)
 
-    def position(self, t_s: np.ndarray | float) -> np.ndarray:
-        """Positions (T, 3) in m at the times `t_s` (T,) in s."""
+    def values(self, t_s: np.ndarray | float) -> np.ndarray:
+        """Outputs (T, n) at the times `t_s` (T,) in s."""
         return self._at(np.atleast_1d(np.asarray(t_s, dtype=float)) * self.angular_rate)
 
     def curve(self, points: int = 4000) -> np.ndarray:
-        """One lap as (points, 3) in m, for the path error."""
+        """One lap as (points, n), for the path error."""
         return self._at(np.linspace(0.0, 2 * math.pi, points, endpoint=False))
 
     def _at(self, phase: np.ndarray) -> np.ndarray:
-        unit_x, unit_y, unit_z = SHAPES[self.shape](phase)
-        y = self.center_y + self.amplitude_y * unit_y
-        z = self.center_z + self.amplitude_z * unit_z
-        terms = surface_terms(y, z, surface_degree(len(self.surface)))
-        x = terms @ np.asarray(self.surface) + self.center_x + self.amplitude_x * unit_x
-        return np.column_stack([x, y, z])
+        phases = SHAPES[self.shape]
+        units = [phases[number % len(phases)](phase) for number in self.component]
+        own = [
+            centre + amplitude * unit
+            for centre, amplitude, unit in zip(self.centre, self.amplitude, units, strict=True)
+        ]
+        found = np.column_stack(own)
+        if self.surface is None:
+            return found
+        places = [self.outputs.index(name) for name in self.surface.leading]
+        for name, followed in self.surface.follow(found[:, places]).items():
+            i = self.outputs.index(name)
+            found[:, i] = followed + self.centre[i] + self.amplitude[i] * units[i]
+        return found
 
 
-REFERENCE_KEYS = tuple(
-    field.name for field in fields(Reference) if field.name not in ("shape", "surface")
-)
-"""What config/reference.yaml sets."""
+def check_surface(surface: Surface | None, outputs: Sequence[str]) -> None:
+    """Raises ValueError for a surface that has other outputs than these."""
+    if surface is not None:
+        foreign = [n for n in (*surface.leading, *surface.following) if n not in outputs]
+        if foreign:
+            raise ValueError(f"the surface has outputs that the robot has not: {foreign[0]}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soft_control.experiment.bringup import NodeSpec
+from soft_control.experiment.record import read_record
 from soft_control.experiment.runner import RunFailed, ros_domain, run
 
 if TYPE_CHECKING:
@@ -20,11 +21,12 @@ def watch(nodes: list[NodeSpec], run_dir: Path, on_view: Callable[[View], None])
     Raises RunFailed where a node fails in mid-run; after that, as after KeyboardInterrupt, what was
     recorded until then is in `run_dir`.
     """
+    robot = read_record(run_dir).robot
     with ros_domain():
         # ROS is imported within the domain, and only by who runs something.
         from soft_control.experiment.live import Live
 
-        with Live() as live:
+        with Live(robot) as live:
 
             def poll() -> None:
                 view = live.poll()

@@ -10,6 +10,8 @@ from pydantic import ValidationError
 
 from soft_control import paths
 from soft_control.control.controllers import ControllerEntry, controller
+from soft_control.control.references import Reference
+from soft_control.control.sampled_reference import SampledReference
 from soft_control.experiment import checks
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
@@ -18,7 +20,8 @@ from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import first_fault
 from soft_control.rigs import describe
 from soft_control.robots.config_files import NODES, as_mapping, read_section, read_yaml
-from soft_control.robots.description import AXES, RobotDescription
+from soft_control.robots.description import RobotDescription
+from soft_control.topics import point_topic
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,14 @@ class Setup:
 
     entry: ControllerEntry
     robot: RobotDescription
+    points: list[str]
+    """Topics of the robot's points."""
     load: dict[str, Any]
     """Options of `make_rig`."""
     card: ModelCard | None
     build: FirmwareBuild | None
-    curve: dict[str, Any] | None
-    """Keyword arguments of references.Reference; None for open-loop runs."""
+    curve: Reference | SampledReference | None
+    """None for open-loop runs."""
     parameters: dict[str, dict[str, Any]]
     """By node, in the order of the walk: what stands in config/."""
 
@@ -102,13 +107,14 @@ def check(experiment: Experiment) -> Setup:
     robot = describe(experiment.rig)
     if not robot.signals:
         raise ValueError(f"{robot.name} has no signals: a run needs at least one, its clock")
-    load = checks.load_options(experiment.load)
-    checks.check_load(load, robot, experiment.duration_s)
+    points = [point_topic(group.name) for group in robot.groups if group.is_point]
+    load = checks.load_options(experiment.load, robot)
+    checks.check_load(load, experiment.duration_s)
 
     names = ["rig", "lightlace", *(["reference"] if entry.tracks else []), entry.node, "logger"]
     parameters = {name: node_parameters(name, robot.name) for name in names}
     for name, values in parameters.items():
-        checks.check_ros(name, values)
+        checks.check_ros(name, without_outputs(values))
     checks.check_sizes(entry, experiment.controller, parameters[entry.node], robot)
 
     card = build = curve = None
@@ -127,8 +133,8 @@ def check(experiment: Experiment) -> Setup:
         )
     if entry.tracks:
         surface = card.surface if card else None
-        curve = checks.curve_of(experiment.reference, parameters["reference"], surface)
-    return Setup(entry, robot, load, card, build, curve, parameters)
+        curve = checks.curve_of(experiment.reference, parameters["reference"], surface, robot)
+    return Setup(entry, robot, points, load, card, build, curve, parameters)
 
 
 def record(experiment: Experiment, setup: Setup) -> RunRecord:
@@ -171,19 +177,51 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "signal_names": list(robot.signal_names),
             "full_scale_counts": list(robot.full_scale_counts),
         },
-        "reference": (setup.curve or {})
-        | {
+        "reference": {
+            **curve_parameters(experiment, setup),
+            "frame": robot.frame,
             "rate_hz": rate_hz,
             "preview": preview(setup),
             "trigger": entry.trigger,
         },
         entry.node: {name: available[name] for name in entry.takes},
-        "logger": {"run_dir": str(run_dir), "clock": clock},
+        "logger": {"run_dir": str(run_dir), "clock": clock, "points": setup.points or [""]},
     }
     peers = list(setup.parameters)
     return [
-        NodeSpec(name, {**setup.parameters[name], **graph[name], "peers": peers}) for name in peers
+        NodeSpec(name, without_outputs(setup.parameters[name]) | graph[name] | {"peers": peers})
+        for name in peers
     ]
+
+
+def without_outputs(parameters: dict[str, Any]) -> dict[str, Any]:
+    """What of config/ goes to a node as it is: what is said of outputs by name goes as lists."""
+    return {key: value for key, value in parameters.items() if key != "outputs"}
+
+
+def curve_parameters(experiment: Experiment, setup: Setup) -> dict[str, Any]:
+    """What the reference node is told of its curve; flat lists, which is what ROS can hold."""
+    curve = setup.curve
+    if curve is None:
+        return {}
+    told: dict[str, Any] = {"output_names": list(curve.outputs)}
+    if isinstance(curve, Reference):
+        told["shape"] = curve.shape
+        told["angular_rate"] = curve.angular_rate
+        for key in ("amplitude", "centre", "component"):
+            told[key] = list(getattr(curve, key))
+    else:
+        told["file"] = str(Path(experiment.reference).absolute())
+    surface = setup.card.surface if setup.card else None
+    if surface:
+        told |= {
+            "leading": list(surface.leading),
+            "factors": list(surface.factors),
+            "degree": surface.degree,
+            "following": list(surface.following),
+            "coefficients": [c for each in surface.following.values() for c in each],
+        }
+    return told
 
 
 def preview(setup: Setup) -> int:
@@ -199,6 +237,8 @@ def preview(setup: Setup) -> int:
 def offered(experiment: Experiment, setup: Setup) -> dict[str, Any]:
     """What a controller's node may take from the run: values by ControllerEntry.takes."""
     robot, card = setup.robot, setup.card
+    # A firmware knows the outputs that its model predicts, whoever else acts those of the robot.
+    known = card if "firmware" in setup.entry.needs else robot
     return {
         "rate_hz": experiment.rate_hz,
         "duration_s": experiment.duration_s,
@@ -213,26 +253,28 @@ def offered(experiment: Experiment, setup: Setup) -> dict[str, Any]:
         "command_max": robot.command_max.tolist(),
         # ROS has no empty list of strings, and takes a lone y in YAML for true.
         "signal_names": (card.signal_names if card else None) or [""],
-        "axes": [AXES.index(axis) for axis in card.axes] if card else list(robot.axes),
+        "output_names": list(known.output_names),
+        "frame": robot.frame,
     }
 
 
 def sees_position(controller_name: str, rig: str) -> bool:
-    """Whether a controller is told the measured position on a rig, by what stands in config/."""
+    """Whether a controller is told the measured outputs on a rig, by what stands in config/."""
     entry = controller(controller_name)
     return entry.sees_position(node_parameters(entry.node, rig))
 
 
-def reference_curve(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
-    """Keyword arguments of references.Reference: the rig's amplitudes on the model's surface."""
+def reference_curve(experiment: Experiment, card: ModelCard) -> Reference | SampledReference:
+    """The rig's reference on the model's surface."""
     parameters = node_parameters("reference", experiment.rig)
-    return checks.curve_of(experiment.reference, parameters, card.surface)
+    robot = describe(experiment.rig)
+    return checks.curve_of(experiment.reference, parameters, card.surface, robot)
 
 
 def model_settings(model_dir: Path) -> MpcSettings:
     """What config/ asks of the MPC for the robot that a model was trained on.
 
-    Raises ValueError where the model is not of that robot's commands, signals and axes.
+    Raises ValueError where the model is not of that robot's commands, signals and outputs.
     """
     card = load_card(model_dir)
     checks.check_model(card, model_dir, describe(card.rig))

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from soft_control.control.controllers import ControllerEntry
-from soft_control.control.references import REFERENCE_KEYS, Reference
+from soft_control.control.references import SHAPES, Reference
+from soft_control.control.sampled_reference import SampledReference, read_reference
 from soft_control.experiment.record import RECORD_FILE
 from soft_control.firmware_build import FirmwareBuild
 from soft_control.learning.model import ModelCard
-from soft_control.robots.config_files import read_yaml
-from soft_control.robots.description import AXES, RobotDescription
+from soft_control.learning.surface import Surface
+from soft_control.robots.config_files import as_mapping, read_yaml
+from soft_control.robots.description import RobotDescription
 
 LACE_PORT = "lightlace.port"
 """Link in the run's folder to the port on which the simulated sensor speaks."""
@@ -117,41 +119,42 @@ def _is_terminal(port: str) -> bool:
         os.close(opened)
 
 
-def load_options(load: str) -> dict[str, Any]:
-    """Options of `make_rig` for the load x,y,z@t, in mm and s; none for no load."""
+def load_options(load: str, robot: RobotDescription) -> dict[str, Any]:
+    """Options of `make_rig` for the load y_0,…@t: a displacement of each output, in its unit on
+    paper, from t, s, on; none for no load."""
     if not load:
         return {}
+    outputs = robot.outputs
     try:
         where, _, when = load.partition("@")
-        x, y, z = (1e-3 * float(part) for part in where.split(","))
+        shown = [float(part) for part in where.split(",")]
         after_s = float(when)
     except ValueError:
-        after_s = math.nan
-    if not (math.isfinite(after_s) and after_s >= 0 and all(map(math.isfinite, (x, y, z)))):
+        shown, after_s = [], math.nan
+    fits = len(shown) == len(outputs) and all(map(math.isfinite, shown))
+    if not (fits and math.isfinite(after_s) and after_s >= 0):
+        names = ",".join(output.name for output in outputs)
+        units = ", ".join(dict.fromkeys(output.shown_in for output in outputs))
+        example = ",".join(["0"] * (len(outputs) - 1) + ["-2"])
         raise ValueError(
-            f"load '{load}' is not x,y,z@t with finite numbers in mm and s, such as 0,0,-2@10"
+            f"load '{load}' is not {names}@t with finite numbers in {units} and s, such as "
+            f"{example}@10"
         )
-    return {"load_offset": [x, y, z], "load_after_s": after_s}
+    offset = [value / output.factor for value, output in zip(shown, outputs, strict=True)]
+    return {"load_offset": offset, "load_after_s": after_s}
 
 
-def check_load(options: Mapping[str, Any], robot: RobotDescription, duration_s: float) -> None:
-    """A load comes on within the run, along axes in which the robot moves."""
-    if not options:
-        return
-    if options["load_after_s"] >= duration_s:
+def check_load(options: Mapping[str, Any], duration_s: float) -> None:
+    """A load comes on within the run."""
+    if options and options["load_after_s"] >= duration_s:
         raise ValueError(
             f"the load comes on at {options['load_after_s']:g} s, but the run ends at "
             f"{duration_s:g} s"
         )
-    still = [
-        axis for i, axis in enumerate(AXES) if options["load_offset"][i] and i not in robot.axes
-    ]
-    if still:
-        raise ValueError(f"the load pushes along {', '.join(still)}: {robot.name} does not move so")
 
 
 def check_model(card: ModelCard, folder: Path, robot: RobotDescription) -> None:
-    """The model was trained on this robot: its name, commands, signals and axes."""
+    """The model was trained on this robot: its name, commands, signals and outputs."""
     if card.rig != robot.name:
         raise ValueError(
             f"the model in {folder} is of the robot '{card.rig}', not of {robot.name}: choose its "
@@ -167,11 +170,10 @@ def check_model(card: ModelCard, folder: Path, robot: RobotDescription) -> None:
         raise ValueError(
             f"the model in {folder} needs signals that {robot.name} has not: {', '.join(foreign)}"
         )
-    still = [axis for axis in card.axes if axis not in {output.axis for output in robot.outputs}]
-    if still:
+    foreign = [name for name in card.output_names if name not in robot.output_names]
+    if foreign:
         raise ValueError(
-            f"the model in {folder} predicts along {', '.join(still)}: {robot.name} does not move "
-            "so"
+            f"the model in {folder} predicts {', '.join(foreign)}: {robot.name} has no such output"
         )
 
 
@@ -198,7 +200,7 @@ def check_sizes(
     entry: ControllerEntry, name: str, parameters: Mapping[str, Any], robot: RobotDescription
 ) -> None:
     """Lists in the parameters of a controller's node have as many finite numbers as needed."""
-    counts = {"commands": len(robot.commands), "axes": len(AXES)}
+    counts = {"commands": len(robot.commands), "outputs": len(robot.outputs)}
     for key, sizes in entry.sizes.items():
         needed = math.prod(counts[size] for size in sizes)
         values = parameters.get(key, [])
@@ -235,17 +237,58 @@ def check_ros(node: str, parameters: Mapping[str, Any]) -> None:
 
 
 def curve_of(
-    shape: str, parameters: Mapping[str, Any], surface: list[float] | None
-) -> dict[str, Any]:
-    """Keyword arguments of references.Reference from the parameters of the reference node, m and
-    rad/s; `surface` is the model's."""
-    curve: dict[str, Any] = {"shape": shape, "surface": surface or [0.0]}
-    for key in REFERENCE_KEYS:
-        if not _is_numbers([parameters.get(key)]):
-            raise ValueError(
-                f"{key} of the node reference must be a finite number, not "
-                f"{parameters.get(key)!r}: see config/reference.yaml"
-            )
-        curve[key] = float(parameters[key])
-    Reference(**curve)
-    return curve
+    reference: str,
+    parameters: Mapping[str, Any],
+    surface: Surface | None,
+    robot: RobotDescription,
+) -> Reference | SampledReference:
+    """A shape as large, where and as fast as the parameters of the reference node say, or what a
+    CSV file holds; `surface` is the model's."""
+    if reference not in SHAPES:
+        return read_reference(Path(reference), robot.output_names, surface)
+    given = as_mapping(parameters.get("outputs", {}), "outputs of the node reference")
+    where = f"see config/{robot.name}.yaml, nodes: reference: outputs"
+    foreign = [name for name in given if name not in robot.output_names]
+    if foreign:
+        raise ValueError(
+            f"the node reference has {', '.join(foreign)}, but the outputs of {robot.name} are "
+            f"{', '.join(robot.output_names)}: {where}"
+        )
+    follow = surface.following if surface else ()
+    chosen: dict[str, list[float]] = {"amplitude": [], "centre": [], "component": []}
+    for number, name in enumerate(robot.output_names):
+        own = as_mapping(given.get(name, {}), f"{name} of the node reference")
+        unknown = [key for key in own if key not in chosen]
+        if unknown:
+            raise ValueError(f"{name} of the node reference has {unknown[0]}: {where}")
+        defaults = {"centre": 0.0, "component": number} | (
+            {"amplitude": 0.0} if name in follow else {}
+        )
+        for key, values in chosen.items():
+            value = own.get(key, defaults.get(key))
+            if not _is_numbers([value]) or key == "component" and not _is_number_of_one(value):
+                wanted = "a whole number from 0 on" if key == "component" else "a finite number"
+                raise ValueError(
+                    f"{key} of {name} in the node reference must be {wanted}, not {value!r}: "
+                    f"{where}"
+                )
+            values.append(value)
+    rate = parameters.get("angular_rate")
+    if not _is_numbers([rate]):
+        raise ValueError(
+            f"angular_rate of the node reference must be a finite number, not {rate!r}: see "
+            "config/reference.yaml"
+        )
+    return Reference(
+        outputs=robot.output_names,
+        shape=reference,
+        amplitude=tuple(map(float, chosen["amplitude"])),
+        centre=tuple(map(float, chosen["centre"])),
+        component=tuple(map(int, chosen["component"])),
+        angular_rate=float(rate),
+        surface=surface,
+    )
+
+
+def _is_number_of_one(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0

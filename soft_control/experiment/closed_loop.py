@@ -24,6 +24,7 @@ from soft_control.learning.excitation import excitation
 from soft_control.learning.model import Model, ModelCard
 from soft_control.link.session import McuSession, open_session
 from soft_control.rigs import Rig, Sample, describe, make_rig
+from soft_control.robots.description import RobotDescription
 
 
 class Controller(Protocol):
@@ -33,7 +34,7 @@ class Controller(Protocol):
     """Samples beyond now that it wants to know the reference of."""
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
-        """Command (m,) for what is seen now: calibrated signals (p,), reference (preview + 1, 3) m,
+        """Command (m,) for what is seen now: calibrated signals (p,), reference (preview + 1, n),
         row 0 of this sample."""
 
 
@@ -41,12 +42,13 @@ class Controller(Protocol):
 class Trace:
     """One run of T samples."""
 
+    robot: RobotDescription
     t_s: np.ndarray
     """(T,)"""
-    position: np.ndarray
-    """(T, 3) true tip position, m."""
+    outputs: np.ndarray
+    """(T, n) true outputs, in the description's units."""
     reference: np.ndarray
-    """(T, 3) m"""
+    """(T, n)"""
     commands: np.ndarray
     """(T, m)"""
 
@@ -59,25 +61,25 @@ def run(
     duration_s: float,
     progress: Callable[[int], None] = lambda sample: None,
 ) -> Trace:
-    """Drive `rig` from rest; `reference` gives positions (T, 3) m at times (T,) s."""
+    """Drive `rig` from rest; `reference` gives outputs (T, n) at times (T,) s."""
     rig.reset()
     calibrate = calibration(rig).apply
     samples = round(duration_s * rate_hz)
     wanted = reference(np.arange(samples + controller.preview) / rate_hz)
-    position = np.empty((samples, 3))
+    outputs = np.empty((samples, len(rig.description.outputs)))
     commands = np.empty((samples, rig.command_min.size))
     for k in range(samples):
         seen = rig.measure()
-        position[k] = rig.tip_position()
+        outputs[k] = rig.outputs()
         ahead = wanted[k : k + controller.preview + 1]
         commands[k] = controller.step(seen, calibrate(seen.signals), ahead)
         rig.step(commands[k], 1 / rate_hz)
         progress(k + 1)
-    return Trace(np.arange(samples) / rate_hz, position, wanted[:samples], commands)
+    return Trace(rig.description, np.arange(samples) / rate_hz, outputs, wanted[:samples], commands)
 
 
 class PidController:
-    """The PID baseline: sees the measured position, has no preview."""
+    """The PID baseline: sees the measured outputs, has no preview."""
 
     preview = 0
 
@@ -87,7 +89,7 @@ class PidController:
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """Command (m,): see Controller."""
-        return pid.step(self._config, self._state, ahead[0], seen.position, self._dt)
+        return pid.step(self._config, self._state, ahead[0], seen.outputs, self._dt)
 
 
 class ModelController:
@@ -99,7 +101,7 @@ class ModelController:
 
         e = measured - d - y     d <- d + offset_gain · e     y <- y + output_gain · e
 
-    Untethered, the position that the signals alone give may move the disturbance instead.
+    Untethered, the outputs that the signals alone give may move the disturbance instead.
     """
 
     def __init__(
@@ -118,10 +120,11 @@ class ModelController:
         """`solve` gives the plan (Nc, m) for weights, start and the plan before; `live` are the
         numbers of the signals that the network sees; without `preview` the reference of now stands
         for the whole horizon. With `signal_gain` (n,) the signals stand in for the measured
-        position, which then is not looked at."""
+        outputs, which then are not looked at."""
         self.preview = sizes.horizon if preview else 0
         self._model, self._solve, self._sizes, self._weights = model, solve, sizes, weights
         self._live = list(live)
+        self._known = known_outputs(model.card)
         self._offset_gain, self._output_gain = offset_gain, output_gain
         self._signal_gain = signal_gain
         self._neutral = model.card.normalised_command(neutral)
@@ -134,11 +137,11 @@ class ModelController:
         if not self._started:
             self._started = True
             self._commands = np.tile(self._neutral, (s.input_delay + s.input_lags, 1))
-            self._outputs = np.tile(card.normalised_output(np.zeros(3)), (s.output_lags, 1))
+            self._outputs = np.tile(card.normalised_output(np.zeros(s.outputs)), (s.output_lags, 1))
             self._plan = np.tile(self._neutral, (s.control_horizon, 1))
             self._offset = np.zeros(s.outputs)
         self._estimate(seen, live)
-        wanted = card.normalised_output(ahead)
+        wanted = card.normalised_output(ahead[:, self._known])
         reference = wanted[1:] if self.preview else np.tile(wanted[0], (s.horizon, 1))
         start = Start(
             self._commands, self._outputs, live, reference - self._offset, np.zeros(s.states)
@@ -158,7 +161,7 @@ class ModelController:
             error = np.array(card.signal_map.weights) @ live - predicted
             gains = self._signal_gain, 0.0
         else:
-            error = card.normalised_output(seen.position) - predicted
+            error = card.normalised_output(seen.outputs[self._known]) - predicted
             gains = self._offset_gain, self._output_gain
         if np.isfinite(error).all():
             self._offset += gains[0] * error
@@ -177,12 +180,13 @@ class Firmware:
     """The firmware of a build, in process (sil). One run after another, each from its start."""
 
     def __init__(self, build_dir: Path, card: ModelCard, tethered: bool = False) -> None:
-        """`tethered`: it is told the measured position, for its disturbance estimate."""
+        """`tethered`: it is told the measured outputs, for its disturbance estimate."""
         build = read_build(build_dir)
         self._session: McuSession = open_session("sil", build)
-        self._card, self._tethered = card, tethered
+        self._tethered = tethered
         robot = describe(card.rig)
         self._neutral = robot.command_neutral
+        self._known = known_outputs(card)
         self._live = [robot.signal_names.index(name) for name in card.signal_names]
         self.preview = build.horizon
         self.restart()
@@ -196,11 +200,11 @@ class Firmware:
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """Command (m,): see Controller."""
-        points = self._card.on_axes(ahead)
+        points = ahead[:, self._known]
         if self._k == 0:
             self._session.reset(self._neutral, np.zeros(points.shape[1]), points[:-1])
         if self._tethered:
-            self._session.position(self._k, self._card.on_axes(seen.position))
+            self._session.position(self._k, seen.outputs[self._known])
         answer = self._session.sample(self._k, signals[self._live], points[-1])
         self._k += 1
         return np.asarray(answer.command)
@@ -208,6 +212,12 @@ class Firmware:
     def close(self) -> None:
         """Lets go of the library."""
         self._session.close()
+
+
+def known_outputs(card: ModelCard) -> list[int]:
+    """Numbers of the robot's outputs that a model predicts, in its order."""
+    names = describe(card.rig).output_names
+    return [names.index(name) for name in card.output_names]
 
 
 def calibration(rig: Rig) -> Calibration:
@@ -235,7 +245,7 @@ def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recor
         source=f"seed {seed}",
         t_s=np.arange(len(commands)) / rate_hz,
         commands=commands,
-        position=np.array([sample.position for sample in seen]),
+        position=rig.description.in_space(np.array([sample.outputs for sample in seen])),
         signals=calibration(rig).apply(signals),
         reference=None,
         command_names=rig.command_names,

@@ -62,9 +62,8 @@ def draw_all(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
 
 def shown(run: Run, values: np.ndarray) -> np.ndarray:
-    """(T, n) outputs in their units on paper, from what their messages carried, (T, 3)."""
-    robot = run.record.robot
-    return robot.outputs_of(values) * np.array([output.factor for output in robot.outputs])
+    """(T, n) outputs in their units on paper."""
+    return values * run.record.robot.output_factors
 
 
 def draw_plane(entries: Sequence[Entry]) -> plt.Figure | None:
@@ -81,7 +80,7 @@ def draw_plane(entries: Sequence[Entry]) -> plt.Figure | None:
     figure, axes = plt.subplots(figsize=(6.4, 6.0))
     axes.plot(reference[:, across], reference[:, up], "k--", lw=1.2)
     for entry in entries:
-        at = shown(entry.run, entry.run.position)
+        at = shown(entry.run, entry.run.outputs)
         axes.plot(at[:, across], at[:, up], color=entry.colour, lw=1.1)
     axes.set_xlabel(title(robot.outputs[across]))
     axes.set_ylabel(title(robot.outputs[up]))
@@ -99,7 +98,7 @@ def draw_time(entries: Sequence[Entry]) -> plt.Figure:
     for i, axes in enumerate(rows):
         axes.plot(first.t_s, reference[:, i], "k--", lw=1.2)
         for entry in entries:
-            at = shown(entry.run, entry.run.position)
+            at = shown(entry.run, entry.run.outputs)
             axes.plot(entry.run.t_s, at[:, i], color=entry.colour, lw=1.0)
         axes.set_ylabel(title(outputs[i]))
     legend(rows[0], ["reference", *labels(entries)], loc="upper right", ncols=3)

@@ -5,38 +5,44 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PointStamped
-from nav_msgs.msg import Path
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
 
-from soft_control.experiment.ros_messages import GLANCE, Join, from_path, from_point, to_ns
+from soft_control.experiment.ros_messages import GLANCE, Join, by_name, from_trajectory, to_ns
 from soft_control.experiment.summary import SETTLE_S
-from soft_control.topics import REFERENCE, SOLVER, TIP_POSITION
+from soft_control.plain_text import printable
+from soft_control.robots.description import RobotDescription
+from soft_control.topics import OUTPUTS, REFERENCE, SOLVER
 
 
 @dataclass
 class View:
-    """What there is to see now; errors are of the samples seen, some ten a second."""
+    """What there is to see now; errors are of the robot's first point or output, at the samples
+    seen, some ten a second."""
 
     t_s: float = 0.0
-    error_mm: float = math.nan
-    rmse_mm: float = math.nan
+    error: float = math.nan
+    rmse: float = math.nan
+    unit: str = ""
+    """Of both, on paper; empty: none."""
     step_cost: str = ""
 
     def note(self) -> str:
         """As one line, without what there is none of: open-loop runs have no error."""
         parts = [f"{self.t_s:5.1f} s"]
-        if math.isfinite(self.error_mm):
-            parts.append(f"error {self.error_mm:.2f} mm")
-        if math.isfinite(self.rmse_mm):
-            parts.append(f"RMSE {self.rmse_mm:.2f} mm")
+        for title, error in (("error", self.error), ("RMSE", self.rmse)):
+            if math.isfinite(error):
+                parts.append(f"{title} {error:.2f} {self.unit}".strip())
         return "  ".join([*parts, self.step_cost])
 
 
 class Live:
     """Context manager around a listening node; `poll()` returns the newest View."""
+
+    def __init__(self, robot: RobotDescription) -> None:
+        self.robot, self.group = robot, robot.groups[0]
 
     def __enter__(self) -> Live:
         self.context = rclpy.Context()
@@ -44,13 +50,13 @@ class Live:
         self.node = rclpy.create_node("softctl_live", context=self.context)
         self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.view = View()
+        self.view = View(unit="" if self.group.unit == "1" else printable(self.group.unit))
         self.start_ns: int | None = None
         self.squares: list[float] = []
-        self.join = Join((TIP_POSITION, REFERENCE), self.on_sample)
+        self.join = Join((OUTPUTS, REFERENCE), self.on_sample)
         for message, topic, callback in (
-            (PointStamped, TIP_POSITION, self.on_position),
-            (Path, REFERENCE, lambda m: self.join.put(REFERENCE, m)),
+            (JointState, OUTPUTS, self.on_outputs),
+            (JointTrajectory, REFERENCE, lambda m: self.join.put(REFERENCE, m)),
             (DiagnosticArray, SOLVER, self.on_solver),
         ):
             self.node.create_subscription(message, topic, callback, GLANCE)
@@ -66,22 +72,24 @@ class Live:
             self.executor.spin_once(timeout_sec=0)
         return self.view
 
-    def on_position(self, position: PointStamped) -> None:
-        now_ns = to_ns(position.header.stamp)
+    def on_outputs(self, outputs: JointState) -> None:
+        now_ns = to_ns(outputs.header.stamp)
         if self.start_ns is None:
             self.start_ns = now_ns
         self.view.t_s = (now_ns - self.start_ns) * 1e-9
-        self.join.put(TIP_POSITION, position)
+        self.join.put(OUTPUTS, outputs)
 
-    def on_sample(self, now_ns: int, position: PointStamped, reference: Path) -> None:
+    def on_sample(self, now_ns: int, outputs: JointState, reference: JointTrajectory) -> None:
+        names = self.robot.output_names
         try:
-            error_mm = 1e3 * np.linalg.norm(from_point(position) - from_path(reference)[0])
+            seen = by_name(outputs, names, OUTPUTS, others=True)
+            difference = seen - from_trajectory(reference, names)[0]
         except ValueError:
             return  # nothing to show; the node that acts on it says what is wrong and ends the run
-        self.view.error_mm = float(error_mm)
+        self.view.error = float(self.group.distance(difference))
         if self.view.t_s >= SETTLE_S:
-            self.squares.append(self.view.error_mm**2)
-            self.view.rmse_mm = math.sqrt(sum(self.squares) / len(self.squares))
+            self.squares.append(self.view.error**2)
+            self.view.rmse = math.sqrt(sum(self.squares) / len(self.squares))
 
     def on_solver(self, message: DiagnosticArray) -> None:
         values = {pair.key: pair.value for status in message.status for pair in status.values}

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from soft_control.control.references import Reference
+from soft_control.control.sampled_reference import SampledReference
 from soft_control.learning.bag import RECORD_FILE
 from soft_control.learning.dataset import RecordingError
 from soft_control.plain_text import first_fault
@@ -45,14 +46,14 @@ class RunRecord(BaseModel):
     title: str
     """Of the controller, in sentences and figures."""
     sees_position: bool
-    """Whether the controller was told the measured position."""
+    """Whether the controller was told the measured outputs."""
     has_preview: bool
     """Whether it knew the reference over its horizon."""
     target: str | None
     """Where its firmware ran; None: it has none."""
     reference: str | None
-    """Shape; None for open-loop runs."""
-    curve: Reference | None
+    """Shape or file; None for open-loop runs."""
+    curve: Reference | SampledReference | None
     """None for open-loop runs."""
     clock: Literal["lockstep", "realtime"]
     rate_hz: Positive

@@ -87,7 +87,7 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
 
     return [
         *(row(*of) for of in error_rows(entries[0].run.record)),
-        said("sees the measured position", lambda record: record.sees_position),
+        said("sees the measured outputs", lambda record: record.sees_position),
         said("has preview", lambda record: record.has_preview),
         row("step cost, instructions, median / max", cost),
         row("flash / RAM", memory),
@@ -189,11 +189,11 @@ def _conditions(measured: Sequence[Entry], names: Sequence[str]) -> str:
     def knew(record: RunRecord) -> str:
         if record.sees_position == record.has_preview:
             if record.sees_position:
-                return "sees the measured position and has preview of the reference"
-            return "neither sees the measured position nor has preview of the reference"
+                return "sees the measured outputs and has preview of the reference"
+            return "neither sees the measured outputs nor has preview of the reference"
         if record.sees_position:
-            return "sees the position and has no preview"
-        return "never sees the measured position but has preview of the reference"
+            return "sees the outputs and has no preview"
+        return "never sees the measured outputs but has preview of the reference"
 
     ordered = sorted(zip(measured, names, strict=True), key=lambda e: e[0].run.record.sees_position)
     sentences = [f"{name} {knew(entry.run.record)}" for entry, name in ordered]

@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Time
-from geometry_msgs.msg import PointStamped, PoseStamped
-from nav_msgs.msg import Path
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import PointStamped
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from soft_control.topics import REFERENCE, TIP_POSITION
-
-FRAME = "rig_base"
+from soft_control.topics import REFERENCE
 
 
 def _reliable(depth: int) -> QoSProfile:
@@ -81,24 +79,41 @@ def to_stamp(ns: int) -> Time:
     return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
 
 
-def joint_state(ns: int, names: Sequence[str], values: Sequence[float]) -> JointState:
-    """A named vector."""
+def joint_state(
+    ns: int, names: Sequence[str], values: Sequence[float], frame: str = ""
+) -> JointState:
+    """A named vector; of outputs, with the frame in which points are among them."""
     message = JointState(name=list(names), position=[float(v) for v in values])
-    message.header.stamp = to_stamp(ns)
+    message.header.stamp, message.header.frame_id = to_stamp(ns), frame
     return message
 
 
 def by_name(
-    message: JointState, names: Sequence[str], topic: str, others: bool = False
+    message: JointState,
+    names: Sequence[str],
+    topic: str,
+    others: bool = False,
+    frame: str = "",
 ) -> np.ndarray:
     """The values (len(names),) of a named vector in the order of `names`, whatever its own order.
 
     Raises ValueError, naming the topic, where a name is missing or stands twice, has no value, or
-    one that is not finite; and, unless `others` are welcome, for any other name.
+    one that is not finite; unless `others` are welcome, for any other name; and for another frame
+    than `frame`, where the message says one.
     """
     found = list(message.name)
     if len(found) != len(message.position):
         raise ValueError(f"{topic} has {len(found)} names for {len(message.position)} values")
+    values = np.array(message.position, dtype=float)[_places(found, names, topic, others)]
+    for name, value in zip(names, values, strict=True):
+        if not np.isfinite(value):
+            raise ValueError(f"{topic} says {value} for {name}: wanted a finite number")
+    _check_frame(message, topic, frame)
+    return values
+
+
+def _places(found: Sequence[str], names: Sequence[str], topic: str, others: bool) -> list[int]:
+    """For each of `names` its place among the names that a message has."""
     if len(set(found)) != len(found):
         raise ValueError(f"{topic} has a name twice: {', '.join(found)}")
     missing = [name for name in names if name not in found]
@@ -107,52 +122,53 @@ def by_name(
         lacks = f" lacks {', '.join(missing)}" if missing else ""
         has = f" has the unknown {', '.join(unknown)}" if unknown else ""
         raise ValueError(f"{topic}{lacks}{' and' * bool(lacks and has)}{has}")
-    values = np.array([message.position[found.index(name)] for name in names], dtype=float)
-    for name, value in zip(names, values, strict=True):
-        if not np.isfinite(value):
-            raise ValueError(f"{topic} says {value} for {name}: wanted a finite number")
-    return values
+    return [found.index(name) for name in names]
 
 
-def point(ns: int, position: Sequence[float]) -> PointStamped:
-    """A position (3,) in m in the frame of the rig."""
+def point(ns: int, position: Sequence[float], frame: str) -> PointStamped:
+    """A position (3,) in m."""
     message = PointStamped()
-    message.header.stamp, message.header.frame_id = to_stamp(ns), FRAME
+    message.header.stamp, message.header.frame_id = to_stamp(ns), frame
     message.point.x, message.point.y, message.point.z = map(float, position)
     return message
 
 
-def path(ns: int, period_ns: int, positions: np.ndarray) -> Path:
-    """Positions (T, 3) in m, a period apart, the first one at `ns`."""
-    message = Path()
-    message.header.stamp, message.header.frame_id = to_stamp(ns), FRAME
-    for j, position in enumerate(positions):
-        pose = PoseStamped()
-        pose.header.stamp, pose.header.frame_id = to_stamp(ns + j * period_ns), FRAME
-        pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = map(float, position)
-        message.poses.append(pose)
+def trajectory(
+    ns: int, period_ns: int, names: Sequence[str], values: np.ndarray, frame: str = ""
+) -> JointTrajectory:
+    """Outputs (T, n) by name, a period apart, the first ones at `ns`."""
+    message = JointTrajectory(joint_names=list(names))
+    message.header.stamp, message.header.frame_id = to_stamp(ns), frame
+    message.points = [
+        JointTrajectoryPoint(positions=row, time_from_start=_duration(j * period_ns))
+        for j, row in enumerate(np.asarray(values, dtype=float).tolist())
+    ]
     return message
 
 
-def from_point(message: PointStamped, topic: str = TIP_POSITION) -> np.ndarray:
-    """The position (3,) in m. Raises ValueError for one of another frame or not finite."""
-    _check_frame(message, topic)
-    position = np.array([message.point.x, message.point.y, message.point.z])
-    if not np.isfinite(position).all():
-        raise ValueError(f"{topic} is {position.tolist()}: wanted finite numbers")
-    return position
+def _duration(ns: int) -> Duration:
+    return Duration(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
 
 
-def from_path(message: Path, topic: str = REFERENCE) -> np.ndarray:
-    """Positions (T, 3) in m. Raises ValueError where there is none, or of another frame."""
-    _check_frame(message, topic)
-    if not message.poses:
-        raise ValueError(f"{topic} has no position in it")
-    return np.array(
-        [[p.pose.position.x, p.pose.position.y, p.pose.position.z] for p in message.poses]
-    )
+def from_trajectory(
+    message: JointTrajectory, names: Sequence[str], topic: str = REFERENCE, frame: str = ""
+) -> np.ndarray:
+    """Outputs (T, len(names)) in the order of `names`.
+
+    Raises ValueError where there is no point, one of another length, a name that is missing or
+    stands twice, or another frame than `frame`.
+    """
+    found = list(message.joint_names)
+    if not message.points:
+        raise ValueError(f"{topic} has no point in it")
+    if any(len(p.positions) != len(found) for p in message.points):
+        raise ValueError(f"{topic} has points that are not of its {len(found)} names")
+    _check_frame(message, topic, frame)
+    places = _places(found, names, topic, others=True)
+    return np.array([p.positions for p in message.points])[:, places]
 
 
-def _check_frame(message: Any, topic: str) -> None:
-    if message.header.frame_id != FRAME:
-        raise ValueError(f"{topic} is in frame '{message.header.frame_id}': wanted '{FRAME}'")
+def _check_frame(message: Any, topic: str, frame: str) -> None:
+    said = message.header.frame_id
+    if frame and said and said != frame:
+        raise ValueError(f"{topic} is in frame '{said}': wanted '{frame}'")

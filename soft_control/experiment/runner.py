@@ -72,7 +72,6 @@ def run(nodes: list[NodeSpec], run_dir: Path, on_poll: Callable[[], None] = lamb
     gone when this returns. For the main thread, which gets the signals.
     """
     (run_dir / "log").mkdir()
-    (run_dir / "parameters").mkdir()
     processes: dict[str, subprocess.Popen] = {}
     with interrupts_counted() as interrupts:
         try:
@@ -106,22 +105,35 @@ def interrupts_counted() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-class _WithoutAliases(yaml.SafeDumper):
-    """ROS refuses the anchors and aliases that YAML writes for a list that stands twice."""
+class _ForRos(yaml.SafeDumper):
+    """ROS refuses the anchors and aliases that YAML writes for a list that stands twice, and takes
+    a y without quotation marks for true."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
 
 
+_ForRos.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
+)
+
+
 def parameter_file(node: NodeSpec) -> str:
     """The parameters of a node as ROS reads them."""
-    return yaml.dump({node.name: {"ros__parameters": node.parameters}}, Dumper=_WithoutAliases)
+    return yaml.dump({node.name: {"ros__parameters": node.parameters}}, Dumper=_ForRos)
+
+
+def write_parameters(node: NodeSpec, run_dir: Path) -> Path:
+    """Writes the parameters of a node to <run_dir>/parameters, and says where."""
+    file = run_dir / "parameters" / f"{node.name}.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(parameter_file(node))
+    return file
 
 
 def start(node: NodeSpec, run_dir: Path) -> subprocess.Popen:
     """The process of a node; SIGINT to it waits until it can be handled."""
-    parameters = run_dir / "parameters" / f"{node.name}.yaml"
-    parameters.write_text(parameter_file(node))
+    parameters = write_parameters(node, run_dir)
     module = f"soft_control.nodes.{node.name}"
     with open(run_dir / "log" / f"{node.name}.log", "w") as log, interrupt_held():
         return subprocess.Popen(

@@ -25,7 +25,10 @@ class Experiment(BaseModel, extra="forbid"):
         description="Where the firmware runs: sil in process, pil on an emulated Cortex-M4F, "
         "hil on a board.",
     )
-    reference: str = Field("figure_eight", description=f"Shape: {', '.join(SHAPES)}.")
+    reference: str = Field(
+        "figure_eight",
+        description=f"Shape: {', '.join(SHAPES)}; or a CSV file: t_s and a column an output.",
+    )
     clock: Literal["lockstep", "realtime"] = Field(
         "lockstep",
         description="lockstep: the rig waits for each command, the same bits on any machine; "
@@ -39,8 +42,8 @@ class Experiment(BaseModel, extra="forbid"):
     seed: int = Field(0, ge=0, lt=2**63, description="Of the rig's noise and of the excitation.")
     load: str = Field(
         "",
-        description="Constant load put on the tip in mid-run: the displacement it causes and when, "
-        "x,y,z@t in mm and s, e.g. 0,0,-2@10.",
+        description="Constant load put on in mid-run: the displacement of each output that it "
+        "causes, in the units on paper, and when, s, e.g. 0,0,-2@10.",
     )
     model: Path = Field(Path("models/tendon"), description="Directory that `softctl train` wrote.")
     firmware: Path = Field(
@@ -54,6 +57,9 @@ class Experiment(BaseModel, extra="forbid"):
     def _known(cls, value: str, info: Any) -> str:
         known = {"rig": RIGS, "controller": CONTROLLERS, "target": TARGETS, "reference": SHAPES}
         choices = known[info.field_name]
+        if info.field_name == "reference" and value.lower().endswith(".csv"):
+            return value
         if value not in choices:
-            raise ValueError(f"unknown, choose one of {', '.join(choices)}")
+            more = ", or a file .csv" if info.field_name == "reference" else ""
+            raise ValueError(f"unknown, choose one of {', '.join(choices)}{more}")
         return value

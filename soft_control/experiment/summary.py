@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from soft_control.experiment.record import RunRecord, read_record, write_json
 from soft_control.learning.dataset import RecordingError, read_topics
 from soft_control.robots.description import OutputGroup
-from soft_control.topics import COMMAND, PREDICTED_POSITION, REFERENCE, SOLVER, TIP_POSITION
+from soft_control.topics import COMMAND, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SOLVER
 
 SETTLE_S = 2.0
 """Errors count after this time: the rig starts at rest, the reference does not."""
@@ -28,14 +28,14 @@ class Run:
     """experiment.json, as bringup wrote it."""
     t_s: np.ndarray
     """(T,) s since the first sample."""
-    position: np.ndarray
-    """(T, 3) measured tip position, m."""
+    outputs: np.ndarray
+    """(T, n) measured, in the units of the robot's description."""
     reference: np.ndarray | None
-    """(T, 3) m; None for open-loop runs."""
+    """(T, n); None for open-loop runs."""
     commands: np.ndarray
     """(T, m), physical units."""
     predicted: np.ndarray
-    """(T, 3) what the controller believed of these samples one sample before, m; NaN where none."""
+    """(T, n) what the controller believed of these samples one sample before; NaN where nothing."""
     solver: list[dict[str, str]]
     """What the solver reported, a dict a sample; empty for controllers that have none."""
     late: int
@@ -48,48 +48,59 @@ def read_run(run_dir: Path) -> Run:
     """Reads a run directory. Raises RecordingError where a part of it is missing or is not what the
     run's description says."""
     record = read_record(run_dir)
+    robot = record.robot
     follows = record.curve is not None
-    names = (TIP_POSITION, REFERENCE, COMMAND, PREDICTED_POSITION, SOLVER)
+    names = (OUTPUTS, REFERENCE, COMMAND, PREDICTED_OUTPUTS, SOLVER)
     topics, logged_ns = read_topics(run_dir / "bag", names)
-    tips, commands = topics.get(TIP_POSITION, {}), topics.get(COMMAND, {})
+    measured, commands = topics.get(OUTPUTS, {}), topics.get(COMMAND, {})
     references = topics.get(REFERENCE, {})
     stamps = sorted(commands.keys() & (references if follows else commands).keys())
-    if not stamps or not tips:
+    if not stamps or not measured:
         raise RecordingError(f"{run_dir}: the bag ends before the first sample was answered")
 
-    at = np.array(stamps)
-    seen = np.array(sorted(tips))
-    xyz = np.array([_xyz(tips[stamp].point) for stamp in seen])
-    # In realtime the tracker has a clock of its own; in lockstep the stamps are the same.
-    position = np.column_stack([np.interp(at, seen, axis) for axis in xyz.T])
-    predictions = topics.get(PREDICTED_POSITION, {})
-    nan = (np.nan,) * 3
+    def named(topic: str, found: Any, values: Any, wanted: tuple[str, ...]) -> list[float]:
+        told = dict(zip(found, values, strict=False))
+        if len(told) != len(values) or not told.keys() >= set(wanted):
+            raise RecordingError(
+                f"{run_dir}: {topic} has {', '.join(found)}, but {robot.name} has "
+                f"{', '.join(wanted)}"
+            )
+        return [told[name] for name in wanted]
+
+    def vectors(topic: str, messages: list[Any], wanted: tuple[str, ...]) -> np.ndarray:
+        return np.array([named(topic, m.name, m.position, wanted) for m in messages])
+
+    at, seen = np.array(stamps), np.array(sorted(measured))
+    outputs = vectors(OUTPUTS, [measured[stamp] for stamp in seen], robot.output_names)
+    predictions = topics.get(PREDICTED_OUTPUTS, {})
+    predicted = np.full((len(stamps), len(robot.outputs)), np.nan)
+    for row, stamp in zip(predicted, stamps, strict=True):
+        if stamp in predictions:
+            # A model may know some of the outputs only.
+            told = dict(zip(predictions[stamp].name, predictions[stamp].position, strict=True))
+            row[:] = [told.get(name, np.nan) for name in robot.output_names]
     period_ns = 1e9 / record.rate_hz
     realtime = record.clock == "realtime"
     late = sum(logged_ns[COMMAND][s] - s > period_ns for s in stamps) if realtime else 0
-    given = [commands[s].position for s in stamps]
-    m = len(record.robot.commands)
-    if any(len(command) != m for command in given):
-        raise RecordingError(f"{run_dir}: the bag's commands are not the {m} of the robot")
     return Run(
         record=record,
         t_s=(at - at[0]) * 1e-9,
-        position=position,
-        reference=np.array([_xyz(references[s].poses[0].pose.position) for s in stamps])
+        # In realtime the tracker has a clock of its own; in lockstep the stamps are the same.
+        outputs=np.column_stack([np.interp(at, seen, column) for column in outputs.T]),
+        reference=np.array(
+            [
+                named(REFERENCE, m.joint_names, m.points[0].positions, robot.output_names)
+                for m in (references[stamp] for stamp in stamps)
+            ]
+        )
         if follows
         else None,
-        commands=np.array(given),
-        predicted=np.array(
-            [_xyz(predictions[s].point) if s in predictions else nan for s in stamps]
-        ),
+        commands=vectors(COMMAND, [commands[stamp] for stamp in stamps], robot.command_names),
+        predicted=predicted,
         solver=[_solver(topics[SOLVER][s]) for s in stamps if s in topics.get(SOLVER, {})],
         late=late,
-        unanswered=max(0, len(tips) - len(stamps)) if realtime else 0,
+        unanswered=max(0, len(measured) - len(stamps)) if realtime else 0,
     )
-
-
-def _xyz(p: Any) -> tuple[float, float, float]:
-    return p.x, p.y, p.z
 
 
 def _solver(message: Any) -> dict[str, str]:
@@ -117,21 +128,15 @@ class Errors:
 def tracking_error(run: Run, group: OutputGroup) -> np.ndarray:
     """(T,) Euclidean distance of the group's outputs from their reference at equal instants, in the
     group's unit on paper."""
-    difference = run.record.robot.outputs_of(run.position - run.reference)
-    return group.factor * np.linalg.norm(difference[:, list(group.columns)], axis=1)
+    return group.distance(run.outputs - run.reference)
 
 
 def path_error(run: Run, group: OutputGroup) -> np.ndarray:
     """(T,) distance of the group's outputs from the nearest point of the reference's curve, in the
     group's unit on paper."""
-    columns, robot = list(group.columns), run.record.robot
-    curve = robot.outputs_of(run.record.curve.curve())[:, columns]
-    return group.factor * cKDTree(curve).query(robot.outputs_of(run.position)[:, columns])[0]
-
-
-def tracking_error_mm(position: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """(T,) Euclidean distance of positions (T, 3) in m at equal instants, mm."""
-    return 1e3 * np.linalg.norm(position - reference, axis=1)
+    columns = list(group.columns)
+    curve = run.record.curve.curve()[:, columns]
+    return group.factor * cKDTree(curve).query(run.outputs[:, columns])[0]
 
 
 def error_figures(error: np.ndarray) -> tuple[float, float, float]:

@@ -20,7 +20,6 @@ import yaml
 from soft_control import paths
 from soft_control.control import pid
 from soft_control.control.controllers import CONTROLLERS, controller
-from soft_control.control.references import Reference
 from soft_control.experiment.bringup import (
     mpc_settings,
     reference_curve,
@@ -28,11 +27,12 @@ from soft_control.experiment.bringup import (
 )
 from soft_control.experiment.closed_loop import Firmware, PidController, Trace, run
 from soft_control.experiment.settings import Experiment
-from soft_control.experiment.summary import SETTLE_S, error_figures, tracking_error_mm
+from soft_control.experiment.summary import SETTLE_S
 from soft_control.firmware_build import MpcSettings, build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import printable
 from soft_control.rigs import Rig, describe, make_rig
+from soft_control.robots.description import RobotDescription
 
 TUNING_GAINS = (1.0, 0.8, 1.25)
 """Of the rigs that the optimiser sees: tuned on the nominal one alone, the loop cycles as soon as a
@@ -42,8 +42,8 @@ STEP_REFERENCE = "fixed"
 WORST = 1e9
 """Score of values that cannot be scored: a loop that diverged."""
 
-Positions = Callable[[np.ndarray], np.ndarray]
-"""Reference (T, 3), m, at times (T,), s."""
+Wanted = Callable[[np.ndarray], np.ndarray]
+"""Reference (T, n) at times (T,), s."""
 Score = Callable[[Trace], float]
 """The smaller, the better."""
 
@@ -114,11 +114,13 @@ def search(
     return Found(dict(study.best_params), study.best_value, trials)
 
 
-def rmse_mm(trace: Trace) -> float:
-    """Tracking error after SETTLE_S, mm."""
+def rmse(trace: Trace) -> float:
+    """Tracking error after SETTLE_S, RMSE over time and over the robot's points and outputs, each
+    in its unit on paper, in which the weights of the MPC count them too."""
     settled = trace.t_s >= SETTLE_S
-    error = tracking_error_mm(trace.position[settled], trace.reference[settled])
-    return error_figures(error)[0]
+    difference = trace.outputs[settled] - trace.reference[settled]
+    errors = [group.distance(difference) for group in trace.robot.groups]
+    return float(np.sqrt(np.mean(np.square(errors))))
 
 
 # --------------------------------------------------------------------------------------------- PID
@@ -147,7 +149,7 @@ def pid_config(parameters: dict[str, Any], rig: Rig) -> pid.PidConfig:
     """The law that the pid node makes of its parameters."""
     commands = rig.command_min.size
     return pid.PidConfig(
-        decoupling=np.reshape(parameters["decoupling"], (commands, 3)),
+        decoupling=np.reshape(parameters["decoupling"], (commands, -1)),
         **{key: np.array(parameters[key]) for key in ("kp", "ki", "kd")},
         command_neutral=(rig.command_min + rig.command_max) / 2,
         command_min=rig.command_min,
@@ -158,12 +160,12 @@ def pid_config(parameters: dict[str, Any], rig: Rig) -> pid.PidConfig:
 
 def tune_pid(
     rig_name: str,
-    references: Sequence[tuple[Positions, float]],
+    references: Sequence[tuple[Wanted, float]],
     rate_hz: float,
     trials: int,
     seed: int,
     gains: Sequence[float] = TUNING_GAINS,
-    score: Score = rmse_mm,
+    score: Score = rmse,
     progress: Callable[[int, float], None] = lambda trial, best: None,
 ) -> tuple[dict[str, Any], Found]:
     """Parameters of the pid node with the least mean score over rigs of these gains and references.
@@ -220,11 +222,11 @@ def mpc_parameters(values: dict[str, float]) -> dict[str, Any]:
 
 def tune_mpc(
     model_dir: Path,
-    references: Sequence[tuple[Positions, float]],
+    references: Sequence[tuple[Wanted, float]],
     trials: int,
     seed: int,
     gains: Sequence[float] | None = None,
-    score: Score = rmse_mm,
+    score: Score = rmse,
     progress: Callable[[int, float], None] = lambda trial, best: None,
 ) -> tuple[dict[str, Any], Found]:
     """Parameters of the mcu node with the least mean score, as `tune_pid` finds those of the PID.
@@ -267,21 +269,22 @@ def tune_mpc(
 
 
 def decouple(rig: Rig, neutral: np.ndarray, delta: np.ndarray, settle_s: float = 20) -> np.ndarray:
-    """Commands per m (m, 3) from the settled tip at `neutral` ± `delta` of each command."""
-    slopes = np.empty((3, neutral.size))
+    """Commands per output (m, n) from the outputs settled at `neutral` ± `delta` of each
+    command."""
+    slopes = np.empty((len(rig.description.outputs), neutral.size))
     for i, step in enumerate(np.diag(delta)):
-        tips = []
+        settled = []
         for command in (neutral + step, neutral - step):
             rig.reset()
             rig.step(command, settle_s)
-            tips.append(rig.tip_position())
-        slopes[:, i] = (tips[0] - tips[1]) / (2 * delta[i])
+            settled.append(rig.outputs())
+        slopes[:, i] = (settled[0] - settled[1]) / (2 * delta[i])
     return np.linalg.pinv(slopes)
 
 
 # ----------------------------------------------------------------------------- any controller
 
-Followed = Sequence[tuple[Positions, float]]
+Followed = Sequence[tuple[Wanted, float]]
 """References, and how long, in s, each is followed."""
 Progress = Callable[[int, float], None]
 """Gets the number of trials made and the best score so far."""
@@ -292,9 +295,14 @@ def pid_for_model(
 ) -> Tuned:
     """The PID's gains, on rigs of several gains."""
     parameters, found = tune_pid(card.rig, followed, card.rate_hz, trials, seed, progress=progress)
-    units = dict.fromkeys(command.unit for command in describe(card.rig).commands)
-    unit = "/m, ".join(units)
-    comment = [f"decoupling: (commands x 3) in {unit}/m; kp: 1; ki: 1/s; kd: s."]
+    robot = describe(card.rig)
+    units = [
+        " or ".join(dict.fromkeys(quantity.unit for quantity in quantities))
+        for quantities in (robot.commands, robot.outputs)
+    ]
+    comment = [
+        f"decoupling: (commands x outputs) in {units[0]} over {units[1]}; kp: 1; ki: 1/s; kd: s."
+    ]
     return Tuned(parameters, found, TUNING_GAINS, comment)
 
 
@@ -328,20 +336,26 @@ def tune(
     card = load_card(model_dir)
     shapes = (reference, STEP_REFERENCE)
     curves = [reference_curve(Experiment(rig=card.rig, reference=s), card) for s in shapes]
-    followed = [(Reference(**curve).position, duration_s) for curve in curves]
+    followed = [(curve.values, duration_s) for curve in curves]
     module, _, function = entry.tuner.partition(":")
     tuner = getattr(importlib.import_module(module), function)
     tuned: Tuned = tuner(card, model_dir, followed, trials, seed, progress)
     comment = [
         f"Written by `softctl tune` for the {card.rig} rig, {reference} and a step, "
         f"{card.rate_hz:g} Hz, seed {seed}, {trials} trials:",
-        f"mean RMSE {tuned.found.score:.3f} mm over rigs whose gain is "
+        f"mean RMSE {tuned.found.score:.3f}{_unit(describe(card.rig))} over rigs whose gain is "
         f"{', '.join(f'{gain:g}' for gain in tuned.gains)} times the nominal one.",
         *tuned.comment,
     ]
     path = out or paths.tuned(card.rig, entry.node)
     write_parameters(path, entry.node, tuned.parameters, comment)
     return tuned.found, path
+
+
+def _unit(robot: RobotDescription) -> str:
+    """Of a score, as it follows a number; nothing where several units or none went into it."""
+    units = {group.unit for group in robot.groups} - {"1"}
+    return f" {units.pop()}" if len(units) == 1 else ""
 
 
 def write_parameters(

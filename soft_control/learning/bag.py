@@ -21,15 +21,8 @@ from soft_control.learning.recording import (
 )
 from soft_control.learning.stamps import check_unit, nearest
 from soft_control.plain_text import printable
-from soft_control.robots.description import RobotDescription, described
-from soft_control.topics import (
-    COMMAND,
-    PREDICTED_POSITION,
-    REFERENCE,
-    SIGNALS,
-    SOLVER,
-    TIP_POSITION,
-)
+from soft_control.robots.description import AXES, RobotDescription, described
+from soft_control.topics import COMMAND, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SIGNALS, SOLVER
 
 RECORD_FILE = "experiment.json"
 """Beside the bag of a run; describes its robot."""
@@ -40,26 +33,41 @@ SET_BACK_S = 0.1
 """Messages may overtake one another by less; a stamp that goes back further is a clock set back."""
 
 
+TIP_POSITION = "/tip_position"
+"""Of bags that hold one point and no /outputs: its coordinates are then the outputs x, y, z."""
+
+
 def _as_it_is(message: Any) -> Any:
     return message
 
 
-def _point_of_pose(message: Any) -> Any:
-    return SimpleNamespace(header=message.header, point=message.pose.position)
+def _named(message: Any, point: Any) -> Any:
+    position = np.array([point.x, point.y, point.z])
+    return SimpleNamespace(header=message.header, name=list(AXES), position=position)
+
+
+def _of_path(message: Any) -> Any:
+    at = [pose.pose.position for pose in message.poses[:1]]
+    points = [SimpleNamespace(positions=np.array([p.x, p.y, p.z])) for p in at]
+    return SimpleNamespace(header=message.header, joint_names=list(AXES), points=points)
 
 
 TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
+    OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
     TIP_POSITION: {
-        "geometry_msgs/msg/PointStamped": _as_it_is,
-        "geometry_msgs/msg/PoseStamped": _point_of_pose,
+        "geometry_msgs/msg/PointStamped": lambda m: _named(m, m.point),
+        "geometry_msgs/msg/PoseStamped": lambda m: _named(m, m.pose.position),
     },
-    PREDICTED_POSITION: {"geometry_msgs/msg/PointStamped": _as_it_is},
+    PREDICTED_OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
     COMMAND: {"sensor_msgs/msg/JointState": _as_it_is},
     SIGNALS: {"sensor_msgs/msg/JointState": _as_it_is},
-    REFERENCE: {"nav_msgs/msg/Path": _as_it_is},
+    REFERENCE: {
+        "trajectory_msgs/msg/JointTrajectory": _as_it_is,
+        "nav_msgs/msg/Path": _of_path,
+    },
     SOLVER: {"diagnostic_msgs/msg/DiagnosticArray": _as_it_is},
 }
-"""Topic to the types it may have, each with what makes of its message one of the first type."""
+"""Topic to the types it may have, each with what makes of its message a named vector."""
 
 
 def read_bag(path: Path) -> Recording:
@@ -69,11 +77,12 @@ def read_bag(path: Path) -> Recording:
     Raises RecordingError for what cannot be used; warns with RecordingWarning of what was guessed
     or left out.
     """
-    topics, _ = read_topics(path, (TIP_POSITION, COMMAND, SIGNALS, REFERENCE))
-    for name in (TIP_POSITION, COMMAND):
+    topics, _ = read_topics(path, (OUTPUTS, TIP_POSITION, COMMAND, SIGNALS, REFERENCE))
+    seen = TIP_POSITION if topics.get(TIP_POSITION) and not topics.get(OUTPUTS) else OUTPUTS
+    for name in (seen, COMMAND):
         if not topics.get(name):
             raise RecordingError(f"{path}: no message on {name}")
-    needed = [name for name in (COMMAND, TIP_POSITION, SIGNALS) if topics.get(name)]
+    needed = [name for name in (COMMAND, seen, SIGNALS) if topics.get(name)]
     stamps, messages = _joined(path, {name: topics[name] for name in needed})
     robot = _robot(path)
     command, command_names = _by_name(path, COMMAND, messages[COMMAND])
@@ -81,8 +90,9 @@ def read_bag(path: Path) -> Recording:
     signal, signal_names = np.zeros((len(stamps), 0)), ()
     if SIGNALS in messages:
         signal, signal_names = _by_name(path, SIGNALS, messages[SIGNALS])
-    position = np.array([_xyz(m.point) for m in messages[TIP_POSITION]], dtype=float)
-    reference = _reference(topics.get(REFERENCE, {}), stamps)
+    output, output_names = _by_name(path, seen, messages[seen])
+    position = _in_space(path, robot, output, output_names)
+    reference = _reference(path, robot, topics.get(REFERENCE, {}), stamps)
 
     finite = np.all(np.isfinite(np.hstack([position, command, signal])), axis=1)
     if not np.all(finite):
@@ -100,7 +110,7 @@ def read_bag(path: Path) -> Recording:
         command_names=command_names,
         signal_names=signal_names,
         rig=robot.name if robot else None,
-        frame=_frame(path, topics[TIP_POSITION].values()),
+        frame=_frame(path, seen, topics[seen].values()),
     )
 
 
@@ -263,19 +273,43 @@ def _in_order_of(
     return command[:, [names.index(name) for name in robot.command_names]], robot.command_names
 
 
-def _reference(messages: Mapping[int, Any], stamps: Sequence[int]) -> np.ndarray | None:
+def _in_space(
+    path: Path, robot: RobotDescription | None, values: np.ndarray, names: Sequence[str]
+) -> np.ndarray:
+    """(T, 3) coordinates from named outputs: by the robot's description, else of names x, y, z."""
+    axes = {o.name: o.axis for o in robot.outputs if o.axis} if robot else {}
+    axes = axes or {axis: axis for axis in AXES}
+    placed = np.zeros((len(values), len(AXES)))
+    for column, name in zip(values.T, names, strict=True):
+        if name not in axes and name not in AXES:
+            raise RecordingError(
+                f"{path}: output {printable(name, NAME_LENGTH_MAX)} is no coordinate of the tip"
+            )
+        placed[:, AXES.index(axes.get(name, name))] = column
+    return placed
+
+
+def _reference(
+    path: Path,
+    robot: RobotDescription | None,
+    messages: Mapping[int, Any],
+    stamps: Sequence[int],
+) -> np.ndarray | None:
     """(T, 3) m, where every row has one."""
-    if not all(stamp in messages and len(messages[stamp].poses) for stamp in stamps):
+    if not all(stamp in messages and len(messages[stamp].points) for stamp in stamps):
         return None
-    return np.array([_xyz(messages[stamp].poses[0].pose.position) for stamp in stamps])
+    firsts = [messages[stamp] for stamp in stamps]
+    now = [SimpleNamespace(name=m.joint_names, position=m.points[0].positions) for m in firsts]
+    values, names = _by_name(path, REFERENCE, now)
+    return _in_space(path, robot, values, names)
 
 
-def _frame(path: Path, positions: Iterable[Any]) -> str | None:
+def _frame(path: Path, topic: str, positions: Iterable[Any]) -> str | None:
     """The one frame of all positions; None where none is said."""
     frames = sorted({message.header.frame_id for message in positions})
     if len(frames) > 1:
         said = ", ".join(repr(printable(frame, NAME_LENGTH_MAX)) for frame in frames[:3])
-        raise RecordingError(f"{path}: {TIP_POSITION} changes its frame in mid-run: {said}")
+        raise RecordingError(f"{path}: {topic} changes its frame in mid-run: {said}")
     return printable(frames[0], NAME_LENGTH_MAX) or None
 
 
@@ -290,7 +324,3 @@ def _robot(path: Path) -> RobotDescription | None:
         said = printable(f"{type(error).__name__}: {error}", 120)
         warn(path, f"{RECORD_FILE} beside it does not describe its robot: {said}")
         return None
-
-
-def _xyz(point: Any) -> tuple[float, float, float]:
-    return point.x, point.y, point.z

@@ -100,7 +100,7 @@ def blank_card(
         signal_names=names,
         signal_offset=signals.mean(axis=0).tolist(),
         signal_scale=signals.std(axis=0).tolist(),
-        surface=list(fit_surface(position)) if commands.shape[1] == 2 else None,
+        surface=fit_surface(moving, axes, commands.shape[1]),
         trained=trained_on(runs, command_names, names),
         metrics={},
         evaluated_on=[],

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from soft_control.learning.fields import Name, Text
-from soft_control.learning.surface import surface_degree
+from soft_control.learning.surface import Surface
 from soft_control.plain_text import first_fault
 from soft_control.robots.description import AXES, PlainName
 
@@ -92,8 +92,8 @@ class ModelCard(_Checked):
     signal_scale: list[Positive]
     signal_map: SignalMap | None = None
     """None without signals."""
-    surface: list[float] | None
-    """Of `surface.surface_terms`, m: the surface x(y, z) that two servos reach; else none."""
+    surface: Surface | None
+    """What a robot with fewer commands than outputs reaches; else none."""
     trained: Trained | None = None
     """None for a network that was not trained on recordings."""
     metrics: dict[Name, float]
@@ -121,10 +121,9 @@ class ModelCard(_Checked):
         for field, names in lengths.items():
             _check_length(field, getattr(self, field), names, getattr(self, names))
         if self.surface is not None:
-            try:
-                surface_degree(len(self.surface))
-            except ValueError as error:
-                raise ValueError(f"surface = {reprlib.repr(self.surface)}: {error}") from None
+            for name in (*self.surface.leading, *self.surface.following):
+                if name not in self.output_names:
+                    raise ValueError(f"surface: {name} is no output of the model")
         if self.signal_map is not None:
             if not self.signal_names:
                 raise ValueError("signal_map: there is one, but signal_names is empty")
@@ -146,6 +145,11 @@ class ModelCard(_Checked):
                     if low > high:
                         raise ValueError(f"{field}.{i} = [{low}, {high}]: not in order")
         return self
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """n names, in the order of every output vector."""
+        return tuple(self.axes)
 
     @property
     def command_columns(self) -> int:
@@ -181,7 +185,9 @@ class ModelCard(_Checked):
         return self.in_space(output * self.output_scale + np.array(self.output_offset))
 
     def on_axes(self, position: np.ndarray) -> np.ndarray:
-        """(…, 3) -> (…, n): the axes along which the tip moves."""
+        """(…, 3) -> (…, n): the axes along which the tip moves; (…, n) stays as it is."""
+        if np.shape(position)[-1] == len(self.axes):
+            return np.asarray(position)
         return np.asarray(position)[..., [AXES.index(axis) for axis in self.axes]]
 
     def in_space(self, position: np.ndarray) -> np.ndarray:

@@ -14,9 +14,10 @@ from rosbags.typesys import Stores, get_typestore
 from soft_control.experiment.ros_messages import EVERY_SAMPLE
 from soft_control.experiment.summary import summarise
 from soft_control.learning.dataset import RecordingError
-from soft_control.nodes._node import NodeParameters, RigNode
+from soft_control.nodes._node import Names, NodeParameters, RigNode
 from soft_control.nodes._node import main as run
 
+POINT_TYPE = "geometry_msgs/msg/PointStamped"
 QUIET_S = 0.3
 """So long after the last message nothing is under way any more."""
 
@@ -24,6 +25,7 @@ QUIET_S = 0.3
 class LoggerParameters(NodeParameters):
     run_dir: str = Field(min_length=1, description="Directory of the run.")
     topics: list[str] = Field(description="What the bag holds: a topic, a blank, its type, each.")
+    points: Names = Field([], description="Topics of the robot's points, which the bag holds too.")
     clock: Literal["lockstep", "realtime"] = Field(
         "lockstep",
         description="lockstep: logged at the stamp, so that equal runs are equal bags; "
@@ -37,7 +39,8 @@ class Logger(RigNode):
 
     def __init__(self) -> None:
         super().__init__()
-        types = [(entry, message_type(entry)) for entry in self.parameters.topics]
+        points = [f"{topic} {POINT_TYPE}" for topic in self.parameters.points]
+        types = [(entry, message_type(entry)) for entry in [*self.parameters.topics, *points]]
         self.run_dir = Path(self.parameters.run_dir)
         self.lockstep = self.parameters.clock == "lockstep"
         self.arrived = time.monotonic()

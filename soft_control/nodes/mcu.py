@@ -6,35 +6,24 @@ from typing import Literal
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PointStamped
-from nav_msgs.msg import Path
 from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
 
 from soft_control.experiment.ros_messages import (
     Join,
     by_name,
-    from_path,
-    from_point,
+    from_trajectory,
     joint_state,
-    point,
     to_ns,
     to_stamp,
 )
 from soft_control.firmware_build import read_build
-from soft_control.learning.dataset import AXES
 from soft_control.link.messages import Command, SolverStatus, StepCostUnit
 from soft_control.link.session import open_session
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
-from soft_control.topics import (
-    COMMAND,
-    PREDICTED_POSITION,
-    REFERENCE,
-    SIGNALS,
-    SOLVER,
-    TIP_POSITION,
-)
+from soft_control.topics import COMMAND, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SIGNALS, SOLVER
 
 GAP_MAX = 100
 """Samples that the firmware bridges in one go (firmware/src/loop/control_loop.h)."""
@@ -49,9 +38,8 @@ class McuParameters(NodeParameters):
     command_names: Names = Field(min_length=1, description="In the order of the model.")
     command_neutral: list[float] = Field(description="At which a run starts, each its unit.")
     signal_names: Names = Field([], description="Of the model's signals, in its order.")
-    axes: list[int] = Field(
-        list(range(len(AXES))), min_length=1, description="Which of x, y, z the model knows."
-    )
+    output_names: Names = Field(min_length=1, description="In the order of the model.")
+    frame: str = Field("", description="Of points among the outputs; empty: any.")
     answer_timeout_s: float = Field(2.0, gt=0, description="An MCU silent for so long is gone.")
     host_timeout_ms: int = Field(
         200,
@@ -59,19 +47,17 @@ class McuParameters(NodeParameters):
         le=65535,
         description="Realtime: after so long without a sample the MCU holds its command; 0: never.",
     )
-    tethered: bool = Field(False, description="Whether it is told the measured position.")
+    tethered: bool = Field(False, description="Whether it is told the measured outputs.")
 
     @model_validator(mode="after")
     def fits_together(self) -> McuParameters:
         check_lengths(self.command_names, "command", command_neutral=self.command_neutral)
-        if sorted(set(self.axes)) != self.axes or not set(self.axes) <= set(range(len(AXES))):
-            raise ValueError(f"axes = {self.axes}: wanted some of 0, 1, 2 in this order")
         return self
 
 
 class Mcu(RigNode):
-    """Untethered by default: the firmware starts from the neutral point and never sees a measured
-    position. Tethered it sees one each sample, for its estimate of a constant offset."""
+    """Untethered by default: the firmware starts from the neutral point and never sees measured
+    outputs. Tethered it sees them each sample, for its estimate of a constant offset."""
 
     NAME = "mcu"
     Parameters = McuParameters
@@ -87,55 +73,55 @@ class Mcu(RigNode):
         self.unit = StepCostUnit(self.session.info.step_cost_unit).name.lower()
         self.k: int | None = None
         self.last_ns = 0
-        self.seen: PointStamped | None = None
+        self.seen: JointState | None = None
 
         self.command = self.publish_on(JointState, COMMAND)
-        self.predicted = self.publish_on(PointStamped, PREDICTED_POSITION)
+        self.predicted = self.publish_on(JointState, PREDICTED_OUTPUTS)
         self.solver = self.publish_on(DiagnosticArray, SOLVER)
         # In realtime the tracker stamps with a clock of its own: no stamp is that of the signals.
-        joins_position = p.tethered and not self.realtime
+        joins_outputs = p.tethered and not self.realtime
         self.join = Join(
-            (SIGNALS, REFERENCE, TIP_POSITION) if joins_position else (SIGNALS, REFERENCE),
+            (SIGNALS, REFERENCE, OUTPUTS) if joins_outputs else (SIGNALS, REFERENCE),
             self.on_sample,
         )
         if p.tethered:
-            self.listen(PointStamped, TIP_POSITION, self.on_position)
+            self.listen(JointState, OUTPUTS, self.on_outputs)
         self.listen(JointState, SIGNALS, lambda m: self.join.put(SIGNALS, m))
-        self.listen(Path, REFERENCE, lambda m: self.join.put(REFERENCE, m))
+        self.listen(JointTrajectory, REFERENCE, lambda m: self.join.put(REFERENCE, m))
         self.present()
 
-    def on_position(self, message: PointStamped) -> None:
+    def on_outputs(self, message: JointState) -> None:
         if self.realtime:
             self.seen = message
         else:
-            self.join.put(TIP_POSITION, message)
+            self.join.put(OUTPUTS, message)
 
     def on_sample(
         self,
         now_ns: int,
         signals: JointState,
-        reference: Path,
-        position: PointStamped | None = None,
+        reference: JointTrajectory,
+        outputs: JointState | None = None,
     ) -> None:
         p: McuParameters = self.parameters
-        ahead = from_path(reference)[:, p.axes]
+        ahead = from_trajectory(reference, p.output_names, frame=p.frame)
         live = by_name(signals, p.signal_names, SIGNALS, others=True)
         missed = 0
         if self.k is None:
             self.k = 0
             # The emulator's clock stands still between samples of a lockstep run.
             host_timeout_ms = p.host_timeout_ms if self.realtime else 0
-            self.session.reset(
-                p.command_neutral, np.zeros(len(p.axes)), ahead[:-1], 0, host_timeout_ms
-            )
+            rest = np.zeros(len(p.output_names))
+            self.session.reset(p.command_neutral, rest, ahead[:-1], 0, host_timeout_ms)
         else:
             if self.realtime:
                 missed = min((now_ns - self.last_ns) // self.period_ns - 1, GAP_MAX)
             self.k += 1 + max(missed, 0)
         if self.seen and abs(to_ns(self.seen.header.stamp) - now_ns) <= self.period_ns:
-            position = self.seen
-        if position is not None:
-            self.session.position(self.k, from_point(position)[p.axes])
+            outputs = self.seen
+        if outputs is not None:
+            seen = by_name(outputs, p.output_names, OUTPUTS, others=True, frame=p.frame)
+            self.session.position(self.k, seen)
         answer = self.session.sample(self.k, live, ahead[-1])
         self.last_ns = now_ns
         self.publish(now_ns, answer)
@@ -147,10 +133,9 @@ class Mcu(RigNode):
     def publish(self, now_ns: int, answer: Command) -> None:
         p: McuParameters = self.parameters
         self.command.publish(joint_state(now_ns, p.command_names, answer.command))
-        predicted = np.zeros(len(AXES))
-        predicted[p.axes] = answer.predicted
         # Stamped with the time that it is for.
-        self.predicted.publish(point(now_ns + self.period_ns, predicted))
+        then_ns = now_ns + self.period_ns
+        self.predicted.publish(joint_state(then_ns, p.output_names, answer.predicted, p.frame))
         self.solver.publish(self.diagnosis(now_ns, answer))
 
     def diagnosis(self, now_ns: int, answer: Command) -> DiagnosticArray:

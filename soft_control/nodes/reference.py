@@ -1,39 +1,69 @@
-"""Reference generation: for every sample, where the tip shall be now and over the horizon."""
+"""Reference generation: for every sample, what the outputs shall be now and over the horizon."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from geometry_msgs.msg import PointStamped
-from nav_msgs.msg import Path
 from pydantic import Field
 from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
 
-from soft_control.control.references import REFERENCE_KEYS, Reference
-from soft_control.experiment.ros_messages import path, to_ns
-from soft_control.nodes._node import NodeParameters, RigNode
+from soft_control.control.references import Reference
+from soft_control.control.sampled_reference import SampledReference, read_reference
+from soft_control.experiment.ros_messages import to_ns, trajectory
+from soft_control.learning.surface import Surface
+from soft_control.nodes._node import Names, NodeParameters, RigNode
 from soft_control.nodes._node import main as run
-from soft_control.topics import REFERENCE, SIGNALS, TIP_POSITION
-
-TRIGGERS = {SIGNALS: JointState, TIP_POSITION: PointStamped}
+from soft_control.topics import OUTPUTS, REFERENCE, SIGNALS
 
 
 class ReferenceParameters(NodeParameters):
+    output_names: Names = Field(min_length=1, description="Of the outputs.")
+    frame: str = Field("", description="Of points among the outputs.")
     shape: str = Field("figure_eight", description="A name of control/references.SHAPES.")
-    amplitude_x: float = Field(0.0, description="On top of the surface, m.")
-    amplitude_y: float = Field(0.0, description="m")
-    amplitude_z: float = Field(0.0, description="m")
-    center_x: float = Field(0.0, description="On top of the surface, m.")
-    center_y: float = Field(0.0, description="m")
-    center_z: float = Field(0.0, description="m")
+    amplitude: list[float] = Field([], description="Of each output, its unit.")
+    centre: list[float] = Field([], description="Of each output, its unit.")
+    component: list[int] = Field([], description="Of the shape that each output takes, from 0.")
     angular_rate: float = Field(0.0, description="Of the phase, rad/s.")
-    surface: list[float] = Field([0.0], description="Coefficients of x(y, z), m.")
+    file: str = Field("", description="CSV file with t_s and the outputs, in place of a shape.")
+    leading: Names = Field([], description="Outputs that others follow; empty: all are free.")
+    factors: list[float] = Field([], description="Of each leading output in the polynomial.")
+    degree: int = Field(0, ge=0, description="Of the polynomial.")
+    following: Names = Field([], description="Outputs on top of a polynomial of the leading ones.")
+    coefficients: list[float] = Field([], description="(following x terms), row by row.")
     preview: int = Field(0, ge=0, description="Samples ahead: the controller's horizon.")
     rate_hz: float = Field(120.0, gt=0, description="Control rate.")
-    trigger: Literal[tuple(TRIGGERS)] = Field(
+    trigger: Literal[SIGNALS, OUTPUTS] = Field(
         SIGNALS, description="The topic whose samples the controller acts on."
     )
+
+    def surface(self) -> Surface | None:
+        """What the outputs that cannot be chosen freely follow."""
+        if not self.leading:
+            return None
+        rows = np.reshape(self.coefficients, (len(self.following), -1)).tolist()
+        return Surface(
+            leading=self.leading,
+            factors=self.factors,
+            degree=self.degree,
+            following=dict(zip(self.following, rows, strict=True)),
+        )
+
+    def reference(self) -> Reference | SampledReference:
+        """The shape, or what the file holds. Raises ValueError for what cannot be."""
+        if self.file:
+            return read_reference(Path(self.file), self.output_names, self.surface())
+        return Reference(
+            outputs=tuple(self.output_names),
+            shape=self.shape,
+            amplitude=tuple(self.amplitude),
+            centre=tuple(self.centre),
+            component=tuple(self.component),
+            angular_rate=self.angular_rate,
+            surface=self.surface(),
+        )
 
 
 class ReferenceGenerator(RigNode):
@@ -45,24 +75,21 @@ class ReferenceGenerator(RigNode):
     def __init__(self) -> None:
         super().__init__()
         p: ReferenceParameters = self.parameters
-        self.reference = Reference(
-            shape=p.shape,
-            surface=tuple(p.surface),
-            **{key: getattr(p, key) for key in REFERENCE_KEYS},
-        )
+        self.reference = p.reference()
         self.ahead_s = np.arange(p.preview + 1) / p.rate_hz
         self.period_ns = round(1e9 / p.rate_hz)
         self.start_ns: int | None = None
-        self.wanted = self.publish_on(Path, REFERENCE)
-        self.listen(TRIGGERS[p.trigger], p.trigger, self.on_sample)
+        self.wanted = self.publish_on(JointTrajectory, REFERENCE)
+        self.listen(JointState, p.trigger, self.on_sample)
         self.present()
 
-    def on_sample(self, message: JointState | PointStamped) -> None:
+    def on_sample(self, message: JointState) -> None:
+        p: ReferenceParameters = self.parameters
         now_ns = to_ns(message.header.stamp)
         if self.start_ns is None:
             self.start_ns = now_ns
-        positions = self.reference.position((now_ns - self.start_ns) / 1e9 + self.ahead_s)
-        self.wanted.publish(path(now_ns, self.period_ns, positions))
+        ahead = self.reference.values((now_ns - self.start_ns) / 1e9 + self.ahead_s)
+        self.wanted.publish(trajectory(now_ns, self.period_ns, p.output_names, ahead, p.frame))
 
 
 def main() -> None:

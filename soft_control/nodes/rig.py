@@ -1,8 +1,8 @@
 """The simulated rig: takes commands, moves, and speaks as the real one does.
 
-LightLace lines go out on a pseudo-terminal, the tip position (what a motion tracker would see) on
-/tip_position. In lockstep it is the metronome: sample k+1 is taken when the command of sample k
-has come, and ROS time is what it says on /clock.
+LightLace lines go out on a pseudo-terminal, the measured outputs (what a motion tracker would see)
+on /outputs, and for viewers each point of them on /points/<name>. In lockstep it is the metronome:
+sample k+1 is taken when the command of sample k has come, and ROS time is what it says on /clock.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from rclpy.duration import Duration
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
-from soft_control.experiment.ros_messages import by_name, point, to_ns, to_stamp
+from soft_control.experiment.ros_messages import by_name, joint_state, point, to_ns, to_stamp
 from soft_control.link.lace_line import format_line
 from soft_control.nodes._node import NodeParameters, RigNode
 from soft_control.nodes._node import main as run
 from soft_control.rigs import make_rig
-from soft_control.topics import CLOCK, COMMAND, TIP_POSITION
+from soft_control.topics import CLOCK, COMMAND, OUTPUTS, point_topic
 
 
 class RigParameters(NodeParameters):
@@ -40,10 +40,9 @@ class RigParameters(NodeParameters):
         30.0, gt=0, description="Lockstep: a controller silent for so long is gone, s."
     )
     load_offset: list[float] = Field(
-        [0.0, 0.0, 0.0],
-        min_length=3,
-        max_length=3,
-        description="Displacement that the load put on in mid-run causes, m.",
+        [],
+        description="Displacement of each output by the load put on in mid-run, its unit; empty: "
+        "no load.",
     )
     load_after_s: float = Field(0.0, ge=0, description="When that load is put on, s.")
 
@@ -69,7 +68,8 @@ class RigSimulation(RigNode):
         super().__init__()
         p: RigParameters = self.parameters
         load = {"load_offset": p.load_offset, "load_after_s": p.load_after_s}
-        self.rig = make_rig(p.rig, seed=p.seed, **load)
+        self.rig = make_rig(p.rig, seed=p.seed, **load if p.load_offset else {})
+        self.robot = self.rig.description
         self.lockstep = p.clock == "lockstep"
         self.period_ns = round(1e9 / p.rate_hz)
         self.command = (self.rig.command_min + self.rig.command_max) / 2
@@ -77,7 +77,12 @@ class RigSimulation(RigNode):
         self.now_ns: int | None = None
         self.lace = PseudoTerminal(Path(p.lace_port))
 
-        self.tip = self.publish_on(PointStamped, TIP_POSITION)
+        self.outputs = self.publish_on(JointState, OUTPUTS)
+        self.points = [
+            (group, self.publish_on(PointStamped, point_topic(group.name)))
+            for group in self.robot.groups
+            if group.is_point
+        ]
         self.listen(JointState, COMMAND, self.on_command)
         if self.lockstep:
             self.clock = self.publish_on(Clock, CLOCK)
@@ -114,7 +119,7 @@ class RigSimulation(RigNode):
         self.rig.step(self.command, duration_s)
         self.k += 1
         if self.k >= self.parameters.samples:
-            self.tip.wait_for_all_acked(Duration(seconds=5))
+            self.outputs.wait_for_all_acked(Duration(seconds=5))
             raise SystemExit
 
     def sample(self, now_ns: int) -> None:
@@ -123,7 +128,10 @@ class RigSimulation(RigNode):
         if self.lockstep:
             self.clock.publish(Clock(clock=to_stamp(now_ns)))
         seen = self.rig.measure()
-        self.tip.publish(point(now_ns, seen.position))
+        robot = self.robot
+        self.outputs.publish(joint_state(now_ns, robot.output_names, seen.outputs, robot.frame))
+        for group, publisher in self.points:
+            publisher.publish(point(now_ns, group.place(seen.outputs), robot.frame))
         self.lace.write(format_line(seen.signals, self.parameters.lace_format))
 
     def on_silence(self) -> None:

@@ -28,8 +28,8 @@ RIGS = {
 class Sample:
     """What the instruments read at one instant."""
 
-    position: np.ndarray
-    """Tip position (3,), m, in rig_base about the neutral point, with tracking noise."""
+    outputs: np.ndarray
+    """(n,) measured outputs, in the description's units, with noise."""
     signals: np.ndarray
     """Raw sensor signals (p,), integer counts."""
 
@@ -54,8 +54,8 @@ class Rig(Protocol):
     def step(self, command: np.ndarray, duration_s: float) -> None:
         """Hold `command` (m,) for `duration_s`; beyond the limits the actuators saturate."""
 
-    def tip_position(self) -> np.ndarray:
-        """True tip position (3,), m, in rig_base about the neutral point."""
+    def outputs(self) -> np.ndarray:
+        """(n,) true outputs, in the description's units; positions about the neutral point."""
 
     def measure(self) -> Sample:
         """The instruments at this instant; each call draws new noise."""

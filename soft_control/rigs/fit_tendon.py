@@ -234,7 +234,7 @@ def fit(folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
     for axis, column in zip("xyz", coefficients.T, strict=True):
         fitted[f"{axis}_mm_of_deg"] = tuple(map(rounded, column))
     noise = [noise_std(run.position_mm) for run in best]
-    fitted["tracking_noise_mm"] = round(rms(noise), 3)
+    fitted["output_noise"] = [round(rms(noise), 3)] * 3
 
     lace, lace_residual, lace_noise = {}, {}, []
     run, bending = runs[LACE_RUN], bendings[LACE_RUN]
@@ -259,7 +259,7 @@ def fit(folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
     return {
         "fitted_to": {
             "slack_deg": f"{both}, each with a static map of fifth order; their mean",
-            "x_mm_of_deg, y_mm_of_deg, z_mm_of_deg, tracking_noise_mm": both,
+            "x_mm_of_deg, y_mm_of_deg, z_mm_of_deg, output_noise": both,
             "lace, lace_noise_counts": LACE_RUN,
         },
         "assumed": ASSUMED,

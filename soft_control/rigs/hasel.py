@@ -191,7 +191,7 @@ class HaselRig(SimulatedRig):
         _, _, upper, turn = self._plates(heights_mm)
         return upper + self.parameters.mast_mm * turn[:, 2]
 
-    def tip_position(self) -> np.ndarray:
+    def outputs(self) -> np.ndarray:
         """True tip position (3,), m, in rig_base about the neutral point."""
         position = 1e-3 * (self._tip_mm(self.heights_mm()) - self._neutral_mm)
         return position + self._load(self.parameters.fall_s[0])

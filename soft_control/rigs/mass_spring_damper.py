@@ -3,7 +3,7 @@
     m x'' + c x' + k x + k3 x³ = gain · u(t - delay) + load,   |u| <= force_max
 
 The benchmark of Soloway and Haley, "Neural generalized predictive control", 1996, in its usual
-form. The mass moves along x; y and z are zero. Two sensors sit on the rail: a strain gauge on the
+form. The mass moves along x. Two sensors sit on the rail: a strain gauge on the
 spring and a tachometer, both read as counts of a 12-bit converter.
 """
 
@@ -53,7 +53,7 @@ class MassSpringDamperParameters(RigParameters):
 class MassSpringDamperRig(SimulatedRig):
     """The mass-spring-damper; commands in N, positions in m, along x only.
 
-    Parameters to change are, for example, gain=1.2, load_offset=(1e-3, 0, 0), load_after_s=5.
+    Parameters to change are, for example, gain=1.2, load_offset=(1e-3,), load_after_s=5.
     """
 
     Parameters = MassSpringDamperParameters
@@ -71,7 +71,7 @@ class MassSpringDamperRig(SimulatedRig):
         )
 
     def _prepare(self) -> None:
-        self._load_n = self.parameters.stiffness * self.parameters.load_offset[0]
+        self._load_n = self.parameters.stiffness * self._load_full[0]
 
     def _rest(self) -> None:
         self._x = self._v = 0.0
@@ -118,9 +118,9 @@ class MassSpringDamperRig(SimulatedRig):
             v += h / 6.0 * (a1 + 2.0 * (a2 + a3) + a4)
         self._x, self._v, self._time_s = x, v, end_s
 
-    def tip_position(self) -> np.ndarray:
-        """True position (3,), m, in rig_base about the neutral point."""
-        return np.array([self._x, 0.0, 0.0])
+    def outputs(self) -> np.ndarray:
+        """True position (1,), m, along x about the neutral point."""
+        return np.array([self._x])
 
     def _counts(self, noise: np.ndarray) -> np.ndarray:
         p = self.parameters

@@ -33,17 +33,17 @@ class RigParameters(Strict):
 
     full_scale_counts: tuple[NotNegative, ...] = ()
     """Calibration of the signals: the counts that read 1, one a signal, 0 for a dead channel."""
-    tracking_noise_mm: NotNegative = 0.0
-    """Standard deviation of the measured tip position, each axis."""
+    output_noise: tuple[NotNegative, ...] = ()
+    """Standard deviation of each measured output, in its unit on paper; none: 0."""
     gain: Positive = 1.0
     """Mismatch: factor on how far the rig goes for a command."""
-    load_offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """Mismatch: displacement of the tip by a constant load, m."""
+    load_offset: tuple[float, ...] = ()
+    """Mismatch: displacement of each output by a constant load, in its unit; none: 0."""
     load_after_s: NotNegative = 0.0
     """When the load is put on."""
-    test_load_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """The load that comparisons put on this rig: displacement of the tip, mm. No part of it moves
-    the rig by itself."""
+    test_load: tuple[float, ...] = ()
+    """The load that comparisons put on this rig: displacement of each output, in its unit on paper.
+    No part of it moves the rig by itself."""
 
     @classmethod
     def load(cls, path: Path | None = None, **changes: Any) -> Self:

@@ -1,7 +1,7 @@
 """What every simulated rig is made of, but for its physics: clock, noise, delay, saved states.
 
 A rig subclasses `SimulatedRig` and says five things: what it is (`describe`), where it rests
-(`_rest`), how it moves (`_advance`), where its tip is (`tip_position`) and what its sensors count
+(`_rest`), how it moves (`_advance`), what its outputs are (`outputs`) and what its sensors count
 (`_counts`); and it names the attributes that are its physical state (`state`).
 """
 
@@ -39,7 +39,10 @@ class SimulatedRig(ABC):
         self.command_min = self.description.command_min
         self.command_max = self.description.command_max
         self.signal_names = self.description.signal_names
-        self._axes = list(self.description.axes)
+        # The standard deviation is given in the units on paper.
+        paper = 1.0 / self.description.output_factors
+        self._noise = paper * self._of_outputs("output_noise")
+        self._load_full = self._of_outputs("load_offset")
         self._seed = seed
         self._prepare()
         self.reset()
@@ -62,8 +65,8 @@ class SimulatedRig(ABC):
         """Moves from `self._time_s` to `end_s`, s, taking commands from `self._line`."""
 
     @abstractmethod
-    def tip_position(self) -> np.ndarray:
-        """True tip position (3,), m, in rig_base about the neutral point."""
+    def outputs(self) -> np.ndarray:
+        """(n,) true outputs, in the description's units; positions about the neutral point."""
 
     @abstractmethod
     def _counts(self, noise: np.ndarray) -> np.ndarray:
@@ -103,22 +106,33 @@ class SimulatedRig(ABC):
             raise ValueError(f"duration_s must be finite and not negative, got {duration_s}")
         return values
 
+    def _of_outputs(self, parameter: str) -> np.ndarray:
+        """(n,) a parameter with one value for each output; none of them is 0 for all.
+
+        Raises ValueError for another number of values.
+        """
+        values = getattr(self.parameters, parameter)
+        names = self.description.output_names
+        if values and len(values) != len(names):
+            raise ValueError(
+                f"{parameter} of the rig {self.description.name} needs {len(names)} values, one "
+                f"for each of {', '.join(names)}, not {len(values)}"
+            )
+        return np.array(values or [0.0] * len(names))
+
     def _load(self, lag_s: float) -> np.ndarray:
-        """Displacement (3,), m, by the constant load, which sinks in with the time constant
-        `lag_s`, s; one that is on from the start has sunk in."""
-        p = self.parameters
-        if p.load_after_s == 0.0:
-            return np.array(p.load_offset)
-        since_s = max(self._time_s - p.load_after_s, 0.0)
-        return -math.expm1(-since_s / lag_s) * np.array(p.load_offset)
+        """(n,) displacement of the outputs, in their units, by the constant load, which sinks in
+        with the time constant `lag_s`, s; one that is on from the start has sunk in."""
+        after_s = self.parameters.load_after_s
+        if after_s == 0.0:
+            return self._load_full.copy()
+        return -math.expm1(-max(self._time_s - after_s, 0.0) / lag_s) * self._load_full
 
     def measure(self) -> Sample:
-        """Tip position with tracking noise, and the signals; each call draws new noise."""
-        moving = len(self._axes)
+        """Outputs and signals with their noise; each call draws new noise."""
+        moving = self._noise.size
         noise = self._rng.standard_normal(moving + len(self.signal_names))
-        position = np.array(self.tip_position(), dtype=float)
-        position[self._axes] += 1e-3 * self.parameters.tracking_noise_mm * noise[:moving]
-        return Sample(position, self._counts(noise[moving:]))
+        return Sample(self.outputs() + self._noise * noise[:moving], self._counts(noise[moving:]))
 
     def save(self) -> dict[str, Any]:
         """Complete state, noise generator included, as a plain dict that JSON can hold."""

@@ -272,7 +272,7 @@ class TendonRig(SimulatedRig):
         terms = np.stack([b0, b1, b0 * b0, b0 * b1, b1 * b1], axis=-1)
         return terms @ self._map.T + self._load(self.parameters.lag_s)
 
-    def tip_position(self) -> np.ndarray:
+    def outputs(self) -> np.ndarray:
         """True tip position (3,), m, in rig_base about the neutral point."""
         return self.tip_at(self.bending())
 

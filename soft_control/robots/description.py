@@ -83,10 +83,16 @@ class Command(Quantity):
 class Output(Quantity):
     """What the robot does: a coordinate of a point, or any other quantity that is controlled."""
 
-    axis: Literal["x", "y", "z"]
-    """Component of the message that carries it; of a point's coordinate, its axis in the frame."""
+    axis: Literal["x", "y", "z"] | None = None
+    """Of a point's coordinate, its axis in the frame; None: it is no coordinate."""
     point: str = ""
     """The point whose coordinate it is; empty: it is no position."""
+
+    @model_validator(mode="after")
+    def _coordinate_has_axis(self) -> Output:
+        if self.point and self.axis is None:
+            raise ValueError(f"{self.name}: a coordinate of point {self.point} needs its axis")
+        return self
 
 
 class Signal(Quantity):
@@ -108,6 +114,19 @@ class OutputGroup(_Strict):
     factor: float
     """value on paper = factor · value inside."""
     is_point: bool
+    axes: tuple[int, ...] = ()
+    """Of a point, the number of the frame's axis along which each of its outputs lies."""
+
+    def distance(self, difference: np.ndarray) -> np.ndarray:
+        """(…,) Euclidean distance on paper, from a difference of all outputs (…, n)."""
+        return self.factor * np.linalg.norm(difference[..., list(self.columns)], axis=-1)
+
+    def place(self, outputs: np.ndarray) -> np.ndarray:
+        """(…, 3) coordinates of the point, from all outputs (…, n); 0 where it has none."""
+        outputs = np.asarray(outputs, dtype=float)
+        placed = np.zeros((*outputs.shape[:-1], len(AXES)))
+        placed[..., list(self.axes)] = outputs[..., list(self.columns)]
+        return placed
 
 
 class RobotDescription(_Strict):
@@ -135,8 +154,10 @@ class RobotDescription(_Strict):
             "commands": [c.name for c in self.commands],
             "outputs": [o.name for o in self.outputs],
             "signals": [s.name for s in self.signals],
-            "outputs' axes": [o.axis for o in self.outputs],
         }
+        for point in dict.fromkeys(o.point for o in self.outputs):
+            axes = [o.axis for o in self.outputs if o.point == point and o.axis]
+            groups[f"axes of point {point}" if point else "outputs' axes"] = axes
         for what, names in groups.items():
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -168,6 +189,16 @@ class RobotDescription(_Strict):
         return (self.command_min + self.command_max) / 2
 
     @property
+    def output_names(self) -> tuple[str, ...]:
+        """n names."""
+        return tuple(output.name for output in self.outputs)
+
+    @property
+    def output_factors(self) -> np.ndarray:
+        """(n,) value on paper = factor · value inside."""
+        return np.array([output.factor for output in self.outputs])
+
+    @property
     def signal_names(self) -> tuple[str, ...]:
         """p names."""
         return tuple(signal.name for signal in self.signals)
@@ -179,8 +210,22 @@ class RobotDescription(_Strict):
 
     @property
     def axes(self) -> tuple[int, ...]:
-        """For each output the number of the message's component that carries it."""
-        return tuple(AXES.index(output.axis) for output in self.outputs)
+        """For each output the number of its axis. Raises ValueError where the outputs are not the
+        coordinates of one point."""
+        axes = [output.axis for output in self.outputs]
+        if None in axes or len(set(axes)) < len(axes):
+            raise ValueError(
+                f"robot {self.name}: its outputs {', '.join(self.output_names)} are more than the "
+                "coordinates of one point"
+            )
+        return tuple(map(AXES.index, axes))
+
+    def in_space(self, outputs: np.ndarray) -> np.ndarray:
+        """(…, 3) components of the messages that carry (…, n) outputs: 0 where there is none."""
+        outputs = np.asarray(outputs)
+        carried = np.zeros((*outputs.shape[:-1], len(AXES)))
+        carried[..., list(self.axes)] = outputs
+        return carried
 
     def outputs_of(self, carried: np.ndarray) -> np.ndarray:
         """(…, n) outputs from the (…, 3) components of the messages that carry them."""
@@ -204,6 +249,7 @@ class RobotDescription(_Strict):
             unit=first.shown_in,
             factor=first.factor,
             is_point=bool(first.point),
+            axes=tuple(AXES.index(self.outputs[i].axis) for i in columns) if first.point else (),
         )
 
     @property

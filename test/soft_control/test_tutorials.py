@@ -49,11 +49,10 @@ sys.path.insert(0, sys.argv[1])
 from conftest import write_bag
 
 from soft_control.control.controllers import CONTROLLERS
-from soft_control.control.references import Reference
 from soft_control.experiment.bringup import Experiment, mpc_settings, reference_curve, sees_position
 from soft_control.experiment.closed_loop import Firmware, PidController, record, run
 from soft_control.experiment.record import RunRecord, write_record
-from soft_control.experiment.tuning import decouple, pid_config, rmse_mm
+from soft_control.experiment.tuning import decouple, pid_config, rmse
 from soft_control.firmware_build import build
 from soft_control.learning.training import TrainingSettings, train
 from soft_control.rigs import describe, make_rig
@@ -78,8 +77,8 @@ controllers = {
 }
 found = {}
 for name, law in controllers.items():
-    trace = run(rig, law, Reference(**curve).position, RATE_HZ, LENGTH_S)
-    found[name] = rmse_mm(trace)
+    trace = run(rig, law, curve.values, RATE_HZ, LENGTH_S)
+    found[name] = rmse(trace)
     entry = CONTROLLERS[name]
     kept = RunRecord(
         robot=describe(RIG), controller=name, title=entry.title, reference=SHAPE, curve=curve,
@@ -89,7 +88,7 @@ for name, law in controllers.items():
     )
     (out / name).mkdir()
     write_record(out / name, kept)
-    write_bag(out / name / "bag", kept, trace.position, trace.commands)
+    write_bag(out / name / "bag", kept, trace.outputs, trace.commands)
 print(json.dumps(found))
 '''
 
@@ -180,5 +179,5 @@ def test_all_three_run_over_ros_and_are_reported(project, followed):
     said = " ".join(re.sub(r"[│╭╮╰╯─|+-]", " ", done.stdout).split())
     assert "has the smallest tracking error" in said
     page = (project.root / "runs" / "report.html").read_text(encoding="utf-8")
-    assert "integral sees the position and has no preview" in page
-    assert "MPC sees the measured position and has preview of the reference" in page
+    assert "integral sees the outputs and has no preview" in page
+    assert "MPC sees the measured outputs and has preview of the reference" in page

@@ -5,6 +5,7 @@ import pytest
 
 from soft_control.benchmarks.step_response import figures, mean
 from soft_control.experiment.closed_loop import Trace
+from soft_control.rigs import describe
 
 RATE_HZ = 1000.0
 
@@ -12,8 +13,9 @@ RATE_HZ = 1000.0
 def trace(position: np.ndarray, reference: np.ndarray) -> Trace:
     still = np.zeros_like(position)
     return Trace(
+        robot=describe("tendon"),
         t_s=np.arange(len(position)) / RATE_HZ,
-        position=np.column_stack([still, position, still]),
+        outputs=np.column_stack([still, position, still]),
         reference=np.column_stack([still, reference, still]),
         commands=np.full((len(position), 1), 2.0),
     )

@@ -27,7 +27,7 @@ def robot() -> Callable[..., RobotDescription]:
             outputs=(
                 Output(name="x", unit="m", display_unit="mm", axis="x", point="tip"),
                 Output(name="z", unit="m", display_unit="mm", axis="z", point="tip"),
-                Output(name="push", unit="N", axis="y"),
+                Output(name="push", unit="N"),
             ),
             signals=(Signal(name="s", full_scale_counts=100.0),),
             rate_hz=20.0,
@@ -35,6 +35,25 @@ def robot() -> Callable[..., RobotDescription]:
         return RobotDescription(**values | changes)
 
     return make
+
+
+def along_a_line(**amplitudes: float) -> dict[str, Any]:
+    """A curve on which all outputs go to and fro together."""
+    count = len(amplitudes)
+    return dict(
+        outputs=tuple(amplitudes),
+        shape="diagonal",
+        amplitude=tuple(amplitudes.values()),
+        centre=(0.0,) * count,
+        component=(0,) * count,
+        angular_rate=1.0,
+    )
+
+
+@pytest.fixture
+def diagonal() -> Callable[..., dict[str, Any]]:
+    """diagonal(x=amplitude, …): the curve of a record."""
+    return along_a_line
 
 
 @pytest.fixture
@@ -50,13 +69,7 @@ def record(robot: Callable[..., RobotDescription]) -> Callable[..., RunRecord]:
             has_preview=True,
             target="sil",
             reference="diagonal",
-            curve=dict(
-                shape="diagonal",
-                amplitude_x=0.02,
-                amplitude_y=3.0,
-                amplitude_z=0.01,
-                angular_rate=1.0,
-            ),
+            curve=along_a_line(x=0.02, z=0.01, push=3.0),
             clock="lockstep",
             rate_hz=20.0,
             duration_s=4.0,
@@ -76,11 +89,11 @@ def record(robot: Callable[..., RobotDescription]) -> Callable[..., RunRecord]:
 
 @pytest.fixture
 def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., Path]:
-    """Writes a run whose outputs are off their reference by `off` (3,), m and N, at all times."""
+    """Writes a run whose outputs are off their reference by `off` (n,) at all times."""
 
     def make(
         name: str = "run",
-        off: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        off: tuple[float, ...] = (0.0, 0.0, 0.0),
         given: RunRecord | None = None,
         samples: int = 80,
         commands: int | None = None,
@@ -90,7 +103,9 @@ def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., P
         kept = given or record()
         write_record(folder, kept)
         t_s = np.arange(samples) / kept.rate_hz
-        wanted = kept.curve.position(t_s) if kept.curve else np.zeros((samples, 3))
+        wanted = (
+            kept.curve.values(t_s) if kept.curve else np.zeros((samples, len(kept.robot.outputs)))
+        )
         m = len(kept.robot.commands) if commands is None else commands
         told = 1e4 * np.sin(0.1 * np.arange(samples)[:, None] + np.arange(m))
         write_bag(folder / "bag", kept, wanted + off, told)
@@ -99,56 +114,57 @@ def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., P
     return make
 
 
-def write_bag(bag: Path, record: RunRecord, position: np.ndarray, commands: np.ndarray) -> None:
-    """Messages of every topic that a report reads, one of each a sample: positions (T, 3), commands
+def write_bag(bag: Path, record: RunRecord, outputs: np.ndarray, commands: np.ndarray) -> None:
+    """Messages of every topic that a report reads, one of each a sample: outputs (T, n), commands
     (T, m), and the reference of `record`."""
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
     store = get_typestore(Stores.ROS2_KILTED)
     message = store.types
-    wanted = (
-        record.curve.position(np.arange(len(position)) / record.rate_hz) if record.curve else ()
-    )
+    wanted = record.curve.values(np.arange(len(outputs)) / record.rate_hz) if record.curve else ()
 
     def header(stamp: int) -> Any:
         time = message["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
         return message["std_msgs/msg/Header"](stamp=time, frame_id="rig_base")
 
-    def path(stamp: int, at: np.ndarray) -> Any:
-        pose = message["geometry_msgs/msg/Pose"](
-            position=message["geometry_msgs/msg/Point"](*map(float, at)),
-            orientation=message["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0),
-        )
-        stamped = message["geometry_msgs/msg/PoseStamped"](header=header(stamp), pose=pose)
-        return message["nav_msgs/msg/Path"](header=header(stamp), poses=[stamped])
-
-    def point(stamp: int, at: np.ndarray) -> Any:
-        return message["geometry_msgs/msg/PointStamped"](
-            header=header(stamp), point=message["geometry_msgs/msg/Point"](*map(float, at))
-        )
-
-    def command(stamp: int, values: np.ndarray) -> Any:
+    def vector(stamp: int, names: tuple[str, ...], values: np.ndarray) -> Any:
         return message["sensor_msgs/msg/JointState"](
             header=header(stamp),
-            name=[f"c{i}" for i in range(len(values))],
+            name=list(names),
             position=np.asarray(values, dtype=float),
             velocity=np.zeros(0),
             effort=np.zeros(0),
         )
 
+    def trajectory(stamp: int, names: tuple[str, ...], values: np.ndarray) -> Any:
+        point = message["trajectory_msgs/msg/JointTrajectoryPoint"](
+            positions=np.asarray(values, dtype=float),
+            velocities=np.zeros(0),
+            accelerations=np.zeros(0),
+            effort=np.zeros(0),
+            time_from_start=message["builtin_interfaces/msg/Duration"](sec=0, nanosec=0),
+        )
+        return message["trajectory_msgs/msg/JointTrajectory"](
+            header=header(stamp), joint_names=list(names), points=[point]
+        )
+
+    command_names = record.robot.command_names
+    if commands.shape[1] != len(command_names):
+        command_names = tuple(f"c{i}" for i in range(commands.shape[1]))
     with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
 
         def topic(name: str, kind: str) -> Callable[[int, Any], None]:
             connection = writer.add_connection(name, kind, typestore=store)
             return lambda stamp, m: writer.write(connection, stamp, store.serialize_cdr(m, kind))
 
-        tip = topic("/tip_position", "geometry_msgs/msg/PointStamped")
+        seen = topic("/outputs", "sensor_msgs/msg/JointState")
         told = topic("/command", "sensor_msgs/msg/JointState")
-        reference = topic("/reference", "nav_msgs/msg/Path")
-        for k, (at, values) in enumerate(zip(position, commands, strict=True)):
+        reference = topic("/reference", "trajectory_msgs/msg/JointTrajectory")
+        names = record.robot.output_names
+        for k, (at, values) in enumerate(zip(outputs, commands, strict=True)):
             stamp = 10**9 + round(k * 1e9 / record.rate_hz)
-            tip(stamp, point(stamp, at))
-            told(stamp, command(stamp, values))
+            seen(stamp, vector(stamp, names, at))
+            told(stamp, vector(stamp, command_names, values))
             if record.curve:
-                reference(stamp, path(stamp, wanted[k]))
+                reference(stamp, trajectory(stamp, names, wanted[k]))

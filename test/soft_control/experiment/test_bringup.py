@@ -26,13 +26,17 @@ from soft_control.experiment.bringup import (
     prepare,
     sees_position,
 )
+from soft_control.experiment.checks import curve_of
 from soft_control.experiment.record import RECORD_FILE, read_record
 from soft_control.firmware_build import BUILD_FILE, BuildError, build
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, file_hash
 from soft_control.learning.recording import Recording
 from soft_control.learning.settings import TrainingSettings
+from soft_control.learning.surface import Surface
 from soft_control.learning.training import train
 from soft_control.rigs import RIGS, describe
+
+SURFACE = {"leading": ["y", "z"], "factors": [1, 1], "degree": 0, "following": {"x": [0.001]}}
 
 
 def write_model(folder: Path, rig: str = "tendon", **changes: Any) -> ModelCard:
@@ -57,7 +61,7 @@ def write_model(folder: Path, rig: str = "tendon", **changes: Any) -> ModelCard:
             signal_names=list(robot.signal_names),
             signal_offset=[0.0] * p,
             signal_scale=[1.0] * p,
-            surface=[0.0, 0.0, 0.001] if m == 2 else None,
+            surface=SURFACE if m == 2 else None,
             metrics={},
             evaluated_on=[],
             recordings=[],
@@ -105,18 +109,20 @@ def test_an_mpc_run_has_its_nodes_record_and_parameters(experiment):
     assert nodes["reference"]["preview"] == 12
     assert nodes["reference"]["trigger"] == "/signals/calibrated"
     assert nodes["mcu"]["command_neutral"] == pytest.approx(robot.command_neutral)
-    assert nodes["mcu"]["axes"] == [0, 1, 2]
+    assert nodes["mcu"]["output_names"] == ["x", "y", "z"]
+    assert nodes["reference"]["following"] == ["x"] and nodes["reference"]["coefficients"] == [1e-3]
+    assert nodes["logger"]["points"] == ["/points/tip"]
     record = read_record(asked.out)
     assert (record.robot, record.title, record.target) == (robot, "MPC", "sil")
     assert (record.sees_position, record.has_preview) == (False, True)
-    assert record.curve.amplitude_z == 0.025 and record.build.build_id == "b"
+    assert record.curve.amplitude == (0.0, 0.0125, 0.025) and record.build.build_id == "b"
 
 
 def test_a_pid_run_needs_no_firmware_and_acts_on_the_position(experiment):
     asked = experiment(controller="pid", firmware=Path("none"))
     nodes = graph(asked)
     assert list(nodes) == ["rig", "lightlace", "reference", "pid", "logger"]
-    assert nodes["reference"]["trigger"] == "/tip_position" and nodes["reference"]["preview"] == 0
+    assert nodes["reference"]["trigger"] == "/outputs" and nodes["reference"]["preview"] == 0
     assert "firmware" not in nodes["pid"] and len(nodes["pid"]["command_min"]) == 2
     record = read_record(asked.out)
     assert (record.target, record.sees_position, record.has_preview) == (None, True, False)
@@ -225,7 +231,7 @@ def test_a_model_of_other_commands_or_signals_is_refused(experiment, tmp_path, c
         check(experiment())
 
 
-def test_a_model_of_other_axes_is_refused(experiment, tmp_path):
+def test_a_model_of_other_outputs_is_refused(experiment, tmp_path):
     write_model(
         tmp_path / "model",
         "mass_spring_damper",
@@ -233,13 +239,13 @@ def test_a_model_of_other_axes_is_refused(experiment, tmp_path):
         axes=["x", "y"],
         output_offset=[0.0, 0.0],
     )
-    with pytest.raises(ValueError, match="predicts along y: mass_spring_damper does not move so"):
+    with pytest.raises(ValueError, match="predicts y: mass_spring_damper has no such output"):
         check(experiment(rig="mass_spring_damper", controller="pid", rate_hz=50.0))
 
 
-def test_a_load_across_the_rail_is_refused(experiment):
+def test_a_load_on_outputs_that_are_none_is_refused(experiment):
     asked = experiment(rig="mass_spring_damper", controller="excitation", load="1,0,-2@1")
-    with pytest.raises(ValueError, match="pushes along z: mass_spring_damper does not move so"):
+    with pytest.raises(ValueError, match="load '1,0,-2@1' is not x@t with .* in mm and s"):
         check(asked)
 
 
@@ -393,10 +399,50 @@ def test_gains_of_another_shape_are_refused_with_a_way_out(experiment, share, va
 
 @pytest.mark.parametrize("value", ["x", ".inf", "null", "[1.0]", "true"])
 def test_a_reference_with_a_wrong_amplitude_is_refused(experiment, share, value: str):
-    text = (share / "reference.yaml").read_text().replace("amplitude_z: 0.025", f"z: {value}")
-    (share / "reference.yaml").write_text(text.replace("z: ", "amplitude_z: ", 1))
-    with pytest.raises(ValueError, match="amplitude_z"):
+    text = (share / "tendon.yaml").read_text()
+    assert "amplitude: 0.025}" in text
+    (share / "tendon.yaml").write_text(text.replace("amplitude: 0.025}", f"amplitude: {value}}}"))
+    with pytest.raises(ValueError, match="amplitude of z .* must be a finite number.*tendon.yaml"):
         check(experiment())
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ("{y: 1.0}", "y of the node reference: must be"),
+        ("[1.0]", "outputs of the node reference: must be"),
+        ("{bend: {amplitude: 1.0}}", "has bend, but the outputs of tendon are x, y, z"),
+        ("{y: {amplitudo: 1.0}}", "y of the node reference has amplitudo"),
+        ("{y: {amplitude: 1.0}}", "amplitude of z in the node reference must be"),
+        ("{y: {amplitude: 1.0, component: -1}}", "component of y .* a whole number from 0"),
+        ("{y: {amplitude: 1.0, component: 0.5}}", "component of y .* a whole number from 0"),
+    ],
+)
+def test_a_reference_of_other_outputs_is_refused(outputs: str, said: str):
+    given = yaml.safe_load(outputs)
+    with pytest.raises(ValueError, match=said):
+        curve_of("fixed", {"outputs": given, "angular_rate": 1.0}, SURFACED, describe("tendon"))
+
+
+SURFACED = Surface.model_validate(SURFACE)
+
+
+def test_a_reference_from_a_file_goes_to_its_node_and_into_the_record(experiment, tmp_path):
+    file = tmp_path / "bends.csv"
+    file.write_text("t_s,y,z\n0,0,0\n1,0.01,0.02\n2,0,0\n")
+    asked = experiment(reference=str(file))
+    nodes = graph(asked)
+    assert nodes["reference"]["file"] == str(file) and "shape" not in nodes["reference"]
+    curve = read_record(asked.out).curve
+    assert curve.rows == ((0.001, 0.0, 0.0), (0.001, 0.01, 0.02), (0.001, 0.0, 0.0))
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
+    from soft_control.nodes.reference import ReferenceParameters
+
+    node = ReferenceParameters.model_validate(nodes["reference"])
+    np.testing.assert_array_equal(node.reference().values(0.5), curve.values(0.5))
+    file.write_text("t_s,y\n0,0\n1,0\n")
+    with pytest.raises(ValueError, match="bends.csv: no column x, z: wanted t_s and x, y, z"):
+        check(experiment(reference=str(file), out=tmp_path / "other"))
 
 
 # ---------------------------------------------------------------------------- settings of the MPC

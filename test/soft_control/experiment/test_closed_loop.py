@@ -9,7 +9,7 @@ from soft_control.experiment.bringup import mpc_settings
 from soft_control.experiment.checks import load_options
 from soft_control.experiment.closed_loop import PidController, record, run, signal_gain
 from soft_control.learning.model import Model, ModelCard, SignalMap
-from soft_control.rigs import RIGS, make_rig
+from soft_control.rigs import RIGS, describe, make_rig
 
 
 @pytest.mark.parametrize("rig_name", sorted(RIGS))
@@ -25,9 +25,9 @@ def test_every_rig_is_recorded_within_its_bounds_and_the_same_each_time(rig_name
 
 
 def test_a_pid_follows_a_step_from_rest():
-    rig = make_rig("mass_spring_damper", tracking_noise_mm=0.0)
+    rig = make_rig("mass_spring_damper", output_noise=())
     config = PidConfig(
-        decoupling=np.array([[50.0, 0.0, 0.0]]),
+        decoupling=np.array([[50.0]]),
         kp=np.array([0.1]),
         ki=np.array([8.0]),
         kd=np.array([0.03]),
@@ -35,12 +35,12 @@ def test_a_pid_follows_a_step_from_rest():
         command_min=rig.command_min,
         command_max=rig.command_max,
     )
-    curve = Reference("step", 0.0, 0.0, 2 * np.pi / 16, amplitude_x=0.02).position
+    curve = Reference(("x",), "step", (0.02,), (0.0,), (0,), 2 * np.pi / 16).values
     seen = []
     trace = run(rig, PidController(config, 50.0), curve, 50.0, 6.0, seen.append)
     assert seen == list(range(1, 301))
-    assert trace.position[:50] == pytest.approx(0.0, abs=1e-12)
-    assert trace.position[-1, 0] == pytest.approx(0.02, abs=1e-4)
+    assert trace.outputs[:50] == pytest.approx(0.0, abs=1e-12)
+    assert trace.outputs[-1, 0] == pytest.approx(0.02, abs=1e-4)
 
 
 class Perfect:
@@ -111,12 +111,12 @@ def test_the_model_controller_takes_offsets_away_and_predicts_with_commands_in_f
     def errors_of(controller: ModelController, sees_position: bool) -> list[float]:
         y, in_flight, errors = 0.0, 0.0, []
         for k in range(60):
-            position = np.array([y + 0.2, 0.0, 0.0])
+            position = np.array([y + 0.2])
             errors.append(0.5 - position[0])
-            ahead = np.tile([0.5, 0.0, 0.0], (3, 1))
+            ahead = np.full((3, 1), 0.5)
             broken = np.nan if k % 20 == 10 else 0.0
             signals = np.array([4.0, 3.0 - 2.0 * position[0] + broken])
-            seen = position + broken if sees_position else np.full(3, np.nan)
+            seen = position + broken if sees_position else np.full(1, np.nan)
             command = controller.step(Sample(seen, np.zeros(0)), signals, ahead)
             y, in_flight = 0.9 * y + 0.1 * in_flight, command[0]
         return errors
@@ -140,11 +140,14 @@ def test_the_model_controller_takes_offsets_away_and_predicts_with_commands_in_f
 
 
 def test_loads_are_told_as_text():
-    assert load_options("") == {}
-    assert load_options("0,0.5,-2@10") == {"load_offset": [0.0, 5e-4, -2e-3], "load_after_s": 10.0}
+    tendon, mass = describe("tendon"), describe("mass_spring_damper")
+    assert load_options("", tendon) == {}
+    told = load_options("0,0.5,-2@10", tendon)
+    assert told == {"load_offset": [0.0, 5e-4, -2e-3], "load_after_s": 10.0}
+    assert load_options("3@1", mass)["load_offset"] == [3e-3]
     for text in ("1,2@3", "a,b,c@1", "0,0,0"):
-        with pytest.raises(ValueError, match="x,y,z@t"):
-            load_options(text)
+        with pytest.raises(ValueError, match="x,y,z@t with finite numbers in mm"):
+            load_options(text, tendon)
 
 
 def test_axes_that_stand_still_are_no_outputs():

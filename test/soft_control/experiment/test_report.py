@@ -22,21 +22,22 @@ def test_the_report_says_what_the_record_says(run_dir, record):
     """A tethered MPC sees the position; nothing is concluded from a controller's name."""
     given = record(sees_position=True, has_preview=False)
     rows = dict(table(read_entries([run_dir("a", given=given), run_dir("b")])))
-    assert rows["sees the measured position"] == ["yes", "no"]
+    assert rows["sees the measured outputs"] == ["yes", "no"]
     assert rows["has preview"] == ["no", "yes"]
 
 
 def test_errors_are_shown_in_the_units_of_the_description(run_dir):
-    rows = dict(table(read_entries([run_dir(off=(3e-3, 0.5, -4e-3)), run_dir("b", samples=30)])))
+    rows = dict(table(read_entries([run_dir(off=(3e-3, -4e-3, 0.5)), run_dir("b", samples=30)])))
     assert rows["tip: tracking error RMSE, mm"] == ["5.00", "-"]
     assert rows["push: tracking error maximum, N"] == ["0.50", "-"]
     assert not [title for title in rows if "deg" in title]
 
 
-def test_one_point_alone_is_not_named(run_dir, record, robot):
-    curve = dict(shape="diagonal", amplitude_x=0.02, amplitude_y=0, amplitude_z=0, angular_rate=1)
-    given = record(robot=robot(outputs=tip(axes="x")), curve=curve)
-    assert table(read_entries([run_dir(given=given)]))[0][0] == "tracking error RMSE, mm"
+def test_one_point_alone_is_not_named(run_dir, record, robot, diagonal):
+    given = record(robot=robot(outputs=tip(axes="x")), curve=diagonal(x=0.02))
+    assert (
+        table(read_entries([run_dir(off=(0.0,), given=given)]))[0][0] == "tracking error RMSE, mm"
+    )
 
 
 def drawn(entries: list, caption: str) -> list[tuple[str, list]]:
@@ -71,7 +72,7 @@ def test_duties_have_no_unit_and_angles_are_in_degrees(run_dir, record, robot):
 
 
 def test_outputs_and_errors_are_drawn_one_a_plot(run_dir):
-    entries = read_entries([run_dir(off=(3e-3, 0.5, -4e-3))])
+    entries = read_entries([run_dir(off=(3e-3, -4e-3, 0.5))])
     assert [label for label, _ in drawn(entries, "Path in time")] == ["x, mm", "z, mm", "push, N"]
     tip_error, force = drawn(entries, "Tracking error")
     assert tip_error[0] == "tip: tracking error, mm" and tip_error[1][0] == pytest.approx(5.0)
@@ -80,9 +81,10 @@ def test_outputs_and_errors_are_drawn_one_a_plot(run_dir):
     assert z == "z, mm"
 
 
-def test_a_robot_without_a_plane_has_no_figure_of_one(run_dir, record, robot):
-    force = robot(outputs=(Output(name="push", unit="N", axis="y"),))
-    entries = read_entries([run_dir(given=record(robot=force))])
+def test_a_robot_without_a_plane_has_no_figure_of_one(run_dir, record, robot, diagonal):
+    force = robot(outputs=(Output(name="push", unit="N"),))
+    given = record(robot=force, curve=diagonal(push=3.0))
+    entries = read_entries([run_dir(off=(0.0,), given=given)])
     assert figures.FIGURES["Path in the plane"](entries) is None
     captions = [caption for caption, _ in figures.draw_all(entries)]
     assert captions == ["Path in time", "Tracking error", "Commands and their limits", "Step cost"]
@@ -93,26 +95,25 @@ def test_a_robot_without_a_plane_has_no_figure_of_one(run_dir, record, robot):
 
 def test_the_verdict_of_one_and_of_two(run_dir, record):
     better = run_dir("mpc", off=(3e-3, 0.0, 0.0))
-    worse = run_dir("pid", off=(0.0, 0.0, 4e-3), given=record(**PID))
+    worse = run_dir("pid", off=(0.0, 4e-3, 0.0), given=record(**PID))
     one = verdict(read_entries([better]))
     assert one == "MPC on sil (mpc): RMSE of tip 3.00 mm, maximum 3.00 mm."
     for order in ([better, worse], [worse, better]):
         assert verdict(read_entries(order)) == (
             "MPC has the smaller tracking error of tip: RMSE 3.00 mm against 4.00 mm of PID; "
-            "maximum 3.00 mm against 4.00 mm. MPC never sees the measured position but has preview "
-            "of the reference; PID sees the position and has no preview."
+            "maximum 3.00 mm against 4.00 mm. MPC never sees the measured outputs but has preview "
+            "of the reference; PID sees the outputs and has no preview."
         )
 
 
-def test_the_verdict_of_any_number_in_any_unit(run_dir, record, robot):
+def test_the_verdict_of_any_number_in_any_unit(run_dir, record, robot, diagonal):
     force = robot(outputs=tip(unit="Pa", display_unit="kPa", axes="x"))
-    curve = dict(shape="diagonal", amplitude_x=5e3, amplitude_y=0, amplitude_z=0, angular_rate=1)
-    common = dict(robot=force, curve=curve)
+    common = dict(robot=force, curve=diagonal(x=5e3))
     runs = [
-        run_dir("a", (3e3, 0, 0), record(**common)),
-        run_dir("b", (1e3, 0, 0), record(**common, title="LQR", sees_position=True)),
-        run_dir("c", (2e3, 0, 0), record(**common, **PID)),
-        run_dir("d", (4e3, 0, 0), record(**common, **PID)),
+        run_dir("a", (3e3,), record(**common)),
+        run_dir("b", (1e3,), record(**common, title="LQR", sees_position=True)),
+        run_dir("c", (2e3,), record(**common, **PID)),
+        run_dir("d", (4e3,), record(**common, **PID)),
     ]
     said = verdict(read_entries(runs))
     assert said.startswith(
@@ -120,7 +121,7 @@ def test_the_verdict_of_any_number_in_any_unit(run_dir, record, robot):
         "RMSE 2.00 kPa, maximum 2.00 kPa; then MPC with RMSE 3.00 kPa, maximum 3.00 kPa; then "
         "PID (d) with RMSE 4.00 kPa, maximum 4.00 kPa. "
     )
-    assert "LQR sees the measured position and has preview of the reference" in said
+    assert "LQR sees the measured outputs and has preview of the reference" in said
     assert "mm" not in said
 
 

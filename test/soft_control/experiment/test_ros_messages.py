@@ -14,13 +14,12 @@ from soft_control.experiment.ros_messages import (  # noqa: E402
     WAITING_MAX,
     Join,
     by_name,
-    from_path,
-    from_point,
+    from_trajectory,
     joint_state,
-    path,
     point,
     to_ns,
     to_stamp,
+    trajectory,
 )
 
 NAMES = ("a", "b", "c")
@@ -42,24 +41,38 @@ def test_other_names_are_refused_unless_welcome():
         by_name(message, ["a", "d"], "/x", others=True)
 
 
-def test_positions_are_finite_and_in_the_frame_of_the_rig():
-    position = np.array([0.1, -0.2, 0.3])
-    np.testing.assert_array_equal(from_point(point(0, position)), position)
-    with pytest.raises(ValueError, match=r"/tip is \[nan, 0.0, 0.0\]: wanted finite"):
-        from_point(point(0, [np.nan, 0, 0]), "/tip")
-    message = path(0, 1, np.zeros((2, 3)))
-    message.header.frame_id = "map"
-    with pytest.raises(ValueError, match="/reference is in frame 'map': wanted 'rig_base'"):
-        from_path(message)
-    with pytest.raises(ValueError, match="/reference has no position"):
-        from_path(path(0, 1, np.zeros((0, 3))))
+def test_values_are_finite_and_in_the_frame_that_is_wanted():
+    message = joint_state(0, NAMES, [0.1, -0.2, 0.3], "rig_base")
+    assert by_name(message, NAMES, "/x", frame="rig_base").tolist() == [0.1, -0.2, 0.3]
+    with pytest.raises(ValueError, match="^/x is in frame 'rig_base': wanted 'map'$"):
+        by_name(message, NAMES, "/x", frame="map")
+    with pytest.raises(ValueError, match="^/x says nan for b"):
+        by_name(joint_state(0, NAMES, [1, np.nan, 3]), NAMES, "/x")
 
 
-def test_a_path_is_stamped_a_period_apart():
-    positions = np.arange(6.0).reshape(2, 3)
-    message = path(5, 7, positions)
-    assert [to_ns(pose.header.stamp) for pose in message.poses] == [5, 12]
-    np.testing.assert_array_equal(from_path(message), positions)
+def test_a_trajectory_has_its_outputs_by_name_a_period_apart():
+    values = np.arange(6.0).reshape(2, 3)
+    message = trajectory(5, 1_500_000_000, NAMES, values, "rig_base")
+    assert to_ns(message.header.stamp) == 5
+    assert [(p.time_from_start.sec, p.time_from_start.nanosec) for p in message.points] == [
+        (0, 0),
+        (1, 500_000_000),
+    ]
+    np.testing.assert_array_equal(from_trajectory(message, ["c", "a"]), values[:, [2, 0]])
+    with pytest.raises(ValueError, match="/reference lacks d"):
+        from_trajectory(message, ["d"])
+    with pytest.raises(ValueError, match="/reference is in frame 'rig_base': wanted 'map'"):
+        from_trajectory(message, NAMES, frame="map")
+    message.points[1].positions = [1.0]
+    with pytest.raises(ValueError, match="/reference has points that are not of its 3 names"):
+        from_trajectory(message, NAMES)
+    with pytest.raises(ValueError, match="/reference has no point"):
+        from_trajectory(trajectory(0, 1, NAMES, np.zeros((0, 3))), NAMES)
+
+
+def test_a_point_is_in_its_frame():
+    message = point(7, [0.1, 0.2, 0.3], "map")
+    assert (message.header.frame_id, message.point.z) == ("map", 0.3)
 
 
 @given(st.integers(0, 2**31 * 10**9 - 1))

@@ -137,7 +137,7 @@ def test_mpc_predicts_what_the_rig_does(mpc_on_pil):
     """Untethered, so its belief is a free run; a wiring fault (a delay off by one, a sign) would be
     centimetres. The network of this test is trained for seconds only: 5 mm."""
     seen = read_run(mpc_on_pil)
-    error = np.linalg.norm(seen.predicted[1:] - seen.position[1:], axis=1)
+    error = np.linalg.norm(seen.predicted[1:] - seen.outputs[1:], axis=1)
     assert np.sqrt(np.mean(error**2)) < 5e-3
 
 

@@ -16,7 +16,7 @@ from soft_control.robots.description import tip
 
 def test_errors_are_of_each_point_and_output_in_its_own_unit(run_dir):
     """The tip is 3 mm and 4 mm off in its plane, the force 0.5 N; nothing else moves."""
-    run = read_run(run_dir(off=(3e-3, 0.5, -4e-3)))
+    run = read_run(run_dir(off=(3e-3, -4e-3, 0.5)))
     tip_error, force = errors(run)
     assert (tip_error.of, tip_error.unit) == ("tip", "mm")
     assert tip_error.rmse == pytest.approx(5.0) and tip_error.max == pytest.approx(5.0)
@@ -31,7 +31,7 @@ def test_errors_are_of_each_point_and_output_in_its_own_unit(run_dir):
 
 
 def test_the_summary_names_mm_and_keeps_the_rest(run_dir, record):
-    folder = run_dir(off=(3e-3, 0.5, -4e-3))
+    folder = run_dir(off=(3e-3, -4e-3, 0.5))
     found = summarise(folder)
     assert json.loads((folder / "summary.json").read_text()) == found
     assert found["rmse_mm"] == pytest.approx(5.0)
@@ -40,10 +40,10 @@ def test_the_summary_names_mm_and_keeps_the_rest(run_dir, record):
     assert found["commands_outside_bounds"] > 0  # `left` goes below 0, its lower limit
 
 
-def test_a_robot_that_is_not_measured_in_mm_has_no_error_in_mm(run_dir, record, robot):
+def test_a_robot_that_is_not_measured_in_mm_has_no_error_in_mm(run_dir, record, robot, diagonal):
     force = robot(outputs=tip(unit="Pa", display_unit="kPa", axes="x"))
-    curve = dict(shape="diagonal", amplitude_x=5e3, amplitude_y=0, amplitude_z=0, angular_rate=1)
-    run = read_run(run_dir(off=(2e3, 9.0, 9.0), given=record(robot=force, curve=curve)))
+    curve = diagonal(x=5e3)
+    run = read_run(run_dir(off=(2e3,), given=record(robot=force, curve=curve)))
     found = measure(run)
     assert found["rmse_mm"] is None
     assert found["errors"][0]["rmse"] == pytest.approx(2.0)  # kPa
@@ -55,7 +55,7 @@ def test_a_run_too_short_has_no_errors(run_dir):
 
 
 def test_commands_that_are_not_the_robots_are_refused(run_dir):
-    with pytest.raises(RecordingError, match="commands are not the 2"):
+    with pytest.raises(RecordingError, match="/command has c0, c1, c2, but arm has left, right"):
         read_run(run_dir(commands=3))
 
 
@@ -81,15 +81,20 @@ def test_a_hostile_record_is_one_line(tmp_path, text: str):
     assert "\n" not in str(refused.value) and RECORD_FILE in str(refused.value)
 
 
+CURVE = dict(outputs=["x"], shape="fixed", amplitude=[0], centre=[0], component=[0], angular_rate=1)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("curve", CURVE | {"amplitude": [0, 1]}),
+        ("curve", {"outputs": ["x"], "t_s": [0, 0], "rows": [[1], [2]]}),
         ("rate_hz", 0),
         ("rate_hz", math.inf),
         ("rate_hz", "fast"),
         ("clock", "sundial"),
         ("curve", {"shape": "diagonal"}),
-        ("curve", {"shape": "spiral\n", "amplitude_y": 0, "amplitude_z": 0, "angular_rate": 1}),
+        ("curve", CURVE | {"shape": "spiral\n"}),
         ("build", {"flash_bytes": "many"}),
         ("sees_position", "perhaps"),
         ("more", 1),

@@ -62,6 +62,19 @@ class Messages:
     def path(self, ns: int, xyz: Sequence[float]) -> Any:
         return self._make("nav_msgs/msg/Path", header=self.header(ns), poses=[self.pose(ns, xyz)])
 
+    def trajectory(self, ns: int, names: Sequence[str], values: Sequence[float]) -> Any:
+        none = np.zeros(0)
+        point = self._make(
+            "trajectory_msgs/msg/JointTrajectoryPoint",
+            positions=np.array(values, dtype=float), velocities=none, accelerations=none,
+            effort=none,
+            time_from_start=self._make("builtin_interfaces/msg/Duration", sec=0, nanosec=0),
+        )  # fmt: skip
+        return self._make(
+            "trajectory_msgs/msg/JointTrajectory", header=self.header(ns),
+            joint_names=list(names), points=[point],
+        )  # fmt: skip
+
     def array(self, values: Sequence[float]) -> Any:
         layout = self._make("std_msgs/msg/MultiArrayLayout", dim=[], data_offset=0)
         data = np.array(values, dtype=float)

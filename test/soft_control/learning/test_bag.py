@@ -225,6 +225,22 @@ def test_a_run_that_does_not_describe_its_robot_is_said(messages, tmp_path, text
         assert read_recording(path).rig is None
 
 
+def test_outputs_are_taken_by_name(messages, tmp_path):
+    """As a run of today has them, and before the point of a bag that holds both."""
+    made = topics(messages)
+    made["/reference"] = [
+        messages.trajectory(stamp(k), ["z", "y", "x"], (k, 8, 7)) for k in range(10)
+    ]
+    made["/outputs"] = [
+        messages.joints(stamp(k), ["z", "x", "y"], (1, 0.001 * k, 0)) for k in range(10)
+    ]
+    made["/tip_position"] = [messages.point(stamp(k), (9, 9, 9)) for k in range(10)]
+    run = read_recording(messages.write(tmp_path / "bag", made))
+    assert is_the_plain_run(run)
+    np.testing.assert_array_equal(run.position[:, 1:], np.tile([0.0, 1.0], (10, 1)))
+    np.testing.assert_array_equal(run.reference[3], [7, 8, 3])
+
+
 # -------------------------------------------------------------------------------------------- types
 
 
@@ -258,11 +274,11 @@ def test_topics_of_any_type_that_nobody_wants_cost_nothing(messages, tmp_path):
     assert set(read_topics(path, ("/command",))[0]) == {"/command"}
 
 
-@pytest.mark.parametrize("topic", ["/tip_position", "/command"])
-def test_a_bag_without_a_needed_topic_is_an_error(messages, tmp_path, topic):
+@pytest.mark.parametrize(("topic", "said"), [("/tip_position", "/outputs"), ("/command",) * 2])
+def test_a_bag_without_a_needed_topic_is_an_error(messages, tmp_path, topic, said):
     made = topics(messages)
     del made[topic]
-    with pytest.raises(RecordingError, match=f"no message on {topic}"):
+    with pytest.raises(RecordingError, match=f"no message on {said}"):
         read_recording(messages.write(tmp_path / "bag", made))
 
 

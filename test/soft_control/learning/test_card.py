@@ -15,7 +15,9 @@ WHOLE = {
     "output_offset": [0.0, 0.001], "output_scale": 0.012,
     "signal_names": ["lace_00"], "signal_offset": [0.5], "signal_scale": [0.2],
     "signal_map": {"weights": [[0.1], [0.2]], "residual_mm": [0.1, 0.2]},
-    "surface": [0.0, 0.1, 0.2],
+    "surface": {
+        "leading": ["x"], "factors": [100.0], "degree": 2, "following": {"z": [0.0, 0.1, 0.2]},
+    },
     "trained": {
         "commands": [[-1.0, 1.0], [-2.1, 1.9]],
         "position": [[-0.01, 0.01], [0.0, 0.0], [-0.02, 0.03]],
@@ -49,7 +51,11 @@ WRONG = [
     ("signal_map", {"weights": [[0.1], [math.nan]], "residual_mm": [0.1, 0.2]}),
     ("signal_map", {"weights": [[0.1], [0.2]], "residual_mm": [0.1]}),
     ("signal_map", {"weights": [[0.1], [0.2]], "residual_mm": [0.1, -0.2]}),
-    ("surface", []), ("surface", [0.0, 0.1]), ("surface", [0.0, math.inf, 0.0]),
+    ("surface", []), ("surface", {**WHOLE["surface"], "degree": 3}),
+    ("surface", {**WHOLE["surface"], "factors": []}),
+    ("surface", {**WHOLE["surface"], "leading": ["y"]}),
+    ("surface", {**WHOLE["surface"], "following": {"x": [0.0, 0.1, 0.2]}}),
+    ("surface", {**WHOLE["surface"], "following": {"z": [0.0, math.inf, 0.0]}}),
     ("trained", {**WHOLE["trained"], "commands": [[-1.0, 1.0]]}),
     ("trained", {**WHOLE["trained"], "commands": [[1.0, -1.0], [0.0, 1.0]]}),
     ("trained", {**WHOLE["trained"], "position": [[0.0, 1.0]]}),

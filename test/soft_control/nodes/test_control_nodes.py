@@ -9,16 +9,15 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
 from soft_control.control import pid as law  # noqa: E402
 from soft_control.experiment.ros_messages import (  # noqa: E402
-    from_path,
+    from_trajectory,
     joint_state,
-    path,
-    point,
     to_ns,
+    trajectory,
 )
 from soft_control.nodes.excitation import Excitation  # noqa: E402
 from soft_control.nodes.pid import Pid  # noqa: E402
 from soft_control.nodes.reference import ReferenceGenerator  # noqa: E402
-from soft_control.topics import REFERENCE, TIP_POSITION  # noqa: E402
+from soft_control.topics import OUTPUTS, REFERENCE  # noqa: E402
 
 NOBODY = ["nobody"]
 
@@ -29,6 +28,7 @@ def test_pid_answers_a_position_once_its_reference_has_come(make_node, published
         peers=NOBODY,
         rate_hz=50,
         command_names=["a"],
+        output_names=["x", "bend", "z"],
         decoupling=[1.0, 2.0, 3.0],
         kp=[0.5],
         ki=[0.1],
@@ -39,23 +39,21 @@ def test_pid_answers_a_position_once_its_reference_has_come(make_node, published
     )
     commands = published(node.command)
     seen, wanted = np.array([0.1, 0.0, 0.0]), np.array([0.0, 0.2, 0.3])
-    node.join.put(TIP_POSITION, point(7, seen))
+    node.join.put(OUTPUTS, joint_state(7, ["x", "bend", "z"], seen))
     assert not commands
-    node.join.put(REFERENCE, path(7, 1, wanted[None]))
+    node.join.put(REFERENCE, trajectory(7, 1, ["z", "x", "bend"], wanted[None, [2, 0, 1]]))
     expected = law.step(node.config, law.reset(node.config), wanted, seen, 1 / 50)
     assert to_ns(commands[0].header.stamp) == 7
     assert (list(commands[0].name), list(commands[0].position)) == (["a"], expected.tolist())
 
 
-def test_pid_refuses_a_position_in_another_frame(make_node):
+def test_pid_refuses_outputs_in_another_frame(make_node):
     vectors = ("kp", "ki", "kd", "command_neutral", "command_min", "command_max")
-    gains = dict.fromkeys(vectors, [0.0]) | {"decoupling": [0.0] * 3}
-    node = make_node(Pid, peers=NOBODY, command_names=["a"], **gains)
-    elsewhere = point(7, np.zeros(3))
-    elsewhere.header.frame_id = "world"
-    node.join.put(REFERENCE, path(7, 1, np.zeros((1, 3))))
-    with pytest.raises(ValueError, match="/tip_position is in frame 'world': wanted 'rig_base'"):
-        node.join.put(TIP_POSITION, elsewhere)
+    gains = dict.fromkeys(vectors, [0.0]) | {"decoupling": [0.0], "frame": "base"}
+    node = make_node(Pid, peers=NOBODY, command_names=["a"], output_names=["x"], **gains)
+    node.join.put(REFERENCE, trajectory(7, 1, ["x"], np.zeros((1, 1)), "base"))
+    with pytest.raises(ValueError, match="/outputs is in frame 'world': wanted 'base'"):
+        node.join.put(OUTPUTS, joint_state(7, ["x"], [0.0], "world"))
 
 
 def test_the_reference_starts_with_the_first_sample_and_looks_ahead(make_node, published):
@@ -64,22 +62,32 @@ def test_the_reference_starts_with_the_first_sample_and_looks_ahead(make_node, p
         peers=NOBODY,
         rate_hz=100,
         preview=2,
-        amplitude_z=0.01,
+        output_names=["bend", "z"],
+        amplitude=[0.0, 0.01],
+        centre=[0.1, 0.0],
+        component=[0, 2],
         angular_rate=1.0,
-        trigger=TIP_POSITION,
+        leading=["z"],
+        factors=[10.0],
+        degree=1,
+        following=["bend"],
+        coefficients=[1.0, 2.0],
+        trigger=OUTPUTS,
     )
     wanted = published(node.wanted)
     for ns in (5_000_000_000, 5_010_000_000):
-        node.on_sample(point(ns, np.zeros(3)))
+        node.on_sample(joint_state(ns, ["z"], [0.0]))
     expected = 0.01 * np.sin(np.arange(4) / 100)
-    np.testing.assert_allclose(from_path(wanted[0])[:, 2], expected[:3], atol=1e-15)
-    np.testing.assert_allclose(from_path(wanted[1])[:, 2], expected[1:], atol=1e-15)
+    first, second = (from_trajectory(each, ["z", "bend"]) for each in wanted)
+    np.testing.assert_allclose(first[:, 0], expected[:3], atol=1e-15)
+    np.testing.assert_allclose(second[:, 0], expected[1:], atol=1e-15)
+    np.testing.assert_allclose(first[:, 1], 1.1 + 20.0 * expected[:3])
     assert to_ns(wanted[1].header.stamp) == 5_010_000_000
 
 
 def test_an_unknown_reference_is_refused(make_node):
     with pytest.raises(ValueError, match="reference 'figure_8' is unknown"):
-        make_node(ReferenceGenerator, peers=NOBODY, shape="figure_8")
+        make_node(ReferenceGenerator, peers=NOBODY, output_names=["x"], shape="figure_8")
 
 
 def test_excitation_answers_each_sample_with_the_next_command(make_node, published):

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
-from soft_control.experiment.ros_messages import joint_state, path, point, to_ns  # noqa: E402
+from soft_control.experiment.ros_messages import joint_state, to_ns, trajectory  # noqa: E402
 from soft_control.link.messages import Command, Supervisor  # noqa: E402
 from soft_control.nodes import mcu  # noqa: E402
 
@@ -57,7 +57,7 @@ def node(make_node, monkeypatch):
             command_names=["a", "b"],
             command_neutral=[0.0, 0.5],
             signal_names=["left", "right"],
-            axes=[1, 2],
+            output_names=["y", "z"],
             peers=["mcu", "nobody"],
             **parameters,
         )
@@ -68,8 +68,8 @@ def node(make_node, monkeypatch):
 def take(node, now_ns, names=("right", "dead", "left"), values=(2.0, 0.0, 1.0)) -> None:
     """A sample and its reference come."""
     node.join.put(mcu.SIGNALS, joint_state(now_ns, names, values))
-    ahead = np.tile([0.0, 0.03, 0.04], (HORIZON + 1, 1))
-    node.join.put(mcu.REFERENCE, path(now_ns, PERIOD_NS, ahead))
+    ahead = np.tile([0.0, 0.04, 0.03], (HORIZON + 1, 1))
+    node.join.put(mcu.REFERENCE, trajectory(now_ns, PERIOD_NS, "xzy", ahead))
 
 
 def test_signals_go_to_the_model_by_name(node, published):
@@ -79,9 +79,13 @@ def test_signals_go_to_the_model_by_name(node, published):
     assert bridge.session.last("sample") == [(0, 1.0, 2.0)]
     assert list(commands[0].name) == ["a", "b"] and list(commands[0].position) == [0.1, 0.2]
     assert to_ns(predicted[0].header.stamp) == FIRST_NS + bridge.period_ns
-    assert (predicted[0].point.y, predicted[0].point.z) == (0.01, 0.02)
+    assert dict(zip(predicted[0].name, predicted[0].position, strict=True)) == {
+        "y": 0.01,
+        "z": 0.02,
+    }
     ((command, position, ahead, k, timeout_ms),) = bridge.session.last("reset")
-    assert command == [0.0, 0.5] and len(ahead) == HORIZON and (k, timeout_ms) == (0, 0)
+    assert command == [0.0, 0.5] and ahead.tolist() == [[0.03, 0.04]] * HORIZON
+    assert list(position) == [0.0, 0.0] and (k, timeout_ms) == (0, 0)
 
 
 def test_a_signal_that_the_model_needs_and_nobody_sends_is_named(node):
@@ -93,7 +97,7 @@ def test_in_lockstep_every_sample_counts_one(node):
     bridge = node(tethered=True)
     for k in (0, 1, 5):
         take(bridge, FIRST_NS + k * PERIOD_NS)
-        bridge.on_position(point(FIRST_NS + k * PERIOD_NS, [0.0, 0.1, 0.2]))
+        bridge.on_outputs(joint_state(FIRST_NS + k * PERIOD_NS, "xyz", [0.0, 0.1, 0.2]))
     assert [k for k, *_ in bridge.session.last("sample")] == [0, 1, 2]
     assert bridge.session.last("position")[2] == (2, 0.1, 0.2)
 
@@ -113,7 +117,7 @@ def test_in_realtime_samples_that_never_came_are_bridged(node):
 def test_in_realtime_the_tracker_has_a_clock_of_its_own(node):
     """Its stamps are never those of the signals: what was seen within a period counts."""
     bridge = node(clock="realtime", tethered=True)
-    bridge.on_position(point(FIRST_NS + 1_000_000, [0.0, 0.1, 0.2]))
+    bridge.on_outputs(joint_state(FIRST_NS + 1_000_000, "zyx", [0.2, 0.1, 0.0]))
     take(bridge, FIRST_NS)
     take(bridge, FIRST_NS + 3 * PERIOD_NS)  # by now nobody knows where the tip is
     assert bridge.session.last("position") == [(0, 0.1, 0.2)]
@@ -136,6 +140,7 @@ def test_after_a_pause_the_firmware_has_its_reference_again(make_node, published
         host_timeout_ms=0,
         command_names=["servo_0", "servo_1"],
         command_neutral=[-0.17, -0.35],
+        output_names=["x", "y", "z"],
         signal_names=tendon.card.signal_names or [""],
         peers=["mcu", "nobody"],
     )
@@ -146,7 +151,7 @@ def test_after_a_pause_the_firmware_has_its_reference_again(make_node, published
         names = tendon.card.signal_names
         bridge.join.put(mcu.SIGNALS, joint_state(now_ns, names, [0.5] * len(names)))
         ahead = np.zeros((horizon + 1, 3))
-        bridge.join.put(mcu.REFERENCE, path(now_ns, bridge.period_ns, ahead))
+        bridge.join.put(mcu.REFERENCE, trajectory(now_ns, bridge.period_ns, "xyz", ahead))
     found = [int(pair.value) for m in diagnoses for pair in m.status[0].values[-1:]]
     interrupted = Supervisor.GAP | Supervisor.LOST_POINT
     assert [Supervisor(flags) & interrupted for flags in found] == [0, 0, interrupted, 0, 0]

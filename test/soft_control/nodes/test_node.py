@@ -27,7 +27,9 @@ from soft_control.processes import interrupt_held  # noqa: E402
 NAN = float("nan")
 TWO = {"command_names": ["a", "b"]}
 GAINS = dict.fromkeys(("kp", "ki", "kd", "command_neutral", "command_min", "command_max"), [1, 2])
-MCU = TWO | {"firmware": "build", "command_neutral": [0.0, 0.0]}
+XYZ = {"output_names": ["x", "y", "z"]}
+PID = TWO | XYZ | GAINS
+MCU = TWO | XYZ | {"firmware": "build", "command_neutral": [0.0, 0.0]}
 EXCITATION = TWO | dict.fromkeys(("command_min", "command_max", "move_max"), [0.1, 0.2])
 
 
@@ -38,7 +40,7 @@ EXCITATION = TWO | dict.fromkeys(("command_min", "command_max", "move_max"), [0.
         (RigParameters, {"lace_port": "p", "rate_hz": 0}, "rate_hz = 0.*greater than 0"),
         (RigParameters, {"lace_port": "p", "rate_hz": "fast"}, "rate_hz = 'fast'.*number"),
         (RigParameters, {"lace_port": "p", "clock": "wall"}, "clock = 'wall'.*'lockstep'"),
-        (RigParameters, {"lace_port": "p", "load_offset": [0, 0]}, r"load_offset = \[0, 0\].*3"),
+        (RigParameters, {"lace_port": "p", "seed": -1}, "seed = -1"),
         (RigParameters, {"lace_port": "p", "load_offset": [0, NAN, 0]}, r"load_offset\[1\] = nan"),
         (RigParameters, {"lace_port": "p", "duration_s": 0.004}, "duration_s = 0.004 holds no"),
         (RigParameters, {"lace_port": "p", "duration_s": float("inf")}, "duration_s = inf"),
@@ -49,17 +51,24 @@ EXCITATION = TWO | dict.fromkeys(("command_min", "command_max", "move_max"), [0.
             {"port": "p", "full_scale_counts": [1, 2], "signal_names": ["s"]},
             r"full_scale_counts = \[1.0, 2.0\]: wanted 1 values, one for each of signal s",
         ),
-        (PidParameters, TWO | GAINS | {"decoupling": [1] * 5}, "decoupling = .*wanted 6 values"),
-        (PidParameters, TWO | GAINS | {"decoupling": [1] * 6, "kp": [1]}, "kp = .*wanted 2 values"),
+        (
+            PidParameters,
+            PID | {"decoupling": [1] * 5},
+            "decoupling = .*wanted 6 values",
+        ),
+        (
+            PidParameters,
+            PID | {"decoupling": [1] * 6, "kp": [1]},
+            "kp = .*wanted 2 values",
+        ),
         (McuParameters, MCU | {"target": "board"}, "target = 'board'.*'sil', 'pil' or 'hil'"),
-        (McuParameters, MCU | {"axes": [2, 1]}, r"axes = \[2, 1\]"),
-        (McuParameters, MCU | {"axes": [3]}, r"axes = \[3\]"),
+        (McuParameters, MCU | {"output_names": [""]}, r"output_names = \[\]"),
         (McuParameters, MCU | {"command_neutral": [0]}, "command_neutral = .*wanted 2"),
         (McuParameters, MCU | {"command_names": [""]}, r"command_names = \[\]"),
         (McuParameters, MCU | {"command_names": [True, False]}, r"command_names\[0\] = True"),
         (McuParameters, MCU | {"host_timeout_ms": 70_000}, "host_timeout_ms = 70000.*65535"),
-        (ReferenceParameters, {"trigger": "/command"}, "trigger = '/command'.*/tip_position"),
-        (ReferenceParameters, {"preview": -1}, "preview = -1"),
+        (ReferenceParameters, XYZ | {"trigger": "/command"}, "trigger = '/command'.*/outputs"),
+        (ReferenceParameters, XYZ | {"preview": -1}, "preview = -1"),
         (ExcitationParameters, EXCITATION | {"move_max": [0.1]}, "move_max = .*wanted 2 values"),
         (LoggerParameters, {"topics": ["x"]}, "run_dir is missing"),
     ],
@@ -84,7 +93,9 @@ def test_a_node_that_cannot_start_says_why_in_one_line(tmp_path):
     with ros_domain():
         assert start(node, tmp_path).wait(60) == 1
     said = (tmp_path / "log" / "rig.log").read_text()
-    assert said.startswith("error: rig: parameter load_offset = [1.0, 2.0]: ")
+    assert said.startswith(
+        "error: rig: load_offset of the rig tendon needs 3 values, one for each of x, y, z"
+    )
     assert said.count("\n") == 1
 
 

@@ -49,13 +49,22 @@ def test_a_command_that_does_not_name_its_values_is_refused(rig, names, values, 
 
 def test_in_lockstep_a_command_brings_the_next_sample(rig, published):
     node = rig(duration_s=1.0)
-    tips, ticks = published(node.tip), published(node.clock)
+    seen, ticks = published(node.outputs), published(node.clock)
+    ((group, publisher),) = node.points
+    points = published(publisher)
     node.on_everyone_matched()
     node.on_command(joint_state(FIRST_NS, node.rig.command_names, [0.1, 0.2]))
-    assert [to_ns(tip.header.stamp) for tip in tips] == [FIRST_NS, FIRST_NS + node.period_ns]
+    assert [to_ns(message.header.stamp) for message in seen] == [
+        FIRST_NS,
+        FIRST_NS + node.period_ns,
+    ]
     assert [to_ns(tick.clock) for tick in ticks] == [FIRST_NS, FIRST_NS + node.period_ns]
     with open(node.lace.port, "rb", closefd=False) as port:
-        assert [len(parse_line(port.readline(), 11)) for _ in tips] == [11, 11]
+        assert [len(parse_line(port.readline(), 11)) for _ in seen] == [11, 11]
+    assert publisher.topic_name == "/points/tip" and list(seen[1].name) == ["x", "y", "z"]
+    at = points[1].point
+    assert [at.x, at.y, at.z] == list(seen[1].position)
+    assert points[1].header.frame_id == seen[1].header.frame_id == "rig_base"
     with pytest.raises(ValueError, match="does not answer sample 1"):
         node.on_command(joint_state(FIRST_NS, node.rig.command_names, [0.1, 0.2]))
 
@@ -63,11 +72,11 @@ def test_in_lockstep_a_command_brings_the_next_sample(rig, published):
 def test_the_shortest_run_is_one_sample(rig, published):
     """It ended only at a number of samples that it had passed already."""
     node = rig(duration_s=0.0084)
-    tips = published(node.tip)
+    seen = published(node.outputs)
     node.on_everyone_matched()
     with pytest.raises(SystemExit):
         node.on_command(joint_state(FIRST_NS, node.rig.command_names, [0.1, 0.2]))
-    assert len(tips) == 1
+    assert len(seen) == 1
 
 
 def test_in_realtime_the_rig_moves_for_as_long_as_it_took(rig, monkeypatch):

@@ -86,7 +86,7 @@ def test_turning_the_commands_by_120_degrees_turns_the_tip(layer: int):
         command = np.zeros(ACTUATORS)
         command[3 * layer + actuator] = 0.4
         rig.step(command, 1.0)
-        tips.append(rig.tip_position())
+        tips.append(rig.outputs())
     cosine, sine = np.cos(np.radians(120)), np.sin(np.radians(120))
     turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
     assert tips[1] == pytest.approx(turn @ tips[0], abs=1e-9)
@@ -97,7 +97,7 @@ def test_turning_the_commands_by_120_degrees_turns_the_tip(layer: int):
 def test_all_actuators_together_lift_straight_up():
     rig = HaselRig()
     rig.step(np.full(ACTUATORS, 0.5), 20.0)
-    x, y, z = rig.tip_position()
+    x, y, z = rig.outputs()
     assert abs(x) < 1e-9 and abs(y) < 1e-9  # rounding
     assert 8e-3 < z < 13e-3
 
@@ -111,7 +111,7 @@ def test_sensors_tell_where_the_tip_is():
         rig = HaselRig(seed=i)
         rig.step(rng.uniform(-0.4, 0.4, ACTUATORS), 0.6)
         signals.append(np.append(rig.measure().signals, 1.0))
-        tips.append(rig.tip_position())
+        tips.append(rig.outputs())
     signals, tips = np.array(signals), np.array(tips)
     fit = np.linalg.lstsq(signals[:80], tips[:80], rcond=None)[0]
     error = signals[80:] @ fit - tips[80:]
@@ -133,7 +133,7 @@ def test_a_saved_state_continues_with_the_same_bits():
     for again in (rig, other):
         again.step(np.zeros(ACTUATORS), 0.05)
     first, second = rig.measure(), other.measure()
-    np.testing.assert_array_equal(first.position, second.position)
+    np.testing.assert_array_equal(first.outputs, second.outputs)
     np.testing.assert_array_equal(first.signals, second.signals)
 
 

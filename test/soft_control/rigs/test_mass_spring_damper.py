@@ -19,7 +19,7 @@ def driven(rig: MassSpringDamperRig, commands: np.ndarray, duration_s: float) ->
     positions = []
     for command in commands:
         rig.step(np.array([command]), duration_s)
-        positions.append(rig.tip_position()[0])
+        positions.append(rig.outputs()[0])
     return np.array(positions)
 
 
@@ -54,9 +54,7 @@ def test_what_it_reads_does_not_depend_on_how_time_is_cut():
         coarse.step(np.array([command]), 0.1)
         for _ in range(25):
             fine.step(np.array([command]), 0.004)
-    assert fine.tip_position() == pytest.approx(
-        coarse.tip_position(), abs=1e-6
-    )  # the same tolerance
+    assert fine.outputs() == pytest.approx(coarse.outputs(), abs=1e-6)  # the same tolerance
 
 
 def test_a_saved_state_continues_with_the_same_bits():
@@ -68,26 +66,26 @@ def test_a_saved_state_continues_with_the_same_bits():
     other.restore(saved)
     for again in (rig, other):
         again.step(np.array([1.0]), 0.05)
-    np.testing.assert_array_equal(rig.measure().position, other.measure().position)
+    np.testing.assert_array_equal(rig.measure().outputs, other.measure().outputs)
     np.testing.assert_array_equal(rig.measure().signals, other.measure().signals)
 
 
 def test_the_load_comes_when_it_is_due_and_shifts_the_rest():
-    rig = make_rig("mass_spring_damper", load_offset=(1e-3, 0, 0), load_after_s=2.0)
+    rig = make_rig("mass_spring_damper", load_offset=(1e-3,), load_after_s=2.0)
     rig.step(np.zeros(1), 1.99)
-    assert rig.tip_position()[0] == 0.0
+    assert rig.outputs()[0] == 0.0
     rig.step(np.zeros(1), 8.0)
-    assert rig.tip_position()[0] == pytest.approx(1e-3, rel=1e-3)  # 4e-4: the spring hardens
+    assert rig.outputs()[0] == pytest.approx(1e-3, rel=1e-3)  # 4e-4: the spring hardens
 
 
 def test_sensors_are_counts_of_position_and_speed():
     rig = MassSpringDamperRig()
     p = rig.parameters
     rig.step(np.array([4.0]), 0.06)
-    before = rig.tip_position()[0]
+    before = rig.outputs()[0]
     counts = np.mean([rig.measure().signals for _ in range(400)], axis=0)
     rig.step(np.array([4.0]), 1e-4)
-    speed = (rig.tip_position()[0] - before) / 1e-4
+    speed = (rig.outputs()[0] - before) / 1e-4
     # 0.5: five standard deviations of the mean of the noise, and the way within 0.1 ms.
     assert counts[0] == pytest.approx(COUNTS / 2 + p.strain_counts_per_m * before, abs=0.5)
     assert counts[1] == pytest.approx(COUNTS / 2 + p.tachometer_counts_per_m_s * speed, abs=2.0)

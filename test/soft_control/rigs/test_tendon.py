@@ -45,7 +45,7 @@ def run(rig: TendonRig, commands: np.ndarray, duration_s: float = 1.0 / 120.0) -
     tips = []
     for command in commands:
         rig.step(command, duration_s)
-        tips.append(rig.tip_position())
+        tips.append(rig.outputs())
     return np.array(tips)
 
 
@@ -66,10 +66,10 @@ def figure_eight() -> tuple[TendonRig, np.ndarray, np.ndarray]:
 
 
 def test_neutral_point_is_the_origin():
-    rig = make_rig("tendon", tracking_noise_mm=0.0)
+    rig = make_rig("tendon", output_noise=())
     assert np.allclose((rig.command_min + rig.command_max) / 2, NEUTRAL)
     rig.step(NEUTRAL, 1.0)
-    assert np.abs(rig.measure().position).max() < 1e-12
+    assert np.abs(rig.measure().outputs).max() < 1e-12
 
 
 def test_servos_obey_stops_and_rate():
@@ -156,7 +156,7 @@ def test_cutting_time_into_other_steps_changes_nothing():
         for _ in range(7):
             pieces.step(command, 0.01 / 7)
         # Rounding of the summed-up clock, 1e-14 s, times the tip's speed.
-        assert np.abs(pieces.tip_position() - tip).max() < 1e-12
+        assert np.abs(pieces.outputs() - tip).max() < 1e-12
 
 
 def test_saved_state_continues_bit_for_bit():
@@ -170,14 +170,14 @@ def test_saved_state_continues_bit_for_bit():
         for each in (rig, copy):
             each.step(command, 1.0 / 120.0)
             samples.append(each.measure())
-        assert np.array_equal(samples[0].position, samples[1].position)
+        assert np.array_equal(samples[0].outputs, samples[1].outputs)
         assert np.array_equal(samples[0].signals, samples[1].signals)
 
 
 def test_seed_decides_the_noise_and_nothing_else():
     def record(rig: TendonRig) -> tuple[np.ndarray, np.ndarray]:
         tips = run(rig, random_commands(50))
-        return tips, np.array([rig.measure().position for _ in range(50)])
+        return tips, np.array([rig.measure().outputs for _ in range(50)])
 
     rig = TendonRig(seed=5)
     first = record(rig)
@@ -193,9 +193,9 @@ def test_seed_decides_the_noise_and_nothing_else():
 def test_noise_has_its_standard_deviation():
     rig = TendonRig(seed=1)
     samples = [rig.measure() for _ in range(4000)]
-    spread = 1e3 * np.std([sample.position for sample in samples], axis=0)
+    spread = 1e3 * np.std([sample.outputs for sample in samples], axis=0)
     # Four standard errors of a standard deviation from 4000 samples: 4 / sqrt(8000).
-    assert spread == pytest.approx(rig.parameters.tracking_noise_mm, rel=0.045)
+    assert spread == pytest.approx(rig.parameters.output_noise, rel=0.045)
     spread = np.std([sample.signals for sample in samples], axis=0)[LIVE]
     rounding = 1.0 / 12.0
     expected = np.sqrt(rig.parameters.lace_noise_counts**2 + rounding)
@@ -263,7 +263,7 @@ def test_bad_parameters_are_named(tmp_path: Path):
     path = tmp_path / "tendon.yaml"
     text = config("tendon").read_text(encoding="utf-8")
     path.write_text(replace_values(text, {"lag_s": -1.0}), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"tendon\.yaml: lag_s: .*greater than 0"):
+    with pytest.raises(ValueError, match=r"tendon\.yaml: lag_s = -1.0: .*greater than 0"):
         TendonParameters.load(path)
     path.write_text("lag_s: [", encoding="utf-8")
     with pytest.raises(ValueError, match="not YAML"):

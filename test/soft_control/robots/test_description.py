@@ -90,15 +90,16 @@ def test_points_and_other_outputs_are_told_apart():
     robot = description(
         outputs=(
             Output(name="z", unit="m", display_unit="mm", axis="z", point="tip"),
-            Output(name="tip", unit="N", axis="y"),  # of the same name as the point
+            Output(name="tip", unit="N"),  # of the same name as the point
             Output(name="x", unit="m", display_unit="mm", axis="x", point="tip"),
         )
     )
     point, force = robot.groups
     assert (point.name, point.columns, point.unit, point.factor) == ("tip", (0, 2), "mm", 1e3)
     assert (force.name, force.columns, force.unit, force.is_point) == ("tip", (1,), "N", False)
-    carried = np.array([[1.0, 2.0, 3.0]])
-    np.testing.assert_array_equal(robot.outputs_of(carried), [[3.0, 2.0, 1.0]])
+    outputs = np.array([[3.0, 2.0, 4.0]])
+    np.testing.assert_array_equal(point.place(outputs), [[4.0, 0.0, 3.0]])
+    assert point.distance(outputs) == pytest.approx([5e3]) and force.distance(outputs) == [2.0]
 
 
 def test_weights_count_degrees_only_where_every_command_is_shown_in_them():
@@ -120,9 +121,8 @@ def test_every_rig_describes_what_it_is(rig_name: str):
     rig.step(robot.command_max, 0.5)
     seen = rig.measure()
     assert seen.signals.shape == (len(robot.signals),)
-    still = [i for i in range(3) if i not in robot.axes]
-    np.testing.assert_array_equal(seen.position[still], 0.0)
-    assert np.abs(robot.outputs_of(seen.position)).max() > 1e-4
+    assert seen.outputs.shape == (len(robot.outputs),)
+    assert np.abs(seen.outputs).max() > 1e-4
 
 
 def test_a_robot_without_a_simulation_is_a_section_of_its_file(tmp_path, monkeypatch):
