@@ -476,24 +476,16 @@ def test_settings_that_cannot_be_are_named(share, text: str, said: str):
 
 @pytest.fixture
 def crane(share) -> None:
-    """A robot without a simulation: three commands, described in one file."""
-    (share / "crane.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "robot": {
-                    "rate_hz": 50.0,
-                    "commands": [
-                        {"name": f"rope_{i}", "unit": "N", "min": 0.0, "max": 40.0}
-                        for i in range(3)
-                    ],
-                    "outputs": [
-                        {"name": a, "unit": "m", "axis": a, "point": "hook"} for a in "xyz"
-                    ],
-                },
-                "nodes": {"mcu": {"mpc": {"move_weight": [0.1] * 3, "move_max": [5.0] * 3}}},
-            }
-        )
-    )
+    """A robot without a simulation: three commands, and what the MPC weighs them with."""
+    (share / "robots").mkdir(exist_ok=True)
+    robot = {
+        "rate_hz": 50.0,
+        "commands": [{"name": f"rope_{i}", "unit": "N", "min": 0.0, "max": 40.0} for i in range(3)],
+        "outputs": [{"name": a, "unit": "m", "axis": a, "point": "hook"} for a in "xyz"],
+    }
+    nodes = {"mcu": {"mpc": {"move_weight": [0.1] * 3, "move_max": [5.0] * 3}}}
+    (share / "robots" / "crane.yaml").write_text(yaml.safe_dump(robot))
+    (share / "crane.yaml").write_text(yaml.safe_dump({"nodes": nodes}))
 
 
 def test_a_robot_without_a_simulation_has_settings_from_its_description(crane):
