@@ -182,3 +182,120 @@ def test_all_three_run_over_ros_and_are_reported(project, followed):
     page = (project.root / "runs" / "report.html").read_text(encoding="utf-8")
     assert "integral sees the outputs and has no preview" in page
     assert "MPC sees the measured outputs and has preview of the reference" in page
+
+
+FINGER = {
+    "config/robots/finger.yaml": """
+name: finger
+rate_hz: 50.0
+commands:
+  - {name: bending, unit: Pa, display_unit: kPa, min: 0.0, max: 80 kPa}
+  - {name: twisting, unit: Pa, display_unit: kPa, min: 0.0, max: 80 kPa}
+outputs:
+  - {name: bend, unit: rad, display_unit: deg}
+  - {name: twist, unit: rad, display_unit: deg}
+  - {name: grip, unit: Pa, display_unit: kPa}
+signals:
+  - {name: strain, full_scale_counts: 4095.0}
+""",
+    "config/finger.yaml": """
+lag_s: 0.1
+output_noise: [0.05, 0.05, 0.01]
+nodes:
+  integral:
+    gain: [1.2e+6, 0.0, 0.0, 0.0, 1.2e+6, 0.0]
+""",
+    "soft_control/rigs/finger.py": """
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from soft_control.rigs.parameters import Positive, RigParameters
+from soft_control.rigs.simulated import SimulatedRig
+
+
+class FingerParameters(RigParameters):
+    rig_name: ClassVar[str] = "finger"
+    delay_s: float = 0.01
+    lag_s: Positive
+
+
+class FingerRig(SimulatedRig):
+    Parameters = FingerParameters
+    state = ("_wanted", "_angles")
+
+    def _rest(self):
+        self._wanted, self._angles = np.zeros(2), np.zeros(2)
+
+    def _advance(self, end_s):
+        while self._line.next_s <= end_s:
+            command = np.clip(self._line.take(), self.command_min, self.command_max)
+            self._wanted = 1e-5 * (command - self.description.command_neutral)
+        way = -math.expm1(-(end_s - self._time_s) / self.parameters.lag_s)
+        self._angles = self._angles + way * (self._wanted - self._angles)
+
+    def outputs(self):
+        return np.append(self._angles, 2e4 * self._angles[0])
+
+    def _counts(self, noise):
+        return np.rint(2000.0 + 1e3 * self._angles[:1] + noise).astype(int)
+""",
+}
+"""A finger that two pressures bend and twist; what is controlled are two angles and a pressure."""
+
+ERRORS = """
+import json
+import sys
+
+import numpy as np
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_typestore
+
+store, found = get_typestore(Stores.ROS2_KILTED), {}
+with Reader(sys.argv[1]) as reader:
+    for connection, _, raw in reader.messages():
+        message = store.deserialize_cdr(raw, connection.msgtype)
+        found.setdefault(connection.topic, []).append(message)
+outputs = np.array([m.position for m in found["/outputs"]])
+wanted = np.array([m.points[0].positions for m in found["/reference"]])
+rmse = np.sqrt(np.mean((outputs - wanted)[100:] ** 2, axis=0))
+print(json.dumps({"topics": sorted(found), "rmse": rmse.tolist()}))
+"""
+
+
+def test_a_robot_without_positions_runs_and_is_reported_in_its_units(project):
+    """The trial controller takes two angles along a file; their errors are in deg, of the pressure
+    that follows in kPa, and the same as numbers that are worked out of the bag here."""
+    pytest.importorskip("rclpy", reason="ROS 2 is not installed: pip install soft_control[ros]")
+    root, softctl = project.root, ("-m", "soft_control.cli")
+    for path, text in FINGER.items():
+        (root / path).write_text(text)
+    table = root / "soft_control" / "rigs" / "__init__.py"
+    before = table.read_text()
+    entry = 'RIGS = {\n    "finger": "soft_control.rigs.finger:FingerRig",\n'
+    table.write_text(before.replace("RIGS = {\n", entry))
+    (root / "bends.csv").write_text(
+        "t_s,grip,twist,bend\n0,0,0,0\n1,4000,0.1,0.2\n3,-4000,0.1,-0.2\n4,0,0,0\n"
+    )
+    options = "--rig finger --controller integral --reference bends.csv --rate-hz 50 --duration-s 6"
+    done = project.python(*softctl, "run", *options.split(), "--out", "runs/finger")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((root / "runs" / "finger" / "summary.json").read_text())
+    assert summary["complete"] and summary["rmse_mm"] is None
+    errors = summary["errors"]
+    named = [("bend", "deg"), ("twist", "deg"), ("grip", "kPa")]
+    assert [(error["of"], error["unit"]) for error in errors] == named
+    assert errors[0]["rmse"] < 3.0  # of 11.5 deg: an integrator lags behind
+    (root / "errors.py").write_text(ERRORS)
+    worked_out = json.loads(project.python("errors.py", "runs/finger/bag").stdout)
+    assert not [topic for topic in worked_out["topics"] if topic.startswith("/points")]
+    to_paper = (180.0 / 3.141592653589793, 180.0 / 3.141592653589793, 1e-3)
+    for error, rmse, factor in zip(errors, worked_out["rmse"], to_paper, strict=True):
+        assert error["rmse"] == pytest.approx(factor * rmse, rel=1e-9)
+
+    done = project.python(*softctl, "report", "runs/finger", "--out", "runs/finger.html")
+    assert done.returncode == 0, done.stderr
+    page = (root / "runs" / "finger.html").read_text(encoding="utf-8")
+    assert "bend: tracking error RMSE, deg" in page and "grip: tracking error RMSE, kPa" in page
+    assert "RMSE, mm" not in page and "RMSE of bend" in page
