@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -227,13 +226,12 @@ def _follow(
     speed: float = 1.0,
     **rig_options: object,
 ) -> Trace:
-    usual = reference_curve(Experiment(rig=card.rig, reference=reference), card)
-    curve = replace(usual, angular_rate=speed * usual.angular_rate)
+    curve = reference_curve(Experiment(rig=card.rig, reference=reference), card)
     samples = round(duration_s * card.rate_hz)
     return run(
         make_rig(card.rig, seed=seed, **rig_options),
         controller,
-        curve.values,
+        lambda t_s: curve.values(speed * t_s),
         card.rate_hz,
         duration_s,
         lambda sample: progress(what, sample, samples),

@@ -89,6 +89,9 @@ def read_record(run_dir: Path) -> RunRecord:
         raise RecordingError(f"{path}: not JSON: {error}") from None
     if isinstance(values, dict) and "robot" not in values:
         raise RecordingError(f"{path} does not describe its robot: make the run again")
+    curve = values.get("curve") if isinstance(values, dict) else None
+    if isinstance(curve, dict) and "outputs" not in curve:
+        raise RecordingError(f"{path}: its curve is not of outputs by name: make the run again")
     try:
         return RunRecord.model_validate(values)
     except ValidationError as error:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from soft_control.experiment.record import RunRecord, read_record, write_json
+from soft_control.learning.bag import TIP_POSITION
 from soft_control.learning.dataset import RecordingError, read_topics
 from soft_control.robots.description import OutputGroup
 from soft_control.topics import COMMAND, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SOLVER
@@ -50,8 +51,12 @@ def read_run(run_dir: Path) -> Run:
     record = read_record(run_dir)
     robot = record.robot
     follows = record.curve is not None
-    names = (OUTPUTS, REFERENCE, COMMAND, PREDICTED_OUTPUTS, SOLVER)
+    names = (OUTPUTS, TIP_POSITION, REFERENCE, COMMAND, PREDICTED_OUTPUTS, SOLVER)
     topics, logged_ns = read_topics(run_dir / "bag", names)
+    if TIP_POSITION in topics and OUTPUTS not in topics:
+        raise RecordingError(
+            f"{run_dir}: the bag has {TIP_POSITION} and no {OUTPUTS}: make the run again"
+        )
     measured, commands = topics.get(OUTPUTS, {}), topics.get(COMMAND, {})
     references = topics.get(REFERENCE, {})
     stamps = sorted(commands.keys() & (references if follows else commands).keys())

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from soft_control.experiment import summary
 from soft_control.experiment.record import RECORD_FILE, read_record
 from soft_control.experiment.summary import errors, measure, read_run, summarise
 from soft_control.learning.dataset import RecordingError
@@ -93,7 +94,8 @@ CURVE = dict(outputs=["x"], shape="fixed", amplitude=[0], centre=[0], component=
         ("rate_hz", math.inf),
         ("rate_hz", "fast"),
         ("clock", "sundial"),
-        ("curve", {"shape": "diagonal"}),
+        ("curve", {"shape": "diagonal", "outputs": ["x"]}),
+        ("curve", 3),
         ("curve", CURVE | {"shape": "spiral\n"}),
         ("build", {"flash_bytes": "many"}),
         ("sees_position", "perhaps"),
@@ -113,5 +115,19 @@ def test_a_record_of_an_older_version_says_so(tmp_path):
     (tmp_path / RECORD_FILE).write_text('{"rig": "tendon"}')
     with pytest.raises(RecordingError, match="does not describe its robot: make the run again"):
         read_record(tmp_path)
+    curve = {"shape": "diagonal", "amplitude_x": 1.0}
+    (tmp_path / RECORD_FILE).write_text(json.dumps({"robot": {}, "curve": curve}))
+    with pytest.raises(RecordingError, match="curve is not of outputs by name: make the run again"):
+        read_record(tmp_path)
     with pytest.raises(RecordingError, match="is no run"):
         read_record(tmp_path / "none")
+
+
+def test_a_bag_of_an_older_version_says_so(run_dir, record, monkeypatch):
+    folder = run_dir(given=record(curve=None, reference=None))
+    tips = {0: None}
+    monkeypatch.setattr(
+        summary, "read_topics", lambda path, names: ({"/tip_position": tips, "/command": {}}, {})
+    )
+    with pytest.raises(RecordingError, match="has /tip_position and no /outputs: make the run"):
+        read_run(folder)
