@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import nn4mc_codegen
@@ -212,6 +213,7 @@ def _render(settings: MpcSettings, card: ModelCard, build_id: str) -> dict[str, 
         "first_cost_stage": first_cost_stage(settings, card),
         "signal_offset": card.signal_offset or [0.0],
         "signal_scale": card.signal_scale or [1.0],
+        "output_scale": np.broadcast_to(card.output_scale, len(card.output_offset)).tolist(),
         "physical": physical_settings(settings),
         "budget_us": budget_us(settings, card),
         "build_id": build_id,

@@ -166,7 +166,7 @@ class Units(ctypes.Structure):
         ("command_offset", ctypes.c_float * 2),
         ("command_scale", ctypes.c_float * 2),
         ("output_offset", ctypes.c_float * 3),
-        ("output_scale", ctypes.c_float),
+        ("output_scale", ctypes.c_float * 3),
     ]
 
 
@@ -209,6 +209,21 @@ def test_config_has_the_units_of_the_network(firmware, c, model_dir, settings):
     assert np.isinf(list(mpc.output_min)).all() and np.isinf(list(mpc.output_max)).all()
 
 
+def test_each_output_has_a_scale_of_its_own(c):
+    """A metre, a radian and a volt in one robot: powers of two, so that float32 rounds nothing."""
+    config, mpc = controller_config(c), c.Limits()
+    settings, units = (
+        c.Settings.from_buffer_copy(config.settings),
+        Units.from_buffer_copy(config.units),
+    )
+    units.output_offset[:], units.output_scale[:] = [1.0, 2.0, -4.0], [0.125, 2.0, 8.0]
+    settings.output_min[:], settings.output_max[:] = [0.5, -2.0, 4.0], [1.5, 6.0, 12.0]
+    settings.output_weight[:] = [64.0, 1.0, 0.25]
+    c.lib.settings_normalise(ctypes.byref(settings), ctypes.byref(units), ctypes.byref(mpc))
+    assert list(mpc.output_weight) == [1.0, 4.0, 16.0]
+    assert list(mpc.output_min) == [-4.0, -2.0, 1.0] and list(mpc.output_max) == [4.0, 2.0, 2.0]
+
+
 @hypothesis_settings(max_examples=300, deadline=None)
 @given(
     low=st.floats(-10, 0),
@@ -246,7 +261,10 @@ def test_a_literal_reads_back_exactly(value):
     [
         ({"move_weight": [0.02]}, "move_weight needs 2 values"),
         ({"output_weight": [1.0, 1.0]}, "output_weight needs 3 values"),
-        ({"output_weight": [1.0, -1.0, 1.0]}, "output_weight.1 = .*: .* greater than or equal to 0"),
+        (
+            {"output_weight": [1.0, -1.0, 1.0]},
+            "output_weight.1 = .*: .* greater than or equal to 0",
+        ),
         ({"command_min": [2.0, -1.0]}, "limits of 'servo_0': 2.0 .. 1.396 is not a range"),
         ({"move_max": [0.05, 0.0]}, "move_max.1 = .*: .* greater than 0"),
         ({"control_horizon": 8}, "control_horizon 8 is more than horizon - input_delay = 7"),
@@ -259,7 +277,10 @@ def test_a_literal_reads_back_exactly(value):
         ({"move_weight": [1e35, 1.0]}, "move_weight.0 = .*: .* less than or equal to 1"),
         ({"bound_weight": [1e35] * 3}, "bound_weight.0 = .*: .* less than or equal to 1"),
         ({"command_max": [math.nan, 0.5]}, "command_max.0 = .*: .*finite"),
-        ({"command_reference": [1e30, 0.5]}, "command_reference.0 = .*: .* less than or equal to 1"),
+        (
+            {"command_reference": [1e30, 0.5]},
+            "command_reference.0 = .*: .* less than or equal to 1",
+        ),
         ({"output_min": [1e30] * 3}, "output_min.0 = .*: must be infinite or within"),
         ({"output_min": [math.nan] * 3}, "output_min.0 = .*: must be infinite or within"),
     ],

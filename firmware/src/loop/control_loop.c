@@ -66,7 +66,8 @@ static void normalise_command(const controller_config_t *config, float command[C
 static void normalise_point(const controller_config_t *config, float point[OUTPUTS])
 {
     for (int i = 0; i < OUTPUTS; i++) {
-        point[i] = normalised(point[i], config->units.output_offset[i], config->units.output_scale);
+        point[i] = normalised(point[i], config->units.output_offset[i],
+                              config->units.output_scale[i]);
     }
 }
 
@@ -156,12 +157,10 @@ static void estimate(control_loop_t *loop, const sample_t *sample)
     }
     loop->measured = false;
     for (int i = 0; i < OUTPUTS; i++) {
-        const float middle =
-            units->output_offset[i] + loop->estimate.offset[i] * units->output_scale;
-        loop->mpc_config.output_min[i] =
-            normalised(loop->settings.output_min[i], middle, units->output_scale);
-        loop->mpc_config.output_max[i] =
-            normalised(loop->settings.output_max[i], middle, units->output_scale);
+        const float scale = units->output_scale[i];
+        const float middle = units->output_offset[i] + loop->estimate.offset[i] * scale;
+        loop->mpc_config.output_min[i] = normalised(loop->settings.output_min[i], middle, scale);
+        loop->mpc_config.output_max[i] = normalised(loop->settings.output_max[i], middle, scale);
     }
 }
 
@@ -250,7 +249,7 @@ static void report(control_loop_t *loop, const sample_t *sample)
     }
     for (int i = 0; i < OUTPUTS; i++) {
         const float predicted = loop->mpc.outputs[0][i] + loop->estimate.offset[i];
-        command.predicted[i] = predicted * units->output_scale + units->output_offset[i];
+        command.predicted[i] = predicted * units->output_scale[i] + units->output_offset[i];
     }
     send(loop, TO_HOST_COMMAND, &command);
 }
