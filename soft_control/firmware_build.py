@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 import nn4mc_codegen
 from nn4mc_codegen.printing.c import c_float, template_environment
@@ -32,19 +31,14 @@ from soft_control.control.mpc_settings import (
     first_cost_stage,
     physical_settings,
 )
-from soft_control.learning.model import NETWORK_FILE, ModelCard, load_card
+from soft_control.firmware_files import BUILD_FILE, BuildError, FirmwareBuild, read_build, record_of
+from soft_control.learning.card import NETWORK_FILE, ModelCard, load_card
 from soft_control.link.framing import CONTENT_MAX
 from soft_control.link.messages import Sizes, too_long
 from soft_control.paths import share
-from soft_control.plain_text import first_fault
 
-BUILD_FILE = "firmware.json"
 LOG_FILE = "build.log"
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-class BuildError(RuntimeError):
-    """The firmware cannot be built from what was given."""
 
 
 class Board(BaseModel):
@@ -70,36 +64,6 @@ def board_table() -> dict[str, Board]:
         said["products"] = said["products"].split()
         found[path.parent.name] = Board(**said)
     return found
-
-
-class FirmwareBuild(BaseModel):
-    """What `build` wrote; firmware.json holds all but the directory."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
-
-    directory: Path = Field(exclude=True)
-    model_hash: str
-    """First 16 hex digits of the SHA-256 of the network file."""
-    build_id: str
-    """First 16 hex digits of the SHA-256 of all sources and settings."""
-    horizon: int
-    """N: a sample brings the reference of N samples ahead."""
-    compilers: dict[str, str]
-    """Board -> first line of its compiler's --version."""
-    flash_bytes: int | None = None
-    """All that is loaded into flash: code, constants, initial values. None without an ELF."""
-    flash_percent: float | None = None
-    """Of 1 MiB."""
-    ram_bytes: int | None = None
-    """Static variables and the stack reserve."""
-
-    @property
-    def elf(self) -> Path:
-        return self.directory / "firmware.elf"
-
-    @property
-    def library(self) -> Path:
-        return self.directory / "libfirmware.so"
 
 
 def build(
@@ -138,7 +102,7 @@ def build(
             (made / name).write_text(text, encoding="utf-8")
 
         same = {"build_id": build_id, "horizon": settings.horizon, "compilers": compilers}
-        previous = _read_json(out_dir / BUILD_FILE)
+        previous = record_of(out_dir)
         products = [name for board in compilers for name in known[board].products]
         if {key: previous.get(key) for key in same} == same and all(
             (out_dir / name).is_file() for name in products
@@ -183,19 +147,6 @@ def lag_sums(commands: int, input_lags: int, tail_continues: bool) -> list[tuple
     if tail_continues or input_lags == 1:
         return []
     return [tuple(range(c, commands * input_lags, commands)) for c in range(commands)]
-
-
-def read_build(out_dir: str | Path) -> FirmwareBuild:
-    """The build in OUT_DIR. Raises BuildError if there is none, or what is there is none."""
-    out_dir = Path(out_dir)
-    fields = _read_json(out_dir / BUILD_FILE)
-    if not fields:
-        raise BuildError(f"no {BUILD_FILE} in {out_dir}: build the firmware first")
-    try:
-        return FirmwareBuild.model_validate(fields | {"directory": out_dir})
-    except ValidationError as error:
-        said = first_fault(error)
-        raise BuildError(f"{out_dir / BUILD_FILE}: {said}; build the firmware again") from None
 
 
 # --------------------------------------------------------------------------- settings
@@ -309,12 +260,3 @@ def _move_results(made: Path, out_dir: Path) -> None:
                 (Path(inbox) / name).replace(out_dir / name)
     except OSError as error:
         raise BuildError(f"the firmware cannot be written: {error}") from None
-
-
-def _read_json(path: Path) -> dict:
-    """The object in a JSON file; an empty one where there is none."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from nn4mc_codegen import compile_model
+from soft_control.control.mpc_settings import MpcSettings, physical_settings
 from soft_control.control.problem import Sizes, Start, Weights
 from soft_control.experiment.closed_loop import ModelController
-from soft_control.firmware_build import MpcSettings, lag_sums, physical_settings
+from soft_control.firmware_build import lag_sums
 from soft_control.learning.model import Model, ModelCard
 from soft_control.paths import share
 from soft_control.rigs import make_rig

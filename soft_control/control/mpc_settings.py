@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from soft_control.learning.model import ModelCard
+from soft_control.learning.card import ModelCard
 from soft_control.plain_text import first_fault
 
 VALUE_MAX = 1e9

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from soft_control import paths
 from soft_control.control.controllers import ControllerEntry, controller
+from soft_control.control.mpc_settings import MpcSettings
 from soft_control.experiment import checks
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
-from soft_control.firmware_build import FirmwareBuild, MpcSettings, read_build
+from soft_control.firmware_files import FirmwareBuild, read_build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import first_fault
 from soft_control.rigs import describe

@@ -15,9 +15,10 @@ import numpy as np
 
 from soft_control.control import pid
 from soft_control.control.disturbance import gain, signal_trust
+from soft_control.control.mpc_settings import MpcSettings, physical_settings
 from soft_control.control.problem import Sizes, Start, Weights
 from soft_control.experiment.bringup import node_parameters
-from soft_control.firmware_build import MpcSettings, physical_settings, read_build
+from soft_control.firmware_files import read_build
 from soft_control.learning.calibration import Calibration
 from soft_control.learning.dataset import Recording
 from soft_control.learning.excitation import excitation

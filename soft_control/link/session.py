@@ -279,7 +279,7 @@ def open_session(
     port: str | None = None,
     timeout_s: float = 2.0,
 ) -> McuSession:
-    """A session with a build, as `firmware_build.read_build` finds it; hil needs the port of the
+    """A session with a build, as `firmware_files.read_build` finds it; hil needs the port of the
     board that runs it.
 
     Raises LinkError, VersionError, ModelMismatch; ValueError for an unknown target.

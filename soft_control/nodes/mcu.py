@@ -21,7 +21,7 @@ from soft_control.experiment.ros_messages import (
     to_ns,
     to_stamp,
 )
-from soft_control.firmware_build import read_build
+from soft_control.firmware_files import read_build
 from soft_control.learning.dataset import AXES
 from soft_control.link.messages import Command, SolverStatus, StepCostUnit
 from soft_control.link.session import open_session

@@ -13,7 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from soft_control.firmware_build import FirmwareBuild, MpcSettings, build
+from soft_control.control.mpc_settings import MpcSettings
+from soft_control.firmware_build import build
+from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard, SignalMap
 from soft_control.link import McuSession, open_session
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from soft_control import firmware_build as module
 from soft_control.control import mpc_settings
 from soft_control.control.mpc_settings import MpcSettings, budget_us, check, physical_settings
-from soft_control.firmware_build import BuildError, build, read_build
+from soft_control.firmware_build import build
+from soft_control.firmware_files import BuildError, read_build
 from soft_control.learning.model import load_card
 from soft_control.link import open_session
 

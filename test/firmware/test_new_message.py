@@ -27,7 +27,8 @@ import json
 import sys
 from pathlib import Path
 
-from soft_control.firmware_build import build, read_build
+from soft_control.firmware_build import build
+from soft_control.firmware_files import read_build
 from soft_control.link import LinkError, McuSession, SilTransport
 from soft_control.link.framing import encode_frame
 from soft_control.link.messages import MESSAGES, Ping, Pong, Sizes

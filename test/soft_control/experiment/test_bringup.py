@@ -27,7 +27,8 @@ from soft_control.experiment.bringup import (
     sees_position,
 )
 from soft_control.experiment.record import RECORD_FILE, read_record
-from soft_control.firmware_build import BUILD_FILE, BuildError, build
+from soft_control.firmware_build import build
+from soft_control.firmware_files import BUILD_FILE, BuildError
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, file_hash
 from soft_control.learning.recording import Recording
 from soft_control.learning.settings import TrainingSettings
