@@ -36,6 +36,7 @@ from soft_control.learning.card import NETWORK_FILE, ModelCard, load_card
 from soft_control.link.framing import CONTENT_MAX
 from soft_control.link.messages import Sizes, too_long
 from soft_control.paths import share
+from soft_control.rigs import describe
 
 LOG_FILE = "build.log"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -84,6 +85,7 @@ def build(
     card = load_card(model_dir)
     try:
         settings = check(settings, card)
+        physical = physical_settings(settings, describe(card.rig))
     except ValueError as error:
         raise BuildError(str(error)) from None
     _check_frames(card)
@@ -97,8 +99,8 @@ def build(
         made = Path(scratch) / "build"
         made.mkdir()
         _compile_network(model_dir, settings, card, made)
-        build_id = _build_id(sources, made, settings, card)
-        for name, text in _render(settings, card, build_id).items():
+        build_id = _build_id(sources, made, _render(settings, card, physical, ""))
+        for name, text in _render(settings, card, physical, build_id).items():
             (made / name).write_text(text, encoding="utf-8")
 
         same = {"build_id": build_id, "horizon": settings.horizon, "compilers": compilers}
@@ -152,20 +154,23 @@ def lag_sums(commands: int, input_lags: int, tail_continues: bool) -> list[tuple
 # --------------------------------------------------------------------------- settings
 
 
-def _render(settings: MpcSettings, card: ModelCard, build_id: str) -> dict[str, str]:
-    """controller_config.[ch]. Text of the card only gets into comments, through their filter."""
+def _render(
+    settings: MpcSettings, card: ModelCard, physical: dict[str, list[float] | float], build_id: str
+) -> dict[str, str]:
+    """controller_config.[ch], with the bounds and weights of `physical_settings`. Text of the card
+    only gets into comments, through their filter."""
     signal_map = card.signal_map if settings.signal_estimate else None
     values = {
         "card": card,
         "signal_map": signal_map,
         "signal_trust": signal_map
-        and signal_trust(signal_map.residual_mm, settings.position_noise_mm).tolist(),
+        and signal_trust(signal_map.residual_mm, settings.output_noise).tolist(),
         "settings": settings,
         "first_cost_stage": first_cost_stage(settings, card),
         "signal_offset": card.signal_offset or [0.0],
         "signal_scale": card.signal_scale or [1.0],
         "output_scale": np.broadcast_to(card.output_scale, len(card.output_offset)).tolist(),
-        "physical": physical_settings(settings),
+        "physical": physical,
         "budget_us": budget_us(settings, card),
         "build_id": build_id,
     }
@@ -202,14 +207,14 @@ def _check_frames(card: ModelCard) -> None:
         )
 
 
-def _build_id(sources: Path, made: Path, settings: MpcSettings, card: ModelCard) -> str:
+def _build_id(sources: Path, made: Path, rendered: dict[str, str]) -> str:
     contents = {
         path.relative_to(sources).as_posix(): path.read_bytes()
         for path in sources.rglob("*")
         if path.suffix in {".c", ".h", ".ld", ".mk"} or path.name == "Makefile"
     }
     contents |= {name: (made / name).read_bytes() for name in ("fk.c", "fk.h")}
-    contents |= {name: text.encode() for name, text in _render(settings, card, "").items()}
+    contents |= {name: text.encode() for name, text in rendered.items()}
     digest = hashlib.sha256()
     for name in sorted(contents):
         digest.update(f"{name}\0{len(contents[name])}\0".encode() + contents[name])

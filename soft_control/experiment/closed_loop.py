@@ -170,7 +170,7 @@ def signal_gain(card: ModelCard, settings: MpcSettings) -> np.ndarray | None:
     """(n,) gain by which the signals move the firmware's offset estimate; None if they do not."""
     if not settings.signal_estimate or card.signal_map is None:
         return None
-    trust = signal_trust(card.signal_map.residual_mm, settings.position_noise_mm)
+    trust = signal_trust(card.signal_map.residual_mm, settings.output_noise)
     return gain(settings.disturbance_ratio * trust)
 
 
@@ -182,7 +182,7 @@ class Firmware:
         build = read_build(build_dir)
         self._session: McuSession = open_session("sil", build)
         self._card, self._tethered = card, tethered
-        robot = describe(card.rig)
+        self._robot = robot = describe(card.rig)
         self._neutral = robot.command_neutral
         self._live = [robot.signal_names.index(name) for name in card.signal_names]
         self.preview = build.horizon
@@ -191,7 +191,7 @@ class Firmware:
     def restart(self, settings: MpcSettings | None = None) -> Firmware:
         """Ready for another run, with other bounds and weights if they are given."""
         if settings is not None:
-            self._session.configure(physical_settings(settings))
+            self._session.configure(physical_settings(settings, self._robot))
         self._k = 0
         return self
 

@@ -30,7 +30,6 @@ FRAME_SIZE_MAX, CONTENT_MAX, POINTS_MAX = 254, 250, (250 - 6) // (4 * N)
 @pytest.fixture(scope="session")
 def settings() -> MpcSettings:
     return MpcSettings(
-        command_unit="deg",
         horizon=HORIZON,
         control_horizon=3,
         output_weight=[1.0] * N,
@@ -119,7 +118,7 @@ def estimating(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> FirmwareBuild:
     """The same, but where no position is measured the signals move the offset estimate."""
-    changes = {"signal_estimate": True, "position_noise_mm": 0.05, "disturbance_ratio": 0.5}
+    changes = {"signal_estimate": True, "output_noise": [0.05] * N, "disturbance_ratio": 0.5}
     changed = settings.model_copy(update=changes)
     return build(model_dir, changed, tmp_path_factory.mktemp("estimating"), boards)
 

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from soft_control import firmware_build as module
 from soft_control.control import mpc_settings
-from soft_control.control.mpc_settings import MpcSettings, budget_us, check, physical_settings
+from soft_control.control.mpc_settings import budget_us, check, physical_settings
 from soft_control.firmware_build import build
 from soft_control.firmware_files import BuildError, read_build
 from soft_control.learning.model import load_card
 from soft_control.link import open_session
+from soft_control.rigs import describe
 
 
 def files_of(built) -> dict[str, bytes]:
@@ -99,7 +100,8 @@ def test_no_name_of_a_card_becomes_code(model_dir, settings, tmp_path):
     """500 random names in place of a card's: each rendered file has the same lines as that of plain
     names outside its first comment, and all of them together compile without a warning."""
     card, chance = load_card(model_dir), random.Random(9)
-    plain = module._render(settings, card, "0" * 16)
+    physical = physical_settings(settings, describe("tendon"))
+    plain = module._render(settings, card, physical, "0" * 16)
     header, source = plain["controller_config.h"], plain["controller_config.c"]
     code = source[source.index("#include") :]
     comments = []
@@ -108,7 +110,7 @@ def test_no_name_of_a_card_becomes_code(model_dir, settings, tmp_path):
         hostile = card.model_copy(
             update={"command_names": names[:2], "signal_names": names[2:-1], "rig": names[-1]}
         )
-        rendered = module._render(settings, hostile, "0" * 16)
+        rendered = module._render(settings, hostile, physical, "0" * 16)
         assert rendered["controller_config.h"] == header
         text = rendered["controller_config.c"]
         assert text.endswith(code)
@@ -292,13 +294,10 @@ def test_settings_that_do_not_fit_are_named(model_dir, settings, tmp_path, chang
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_unit_of_commands_has_no_default(settings):
-    told = settings.model_dump() | {"command_unit": None}
-    with pytest.raises(ValueError, match="command_unit"):
-        MpcSettings(**told)
-    del told["command_unit"]
-    with pytest.raises(ValueError, match="command_unit\n.*required"):
-        MpcSettings(**told)
+def test_the_signals_cannot_be_weighed_without_the_noise_of_a_measurement(model_dir, settings):
+    asked = settings.model_copy(update={"signal_estimate": True})
+    with pytest.raises(ValueError, match="output_noise is missing"):
+        check(asked, load_card(model_dir))
 
 
 def test_extreme_settings_that_are_taken_stay_finite(c, model_dir, settings):
@@ -313,7 +312,7 @@ def test_extreme_settings_that_are_taken_stay_finite(c, model_dir, settings):
     extreme = check(settings.model_copy(update=most), card)
     assert budget_us(extreme, card) * 168 < 2**32
     given = c.Settings()
-    for name, value in physical_settings(extreme).items():
+    for name, value in physical_settings(extreme, describe("tendon")).items():
         if isinstance(value, list):
             getattr(given, name)[:] = value
         else:

@@ -407,7 +407,6 @@ def test_a_reference_with_a_wrong_amplitude_is_refused(experiment, share, value:
 def test_settings_have_limits_and_units_of_the_description(rig: str):
     settings, robot = mpc_settings(rig), describe(rig)
     assert settings.command_min == robot.command_min.tolist()
-    assert settings.command_unit == ("deg" if rig == "tendon" else "unit")
     assert len(settings.move_weight) == len(robot.commands)
     assert len(settings.output_weight) == len(robot.outputs)
 
@@ -415,7 +414,7 @@ def test_settings_have_limits_and_units_of_the_description(rig: str):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("mpc: {command_unit: unit}", "command_unit 'unit', but the robot says 'deg'"),
+        ("mpc: {command_max: [0]}", "command_max .* but the robot says"),
         ("mpc: {command_min: [0, 0]}", "command_min .* but the robot says"),
         ("mpc: {horizon: 0}", "horizon = 0: "),
         ("mpc: {speed: 1}", "speed = 1: "),
@@ -432,6 +431,7 @@ def test_settings_that_cannot_be_are_named(share, text: str, said: str):
 @pytest.fixture
 def crane(share) -> None:
     """A robot without a simulation: three commands, described in one file."""
+    mpc = {"output_weight": [1.0] * 3, "move_weight": [0.1] * 3, "move_max": [5.0] * 3}
     (share / "crane.yaml").write_text(
         yaml.safe_dump(
             {
@@ -445,7 +445,7 @@ def crane(share) -> None:
                         {"name": a, "unit": "m", "axis": a, "point": "hook"} for a in "xyz"
                     ],
                 },
-                "nodes": {"mcu": {"mpc": {"move_weight": [0.1] * 3, "move_max": [5.0] * 3}}},
+                "nodes": {"mcu": {"mpc": mpc}},
             }
         )
     )
@@ -453,7 +453,7 @@ def crane(share) -> None:
 
 def test_a_robot_without_a_simulation_has_settings_from_its_description(crane):
     settings = mpc_settings("crane")
-    assert settings.command_max == [40.0] * 3 and settings.command_unit == "unit"
+    assert settings.command_max == [40.0] * 3
     assert settings.move_weight == [0.1] * 3 and settings.output_weight == [1.0] * 3
 
 
