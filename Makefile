@@ -18,7 +18,7 @@ demo: models/tendon/fk.json
 	$(BIN)/softctl run --controller pid --out runs/demo/pid
 	$(BIN)/softctl report runs/demo/mpc runs/demo/pid --out runs/demo/report.html
 
-RIG := config/tendon.yaml config/excitation.yaml config/lightlace.yaml \
+RIG := config/tendon.yaml config/robots/tendon.yaml config/excitation.yaml config/lightlace.yaml \
   soft_control/learning/excitation.py $(wildcard soft_control/rigs/*.py soft_control/robots/*.py)
 LEARNING := $(wildcard soft_control/learning/*.py)
 

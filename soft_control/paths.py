@@ -28,6 +28,11 @@ def config(name: str) -> Path:
     return share() / "config" / f"{name}.yaml"
 
 
+def robot(name: str) -> Path:
+    """A robot's description, config/robots/<name>.yaml."""
+    return share() / "config" / "robots" / f"{name}.yaml"
+
+
 def tuned(rig: str, node: str) -> Path:
     """What `softctl tune` found for a node on a rig: config/tuned/<rig>_<node>.yaml."""
     return share() / "config" / "tuned" / f"{rig}_{node}.yaml"

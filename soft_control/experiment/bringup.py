@@ -257,7 +257,7 @@ def mpc_settings(robot_name: str, rate_hz: float | None = None) -> MpcSettings:
     for key, value in described.items():
         if asked.get(key, value) != value:
             raise ValueError(f"{source}: {key} {asked[key]!r}, but the robot says {value!r}")
-    speeds = [getattr(command, "speed_max", None) for command in robot.commands]
+    speeds = [command.speed_max for command in robot.commands]
     if "move_max" not in asked and None not in speeds:
         described["move_max"] = [speed / (rate_hz or robot.rate_hz) for speed in speeds]
     try:

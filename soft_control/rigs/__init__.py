@@ -1,7 +1,8 @@
 """Simulated rigs: pure, seeded, no ROS.
 
 A rig takes actuator commands, moves, and answers with a sample, as the real one does. A new rig is
-one file here, one line in `RIGS` and one file in config/: docs/tutorials/new_rig.md.
+one file here, one line in `RIGS`, its description in config/robots/ and its values in config/:
+docs/tutorials/new_rig.md.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from soft_control.paths import config
-from soft_control.robots.config_files import ROBOT, read_section
-from soft_control.robots.description import RobotDescription, described
+from soft_control import robots
+from soft_control.robots.description import RobotDescription
 
 RIGS = {
     "tendon": "soft_control.rigs.tendon:TendonRig",
@@ -79,17 +79,11 @@ def make_rig(name: str, **options: Any) -> Rig:
 
 
 def describe(name: str) -> RobotDescription:
-    """The description of the robot `name`: a simulated rig's own one, or that of a robot without a
-    simulation, which is the section `robot` of config/<name>.yaml.
+    """The description of the robot `name`: a simulated rig's own one, or else that of
+    config/robots/<name>.yaml.
 
     Raises ValueError in one line for a robot that is neither, or a file that cannot be used.
     """
     if name in RIGS:
         return make_rig(name).description
-    written = read_section(name, ROBOT)
-    if not written:
-        raise ValueError(
-            f"unknown robot '{name}': neither a simulated rig ({', '.join(sorted(RIGS))}) nor "
-            f"described in a section `robot` of config/{name}.yaml"
-        )
-    return described({"name": name, **written}, f"{config(name)}: robot")
+    return robots.load(name)

@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from soft_control.rigs.magnet import cuboid_field
 from soft_control.rigs.parameters import Fraction, NotNegative, Positive, RigParameters
 from soft_control.rigs.simulated import SimulatedRig
-from soft_control.robots.description import Command, RobotDescription, tip
+from soft_control.robots.description import RobotDescription
 
 SUBSTEP_S = 1.0 / 960.0
 """Eight a sample at 120 Hz."""
@@ -106,17 +106,7 @@ class HaselRig(SimulatedRig):
 
     def describe(self) -> RobotDescription:
         """Six actuators, the tip in space, six magnetometers of three channels."""
-        p = self.parameters
-        channels = [f"magnetic_{i}_{axis}" for i in range(SENSORS) for axis in "xyz"]
-        return RobotDescription(
-            name=p.rig_name,
-            commands=tuple(
-                Command(name=f"hasel_{i}", unit="1", min=-0.5, max=0.5) for i in range(ACTUATORS)
-            ),
-            outputs=tip(),
-            signals=p.signals(*channels),
-            rate_hz=120.0,
-        )
+        return super().describe().calibrated(self.parameters.full_scale_counts)
 
     def _prepare(self) -> None:
         p = self.parameters

@@ -18,7 +18,7 @@ from pydantic import Field
 from soft_control.rigs.delay_line import DelayLine
 from soft_control.rigs.parameters import NotNegative, Positive, RigParameters
 from soft_control.rigs.simulated import SimulatedRig
-from soft_control.robots.description import Command, RobotDescription, tip
+from soft_control.robots.description import RobotDescription
 
 SUBSTEP_S = 1.0 / 500.0
 """Longest step of the integration (Runge-Kutta 4): its error stays below 1 µm of 0.1 m."""
@@ -62,13 +62,8 @@ class MassSpringDamperRig(SimulatedRig):
     def describe(self) -> RobotDescription:
         """One force, one coordinate, two sensors."""
         p = self.parameters
-        return RobotDescription(
-            name=p.rig_name,
-            commands=(Command(name="force", unit="N", min=-p.force_max, max=p.force_max),),
-            outputs=tip(axes="x"),
-            signals=p.signals("strain", "tachometer"),
-            rate_hz=50.0,
-        )
+        robot = super().describe().limited([-p.force_max], [p.force_max])
+        return robot.calibrated(p.full_scale_counts)
 
     def _prepare(self) -> None:
         self._load_n = self.parameters.stiffness * self.parameters.load_offset[0]

@@ -11,7 +11,6 @@ from typing_extensions import Self
 from soft_control.paths import config
 from soft_control.plain_text import first_fault
 from soft_control.robots.config_files import NODES, read_yaml
-from soft_control.robots.description import Signal
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -32,7 +31,8 @@ class RigParameters(Strict):
     rig_name: ClassVar[str]
 
     full_scale_counts: tuple[NotNegative, ...] = ()
-    """Calibration of the signals: the counts that read 1, one a signal, 0 for a dead channel."""
+    """Calibration of the signals: the counts that read 1, one a signal, 0 for a dead channel. Of a
+    rig that puts them over those of its description."""
     tracking_noise_mm: NotNegative = 0.0
     """Standard deviation of the measured tip position, each axis."""
     gain: Positive = 1.0
@@ -69,18 +69,3 @@ class RigParameters(Strict):
         if parameters is None:
             return cls.load(**changes)
         return cls.model_validate({**parameters.model_dump(), **changes}) if changes else parameters
-
-    def signals(self, *names: str) -> tuple[Signal, ...]:
-        """The rig's signals by name, with their calibration.
-
-        Raises ValueError where there is not one full scale for each.
-        """
-        if len(names) != len(self.full_scale_counts):
-            raise ValueError(
-                f"{config(self.rig_name)}: full_scale_counts needs {len(names)} values, one a "
-                f"signal, not {len(self.full_scale_counts)}"
-            )
-        return tuple(
-            Signal(name=name, full_scale_counts=counts)
-            for name, counts in zip(names, self.full_scale_counts, strict=True)
-        )

@@ -1,8 +1,8 @@
 """What every simulated rig is made of, but for its physics: clock, noise, delay, saved states.
 
-A rig subclasses `SimulatedRig` and says five things: what it is (`describe`), where it rests
-(`_rest`), how it moves (`_advance`), where its tip is (`tip_position`) and what its sensors count
-(`_counts`); and it names the attributes that are its physical state (`state`).
+A rig subclasses `SimulatedRig` and says four things: where it rests (`_rest`), how it moves
+(`_advance`), where its tip is (`tip_position`) and what its sensors count (`_counts`); and it names
+the attributes that are its physical state (`state`). What it is stands in config/robots/.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from soft_control import robots
 from soft_control.rigs import Sample
 from soft_control.rigs.delay_line import DelayLine
 from soft_control.rigs.parameters import RigParameters
@@ -46,9 +47,12 @@ class SimulatedRig(ABC):
 
     # ------------------------------------------------------------------ what a rig says of itself
 
-    @abstractmethod
     def describe(self) -> RobotDescription:
-        """The robot that the rig simulates, with the limits that its parameters give it."""
+        """The robot that the rig simulates, of config/robots/<rig_name>.yaml.
+
+        A rig whose parameters have limits or calibration puts them over it.
+        """
+        return robots.load(self.parameters.rig_name)
 
     def _prepare(self) -> None:  # noqa: B027  a rig may have nothing of the kind
         """What follows from the parameters and never changes; called once."""

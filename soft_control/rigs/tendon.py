@@ -21,7 +21,7 @@ from pydantic import Field, model_validator
 
 from soft_control.rigs.parameters import Fraction, NotNegative, Positive, RigParameters, Strict
 from soft_control.rigs.simulated import SimulatedRig
-from soft_control.robots.description import Command, RobotDescription, tip
+from soft_control.robots.description import RobotDescription
 
 SUBSTEP_S = 1.0 / 960.0
 """Eight a sample at 120 Hz. Within it the servo is exact, the filters are exact for a ramp."""
@@ -212,16 +212,7 @@ class TendonRig(SimulatedRig):
         """Two servos, the tip in space, eleven light guides."""
         p = self.parameters
         low, high = np.radians(p.command_min_deg), np.radians(p.command_max_deg)
-        return RobotDescription(
-            name=p.rig_name,
-            commands=tuple(
-                Command(name=f"servo_{i}", unit="rad", display_unit="deg", min=low[i], max=high[i])
-                for i in range(2)
-            ),
-            outputs=tip(),
-            signals=p.signals(*(f"lace_{channel:02d}" for channel in range(CHANNELS))),
-            rate_hz=120.0,
-        )
+        return super().describe().limited(low, high).calibrated(p.full_scale_counts)
 
     def _prepare(self) -> None:
         p = self.parameters

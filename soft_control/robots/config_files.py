@@ -11,9 +11,8 @@ import yaml
 from soft_control import paths
 from soft_control.plain_text import one_line
 
-ROBOT, NODES = "robot", "nodes"
-"""Sections of config/<robot>.yaml: the description of a robot that has no simulation, and what the
-nodes of a run need to know of any robot."""
+NODES = "nodes"
+"""Section of config/<robot>.yaml: what the nodes of a run need to know of it."""
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 """Names of robots, rigs and nodes: they become file names."""

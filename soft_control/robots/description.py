@@ -1,23 +1,22 @@
 """The description of a robot: its commands, outputs and signals by name, with units and limits.
 
 Nothing else in the project knows a name, a unit or an axis of any robot: what prints, checks or
-scales takes them from here. A simulated rig describes itself, a robot without a simulation has a
-section `robot` in config/<robot>.yaml, and a run keeps the description that it was made with.
+scales takes them from here. A robot is a YAML file, config/robots/<name>.yaml or any other
+(`soft_control.robots.load`), and a run and a model keep the description that they were made with.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from soft_control.plain_text import first_fault
+from soft_control.robots import units
 from soft_control.robots.config_files import PLAIN_NAME
-
-SHOWN_AS = {("rad", "deg"): math.degrees(1.0), ("m", "mm"): 1e3, ("Pa", "kPa"): 1e-3}
-"""(unit inside, unit on paper): factor from the one to the other."""
+from soft_control.robots.recording_format import Column, RecordingFormat, Topics
 
 AXES = ("x", "y", "z")
 """Components of a message that carries outputs, in their order."""
@@ -37,16 +36,17 @@ class Quantity(_Strict):
     name: Text
     """As in messages, model cards and files."""
     unit: Text = "1"
-    """Of every value inside the project: SI where the quantity has an SI unit; 1 without unit."""
+    """Of every value inside the project: SI where the quantity has an SI unit; 1 without unit.
+    All units are in `units.UNITS`."""
     display_unit: str = ""
     """What tables and figures show it in; empty: `unit` itself."""
 
     @model_validator(mode="after")
     def _can_be_shown(self) -> Quantity:
-        shown = self.shown_in
-        if shown != self.unit and (self.unit, shown) not in SHOWN_AS:
-            known = ", ".join(f"{inside} as {paper}" for inside, paper in SHOWN_AS)
-            raise ValueError(f"{self.name}: {self.unit} cannot be shown as {shown}, only {known}")
+        try:
+            units.factor(self.unit, self.shown_in)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
         return self
 
     @property
@@ -57,7 +57,7 @@ class Quantity(_Strict):
     @property
     def factor(self) -> float:
         """value in `shown_in` = factor · value in `unit`."""
-        return SHOWN_AS.get((self.unit, self.shown_in), 1.0)
+        return units.factor(self.unit, self.shown_in)
 
     @property
     def title(self) -> str:
@@ -66,12 +66,27 @@ class Quantity(_Strict):
 
 
 class Command(Quantity):
-    """What an actuator is told."""
+    """What an actuator is told. A limit is a number in `unit`, or text with a unit: `-50 deg`."""
 
     min: Finite
     """Lower limit, in `unit`; its actuator saturates there."""
     max: Finite
     """Upper limit, in `unit`."""
+    speed_max: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    """Largest change a second, in `unit`/s; None where nobody knows it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limits_with_unit(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        unit = values.get("unit", "1")
+        changes = {
+            limit: _number_in(values[limit], limit, unit, "/s" if limit == "speed_max" else "")
+            for limit in ("min", "max", "speed_max")
+            if isinstance(values.get(limit), str)
+        }
+        return {**values, **changes}
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Command:
@@ -80,20 +95,39 @@ class Command(Quantity):
         return self
 
 
+def _number_in(text: str, what: str, unit: Any, per: str) -> float:
+    """`-50 deg`, and `110 deg/s` of a speed, in `unit`."""
+    number, _, given = text.strip().partition(" ")
+    try:
+        if not given.endswith(per):
+            raise ValueError(f"must end in {per}")
+        return float(number) * units.factor(given.strip().removesuffix(per), str(unit))
+    except ValueError as error:
+        raise ValueError(f"{what} {text!r}: {error}") from None
+
+
 class Output(Quantity):
     """What the robot does: a coordinate of a point, or any other quantity that is controlled."""
 
-    axis: Literal["x", "y", "z"]
-    """Component of the message that carries it; of a point's coordinate, its axis in the frame."""
+    axis: Literal["x", "y", "z"] | None = None
+    """Of a point's coordinate its axis in the frame, and so the component of the message that
+    carries it; None: it is no coordinate."""
     point: str = ""
     """The point whose coordinate it is; empty: it is no position."""
+
+    @model_validator(mode="after")
+    def _coordinate_has_axis(self) -> Output:
+        if self.point and self.axis is None:
+            raise ValueError(f"{self.name}: a coordinate of point {self.point} needs its axis")
+        return self
 
 
 class Signal(Quantity):
     """What a sensor tells."""
 
-    full_scale_counts: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-    """calibrated = counts / full_scale_counts; 0: a dead channel, which reads 0."""
+    full_scale_counts: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 1.0
+    """Of its sensor: calibrated = counts / full_scale_counts; 0: a dead channel, which reads 0.
+    Recordings hold calibrated values."""
 
 
 class OutputGroup(_Strict):
@@ -128,6 +162,8 @@ class RobotDescription(_Strict):
     """Coordinate frame of all points."""
     rate_hz: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     """Control rate that the robot is made for."""
+    recording: RecordingFormat | None = None
+    """How its recordings are read; a bag of this project's needs none."""
 
     @model_validator(mode="after")
     def _consistent(self) -> RobotDescription:
@@ -135,8 +171,10 @@ class RobotDescription(_Strict):
             "commands": [c.name for c in self.commands],
             "outputs": [o.name for o in self.outputs],
             "signals": [s.name for s in self.signals],
-            "outputs' axes": [o.axis for o in self.outputs],
         }
+        for point in dict.fromkeys(o.point for o in self.outputs):
+            axes = [o.axis for o in self.outputs if o.point == point and o.axis]
+            groups[f"axes of point {point}" if point else "outputs' axes"] = axes
         for what, names in groups.items():
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
@@ -145,7 +183,59 @@ class RobotDescription(_Strict):
             units = {(o.unit, o.shown_in) for o in self.outputs if o.point == point}
             if len(units) > 1:
                 raise ValueError(f"the coordinates of point {point} have different units")
+        self._check_recording()
         return self
+
+    def _check_recording(self) -> None:
+        if self.recording is None:
+            return
+        quantities = {q.name: q for q in (*self.commands, *self.outputs, *self.signals)}
+        outputs = {o.name: o for o in self.outputs}
+        for section, known in (("columns", quantities), ("reference", outputs)):
+            for name, column in getattr(self.recording, section).items():
+                if name not in known:
+                    raise ValueError(
+                        f"recording.{section}: {name} is none of {', '.join(known) or 'nothing'}"
+                    )
+                try:
+                    units.factor(column.unit or known[name].shown_in, known[name].unit)
+                except ValueError as error:
+                    raise ValueError(f"recording.{section}.{name}: {error}") from None
+        unknown = set((self.recording.topics or Topics()).points) - {o.point for o in self.outputs}
+        if unknown:
+            raise ValueError(f"recording.topics.points: no output is of {', '.join(unknown)}")
+
+    def column_of(self, quantity: Quantity, section: str = "columns") -> tuple[str, float]:
+        """Name of the quantity's column in a recording's table, and the factor that brings its
+        numbers to the quantity's unit. `section` is `columns` or `reference` of `recording`."""
+        columns = getattr(self.recording, section) if self.recording else {}
+        column = columns.get(quantity.name, Column())
+        recorded = column.unit or quantity.shown_in
+        return column.column or quantity.name, units.factor(recorded, quantity.unit)
+
+    def limited(self, minimum: np.ndarray, maximum: np.ndarray) -> RobotDescription:
+        """The same robot with other limits (m,) of its commands, in their units."""
+        commands = tuple(
+            command.model_copy(update={"min": float(low), "max": float(high)})
+            for command, low, high in zip(self.commands, minimum, maximum, strict=True)
+        )
+        return self.model_copy(update={"commands": commands})
+
+    def calibrated(self, full_scale_counts: Sequence[float]) -> RobotDescription:
+        """The same robot with other calibration maxima, one a signal.
+
+        Raises ValueError where there is not one for each.
+        """
+        if len(full_scale_counts) != len(self.signals):
+            raise ValueError(
+                f"full_scale_counts needs {len(self.signals)} values, one a signal of "
+                f"{self.name}, not {len(full_scale_counts)}"
+            )
+        signals = tuple(
+            signal.model_copy(update={"full_scale_counts": counts})
+            for signal, counts in zip(self.signals, full_scale_counts, strict=True)
+        )
+        return self.model_copy(update={"signals": signals})
 
     @property
     def command_names(self) -> tuple[str, ...]:
@@ -168,6 +258,11 @@ class RobotDescription(_Strict):
         return (self.command_min + self.command_max) / 2
 
     @property
+    def output_names(self) -> tuple[str, ...]:
+        """n names."""
+        return tuple(output.name for output in self.outputs)
+
+    @property
     def signal_names(self) -> tuple[str, ...]:
         """p names."""
         return tuple(signal.name for signal in self.signals)
@@ -179,8 +274,25 @@ class RobotDescription(_Strict):
 
     @property
     def axes(self) -> tuple[int, ...]:
-        """For each output the number of the message's component that carries it."""
-        return tuple(AXES.index(output.axis) for output in self.outputs)
+        """For each output the number of the message's component that carries it.
+
+        Raises ValueError where the outputs are no coordinates of one point: such messages carry no
+        others.
+        """
+        axes = [output.axis for output in self.outputs]
+        if None in axes or len(set(axes)) < len(axes):
+            raise ValueError(
+                f"robot {self.name}: its outputs {', '.join(self.output_names)} are more than the "
+                "coordinates of one point"
+            )
+        return tuple(map(AXES.index, axes))
+
+    def in_space(self, outputs: np.ndarray) -> np.ndarray:
+        """(…, 3) components of the messages that carry (…, n) outputs: 0 where there is none."""
+        outputs = np.asarray(outputs)
+        carried = np.zeros((*outputs.shape[:-1], len(AXES)))
+        carried[..., list(self.axes)] = outputs
+        return carried
 
     def outputs_of(self, carried: np.ndarray) -> np.ndarray:
         """(…, n) outputs from the (…, 3) components of the messages that carry them."""
@@ -205,13 +317,6 @@ class RobotDescription(_Strict):
             factor=first.factor,
             is_point=bool(first.point),
         )
-
-    @property
-    def move_unit(self) -> Literal["deg", "unit"]:
-        """MpcSettings.command_unit: whether weights of moves count degrees or the commands' own
-        units."""
-        in_degrees = all((c.unit, c.shown_in) == ("rad", "deg") for c in self.commands)
-        return "deg" if in_degrees else "unit"
 
 
 def described(values: Any, source: str) -> RobotDescription:

@@ -26,6 +26,7 @@ FILES = {
         "soft_control/rigs/bellows.py",
         "soft_control/rigs/__init__.py",
         "config/bellows.yaml",
+        "config/robots/bellows.yaml",
     },
     "new_controller": {
         "soft_control/control/integral.py",

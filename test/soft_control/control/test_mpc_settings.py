@@ -54,6 +54,18 @@ def test_bounds_are_in_the_units_inside():
     assert found["command_reference"] == [0.0, 40e3]
 
 
+def test_a_weight_that_is_too_large_inside_is_named():
+    """The firmware takes no more than 1e16, so that costs stay finite in float32."""
+    assert physical(bound_weight=[1e10, 1.0, 1.0])["bound_weight"][0] == 1e16
+    gap = Output(name="gap", unit="m", display_unit="um", axis="x")
+    micrometres = ROBOT.model_copy(update={"outputs": (gap, *ROBOT.outputs[1:])})
+    asked = MpcSettings(**ASKED | {"terminal_weight": [1e5, 1.0, 1.0]})
+    with pytest.raises(
+        ValueError, match=r"terminal_weight of 'gap': 100000 per um² is 1e\+17 per m²"
+    ):
+        physical_settings(asked, micrometres)
+
+
 @pytest.mark.parametrize("name", ["output_weight", "terminal_weight", "move_weight"])
 def test_a_setting_of_another_robot_is_named(name):
     with pytest.raises(ValueError, match=f"{name} has 4 values, mixed needs [23]"):

@@ -430,31 +430,37 @@ def test_settings_that_cannot_be_are_named(share, text: str, said: str):
 
 @pytest.fixture
 def crane(share) -> None:
-    """A robot without a simulation: three commands, described in one file."""
+    """A robot without a simulation: three commands, and what the MPC weighs them with."""
+    (share / "robots").mkdir(exist_ok=True)
+    robot = {
+        "rate_hz": 50.0,
+        "commands": [{"name": f"rope_{i}", "unit": "N", "min": 0.0, "max": 40.0} for i in range(3)],
+        "outputs": [{"name": a, "unit": "m", "axis": a, "point": "hook"} for a in "xyz"],
+    }
     mpc = {"output_weight": [1.0] * 3, "move_weight": [0.1] * 3, "move_max": [5.0] * 3}
-    (share / "crane.yaml").write_text(
-        yaml.safe_dump(
-            {
-                "robot": {
-                    "rate_hz": 50.0,
-                    "commands": [
-                        {"name": f"rope_{i}", "unit": "N", "min": 0.0, "max": 40.0}
-                        for i in range(3)
-                    ],
-                    "outputs": [
-                        {"name": a, "unit": "m", "axis": a, "point": "hook"} for a in "xyz"
-                    ],
-                },
-                "nodes": {"mcu": {"mpc": mpc}},
-            }
-        )
-    )
+    nodes = {"mcu": {"mpc": mpc}}
+    (share / "robots" / "crane.yaml").write_text(yaml.safe_dump(robot))
+    (share / "crane.yaml").write_text(yaml.safe_dump({"nodes": nodes}))
 
 
 def test_a_robot_without_a_simulation_has_settings_from_its_description(crane):
     settings = mpc_settings("crane")
     assert settings.command_max == [40.0] * 3
     assert settings.move_weight == [0.1] * 3 and settings.output_weight == [1.0] * 3
+
+
+def test_moves_are_limited_by_the_speeds_of_the_robot_where_no_setting_says_it(crane, share):
+    file, nodes = share / "robots" / "crane.yaml", share / "crane.yaml"
+    mpc = {"output_weight": [1.0] * 3, "move_weight": [0.1] * 3}
+    nodes.write_text(yaml.safe_dump({"nodes": {"mcu": {"mpc": mpc}}}))
+    with pytest.raises(ValueError, match="the MPC of crane .*move_max"):
+        mpc_settings("crane")
+    robot = yaml.safe_load(file.read_text())
+    for i, command in enumerate(robot["commands"]):
+        command["speed_max"] = 100.0 + i
+    file.write_text(yaml.safe_dump(robot))
+    assert mpc_settings("crane").move_max == pytest.approx([2.0, 2.02, 2.04])  # at 50 Hz
+    assert mpc_settings("crane", rate_hz=100.0).move_max == pytest.approx([1.0, 1.01, 1.02])
 
 
 def test_a_robot_without_a_simulation_is_trained_and_built(crane, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from soft_control import robots
 from soft_control.rigs import RIGS, describe, make_rig
 from soft_control.robots.config_files import read_section, read_yaml
 from soft_control.robots.description import (
@@ -20,6 +21,7 @@ from soft_control.robots.description import (
     described,
     tip,
 )
+from soft_control.robots.recording_format import RecordingFormat
 
 
 def description(**changes: object) -> RobotDescription:
@@ -39,8 +41,10 @@ def test_units_on_paper_come_with_their_factor():
     plain = Quantity(name="a", unit="N")
     assert (plain.factor, plain.shown_in, plain.title) == (1.0, "N", "a, N")
     assert Quantity(name="a").title == "a"  # without unit
-    with pytest.raises(ValidationError, match="N cannot be shown as mm"):
+    with pytest.raises(ValidationError, match="a: N is of force, mm of length"):
         Quantity(name="a", unit="N", display_unit="mm")
+    with pytest.raises(ValidationError, match="unknown unit 'km': known are 1, %, m,"):
+        Quantity(name="a", unit="km")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,11 @@ def test_units_on_paper_come_with_their_factor():
                 ]
             },
             "the coordinates of point tip have different units",
+        ),
+        ({"outputs": [{"name": "a", "point": "tip"}]}, "a coordinate of point tip needs its axis"),
+        (
+            {"outputs": [{"name": n, "axis": "x", "point": "tip"} for n in "ab"]},
+            "axes of point tip x: twice",
         ),
         ({"speed": 1.0}, "speed = "),
         ({"rig\n": 1.0}, "rig"),
@@ -101,13 +110,6 @@ def test_points_and_other_outputs_are_told_apart():
     np.testing.assert_array_equal(robot.outputs_of(carried), [[3.0, 2.0, 1.0]])
 
 
-def test_weights_count_degrees_only_where_every_command_is_shown_in_them():
-    degrees = Command(name="a", unit="rad", display_unit="deg", min=0.0, max=1.0)
-    radians = Command(name="b", unit="rad", min=0.0, max=1.0)
-    assert description(commands=(degrees,)).move_unit == "deg"
-    assert description(commands=(degrees, radians)).move_unit == "unit"
-
-
 @pytest.mark.parametrize("rig_name", sorted(RIGS))
 def test_every_rig_describes_what_it_is(rig_name: str):
     """The description survives the file of a run, and the rig moves and measures as it says."""
@@ -125,25 +127,116 @@ def test_every_rig_describes_what_it_is(rig_name: str):
     assert np.abs(robot.outputs_of(seen.position)).max() > 1e-4
 
 
-def test_a_robot_without_a_simulation_is_a_section_of_its_file(tmp_path, monkeypatch):
+def test_a_robot_without_a_simulation_is_a_file(tmp_path, monkeypatch):
     from soft_control import paths
 
-    (tmp_path / "config").mkdir()
-    file = tmp_path / "config" / "arm.yaml"
+    (tmp_path / "config" / "robots").mkdir(parents=True)
+    file = tmp_path / "config" / "robots" / "arm.yaml"
     monkeypatch.setattr(paths, "share", lambda: tmp_path)
-    with pytest.raises(ValueError, match="unknown robot 'arm': .* section `robot` of config/arm"):
+    with pytest.raises(ValueError, match="unknown robot 'arm': .* ./arm.yaml"):
         describe("arm")
-    file.write_text(
-        "robot:\n  rate_hz: 50\n"
-        "  commands: [{name: a, unit: N, min: 0, max: 1}]\n"
-        "  outputs: [{name: x, unit: m, axis: x, point: tip}]\n"
+    text = (
+        "rate_hz: 50\n"
+        "commands: [{name: a, unit: N, min: 0, max: 1}]\n"
+        "outputs: [{name: x, unit: m, axis: x, point: tip}]\n"
     )
-    assert describe("arm").command_names == ("a",)
-    file.write_text("robot: {rate_hz: .inf}\n")
-    with pytest.raises(ValueError, match=r"arm\.yaml: robot: "):
+    file.write_text(text)
+    assert describe("arm").command_names == ("a",) and robots.names() == ["arm"]
+    elsewhere = tmp_path / "other.yml"
+    elsewhere.write_text(text)
+    assert robots.load(elsewhere).name == "other" and robots.load(str(file)).name == "arm"
+    file.write_text("rate_hz: .inf\n")
+    with pytest.raises(ValueError, match=r"arm\.yaml: "):
         describe("arm")
+    for path in ("none.yaml", tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(ValueError, match="no such file"):
+            robots.load(path)
     with pytest.raises(ValueError, match="is no name"):
+        describe("a b")
+    with pytest.raises(ValueError, match="no such file"):
         describe("../../etc/passwd")
+
+
+@pytest.mark.parametrize("name", robots.names())
+def test_every_shipped_description_is_its_files_name_and_survives_json(name: str):
+    robot = robots.load(name)
+    assert robot.name == name
+    assert RobotDescription.model_validate_json(robot.model_dump_json()) == robot
+
+
+@pytest.mark.parametrize("name", sorted(RIGS))
+def test_a_rig_moves_within_the_limits_of_its_description(name: str):
+    """Stops and calibration are physics as well; both files say the same."""
+    written, rig = robots.load(name), make_rig(name).description
+    np.testing.assert_allclose(written.command_min, rig.command_min, rtol=1e-12)
+    np.testing.assert_allclose(written.command_max, rig.command_max, rtol=1e-12)
+    assert written.full_scale_counts == rig.full_scale_counts
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"min": "-1 mm", "max": 1}, "min '-1 mm': mm is of length, rad of angle"),
+        ({"min": "-1 turn", "max": 1}, "unknown unit 'turn'"),
+        ({"min": "little", "max": 1}, "min 'little'"),
+        ({"min": 0, "max": 1, "speed_max": "90 deg"}, "speed_max '90 deg': must end in /s"),
+        ({"min": 0, "max": 1, "speed_max": 0}, "speed_max = 0"),
+    ],
+)
+def test_a_limit_of_another_kind_is_refused(limits: dict, said: str):
+    values = description().model_dump(mode="json") | {
+        "commands": [{"name": "a", "unit": "rad"} | limits]
+    }
+    with pytest.raises(ValueError, match="^arm.yaml: ") as refused:
+        described(values, "arm.yaml")
+    assert said in str(refused.value)
+
+
+def test_limits_are_read_in_the_unit_that_they_name():
+    command = Command(name="a", unit="rad", min="-90 deg", max=1, speed_max="180 deg/s")
+    assert command.min == -math.pi / 2 and command.speed_max == math.pi
+
+
+@pytest.mark.parametrize(
+    ("recording", "said"),
+    [
+        ({}, "recording.time: missing"),
+        ({"time": {}}, "needs either column"),
+        ({"time": {"column": "t", "period_s": 0.01}}, "needs either column"),
+        ({"time": {"column": "t", "unit": "mm"}}, "mm is of length, s of time"),
+        ({"time": {"period_s": 0.0}}, "recording.time.period_s = 0"),
+        ({"time": {"period_s": 1}, "columns": {"q": {}}}, "recording.columns: q is none of bend"),
+        ({"time": {"period_s": 1}, "reference": {"bend": {}}}, "recording.reference: bend is none"),
+        ({"time": {"period_s": 1}, "columns": {"y": {"unit": "deg"}}}, "recording.columns.y: deg"),
+        ({"time": {"period_s": 1}, "columns": {"y": {"unit": "km"}}}, "unknown unit 'km'"),
+        ({"time": {"period_s": 1}, "run": "("}, "no regular expression"),
+        ({"time": {"period_s": 1}, "files": ["a"]}, "files: needs run"),
+        ({"time": {"period_s": 1}, "run": "a", "files": ["\\1"]}, "run has 0 brackets"),
+        ({"time": {"period_s": 1}, "topics": {"points": {"q": "/q"}}}, "no output is of q"),
+    ],
+)
+def test_a_recording_that_cannot_be_read_is_refused(recording: dict, said: str):
+    values = description().model_dump(mode="json") | {"recording": recording}
+    with pytest.raises(ValueError, match="^arm.yaml: ") as refused:
+        described(values, "arm.yaml")
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_files_of_a_run_are_named_by_one():
+    form = RecordingFormat(
+        run=r"seen_(\d+)(_\d+g)?\.csv", files=(r"told_\1.csv",), time={"period_s": 1.0}
+    )
+    assert form.files_of("seen_12_100g.csv") == ("seen_12_100g.csv", "told_12.csv")
+    assert form.files_of("told_12.csv") is None
+    assert RecordingFormat(time={"period_s": 1.0}).files_of("any") == ("any",)
+
+
+def test_outputs_that_no_point_message_carries_have_no_components():
+    angles = tuple(Output(name=f"q{i}", unit="rad", display_unit="deg") for i in range(4))
+    robot = description(outputs=angles)
+    assert [group.unit for group in robot.groups] == ["deg"] * 4
+    with pytest.raises(ValueError, match="more than the coordinates of one point"):
+        _ = robot.axes
 
 
 @pytest.mark.parametrize(
@@ -160,4 +253,4 @@ def test_a_hostile_yaml_file_is_one_line(tmp_path, text: str):
 
 def test_files_that_are_not_there_hold_nothing(tmp_path):
     assert read_yaml(tmp_path / "none.yaml") == {}
-    assert read_section("none", "robot") == {}
+    assert read_section("none", "nodes") == {}
