@@ -33,8 +33,8 @@ from soft_control.control.mpc_settings import (
 )
 from soft_control.firmware_files import BUILD_FILE, BuildError, FirmwareBuild, read_build, record_of
 from soft_control.learning.card import NETWORK_FILE, ModelCard, load_card
-from soft_control.link.framing import CONTENT_MAX
-from soft_control.link.messages import Sizes, too_long
+from soft_control.link.framing import CONTENT_LIMIT
+from soft_control.link.messages import Sizes, content_max, too_long
 from soft_control.paths import share
 from soft_control.rigs import describe
 
@@ -172,6 +172,7 @@ def _render(
         "output_scale": np.broadcast_to(card.output_scale, len(card.output_offset)).tolist(),
         "physical": physical,
         "budget_us": budget_us(settings, card),
+        "content_max": content_max(_sizes(card)),
         "build_id": build_id,
     }
     files = ("controller_config.h", "controller_config.c")
@@ -198,12 +199,16 @@ def _c_floats(value: float | list[float]) -> str:
 # --------------------------------------------------------------------------- build
 
 
+def _sizes(card: ModelCard) -> Sizes:
+    return Sizes(len(card.command_names), len(card.output_offset), len(card.signal_names))
+
+
 def _check_frames(card: ModelCard) -> None:
-    sizes = Sizes(len(card.command_names), len(card.output_offset), len(card.signal_names))
+    sizes = _sizes(card)
     if long := too_long(sizes):
         raise BuildError(
             f"{sizes.commands} commands, {sizes.outputs} outputs and {sizes.signals} signals make "
-            f"{', '.join(long)} longer than a frame of {CONTENT_MAX} bytes"
+            f"{', '.join(long)} longer than a frame of {CONTENT_LIMIT} bytes"
         )
 
 

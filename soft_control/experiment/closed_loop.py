@@ -201,7 +201,7 @@ class Firmware:
         if self._k == 0:
             self._session.reset(self._neutral, np.zeros(points.shape[1]), points[:-1])
         if self._tethered:
-            self._session.position(self._k, self._card.on_axes(seen.position))
+            self._session.measurement(self._k, self._card.on_axes(seen.position))
         answer = self._session.sample(self._k, signals[self._live], points[-1])
         self._k += 1
         return np.asarray(answer.command)

@@ -149,6 +149,7 @@ class FrameDecoder(ctypes.Structure):
         ("size", c_uint16),
         ("block_left", c_uint8),
         ("started", c_bool),
+        ("full_block", c_bool),
         ("too_long", c_bool),
         ("bad_frames", c_uint32),
     ]
@@ -179,7 +180,7 @@ class Request(ctypes.Structure):
         ("k", c_uint32),
         ("signals", c_int16 * P),
         ("command", c_float * M),
-        ("position", c_float * N),
+        ("outputs", c_float * N),
         ("points", Points),
         ("settings", Settings),
     ]

@@ -77,7 +77,15 @@ def test_the_tutorial_names_the_files_that_it_changes():
 def test_a_ping_as_the_tutorial_adds_it_is_answered(firmware, model_dir, settings, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("package.xml", "soft_control", "nn4mc_codegen", "firmware", "docs", "test"):
+    for name in (
+        "package.xml",
+        "config",
+        "soft_control",
+        "nn4mc_codegen",
+        "firmware",
+        "docs",
+        "test",
+    ):
         source, target = ROOT / name, copy / name
         if name == "nn4mc_codegen":  # nothing in it is changed
             target.symlink_to(source)

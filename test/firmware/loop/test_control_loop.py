@@ -23,8 +23,8 @@ from soft_control.link.messages import (
     ErrorCode,
     Hello,
     Info,
+    Measurement,
     Observe,
-    Position,
     Reference,
     Reset,
     Sample,
@@ -156,7 +156,7 @@ def test_nothing_but_hello_before_reset(firmware):
         Sample(0, (0,) * 4, ORIGIN),
         Observe(0, (0,) * 4, REST),
         Reference(0, (ORIGIN,)),
-        Position(0, ORIGIN),
+        Measurement(0, ORIGIN),
     ):
         assert raw.ask(message) == [Error(ErrorCode.WRONG_STATE, message.TYPE)]
     assert raw.ask(Hello()) == [raw.info]
@@ -235,8 +235,8 @@ def test_a_measured_position_takes_the_offset_out(open_target, settings):
     offset, estimate = np.array([0.0, 2e-3, -1e-3]), np.zeros(3)
     model = np.array(ORIGIN)  # what the model alone predicts for this sample
     for k in range(30):
-        told.session.position(k, model + offset)
-        stale.session.position(k + 1, model + offset)
+        told.session.measurement(k, model + offset)
+        stale.session.measurement(k + 1, model + offset)
         command = told.step()
         estimate += gain * (offset - estimate)
         model = np.array(command.predicted) - estimate
@@ -264,7 +264,7 @@ def test_without_a_measured_position_the_signals_take_the_offset_out(
         values = signals(rng, 4)
         shown = np.array(card.signal_map.weights) @ card.normalised_signal(values)
         estimate += gain * (card.position(shown) - predicted - estimate)
-        run.session.position(k + 1, (1.0, 1.0, 1.0))  # of another sample: nobody's
+        run.session.measurement(k + 1, (1.0, 1.0, 1.0))  # of another sample: nobody's
         command = run.step()
         predicted = np.array(model.observe(k, values, command.command).predicted)
         assert command.predicted == pytest.approx(predicted + estimate, abs=1e-6)
@@ -278,7 +278,7 @@ def test_a_measured_position_goes_before_that_of_the_signals(open_target, estima
     plain.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": 0.5})
     for k in range(20):
         for run in (both, plain):
-            run.session.position(k, (1e-3, 0.0, 2e-3))
+            run.session.measurement(k, (1e-3, 0.0, 2e-3))
         assert both.step() == plain.step()
     both.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": 0.0})
     plain.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": 0.0})
@@ -292,7 +292,7 @@ def test_a_position_that_is_not_finite_is_dropped(firmware, settings):
         physical = physical_settings(settings, TENDON) | {"disturbance_ratio": 0.5}
         raw.ask(Configure(**physical))
         raw.ask(Reset(0, 0, REST, ORIGIN))
-    assert bad.ask(Position(0, (math.nan, 0.0, 0.0))) == []
+    assert bad.ask(Measurement(0, (math.nan, 0.0, 0.0))) == []
     sample = Sample(0, (0,) * 4, ORIGIN)
     assert bad.ask(sample) == usual.ask(sample)
 
