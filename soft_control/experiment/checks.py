@@ -18,7 +18,7 @@ from soft_control.control.controllers import ControllerEntry
 from soft_control.control.references import SHAPES, Reference
 from soft_control.control.sampled_reference import SampledReference, read_reference
 from soft_control.experiment.record import RECORD_FILE
-from soft_control.firmware_build import FirmwareBuild
+from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard
 from soft_control.learning.surface import Surface
 from soft_control.robots.config_files import as_mapping, read_yaml

@@ -18,7 +18,7 @@ from soft_control.experiment.ros_messages import (
     to_ns,
     to_stamp,
 )
-from soft_control.firmware_build import read_build
+from soft_control.firmware_files import read_build
 from soft_control.link.messages import Command, SolverStatus, StepCostUnit
 from soft_control.link.session import open_session
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
@@ -121,7 +121,7 @@ class Mcu(RigNode):
             outputs = self.seen
         if outputs is not None:
             seen = by_name(outputs, p.output_names, OUTPUTS, others=True, frame=p.frame)
-            self.session.position(self.k, seen)
+            self.session.measurement(self.k, seen)
         answer = self.session.sample(self.k, live, ahead[-1])
         self.last_ns = now_ns
         self.publish(now_ns, answer)

@@ -333,13 +333,6 @@ class RobotDescription(_Strict):
             axes=tuple(AXES.index(self.outputs[i].axis) for i in columns) if first.point else (),
         )
 
-    @property
-    def move_unit(self) -> Literal["deg", "unit"]:
-        """MpcSettings.command_unit: whether weights of moves count degrees or the commands' own
-        units."""
-        in_degrees = all((c.unit, c.shown_in) == ("rad", "deg") for c in self.commands)
-        return "deg" if in_degrees else "unit"
-
 
 def described(values: Any, source: str) -> RobotDescription:
     """The description in `values`, read from YAML or JSON.
