@@ -207,7 +207,7 @@ def _render(settings: MpcSettings, card: ModelCard, build_id: str) -> dict[str, 
         "card": card,
         "signal_map": signal_map,
         "signal_trust": signal_map
-        and signal_trust(signal_map.residual_mm, settings.position_noise_mm).tolist(),
+        and signal_trust(signal_map.residual, settings.position_noise_mm).tolist(),
         "settings": settings,
         "first_cost_stage": first_cost_stage(settings, card),
         "signal_offset": card.signal_offset or [0.0],

@@ -182,7 +182,7 @@ def worth_of_parts(
         speed=speed,
         load_mm=load_mm,
         load_after_s=half,
-        signal_residual_mm=card.signal_map and card.signal_map.residual_mm,
+        signal_residual_mm=card.signal_map and card.signal_map.residual,
         variants=variants,
     )
 
@@ -200,7 +200,7 @@ def total_cost(card: ModelCard, settings: MpcSettings, trace: Trace) -> float:
     """Of a whole run, normalised: squared errors of the true position and squared moves, at the
     weights of the controller."""
     weights = weights_of(card, settings)
-    error = card.normalised_output(trace.position) - card.normalised_output(trace.reference)
+    error = card.on_axes(trace.position - trace.reference) / np.array(card.output_scale)
     moves = np.diff(card.normalised_command(trace.commands), axis=0)
     return float(np.sum(error**2 @ weights.output_weight) + np.sum(moves**2 @ weights.move_weight))
 

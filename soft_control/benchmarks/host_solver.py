@@ -241,7 +241,7 @@ def weights_of(card: ModelCard, settings: MpcSettings) -> Weights:
     """Its bounds and weights, in the units of the network."""
     physical = {key: np.asarray(v) for key, v in physical_settings(settings).items()}
     offset, scale = np.array(card.command_offset), np.array(card.command_scale)
-    origin, unit = np.array(card.output_offset), card.output_scale
+    origin, unit = np.array(card.output_offset), np.array(card.output_scale)
     # A judge knows no infinity.
     physical |= {key: np.clip(physical[key], -1e6, 1e6) for key in ("output_min", "output_max")}
     return Weights(

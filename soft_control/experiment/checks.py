@@ -167,11 +167,10 @@ def check_model(card: ModelCard, folder: Path, robot: RobotDescription) -> None:
         raise ValueError(
             f"the model in {folder} needs signals that {robot.name} has not: {', '.join(foreign)}"
         )
-    still = [axis for axis in card.axes if axis not in {output.axis for output in robot.outputs}]
-    if still:
+    if tuple(card.output_names) != robot.output_names:
         raise ValueError(
-            f"the model in {folder} predicts along {', '.join(still)}: {robot.name} does not move "
-            "so"
+            f"the model in {folder} has the outputs {', '.join(card.output_names)}; {robot.name} "
+            f"has {', '.join(robot.output_names)}"
         )
 
 

@@ -23,7 +23,7 @@ from soft_control.learning.dataset import Recording
 from soft_control.learning.excitation import excitation
 from soft_control.learning.model import Model, ModelCard
 from soft_control.link.session import McuSession, open_session
-from soft_control.rigs import Rig, Sample, describe, make_rig
+from soft_control.rigs import Rig, Sample, make_rig
 
 
 class Controller(Protocol):
@@ -134,11 +134,12 @@ class ModelController:
         if not self._started:
             self._started = True
             self._commands = np.tile(self._neutral, (s.input_delay + s.input_lags, 1))
-            self._outputs = np.tile(card.normalised_output(np.zeros(3)), (s.output_lags, 1))
+            rest = card.normalised_output(np.zeros(len(card.output_names)))
+            self._outputs = np.tile(rest, (s.output_lags, 1))
             self._plan = np.tile(self._neutral, (s.control_horizon, 1))
             self._offset = np.zeros(s.outputs)
         self._estimate(seen, live)
-        wanted = card.normalised_output(ahead)
+        wanted = card.normalised_output(card.on_axes(ahead))
         reference = wanted[1:] if self.preview else np.tile(wanted[0], (s.horizon, 1))
         start = Start(
             self._commands, self._outputs, live, reference - self._offset, np.zeros(s.states)
@@ -158,7 +159,7 @@ class ModelController:
             error = np.array(card.signal_map.weights) @ live - predicted
             gains = self._signal_gain, 0.0
         else:
-            error = card.normalised_output(seen.position) - predicted
+            error = card.normalised_output(card.on_axes(seen.position)) - predicted
             gains = self._offset_gain, self._output_gain
         if np.isfinite(error).all():
             self._offset += gains[0] * error
@@ -169,7 +170,7 @@ def signal_gain(card: ModelCard, settings: MpcSettings) -> np.ndarray | None:
     """(n,) gain by which the signals move the firmware's offset estimate; None if they do not."""
     if not settings.signal_estimate or card.signal_map is None:
         return None
-    trust = signal_trust(card.signal_map.residual_mm, settings.position_noise_mm)
+    trust = signal_trust(card.signal_map.residual, settings.position_noise_mm)
     return gain(settings.disturbance_ratio * trust)
 
 
@@ -181,7 +182,7 @@ class Firmware:
         build = read_build(build_dir)
         self._session: McuSession = open_session("sil", build)
         self._card, self._tethered = card, tethered
-        robot = describe(card.rig)
+        robot = card.robot
         self._neutral = robot.command_neutral
         self._live = [robot.signal_names.index(name) for name in card.signal_names]
         self.preview = build.horizon
@@ -235,10 +236,11 @@ def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recor
         source=f"seed {seed}",
         t_s=np.arange(len(commands)) / rate_hz,
         commands=commands,
-        position=np.array([sample.position for sample in seen]),
+        outputs=rig.description.outputs_of(np.array([sample.position for sample in seen])),
         signals=calibration(rig).apply(signals),
         reference=None,
         command_names=rig.command_names,
+        output_names=rig.description.output_names,
         signal_names=rig.signal_names,
-        rig=rig_name,
+        robot=rig.description,
     )

@@ -32,7 +32,7 @@ from soft_control.experiment.summary import SETTLE_S, error_figures, tracking_er
 from soft_control.firmware_build import MpcSettings, build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import printable
-from soft_control.rigs import Rig, describe, make_rig
+from soft_control.rigs import Rig, make_rig
 
 TUNING_GAINS = (1.0, 0.8, 1.25)
 """Of the rigs that the optimiser sees: tuned on the nominal one alone, the loop cycles as soon as a
@@ -292,7 +292,7 @@ def pid_for_model(
 ) -> Tuned:
     """The PID's gains, on rigs of several gains."""
     parameters, found = tune_pid(card.rig, followed, card.rate_hz, trials, seed, progress=progress)
-    units = dict.fromkeys(command.unit for command in describe(card.rig).commands)
+    units = dict.fromkeys(command.unit for command in card.robot.commands)
     unit = "/m, ".join(units)
     comment = [f"decoupling: (commands x 3) in {unit}/m; kp: 1; ki: 1/s; kd: s."]
     return Tuned(parameters, found, TUNING_GAINS, comment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from soft_control.learning.recording import (
 )
 from soft_control.learning.stamps import check_unit, nearest
 from soft_control.plain_text import printable
-from soft_control.robots.description import RobotDescription, described
+from soft_control.robots.description import AXES, RobotDescription, described
 from soft_control.topics import (
     COMMAND,
     PREDICTED_POSITION,
@@ -62,29 +63,32 @@ TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
 """Topic to the types it may have, each with what makes of its message one of the first type."""
 
 
-def read_bag(path: Path) -> Recording:
+def read_bag(path: Path, robot: RobotDescription | None = None) -> Recording:
     """Join a bag's topics by stamp: a command belongs to the sample nearest in time, within half a
     period. In lockstep the stamps are equal; in realtime each instrument has a clock of its own.
 
-    Raises RecordingError for what cannot be used; warns with RecordingWarning of what was guessed
-    or left out.
+    `robot` is what was recorded; by default what the run beside the bag says, else one whose
+    outputs are x, y and z of its tip. Raises RecordingError for what cannot be used; warns with
+    RecordingWarning of what was guessed or left out.
     """
-    topics, _ = read_topics(path, (TIP_POSITION, COMMAND, SIGNALS, REFERENCE))
-    for name in (TIP_POSITION, COMMAND):
+    told = _robot(path)
+    robot = _same(path, told, robot)
+    sources = _Sources.of(robot)
+    topics, _ = read_topics(path, sources.topics, sources.types)
+    for name in sources.needed:
         if not topics.get(name):
             raise RecordingError(f"{path}: no message on {name}")
-    needed = [name for name in (COMMAND, TIP_POSITION, SIGNALS) if topics.get(name)]
-    stamps, messages = _joined(path, {name: topics[name] for name in needed})
-    robot = _robot(path)
-    command, command_names = _by_name(path, COMMAND, messages[COMMAND])
-    command, command_names = _in_order_of(robot, command, command_names)
+    joined = [name for name in (*sources.needed, sources.signals) if topics.get(name)]
+    stamps, messages = _joined(path, {name: topics[name] for name in joined}, sources.commands)
+    command, command_names = _by_name(path, sources.commands, messages[sources.commands])
+    command, command_names = sources.commands_in_order(command, command_names)
     signal, signal_names = np.zeros((len(stamps), 0)), ()
-    if SIGNALS in messages:
-        signal, signal_names = _by_name(path, SIGNALS, messages[SIGNALS])
-    position = np.array([_xyz(m.point) for m in messages[TIP_POSITION]], dtype=float)
-    reference = _reference(topics.get(REFERENCE, {}), stamps)
+    if sources.signals in messages:
+        signal, signal_names = _by_name(path, sources.signals, messages[sources.signals])
+    outputs, output_names = _outputs(path, sources, messages)
+    reference = _reference(sources, topics.get(REFERENCE, {}), stamps)
 
-    finite = np.all(np.isfinite(np.hstack([position, command, signal])), axis=1)
+    finite = np.all(np.isfinite(np.hstack([outputs, command, signal])), axis=1)
     if not np.all(finite):
         warn(path, f"not finite, left out: {listed('sample', np.flatnonzero(~finite).tolist())}")
     t_s = np.array([(stamp - stamps[0]) * 1e-9 for stamp in stamps])
@@ -94,23 +98,115 @@ def read_bag(path: Path) -> Recording:
         source=printable(f"{resolved.parent.name}/{resolved.name}"),
         t_s=t_s[finite],
         commands=command[finite],
-        position=position[finite],
+        outputs=outputs[finite],
         signals=signal[finite],
         reference=None if reference is None else reference[finite],
         command_names=command_names,
+        output_names=output_names,
         signal_names=signal_names,
-        rig=robot.name if robot else None,
-        frame=_frame(path, topics[TIP_POSITION].values()),
+        robot=robot,
+        frame=_frame(path, {name: topics[name].values() for name in sources.points}),
     )
 
 
+@dataclass(frozen=True)
+class _Sources:
+    """Which topics of a bag have what."""
+
+    robot: RobotDescription | None
+    commands: str
+    signals: str
+    outputs: str | None
+    """Of the outputs that are in no point."""
+    points: dict[str, str]
+    """Topic to its point."""
+
+    @classmethod
+    def of(cls, robot: RobotDescription | None) -> _Sources:
+        """As the description says; else as in a run of this project."""
+        said = robot.recording.topics if robot and robot.recording else None
+        if said is None:
+            point = robot.outputs[0].point if robot else "tip"
+            return cls(robot, COMMAND, SIGNALS, None, {TIP_POSITION: point})
+        points = {topic: point for point, topic in said.points.items()}
+        return cls(robot, said.commands, said.signals, said.outputs, points)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        return (self.commands, *self.points, *([self.outputs] if self.outputs else []))
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return (*self.needed, self.signals, REFERENCE)
+
+    @property
+    def types(self) -> dict[str, dict[str, Callable[[Any], Any]]]:
+        joints = (self.commands, self.signals, *([self.outputs] if self.outputs else []))
+        return (
+            TYPES | dict.fromkeys(self.points, TYPES[TIP_POSITION])
+            | dict.fromkeys(joints, TYPES[COMMAND])
+        )  # fmt: skip
+
+    def commands_in_order(
+        self, command: np.ndarray, names: tuple[str, ...]
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        """In the robot's own order, where it is known and has these commands."""
+        known = self.robot.command_names if self.robot else names
+        if set(known) != set(names):
+            return command, names
+        return command[:, [names.index(name) for name in known]], known
+
+
+def _outputs(
+    path: Path, sources: _Sources, messages: Mapping[str, Sequence[Any]]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(T, n) and their names, by the robot's description."""
+    xyz = {
+        point: np.array([_xyz(message.point) for message in messages[topic]], dtype=float)
+        for topic, point in sources.points.items()
+    }
+    robot = sources.robot
+    if robot is None:
+        return xyz["tip"], AXES
+    named: dict[str, np.ndarray] = {}
+    if sources.outputs:
+        values, names = _by_name(path, sources.outputs, messages[sources.outputs])
+        named = dict(zip(names, values.T, strict=True))
+    columns = []
+    for output in robot.outputs:
+        if output.name in named:
+            columns.append(named[output.name])
+        elif output.axis and output.point in xyz:
+            columns.append(xyz[output.point][:, AXES.index(output.axis)])
+        else:
+            raise RecordingError(
+                f"{path}: no topic has the output {output.name} of the robot {robot.name}: say "
+                "which one in recording.topics of its description"
+            )
+    return np.column_stack(columns), robot.output_names
+
+
+def _same(
+    path: Path, told: RobotDescription | None, robot: RobotDescription | None
+) -> RobotDescription | None:
+    """What was recorded. Raises RecordingError where the run beside the bag has another robot than
+    the one that is asked for."""
+    if told and robot and told.name != robot.name:
+        raise RecordingError(
+            f"{path}: recorded of the robot {told.name}, not of {robot.name}: not of one robot"
+        )
+    return robot or told
+
+
 def read_topics(
-    path: Path, wanted: Sequence[str]
+    path: Path,
+    wanted: Sequence[str],
+    types: Mapping[str, Mapping[str, Callable[[Any], Any]]] = TYPES,
 ) -> tuple[dict[str, dict[int, Any]], dict[str, dict[int, int]]]:
     """Messages of the wanted topics, and when each was logged, ns; both by header stamp, ns.
 
-    Raises RecordingError for what is no finished bag, and for a topic of another type than `TYPES`
-    allows it.
+    Raises RecordingError for what is no finished bag, and for a topic of another type than
+    `types` allows it.
     """
     from rosbags.rosbag2 import Reader
     from rosbags.typesys import Stores, get_typestore
@@ -126,11 +222,11 @@ def read_topics(
         with Reader(path) as reader:
             connections = [c for c in reader.connections if c.topic in wanted]
             for connection in connections:
-                _check_type(path, connection.topic, connection.msgtype)
+                _check_type(path, connection.topic, connection.msgtype, types)
             for connection, when_ns, raw in reader.messages(connections=connections):
                 name = connection.topic
                 message = typestore.deserialize_cdr(raw, connection.msgtype)
-                message = TYPES[name][connection.msgtype](message)
+                message = types[name][connection.msgtype](message)
                 stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
                 topic = topics.setdefault(name, {})
                 _check_order(path, name, len(topic), latest.get(name, stamp), stamp)
@@ -159,11 +255,11 @@ def read_topics(
     return topics, logged_ns
 
 
-def _check_type(path: Path, topic: str, found: str) -> None:
-    if found not in TYPES[topic]:
+def _check_type(path: Path, topic: str, found: str, types: Mapping[str, Mapping[str, Any]]) -> None:
+    if found not in types[topic]:
         raise RecordingError(
             f"{path}: {topic} is of type {printable(found, 80)}, but must be "
-            f"{' or '.join(TYPES[topic])}: record it as such, or convert the bag"
+            f"{' or '.join(types[topic])}: record it as such, or convert the bag"
         )
 
 
@@ -180,7 +276,7 @@ def _check_order(path: Path, topic: str, count: int, before: int, stamp: int) ->
 
 
 def _joined(
-    path: Path, topics: Mapping[str, Mapping[int, Any]]
+    path: Path, topics: Mapping[str, Mapping[int, Any]], commands: str
 ) -> tuple[list[int], dict[str, list[Any]]]:
     """Stamps of the rows, ns, and of each topic the message of each row."""
     for name, messages in topics.items():
@@ -189,7 +285,7 @@ def _joined(
     stamps = {name: np.array(sorted(messages)) for name, messages in topics.items()}
     period = {name: float(np.median(np.diff(times))) for name, times in stamps.items()}
     slowest = max(period, key=period.get)
-    base = slowest if period[slowest] > SLOWER * period[COMMAND] else COMMAND
+    base = slowest if period[slowest] > SLOWER * period[commands] else commands
     rows = stamps[base]
     places, far = {}, {}
     together = np.ones(len(rows), dtype=bool)
@@ -211,7 +307,7 @@ def _joined(
     off = [f"{name} up to {1e-6 * ns:.3g} ms" for name, ns in away.items() if ns > 0]
     if off:
         warn(path, f"topics joined by the nearest stamp: {', '.join(off)} from {base}")
-        lost = (max(map(len, topics.values())) if base == COMMAND else len(rows)) - joined
+        lost = (max(map(len, topics.values())) if base == commands else len(rows)) - joined
     if lost:
         warn(path, f"{lost} samples lack a message on some topic, left out")
     found = {
@@ -254,29 +350,31 @@ def _by_name(path: Path, topic: str, messages: Sequence[Any]) -> tuple[np.ndarra
     return values, names
 
 
-def _in_order_of(
-    robot: RobotDescription | None, command: np.ndarray, names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The commands in the robot's own order, where the run describes its robot."""
-    if robot is None or set(robot.command_names) != set(names):
-        return command, names
-    return command[:, [names.index(name) for name in robot.command_names]], robot.command_names
-
-
-def _reference(messages: Mapping[int, Any], stamps: Sequence[int]) -> np.ndarray | None:
-    """(T, 3) m, where every row has one."""
+def _reference(
+    sources: _Sources, messages: Mapping[int, Any], stamps: Sequence[int]
+) -> np.ndarray | None:
+    """(T, n), where every row has one and one point has all outputs."""
+    if len(sources.points) != 1 or sources.outputs:
+        return None
     if not all(stamp in messages and len(messages[stamp].poses) for stamp in stamps):
         return None
-    return np.array([_xyz(messages[stamp].poses[0].pose.position) for stamp in stamps])
+    carried = np.array([_xyz(messages[stamp].poses[0].pose.position) for stamp in stamps])
+    return sources.robot.outputs_of(carried) if sources.robot else carried
 
 
-def _frame(path: Path, positions: Iterable[Any]) -> str | None:
+def _frame(path: Path, positions: Mapping[str, Iterable[Any]]) -> str | None:
     """The one frame of all positions; None where none is said."""
-    frames = sorted({message.header.frame_id for message in positions})
+    frames: set[str] = set()
+    for topic, messages in positions.items():
+        here = sorted({message.header.frame_id for message in messages})
+        if len(here) > 1:
+            said = ", ".join(repr(printable(frame, NAME_LENGTH_MAX)) for frame in here[:3])
+            raise RecordingError(f"{path}: {topic} changes its frame in mid-run: {said}")
+        frames |= set(here)
     if len(frames) > 1:
-        said = ", ".join(repr(printable(frame, NAME_LENGTH_MAX)) for frame in frames[:3])
-        raise RecordingError(f"{path}: {TIP_POSITION} changes its frame in mid-run: {said}")
-    return printable(frames[0], NAME_LENGTH_MAX) or None
+        said = ", ".join(repr(printable(frame, NAME_LENGTH_MAX)) for frame in sorted(frames)[:3])
+        raise RecordingError(f"{path}: points in different frames: {said}: bring them into one")
+    return printable(frames.pop(), NAME_LENGTH_MAX) or None if frames else None
 
 
 def _robot(path: Path) -> RobotDescription | None:
