@@ -61,23 +61,24 @@ def write_model(
     """A model directory for `softctl build`, its network in the shape of `softctl train`: named
     inputs, layers of tanh, and the increment added to the newest output."""
     rig = make_rig(rig_name)
-    commands, outputs = len(rig.command_min), 3
+    outputs = len(rig.description.outputs)
     card = ModelCard(
-        rig=rig_name,
+        robot=rig.description,
         rate_hz=120.0,
         input_lags=lags,
         output_lags=lags,
         input_delay=0,
-        command_names=[f"command_{i}" for i in range(commands)],
+        command_names=list(rig.command_names),
         command_offset=((rig.command_max + rig.command_min) / 2).tolist(),
         command_scale=((rig.command_max - rig.command_min) / 2).tolist(),
         output_offset=[0.0] * outputs,
-        output_scale=0.01,
+        output_names=list(rig.description.output_names),
+        output_scale=[0.01] * outputs,
         signal_names=list(rig.signal_names[:signals]),
         signal_offset=[0.0] * signals,
         signal_scale=[1.0] * signals,
         surface=None,
-        metrics={},
+        metrics=[],
         evaluated_on=[],
         recordings=[],
         model_hash="",

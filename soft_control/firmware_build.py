@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 import nn4mc_codegen
@@ -164,12 +163,11 @@ def _render(
         "card": card,
         "signal_map": signal_map,
         "signal_trust": signal_map
-        and signal_trust(signal_map.residual_mm, settings.output_noise).tolist(),
+        and signal_trust(signal_map.residual, settings.output_noise).tolist(),
         "settings": settings,
         "first_cost_stage": first_cost_stage(settings, card),
         "signal_offset": card.signal_offset or [0.0],
         "signal_scale": card.signal_scale or [1.0],
-        "output_scale": np.broadcast_to(card.output_scale, len(card.output_offset)).tolist(),
         "physical": physical,
         "budget_us": budget_us(settings, card),
         "content_max": content_max(_sizes(card)),

@@ -19,7 +19,6 @@ from soft_control.experiment.closed_loop import (
     Controller,
     Firmware,
     Trace,
-    known_outputs,
     run,
     signal_gain,
 )
@@ -191,7 +190,7 @@ def worth_of_parts(
         speed=speed,
         load_mm=load_mm,
         load_after_s=half,
-        signal_residual_mm=card.signal_map and card.signal_map.residual_mm,
+        signal_residual_mm=card.signal_map and card.signal_map.residual,
         variants=variants,
     )
 
@@ -209,9 +208,7 @@ def total_cost(card: ModelCard, settings: MpcSettings, trace: Trace) -> float:
     """Of a whole run, normalised: squared errors of the true outputs and squared moves, at the
     weights of the controller."""
     weights = weights_of(card, settings)
-    known = known_outputs(card)
-    wanted, outputs = trace.reference[:, known], trace.outputs[:, known]
-    error = card.normalised_output(outputs) - card.normalised_output(wanted)
+    error = (trace.outputs - trace.reference) / np.array(card.output_scale)
     moves = np.diff(card.normalised_command(trace.commands), axis=0)
     return float(np.sum(error**2 @ weights.output_weight) + np.sum(moves**2 @ weights.move_weight))
 

@@ -176,7 +176,7 @@ def carry_out(benchmark: Benchmark, work: Path, out: Path, progress: Progress) -
         pid=pid,
         mpc=mpc,
         scores={"PID": found_pid.score} | {name: f.score for name, f in found.items()},
-        free_run_mm=loops.model.card.metrics["free_run_mm"],
+        free_run_mm=loops.model.card.metrics[0].free_run,
         model_hash=loops.model.card.model_hash,
     )
     out.mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ def measure(benchmark: Benchmark, work: Path, tuned: Result) -> Result:
     return tuned.model_copy(
         update={
             "figures": loops.all_figures(loops.follow_all(tuned.pid, tuned.mpc)),
-            "free_run_mm": card.metrics["free_run_mm"],
+            "free_run_mm": card.metrics[0].free_run,
             "model_hash": card.model_hash,
         }
     )

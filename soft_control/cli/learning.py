@@ -25,12 +25,18 @@ def train(
         str | None,
         typer.Option(help="Robot that was recorded; default: the one that the bags' runs name."),
     ] = None,
-    rate_hz: Annotated[float, described("rate_hz")] = 120.0,
+    robot: Annotated[
+        Path | None,
+        typer.Option(help="The same by the file that describes it, such as `describe` writes."),
+    ] = None,
+    rate_hz: Annotated[
+        float | None, described("rate_hz", "Control rate, Hz; default: the robot's.")
+    ] = None,
     settings: Annotated[
         str, typer.Option(help="More training settings as JSON, e.g. '{\"hidden\": [16, 16]}'.")
     ] = "{}",
 ) -> None:
-    """Learn a rig's forward kinematics; prints errors in mm and writes fk.keras and fk.json.
+    """Learn a robot's forward kinematics; prints errors and writes fk.keras and fk.json.
 
     The errors are those of runs that the network was not trained on, the last recording where
     --validation names none. --settings takes every field of TrainingSettings, see
@@ -38,16 +44,25 @@ def train(
 
     \b
     softctl train data/tendon --out models/tendon
+    softctl train observations_1.csv --validation observations_2.csv --robot trunk.yaml --out m
     softctl train monday.csv tuesday.csv --validation friday.csv --rig tendon --out models/week \\
       --settings '{"signals": false, "hidden": [24]}'
     """
+    from soft_control import robots
     from soft_control.learning.dataset import read_recordings
     from soft_control.learning.training import TrainingSettings
     from soft_control.learning.training import train as fit
+    from soft_control.rigs import describe
 
-    chosen = from_json(TrainingSettings, settings, "--settings", rig=rig, rate_hz=rate_hz)
-    training = read_recordings(recordings)
-    held_out = read_recordings(validation or [])
+    if rig and robot:
+        raise typer.BadParameter("--rig and --robot both name the robot: give one of them")
+    chosen = from_json(TrainingSettings, settings, "--settings", rig=rig, rate_hz=rate_hz or 120.0)
+    description = robots.load(robot.resolve()) if robot else describe(rig) if rig else None
+    training = read_recordings(recordings, description)
+    held_out = read_recordings(validation or [], description)
+    recorded = description or next((run.robot for run in training if run.robot), None)
+    if rate_hz is None and recorded:
+        chosen = chosen.model_copy(update={"rate_hz": recorded.rate_hz})
     if not held_out and len(training) > 1:
         held_out = [training.pop()]
     with progress_bar("{task.fields[note]}") as bar:
@@ -55,14 +70,18 @@ def train(
 
         def show(state) -> None:
             note = f"{state.stage}, loss {state.loss:.2e}"
-            if state.free_run_mm is not None:
-                note += f", free run {state.free_run_mm:.2f} mm"
+            if state.free_run:
+                note += f", free run {state.free_run}"
             bar.update(task, completed=state.update, total=state.updates, note=note)
 
         card = fit(training, held_out, chosen, out, show)
-    errors = {name.removesuffix("_mm"): value for name, value in card.metrics.items()}
-    rows = [(name.replace("_", " "), f"{value:.3f}") for name, value in errors.items()]
-    show_table("error, mm", "", rows=rows, title=f"on {', '.join(card.evaluated_on)}")
+    values = [errors.model_dump(exclude={"group", "unit"}) for errors in card.metrics]
+    rows = [
+        (name.replace("_", " "), *(f"{errors[name]:.3f}" for errors in values))
+        for name in values[0]
+    ]
+    columns = [f"{errors.group}, {errors.unit}" for errors in card.metrics]
+    show_table("error", *columns, rows=rows, title=f"on {', '.join(card.evaluated_on)}")
     say(f"model {card.model_hash} in {out}")
 
 
@@ -93,12 +112,12 @@ def check_model(
     from soft_control.learning.model import load_card
     from soft_control.learning.model_check import check
 
+    card = load_card(model)
     if recordings:
-        runs = read_recordings(recordings)
+        runs = read_recordings(recordings, card.robot)
     else:
         from soft_control.experiment.closed_loop import record
 
-        card = load_card(model)
         runs = [record(card.rig, seed, 30.0, card.rate_hz)]
     found = check(model, runs, seed)
     if as_json:
@@ -112,15 +131,18 @@ def check_model(
 def show_model_report(found) -> None:
     rows = [
         (
-            f"{r.samples} sample{'s' if r.samples > 1 else ''} ahead",
-            f"{r.live_mm:.3f}",
-            f"{r.held_mm:.3f}",
-            f"{r.standing_still_mm:.3f}",
+            f"{r.group}, {r.unit}: {r.samples} sample{'s' if r.samples > 1 else ''} ahead",
+            f"{r.live:.3f}",
+            f"{r.held:.3f}",
+            f"{r.standing_still:.3f}",
         )
         for r in found.rollouts
     ]
-    rows.append(("free run, whole recording", f"{found.free_run_mm:.3f}", "", ""))
-    show_table("prediction error, RMSE, mm", "signals live", "held", "standing still", rows=rows)
+    rows += [
+        (f"{f.group}, {f.unit}: free run, whole recording", f"{f.error:.3f}", "", "")
+        for f in found.free_runs
+    ]
+    show_table("prediction error, RMSE", "signals live", "held", "standing still", rows=rows)
     facts = [
         ("C against network: outputs", f"{found.step_error:.1e}"),
         ("C against network: derivatives", f"{found.jacobian_error:.1e}"),

@@ -15,17 +15,20 @@ from soft_control.experiment.settings import Experiment
 from soft_control.plain_text import first_fault
 
 
-def described(field: str) -> typer.models.OptionInfo:
+def described(field: str, help: str | None = None) -> typer.models.OptionInfo:
     """An option that is a field of Experiment: described as there, and checked as there, in
-    whatever command it is."""
+    whatever command it is; None, where the command has another default, is left to it."""
 
     def checked(value: Any) -> Any:
+        if value is None:
+            return None
         try:
             return getattr(Experiment(**{field: value}), field)
         except ValidationError as error:
             raise typer.BadParameter(first_fault(error, {field: ""})) from None
 
-    return typer.Option(help=Experiment.model_fields[field].description, callback=checked)
+    said = help or Experiment.model_fields[field].description
+    return typer.Option(help=said, callback=checked)
 
 
 def option(help: str, **limits: float) -> typer.models.OptionInfo:

@@ -128,12 +128,14 @@ def replay(
     from soft_control.experiment.summary import write_json
     from soft_control.firmware_files import read_build
     from soft_control.learning.dataset import read_recording, read_recordings
-    from soft_control.learning.model import free_run, least_squares_baseline, load_model, rmse_mm
+    from soft_control.learning.errors import rmse
+    from soft_control.learning.model import free_run, least_squares_baseline, load_model
     from soft_control.learning.suitability import suited
     from soft_control.link.session import LinkError, open_session
 
     network, built = load_model(model), read_build(firmware)
-    recorded = suited(network.card, read_recording(recording))
+    robot = network.card.robot
+    recorded = suited(network.card, read_recording(recording, robot))
     try:
         with open_session(target, built, port) as session, progress_bar() as bar:
             task = bar.add_task(f"replay on {target}", total=len(recorded) - 1)
@@ -141,21 +143,21 @@ def replay(
             figures = summary(session, network.card, recorded, answer, target)
     except LinkError as failure:
         raise RunFailed(str(failure)) from None
-    rows = [
-        (f"firmware on {target}", f"{figures['free_run_rmse_mm']:.3f}"),
-        (
-            "network in float64",
-            f"{rmse_mm(free_run(network, recorded) - recorded.position):.3f}",
-        ),
-    ]
+    predictions = {
+        f"firmware on {target}": answer.predicted,
+        "network in float64": free_run(network, recorded),
+    }
     if baseline:
-        fitted = least_squares_baseline(read_recordings(baseline), recorded, network.card.rate_hz)
-        rows.append(
-            ("least squares on lagged commands", f"{rmse_mm(fitted - recorded.position):.3f}")
+        training = read_recordings(baseline, robot)
+        predictions["least squares on lagged commands"] = least_squares_baseline(
+            training, recorded, network.card.rate_hz
         )
-    show_table(
-        "free run against the measured position", "RMSE, mm", rows=rows, title=recorded.source
-    )
+    rows = [
+        (name, *(f"{value:.3f}" for value in rmse(robot, predicted - recorded.outputs)))
+        for name, predicted in predictions.items()
+    ]
+    columns = [f"{group.name}, RMSE, {group.unit}" for group in robot.groups]
+    show_table("free run against what was measured", *columns, rows=rows, title=recorded.source)
     if out:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "summary.json", figures)

@@ -273,25 +273,22 @@ def reference_curve(experiment: Experiment, card: ModelCard) -> Reference | Samp
 
 
 def model_settings(model_dir: Path) -> MpcSettings:
-    """What config/ asks of the MPC for the robot that a model was trained on.
-
-    Raises ValueError where the model is not of that robot's commands, signals and outputs.
-    """
+    """What config/ asks of the MPC for the robot that a model was trained on."""
     card = load_card(model_dir)
-    checks.check_model(card, model_dir, describe(card.rig))
-    return mpc_settings(card.rig, card.rate_hz)
+    return mpc_settings(card.robot, card.rate_hz)
 
 
-def mpc_settings(robot_name: str, rate_hz: float | None = None) -> MpcSettings:
-    """What config/ asks of the MPC for a robot, within the limits of its description.
+def mpc_settings(robot: str | RobotDescription, rate_hz: float | None = None) -> MpcSettings:
+    """What config/ asks of the MPC for a robot, given by name or description, within the limits of
+    its description.
 
     Where no file gives `move_max`, it is what the robot's speeds allow in a sample, at `rate_hz` or
     else at the rate that the robot is made for. Raises ValueError naming file and setting for what
     cannot be, or contradicts the description.
     """
-    robot = describe(robot_name)
-    source = f"the MPC of {robot_name} (config/mcu.yaml, config/{robot_name}.yaml)"
-    asked = as_mapping(node_parameters("mcu", robot_name).get("mpc", {}), source)
+    robot = describe(robot) if isinstance(robot, str) else robot
+    source = f"the MPC of {robot.name} (config/mcu.yaml, config/{robot.name}.yaml)"
+    asked = as_mapping(node_parameters("mcu", robot.name).get("mpc", {}), source)
     described = {
         "command_min": robot.command_min.tolist(),
         "command_max": robot.command_max.tolist(),

@@ -170,10 +170,10 @@ def check_model(card: ModelCard, folder: Path, robot: RobotDescription) -> None:
         raise ValueError(
             f"the model in {folder} needs signals that {robot.name} has not: {', '.join(foreign)}"
         )
-    foreign = [name for name in card.output_names if name not in robot.output_names]
-    if foreign:
+    if tuple(card.output_names) != robot.output_names:
         raise ValueError(
-            f"the model in {folder} predicts {', '.join(foreign)}: {robot.name} has no such output"
+            f"the model in {folder} has the outputs {', '.join(card.output_names)}; {robot.name} "
+            f"has {', '.join(robot.output_names)}"
         )
 
 

@@ -24,7 +24,7 @@ from soft_control.learning.dataset import Recording
 from soft_control.learning.excitation import excitation
 from soft_control.learning.model import Model, ModelCard
 from soft_control.link.session import McuSession, open_session
-from soft_control.rigs import Rig, Sample, describe, make_rig
+from soft_control.rigs import Rig, Sample, make_rig
 from soft_control.robots.description import RobotDescription
 
 
@@ -125,7 +125,6 @@ class ModelController:
         self.preview = sizes.horizon if preview else 0
         self._model, self._solve, self._sizes, self._weights = model, solve, sizes, weights
         self._live = list(live)
-        self._known = known_outputs(model.card)
         self._offset_gain, self._output_gain = offset_gain, output_gain
         self._signal_gain = signal_gain
         self._neutral = model.card.normalised_command(neutral)
@@ -142,7 +141,7 @@ class ModelController:
             self._plan = np.tile(self._neutral, (s.control_horizon, 1))
             self._offset = np.zeros(s.outputs)
         self._estimate(seen, live)
-        wanted = card.normalised_output(ahead[:, self._known])
+        wanted = card.normalised_output(ahead)
         reference = wanted[1:] if self.preview else np.tile(wanted[0], (s.horizon, 1))
         start = Start(
             self._commands, self._outputs, live, reference - self._offset, np.zeros(s.states)
@@ -162,7 +161,7 @@ class ModelController:
             error = np.array(card.signal_map.weights) @ live - predicted
             gains = self._signal_gain, 0.0
         else:
-            error = card.normalised_output(seen.outputs[self._known]) - predicted
+            error = card.normalised_output(seen.outputs) - predicted
             gains = self._offset_gain, self._output_gain
         if np.isfinite(error).all():
             self._offset += gains[0] * error
@@ -173,7 +172,7 @@ def signal_gain(card: ModelCard, settings: MpcSettings) -> np.ndarray | None:
     """(n,) gain by which the signals move the firmware's offset estimate; None if they do not."""
     if not settings.signal_estimate or card.signal_map is None:
         return None
-    trust = signal_trust(card.signal_map.residual_mm, settings.output_noise)
+    trust = signal_trust(card.signal_map.residual, settings.output_noise)
     return gain(settings.disturbance_ratio * trust)
 
 
@@ -185,9 +184,8 @@ class Firmware:
         build = read_build(build_dir)
         self._session: McuSession = open_session("sil", build)
         self._tethered = tethered
-        self._robot = robot = describe(card.rig)
+        self._robot = robot = card.robot
         self._neutral = robot.command_neutral
-        self._known = known_outputs(card)
         self._live = [robot.signal_names.index(name) for name in card.signal_names]
         self.preview = build.horizon
         self.restart()
@@ -201,24 +199,17 @@ class Firmware:
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """Command (m,): see Controller."""
-        points = ahead[:, self._known]
         if self._k == 0:
-            self._session.reset(self._neutral, np.zeros(points.shape[1]), points[:-1])
+            self._session.reset(self._neutral, np.zeros(ahead.shape[1]), ahead[:-1])
         if self._tethered:
-            self._session.measurement(self._k, seen.outputs[self._known])
-        answer = self._session.sample(self._k, signals[self._live], points[-1])
+            self._session.measurement(self._k, seen.outputs)
+        answer = self._session.sample(self._k, signals[self._live], ahead[-1])
         self._k += 1
         return np.asarray(answer.command)
 
     def close(self) -> None:
         """Lets go of the library."""
         self._session.close()
-
-
-def known_outputs(card: ModelCard) -> list[int]:
-    """Numbers of the robot's outputs that a model predicts, in its order."""
-    names = describe(card.rig).output_names
-    return [names.index(name) for name in card.output_names]
 
 
 def calibration(rig: Rig) -> Calibration:
@@ -246,10 +237,11 @@ def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recor
         source=f"seed {seed}",
         t_s=np.arange(len(commands)) / rate_hz,
         commands=commands,
-        position=rig.description.in_space(np.array([sample.outputs for sample in seen])),
+        outputs=np.array([sample.outputs for sample in seen]),
         signals=calibration(rig).apply(signals),
         reference=None,
         command_names=rig.command_names,
+        output_names=rig.description.output_names,
         signal_names=rig.signal_names,
-        rig=rig_name,
+        robot=rig.description,
     )

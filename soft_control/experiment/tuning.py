@@ -32,7 +32,7 @@ from soft_control.experiment.summary import SETTLE_S
 from soft_control.firmware_build import build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import printable
-from soft_control.rigs import Rig, describe, make_rig
+from soft_control.rigs import Rig, make_rig
 from soft_control.robots.description import RobotDescription
 
 TUNING_GAINS = (1.0, 0.8, 1.25)
@@ -296,7 +296,7 @@ def pid_for_model(
 ) -> Tuned:
     """The PID's gains, on rigs of several gains."""
     parameters, found = tune_pid(card.rig, followed, card.rate_hz, trials, seed, progress=progress)
-    robot = describe(card.rig)
+    robot = card.robot
     units = [
         " or ".join(dict.fromkeys(quantity.unit for quantity in quantities))
         for quantities in (robot.commands, robot.outputs)
@@ -344,7 +344,7 @@ def tune(
     comment = [
         f"Written by `softctl tune` for the {card.rig} rig, {reference} and a step, "
         f"{card.rate_hz:g} Hz, seed {seed}, {trials} trials:",
-        f"mean RMSE {tuned.found.score:.3f}{_unit(describe(card.rig))} over rigs whose gain is "
+        f"mean RMSE {tuned.found.score:.3f}{_unit(card.robot)} over rigs whose gain is "
         f"{', '.join(f'{gain:g}' for gain in tuned.gains)} times the nominal one.",
         *tuned.comment,
     ]

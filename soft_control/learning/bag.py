@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,30 +35,28 @@ SET_BACK_S = 0.1
 
 
 TIP_POSITION = "/tip_position"
-"""Of bags that hold one point and no /outputs: its coordinates are then the outputs x, y, z."""
+"""Of bags that hold one point and no /outputs."""
 
 
 def _as_it_is(message: Any) -> Any:
     return message
 
 
-def _named(message: Any, point: Any) -> Any:
-    position = np.array([point.x, point.y, point.z])
-    return SimpleNamespace(header=message.header, name=list(AXES), position=position)
+def _point_of_pose(message: Any) -> Any:
+    return SimpleNamespace(header=message.header, point=message.pose.position)
 
 
 def _of_path(message: Any) -> Any:
-    at = [pose.pose.position for pose in message.poses[:1]]
-    points = [SimpleNamespace(positions=np.array([p.x, p.y, p.z])) for p in at]
-    return SimpleNamespace(header=message.header, joint_names=list(AXES), points=points)
+    points = [SimpleNamespace(positions=_xyz(p.pose.position)) for p in message.poses[:1]]
+    return SimpleNamespace(header=message.header, joint_names=AXES, points=points)
 
 
 TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
-    OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
     TIP_POSITION: {
-        "geometry_msgs/msg/PointStamped": lambda m: _named(m, m.point),
-        "geometry_msgs/msg/PoseStamped": lambda m: _named(m, m.pose.position),
+        "geometry_msgs/msg/PointStamped": _as_it_is,
+        "geometry_msgs/msg/PoseStamped": _point_of_pose,
     },
+    OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
     PREDICTED_OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
     COMMAND: {"sensor_msgs/msg/JointState": _as_it_is},
     SIGNALS: {"sensor_msgs/msg/JointState": _as_it_is},
@@ -67,34 +66,38 @@ TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
     },
     SOLVER: {"diagnostic_msgs/msg/DiagnosticArray": _as_it_is},
 }
-"""Topic to the types it may have, each with what makes of its message a named vector."""
+"""Topic to the types it may have, each with what makes of its message one of the first type."""
 
 
-def read_bag(path: Path) -> Recording:
+def read_bag(path: Path, robot: RobotDescription | None = None) -> Recording:
     """Join a bag's topics by stamp: a command belongs to the sample nearest in time, within half a
     period. In lockstep the stamps are equal; in realtime each instrument has a clock of its own.
 
-    Raises RecordingError for what cannot be used; warns with RecordingWarning of what was guessed
-    or left out.
+    `robot` is what was recorded; by default what the run beside the bag says, else one whose
+    outputs are x, y and z of its tip. Raises RecordingError for what cannot be used; warns with
+    RecordingWarning of what was guessed or left out.
     """
-    topics, _ = read_topics(path, (OUTPUTS, TIP_POSITION, COMMAND, SIGNALS, REFERENCE))
-    seen = TIP_POSITION if topics.get(TIP_POSITION) and not topics.get(OUTPUTS) else OUTPUTS
-    for name in (seen, COMMAND):
+    told = _robot(path)
+    robot = _same(path, told, robot)
+    sources = _Sources.of(robot)
+    topics, _ = read_topics(path, (*sources.topics, TIP_POSITION), sources.types)
+    if sources.outputs == OUTPUTS and topics.get(TIP_POSITION) and not topics.get(OUTPUTS):
+        point = robot.outputs[0].point if robot else "tip"
+        sources = replace(sources, outputs=None, points={TIP_POSITION: point})
+    for name in sources.needed:
         if not topics.get(name):
             raise RecordingError(f"{path}: no message on {name}")
-    needed = [name for name in (COMMAND, seen, SIGNALS) if topics.get(name)]
-    stamps, messages = _joined(path, {name: topics[name] for name in needed})
-    robot = _robot(path)
-    command, command_names = _by_name(path, COMMAND, messages[COMMAND])
-    command, command_names = _in_order_of(robot, command, command_names)
+    joined = [name for name in (*sources.needed, sources.signals) if topics.get(name)]
+    stamps, messages = _joined(path, {name: topics[name] for name in joined}, sources.commands)
+    command, command_names = _by_name(path, sources.commands, messages[sources.commands])
+    command, command_names = sources.commands_in_order(command, command_names)
     signal, signal_names = np.zeros((len(stamps), 0)), ()
-    if SIGNALS in messages:
-        signal, signal_names = _by_name(path, SIGNALS, messages[SIGNALS])
-    output, output_names = _by_name(path, seen, messages[seen])
-    position = _in_space(path, robot, output, output_names)
-    reference = _reference(path, robot, topics.get(REFERENCE, {}), stamps)
+    if sources.signals in messages:
+        signal, signal_names = _by_name(path, sources.signals, messages[sources.signals])
+    outputs, output_names = _outputs(path, sources, messages)
+    reference = _reference(path, sources, topics.get(REFERENCE, {}), stamps, output_names)
 
-    finite = np.all(np.isfinite(np.hstack([position, command, signal])), axis=1)
+    finite = np.all(np.isfinite(np.hstack([outputs, command, signal])), axis=1)
     if not np.all(finite):
         warn(path, f"not finite, left out: {listed('sample', np.flatnonzero(~finite).tolist())}")
     t_s = np.array([(stamp - stamps[0]) * 1e-9 for stamp in stamps])
@@ -104,23 +107,121 @@ def read_bag(path: Path) -> Recording:
         source=printable(f"{resolved.parent.name}/{resolved.name}"),
         t_s=t_s[finite],
         commands=command[finite],
-        position=position[finite],
+        outputs=outputs[finite],
         signals=signal[finite],
         reference=None if reference is None else reference[finite],
         command_names=command_names,
+        output_names=output_names,
         signal_names=signal_names,
-        rig=robot.name if robot else None,
-        frame=_frame(path, seen, topics[seen].values()),
+        robot=robot,
+        frame=_frame(path, {name: topics[name].values() for name in sources.seen}),
     )
 
 
+@dataclass(frozen=True)
+class _Sources:
+    """Which topics of a bag have what."""
+
+    robot: RobotDescription | None
+    commands: str
+    signals: str
+    outputs: str | None
+    """Of outputs by name."""
+    points: dict[str, str]
+    """Topic to its point."""
+
+    @classmethod
+    def of(cls, robot: RobotDescription | None) -> _Sources:
+        """As the description says; else as in a run of this project."""
+        said = robot.recording.topics if robot and robot.recording else None
+        if said is None:
+            return cls(robot, COMMAND, SIGNALS, OUTPUTS, {})
+        points = {topic: point for point, topic in said.points.items()}
+        return cls(robot, said.commands, said.signals, said.outputs, points)
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """All that have outputs."""
+        return (*self.points, *([self.outputs] if self.outputs else []))
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        return (self.commands, *self.seen)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        return (*self.needed, self.signals, REFERENCE)
+
+    @property
+    def types(self) -> dict[str, dict[str, Callable[[Any], Any]]]:
+        joints = (self.commands, self.signals, *([self.outputs] if self.outputs else []))
+        return (
+            TYPES | dict.fromkeys(self.points, TYPES[TIP_POSITION])
+            | dict.fromkeys(joints, TYPES[COMMAND])
+        )  # fmt: skip
+
+    def commands_in_order(
+        self, command: np.ndarray, names: tuple[str, ...]
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
+        """In the robot's own order, where it is known and has these commands."""
+        known = self.robot.command_names if self.robot else names
+        if set(known) != set(names):
+            return command, names
+        return command[:, [names.index(name) for name in known]], known
+
+
+def _outputs(
+    path: Path, sources: _Sources, messages: Mapping[str, Sequence[Any]]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(T, n) and their names, by the robot's description."""
+    xyz = {
+        point: np.array([_xyz(message.point) for message in messages[topic]], dtype=float)
+        for topic, point in sources.points.items()
+    }
+    robot = sources.robot
+    if robot is None and not sources.outputs:
+        return xyz["tip"], AXES
+    named: dict[str, np.ndarray] = {}
+    if sources.outputs:
+        values, names = _by_name(path, sources.outputs, messages[sources.outputs])
+        if robot is None:
+            return values, names
+        named = dict(zip(names, values.T, strict=True))
+    columns = []
+    for output in robot.outputs:
+        if output.name in named:
+            columns.append(named[output.name])
+        elif output.axis and output.point in xyz:
+            columns.append(xyz[output.point][:, AXES.index(output.axis)])
+        else:
+            raise RecordingError(
+                f"{path}: no topic has the output {output.name} of the robot {robot.name}: say "
+                "which one in recording.topics of its description"
+            )
+    return np.column_stack(columns), robot.output_names
+
+
+def _same(
+    path: Path, told: RobotDescription | None, robot: RobotDescription | None
+) -> RobotDescription | None:
+    """What was recorded. Raises RecordingError where the run beside the bag has another robot than
+    the one that is asked for."""
+    if told and robot and told.name != robot.name:
+        raise RecordingError(
+            f"{path}: recorded of the robot {told.name}, not of {robot.name}: not of one robot"
+        )
+    return robot or told
+
+
 def read_topics(
-    path: Path, wanted: Sequence[str]
+    path: Path,
+    wanted: Sequence[str],
+    types: Mapping[str, Mapping[str, Callable[[Any], Any]]] = TYPES,
 ) -> tuple[dict[str, dict[int, Any]], dict[str, dict[int, int]]]:
     """Messages of the wanted topics, and when each was logged, ns; both by header stamp, ns.
 
-    Raises RecordingError for what is no finished bag, and for a topic of another type than `TYPES`
-    allows it.
+    Raises RecordingError for what is no finished bag, and for a topic of another type than
+    `types` allows it.
     """
     from rosbags.rosbag2 import Reader
     from rosbags.typesys import Stores, get_typestore
@@ -136,11 +237,11 @@ def read_topics(
         with Reader(path) as reader:
             connections = [c for c in reader.connections if c.topic in wanted]
             for connection in connections:
-                _check_type(path, connection.topic, connection.msgtype)
+                _check_type(path, connection.topic, connection.msgtype, types)
             for connection, when_ns, raw in reader.messages(connections=connections):
                 name = connection.topic
                 message = typestore.deserialize_cdr(raw, connection.msgtype)
-                message = TYPES[name][connection.msgtype](message)
+                message = types[name][connection.msgtype](message)
                 stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
                 topic = topics.setdefault(name, {})
                 _check_order(path, name, len(topic), latest.get(name, stamp), stamp)
@@ -169,11 +270,11 @@ def read_topics(
     return topics, logged_ns
 
 
-def _check_type(path: Path, topic: str, found: str) -> None:
-    if found not in TYPES[topic]:
+def _check_type(path: Path, topic: str, found: str, types: Mapping[str, Mapping[str, Any]]) -> None:
+    if found not in types[topic]:
         raise RecordingError(
             f"{path}: {topic} is of type {printable(found, 80)}, but must be "
-            f"{' or '.join(TYPES[topic])}: record it as such, or convert the bag"
+            f"{' or '.join(types[topic])}: record it as such, or convert the bag"
         )
 
 
@@ -190,7 +291,7 @@ def _check_order(path: Path, topic: str, count: int, before: int, stamp: int) ->
 
 
 def _joined(
-    path: Path, topics: Mapping[str, Mapping[int, Any]]
+    path: Path, topics: Mapping[str, Mapping[int, Any]], commands: str
 ) -> tuple[list[int], dict[str, list[Any]]]:
     """Stamps of the rows, ns, and of each topic the message of each row."""
     for name, messages in topics.items():
@@ -199,7 +300,7 @@ def _joined(
     stamps = {name: np.array(sorted(messages)) for name, messages in topics.items()}
     period = {name: float(np.median(np.diff(times))) for name, times in stamps.items()}
     slowest = max(period, key=period.get)
-    base = slowest if period[slowest] > SLOWER * period[COMMAND] else COMMAND
+    base = slowest if period[slowest] > SLOWER * period[commands] else commands
     rows = stamps[base]
     places, far = {}, {}
     together = np.ones(len(rows), dtype=bool)
@@ -221,7 +322,7 @@ def _joined(
     off = [f"{name} up to {1e-6 * ns:.3g} ms" for name, ns in away.items() if ns > 0]
     if off:
         warn(path, f"topics joined by the nearest stamp: {', '.join(off)} from {base}")
-        lost = (max(map(len, topics.values())) if base == COMMAND else len(rows)) - joined
+        lost = (max(map(len, topics.values())) if base == commands else len(rows)) - joined
     if lost:
         warn(path, f"{lost} samples lack a message on some topic, left out")
     found = {
@@ -264,53 +365,43 @@ def _by_name(path: Path, topic: str, messages: Sequence[Any]) -> tuple[np.ndarra
     return values, names
 
 
-def _in_order_of(
-    robot: RobotDescription | None, command: np.ndarray, names: tuple[str, ...]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The commands in the robot's own order, where the run describes its robot."""
-    if robot is None or set(robot.command_names) != set(names):
-        return command, names
-    return command[:, [names.index(name) for name in robot.command_names]], robot.command_names
-
-
-def _in_space(
-    path: Path, robot: RobotDescription | None, values: np.ndarray, names: Sequence[str]
-) -> np.ndarray:
-    """(T, 3) coordinates from named outputs: by the robot's description, else of names x, y, z."""
-    axes = {o.name: o.axis for o in robot.outputs if o.axis} if robot else {}
-    axes = axes or {axis: axis for axis in AXES}
-    placed = np.zeros((len(values), len(AXES)))
-    for column, name in zip(values.T, names, strict=True):
-        if name not in axes and name not in AXES:
-            raise RecordingError(
-                f"{path}: output {printable(name, NAME_LENGTH_MAX)} is no coordinate of the tip"
-            )
-        placed[:, AXES.index(axes.get(name, name))] = column
-    return placed
-
-
 def _reference(
     path: Path,
-    robot: RobotDescription | None,
+    sources: _Sources,
     messages: Mapping[int, Any],
     stamps: Sequence[int],
+    output_names: tuple[str, ...],
 ) -> np.ndarray | None:
-    """(T, 3) m, where every row has one."""
+    """(T, n), where every row has one of all outputs."""
     if not all(stamp in messages and len(messages[stamp].points) for stamp in stamps):
         return None
     firsts = [messages[stamp] for stamp in stamps]
-    now = [SimpleNamespace(name=m.joint_names, position=m.points[0].positions) for m in firsts]
+    now = [
+        SimpleNamespace(name=m.joint_names, position=np.array(m.points[0].positions))
+        for m in firsts
+    ]
     values, names = _by_name(path, REFERENCE, now)
-    return _in_space(path, robot, values, names)
+    if names == AXES and set(output_names) != set(AXES) and sources.robot:
+        # Of a bag with one point, whose outputs need not be called as its axes.
+        return sources.robot.outputs_of(values)
+    if not set(output_names) <= set(names):
+        return None
+    return values[:, [names.index(name) for name in output_names]]
 
 
-def _frame(path: Path, topic: str, positions: Iterable[Any]) -> str | None:
+def _frame(path: Path, positions: Mapping[str, Iterable[Any]]) -> str | None:
     """The one frame of all positions; None where none is said."""
-    frames = sorted({message.header.frame_id for message in positions})
+    frames: set[str] = set()
+    for topic, messages in positions.items():
+        here = sorted({message.header.frame_id for message in messages})
+        if len(here) > 1:
+            said = ", ".join(repr(printable(frame, NAME_LENGTH_MAX)) for frame in here[:3])
+            raise RecordingError(f"{path}: {topic} changes its frame in mid-run: {said}")
+        frames |= set(here)
     if len(frames) > 1:
-        said = ", ".join(repr(printable(frame, NAME_LENGTH_MAX)) for frame in frames[:3])
-        raise RecordingError(f"{path}: {topic} changes its frame in mid-run: {said}")
-    return printable(frames[0], NAME_LENGTH_MAX) or None
+        said = ", ".join(repr(printable(frame, NAME_LENGTH_MAX)) for frame in sorted(frames)[:3])
+        raise RecordingError(f"{path}: points in different frames: {said}: bring them into one")
+    return printable(frames.pop(), NAME_LENGTH_MAX) or None if frames else None
 
 
 def _robot(path: Path) -> RobotDescription | None:
@@ -324,3 +415,7 @@ def _robot(path: Path) -> RobotDescription | None:
         said = printable(f"{type(error).__name__}: {error}", 120)
         warn(path, f"{RECORD_FILE} beside it does not describe its robot: {said}")
         return None
+
+
+def _xyz(point: Any) -> tuple[float, float, float]:
+    return point.x, point.y, point.z

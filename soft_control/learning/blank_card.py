@@ -1,4 +1,4 @@
-"""The card that recordings make before a network is trained: rig, sizes, normalisation, ranges."""
+"""The card that recordings make before a network is trained: robot, sizes, scales, ranges."""
 
 from __future__ import annotations
 
@@ -10,99 +10,93 @@ from pydantic import ValidationError
 
 from soft_control.learning.card import ModelCard
 from soft_control.learning.dataset import live_signals
-from soft_control.learning.recording import Recording, warn
+from soft_control.learning.magnitudes import command_fault, output_fault
+from soft_control.learning.recording import Recording
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.suitability import check_frames, trained_on
 from soft_control.learning.surface import fit_surface
 from soft_control.plain_text import first_fault, printable
 from soft_control.rigs import describe
-from soft_control.robots.description import AXES
-
-SPAN_MAX_M = 3.0
-"""Of a tip's positions: the rigs here span 0.03 to 0.12 m, which in millimetres is 30 to 120."""
+from soft_control.robots.description import RobotDescription
 
 
-def rig_name(runs: Sequence[Recording], settings: TrainingSettings) -> str:
-    """The one rig of all recordings. Raises TrainingError where they do not tell, or differ."""
-    told = {run.rig: run.source for run in runs if run.rig}
+def robot_of(runs: Sequence[Recording], settings: TrainingSettings) -> RobotDescription:
+    """The one robot of all recordings. Raises TrainingError where they do not tell, or differ."""
+    told = {run.robot.name: run.source for run in runs if run.robot}
     if settings.rig:
         told[settings.rig] = "--rig"
     if len(told) > 1:
-        said = ", ".join(f"{printable(rig, 80)} ({source})" for rig, source in told.items())
-        raise TrainingError(f"not of one rig: {said}")
+        said = ", ".join(f"{printable(name, 80)} ({source})" for name, source in told.items())
+        raise TrainingError(f"not of one robot: {said}")
     if not told:
         raise TrainingError(
-            f"{runs[0].source}: the recording does not say which rig it is of: name it with --rig"
+            f"{runs[0].source}: the recording does not say which robot it is of: name it with "
+            "--rig NAME or --robot FILE"
         )
-    return next(iter(told))
-
-
-def _command_names(rig: str, runs: Sequence[Recording]) -> tuple[str, ...]:
-    """In the order of the robot's description, whatever the order in which a bag has the names:
-    limits and weights go by place. Without one, in that of the first recording."""
-    names = runs[0].command_names
-    for run in runs:
-        if set(run.command_names) != set(names):
-            raise TrainingError(
-                f"{runs[0].source} and {run.source} have different commands: "
-                f"{', '.join(names)} and {', '.join(run.command_names)}"
-            )
+    described = next((run.robot for run in runs if run.robot), None)
     try:
-        described = describe(rig).command_names
+        robot = described or describe(settings.rig)
     except ValueError as error:
-        warn(runs[0].source, f"its commands keep their order: {error}")
-        return names
-    if set(described) != set(names):
-        raise TrainingError(
-            f"{runs[0].source}: its commands are {', '.join(names)}, those of the robot {rig} are "
-            f"{', '.join(described)}: name the recorded robot with --rig"
-        )
-    return described
+        raise TrainingError(str(error)) from None
+    for run in runs:
+        for what, has, wanted in (
+            ("commands", run.command_names, robot.command_names),
+            ("outputs", run.output_names, robot.output_names),
+        ):
+            if not set(wanted) <= set(has):
+                raise TrainingError(
+                    f"{run.source}: its {what} are {', '.join(has)}, those of the robot "
+                    f"{robot.name} are {', '.join(wanted)}: name the recorded robot with --rig "
+                    "NAME or --robot FILE"
+                )
+    return robot
 
 
 def blank_card(
-    rig: str,
+    robot: RobotDescription,
     runs: Sequence[Recording],
     validation: Sequence[Recording],
     settings: TrainingSettings,
 ) -> ModelCard:
     """Sizes, normalisation, ranges and surface; no metrics yet."""
     sources = ", ".join(run.source for run in runs)
-    command_names = _command_names(rig, [*runs, *validation])
     check_frames([*runs, *validation])
-    commands = np.vstack([run.command(command_names) for run in runs])
-    position = np.vstack([run.position for run in runs])
-    names = live_signals(runs) if settings.signals else []
+    for run in (*runs, *validation):
+        _check_units(robot, run)
+    commands = np.vstack([run.command(robot.command_names) for run in runs])
+    outputs = np.vstack([run.output(robot.output_names) for run in runs])
+    names = [name for name in live_signals(runs) if name in robot.signal_names]
+    names = names if settings.signals else []
     signals = np.vstack([run.signal(names) for run in runs])
     low, high = commands.min(axis=0), commands.max(axis=0)
-    still = [name for name, a, b in zip(command_names, low, high, strict=True) if a == b]
+    still = [n for n, a, b in zip(robot.command_names, low, high, strict=True) if a == b]
     if still:
         raise TrainingError(f"{sources}: command {', '.join(still)} never moves")
-    axes = [axis for axis, values in zip(AXES, position.T, strict=True) if np.any(values)]
-    moving = position[:, [AXES.index(axis) for axis in axes]]
-    if not axes or not np.any(np.ptp(moving, axis=0)):
-        raise TrainingError(f"{sources}: the tip never moves")
-    _check_length_unit(runs)
-    offset = moving.mean(axis=0)
-    scale = float(np.sqrt(np.mean((moving - offset) ** 2)))
+    offset = outputs.mean(axis=0)
+    scale = np.empty(len(offset))
+    for group in robot.groups:
+        columns = list(group.columns)
+        if not np.any(np.ptp(outputs[:, columns], axis=0)):
+            raise TrainingError(f"{sources}: {group.name} never moves")
+        scale[columns] = np.sqrt(np.mean((outputs[:, columns] - offset[columns]) ** 2))
     return checked_card(
-        rig=rig,
+        robot=robot,
         rate_hz=settings.rate_hz,
         input_lags=settings.input_lags,
         output_lags=settings.output_lags,
         input_delay=settings.input_delay,
-        axes=axes,
-        command_names=list(command_names),
+        command_names=list(robot.command_names),
         command_offset=((low + high) / 2).tolist(),
         command_scale=((high - low) / 2).tolist(),
+        output_names=list(robot.output_names),
         output_offset=offset.tolist(),
-        output_scale=scale,
+        output_scale=scale.tolist(),
         signal_names=names,
         signal_offset=signals.mean(axis=0).tolist(),
         signal_scale=signals.std(axis=0).tolist(),
-        surface=fit_surface(moving, axes, commands.shape[1]),
-        trained=trained_on(runs, command_names, names),
-        metrics={},
+        surface=fit_surface(outputs, robot.output_names, commands.shape[1], scale),
+        trained=trained_on(runs, robot, names),
+        metrics=[],
         evaluated_on=[],
         recordings=[run.source for run in runs],
         model_hash="",
@@ -117,12 +111,17 @@ def checked_card(**values: Any) -> ModelCard:
         raise TrainingError(f"no model card from these recordings: {first_fault(error)}") from None
 
 
-def _check_length_unit(runs: Sequence[Recording]) -> None:
-    for run in runs:
-        span = np.ptp(run.position, axis=0)
-        if np.max(span) > SPAN_MAX_M:
-            axis = AXES[int(np.argmax(span))]
-            raise TrainingError(
-                f"{run.source}: the tip spans {np.max(span):.4g} m along {axis}: positions must be "
-                "in metres; are these millimetres?"
-            )
+def _check_units(robot: RobotDescription, run: Recording) -> None:
+    """Numbers that are too large for their units are of another one."""
+    faults = [
+        fault(quantity, column)
+        for fault, quantities, values in (
+            (command_fault, robot.commands, run.command(robot.command_names)),
+            (output_fault, robot.outputs, run.output(robot.output_names)),
+        )
+        for quantity, column in zip(quantities, values.T, strict=True)
+    ]
+    if said := next(filter(None, faults), None):
+        raise TrainingError(
+            f"{run.source}: {said}; they must be in the units of the robot {robot.name}"
+        )

@@ -6,7 +6,7 @@ import hashlib
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from soft_control.learning.fields import Name, Text
 from soft_control.learning.surface import Surface
 from soft_control.plain_text import first_fault
-from soft_control.robots.description import AXES, PlainName
+from soft_control.robots.description import RobotDescription
 
 CARD_FILE = "fk.json"
 NETWORK_FILE = "fk.keras"
@@ -36,55 +36,78 @@ class _Checked(BaseModel):
 
 
 class SignalMap(_Checked):
-    """The position that the signals alone give: normalised position = weights @ normalised signals.
+    """The outputs that the signals alone give: normalised outputs = weights @ normalised signals.
 
     Least squares; both sides are centred, so there is no constant.
     """
 
     weights: list[list[float]]
     """n rows of p."""
-    residual_mm: list[NotNegative]
-    """RMS error on the recordings of `evaluated_on`, one an axis; its square is the variance of the
-    noise with which the signals show a position."""
+    residual: list[NotNegative]
+    """RMS error on the recordings of `evaluated_on`, one an output, in its unit on paper; squared
+    the variance of the noise with which the signals show an output."""
 
 
 class Trained(_Checked):
     """What the recordings of a training held: beyond it, nobody knows what the network does."""
 
     commands: list[Range]
-    """rad or the rig's own unit, one a command."""
-    position: list[Range]
-    """m, one for each of x, y and z."""
+    """One a command, in its unit."""
+    outputs: list[Range]
+    """One an output, in its unit."""
     signals: list[Range]
-    """Calibrated, unitless, one for each signal that the network sees."""
+    """Calibrated, one for each signal that the network sees."""
     frame: Text | None = None
-    """Of the positions, where the recordings say it."""
+    """Of the points, where the recordings say it."""
+
+
+class Errors(_Checked):
+    """Of the predictions of a point, as distances, or of an output that is no coordinate; RMSE."""
+
+    group: Text
+    """The point or the output."""
+    unit: Text
+    """Of all values here."""
+    one_step: NotNegative
+    """After a rollout over one sample."""
+    ten_step_live: NotNegative
+    """After a rollout over ten, with the signals of the run."""
+    ten_step_held: NotNegative
+    """After a rollout over ten, with the first one's signals."""
+    free_run: NotNegative
+    """Of free runs over whole recordings."""
+    free_run_p95: NotNegative
+    """95th percentile of the same."""
+    free_run_max: NotNegative
+    """Maximum of the same."""
 
 
 class ModelCard(_Checked):
     """What goes with the network file; it works on normalised = (physical - offset) / scale."""
 
-    rig: PlainName
-    """Name of the rig that was recorded."""
+    robot: RobotDescription
+    """What was recorded."""
     rate_hz: float = Field(gt=0, le=1e5)
     """Control rate; the network predicts one such sample ahead."""
     input_lags: int = Field(ge=1, le=1000)
     """nd: commands the network sees, u(k-d) … u(k-d-nd+1)."""
     output_lags: int = Field(ge=1, le=1000)
-    """dd: positions the network sees, y(k) … y(k-dd+1)."""
+    """dd: outputs the network sees, y(k) … y(k-dd+1)."""
     input_delay: int = Field(ge=0, le=1000)
     """d: whole samples of transport delay that the network need not learn."""
-    axes: list[Literal["x", "y", "z"]] = Field(list(AXES), min_length=1)
-    """The n axes along which the tip moves; on the others it stays at 0."""
     command_names: list[Name] = Field(min_length=1)
+    """Of the robot, in its order."""
     command_offset: list[float]
-    """rad or the rig's own unit, one a command."""
+    """One a command, in its unit."""
     command_scale: list[Positive]
-    """rad or the rig's own unit, one a command."""
+    """One a command, in its unit."""
+    output_names: list[Name] = Field(min_length=1)
+    """Of the robot, in its order."""
     output_offset: list[float]
-    """m, one an axis."""
-    output_scale: Positive
-    """m, one for all axes, so that errors stay isotropic."""
+    """One an output, in its unit."""
+    output_scale: list[Positive]
+    """One an output, in its unit; the same for all coordinates of a point, so that its errors stay
+    isotropic."""
     signal_names: list[Name]
     """The live signals that the network sees; constant ones were left out."""
     signal_offset: list[float]
@@ -96,8 +119,9 @@ class ModelCard(_Checked):
     """What a robot with fewer commands than outputs reaches; else none."""
     trained: Trained | None = None
     """None for a network that was not trained on recordings."""
-    metrics: dict[Name, float]
-    """mm, over the recordings of `evaluated_on`; see `evaluate`."""
+    metrics: list[Errors]
+    """One a group of the robot's outputs, over the recordings of `evaluated_on`; none for a network
+    that was not evaluated."""
     evaluated_on: list[Text]
     """The runs held out for validation, or the training runs where none was."""
     recordings: list[Text]
@@ -107,19 +131,21 @@ class ModelCard(_Checked):
 
     @model_validator(mode="after")
     def _whole(self) -> ModelCard:
-        for field in ("axes", "command_names", "signal_names"):
+        for field in ("command_names", "output_names", "signal_names"):
             values = getattr(self, field)
             if len(set(values)) < len(values):
                 raise ValueError(f"{field} = {values}: a name is there more than once")
         lengths = {
             "command_offset": "command_names",
             "command_scale": "command_names",
-            "output_offset": "axes",
+            "output_offset": "output_names",
+            "output_scale": "output_names",
             "signal_offset": "signal_names",
             "signal_scale": "signal_names",
         }
         for field, names in lengths.items():
             _check_length(field, getattr(self, field), names, getattr(self, names))
+        self._check_robot()
         if self.surface is not None:
             for name in (*self.surface.leading, *self.surface.following):
                 if name not in self.output_names:
@@ -128,16 +154,16 @@ class ModelCard(_Checked):
             if not self.signal_names:
                 raise ValueError("signal_map: there is one, but signal_names is empty")
             weights = self.signal_map.weights
-            _check_length("signal_map.weights", weights, "axes", self.axes)
+            _check_length("signal_map.weights", weights, "output_names", self.output_names)
             for i, row in enumerate(weights):
                 _check_length(f"signal_map.weights.{i}", row, "signal_names", self.signal_names)
-            residuals = self.signal_map.residual_mm
-            _check_length("signal_map.residual_mm", residuals, "axes", self.axes)
+            residual = self.signal_map.residual
+            _check_length("signal_map.residual", residual, "output_names", self.output_names)
         if self.trained is not None:
             ranges = self.trained
             for field, values, names, known in (
                 ("trained.commands", ranges.commands, "command_names", self.command_names),
-                ("trained.position", ranges.position, "x, y and z", AXES),
+                ("trained.outputs", ranges.outputs, "output_names", self.output_names),
                 ("trained.signals", ranges.signals, "signal_names", self.signal_names),
             ):
                 _check_length(field, values, names, known)
@@ -146,10 +172,22 @@ class ModelCard(_Checked):
                         raise ValueError(f"{field}.{i} = [{low}, {high}]: not in order")
         return self
 
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """n names, in the order of every output vector."""
-        return tuple(self.axes)
+    def _check_robot(self) -> None:
+        robot = self.robot
+        for field, known in (
+            ("command_names", robot.command_names),
+            ("output_names", robot.output_names),
+        ):
+            names = getattr(self, field)
+            if tuple(names) != known:
+                raise ValueError(f"{field} = {names}: the robot has {', '.join(known)}")
+        foreign = [name for name in self.signal_names if name not in robot.signal_names]
+        if foreign:
+            raise ValueError(f"signal_names: the robot has no {', '.join(foreign)}")
+        for group in robot.groups:
+            scales = {self.output_scale[column] for column in group.columns}
+            if len(scales) > 1:
+                raise ValueError(f"output_scale: not the same for all coordinates of {group.name}")
 
     @property
     def command_columns(self) -> int:
@@ -173,29 +211,21 @@ class ModelCard(_Checked):
         return {name: size for name, size in sizes.items() if size}
 
     def normalised_command(self, command: np.ndarray) -> np.ndarray:
-        """(…, m) rad -> normalised."""
+        """(…, m) in the commands' units -> normalised."""
         return (command - np.array(self.command_offset)) / np.array(self.command_scale)
 
-    def normalised_output(self, position: np.ndarray) -> np.ndarray:
-        """(…, 3) m -> (…, n) normalised."""
-        return (self.on_axes(position) - np.array(self.output_offset)) / self.output_scale
+    def normalised_output(self, outputs: np.ndarray) -> np.ndarray:
+        """(…, n) in the outputs' units -> normalised."""
+        return (outputs - np.array(self.output_offset)) / np.array(self.output_scale)
 
-    def position(self, output: np.ndarray) -> np.ndarray:
-        """(…, n) normalised -> (…, 3) m."""
-        return self.in_space(output * self.output_scale + np.array(self.output_offset))
+    def outputs(self, normalised: np.ndarray) -> np.ndarray:
+        """(…, n) normalised -> in the outputs' units."""
+        return normalised * np.array(self.output_scale) + np.array(self.output_offset)
 
-    def on_axes(self, position: np.ndarray) -> np.ndarray:
-        """(…, 3) -> (…, n): the axes along which the tip moves; (…, n) stays as it is."""
-        if np.shape(position)[-1] == len(self.axes):
-            return np.asarray(position)
-        return np.asarray(position)[..., [AXES.index(axis) for axis in self.axes]]
-
-    def in_space(self, position: np.ndarray) -> np.ndarray:
-        """(…, n) -> (…, 3): 0 on the other axes."""
-        position = np.asarray(position)
-        placed = np.zeros((*position.shape[:-1], len(AXES)))
-        placed[..., [AXES.index(axis) for axis in self.axes]] = position
-        return placed
+    @property
+    def rig(self) -> str:
+        """Name of the robot."""
+        return self.robot.name
 
     def normalised_signal(self, signal: np.ndarray) -> np.ndarray:
         """(…, p) calibrated -> normalised."""

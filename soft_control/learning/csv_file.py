@@ -1,99 +1,94 @@
-"""A recorded run in a CSV file: its dialect, its columns by name, and its complete rows.
-
-Only the columns that a recording needs are read; whatever else a logger writes may hold anything.
-"""
+"""A recorded run in CSV files, read as its robot's description says: columns, joins, time, rows."""
 
 from __future__ import annotations
 
-import csv
-import math
-import re
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from soft_control.learning.recording import (
-    Recording,
-    RecordingError,
-    check_names,
-    listed,
-    natural,
-    warn,
-)
-from soft_control.learning.stamps import TIME_UNITS, check_unit, first_of_each_stamp
+from soft_control.learning.csv_table import CsvTable
+from soft_control.learning.magnitudes import command_fault, output_fault, small_command
+from soft_control.learning.recording import Recording, RecordingError, check_names, listed, warn
+from soft_control.learning.stamps import check_unit, first_of_each_stamp
 from soft_control.plain_text import printable
-from soft_control.robots.description import AXES
+from soft_control.robots.description import Quantity, RobotDescription
+from soft_control.robots.recording_format import UNIT_IN_NAME, RecordingFormat
+from soft_control.robots.units import factor
 
-TIME_COLUMNS = {f"t_{unit}": seconds for unit, seconds in TIME_UNITS.items()}
-"""Name to seconds a unit; the first one that a file has is its time."""
-POSITION_COLUMNS = tuple(f"{axis}_m" for axis in AXES)
-REFERENCE_COLUMNS = tuple(f"ref_{axis}_m" for axis in AXES)
-COMMAND_COLUMN = re.compile(r"u(.+)_deg")
-SIGNAL_COLUMN = re.compile(r"lace_.+")
-DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-BLANK = {"", "-", "na", "n/a", "nan", "null", "none"}
-"""What loggers write where there is no value, in lower case."""
 SIGNAL_SHARE_MIN = 0.5
 """Of the rows: a signal with fewer numbers costs more rows than it is worth and is left out."""
-LINE_END = re.compile("\r\n|\r|\n")
-"""Not str.splitlines, which also ends a line at what is a letter or a blank in some encodings."""
-CONTROL_CHARACTER = re.compile("[\x00-\x08\x0e-\x1f]")
+JOINED_SHARE_MIN = 0.5
+"""Of the rows of the shortest file: where fewer find each other, the files are not of one run."""
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """How the text of a file is to be read."""
+class _Wanted:
+    """A quantity and where it stands."""
 
-    delimiter: str
-    header: list[str]
-    first_row: int
-    """Number in the file, from 1, of the first line below the header."""
+    quantity: Quantity
+    column: str
+    factor: float
+    """value inside = factor · number in the file."""
 
 
-def read_csv(path: Path) -> Recording:
-    """Read a file with the columns t_s, u0_deg …, lace_00 …, x_m, y_m, z_m and, where the run had
-    one, ref_x_m, ref_y_m, ref_z_m, in any order.
+def read_csv(path: Path, robot: RobotDescription) -> Recording:
+    """Read the run that the file names, and the files that belong to it.
 
-    Commands are put in the order of their names, whatever the file's. Raises RecordingError for
-    what cannot be used; warns with RecordingWarning of what was guessed or left out.
+    Commands, outputs and signals stand in the order of the description, whatever the files'. A
+    signal without a column is left out, a reference is read where each output has one. Raises
+    RecordingError for what cannot be used; warns with RecordingWarning of what was guessed or left
+    out.
     """
-    layout, lines = _layout(path, LINE_END.split(_decoded(path).rstrip("\r\n")))
-    header = layout.header
-    time_column = next((name for name in TIME_COLUMNS if name in header), "t_s")
-    commands = sorted((c for c in header if COMMAND_COLUMN.fullmatch(c)), key=natural)
-    signals = [c for c in header if SIGNAL_COLUMN.fullmatch(c)]
-    has_reference = all(name in header for name in REFERENCE_COLUMNS)
-    needed = [time_column, *POSITION_COLUMNS, *(commands or ["u0_deg"])]
-    _check_header(path, layout, needed, signals)
+    form = robot.recording
+    if form is None:
+        raise RecordingError(
+            f"{path}: the description of the robot {robot.name} does not say how a CSV file is "
+            "read: give it a section `recording`, as `softctl describe` writes it"
+        )
+    commands, outputs, signals = (
+        [_Wanted(q, *robot.column_of(q)) for q in quantities]
+        for quantities in (robot.commands, robot.outputs, robot.signals)
+    )
+    references = []
+    if all(output.name in form.reference for output in robot.outputs):
+        references = [_Wanted(q, *robot.column_of(q, "reference")) for q in robot.outputs]
+    files = _Files(path, form, robot, [*commands, *outputs, *signals, *references])
 
-    references = list(REFERENCE_COLUMNS) if has_reference else []
-    columns = [*needed, *signals, *references]
-    table, numbers = _table(path, layout, lines, columns)
-    if not len(table):
-        raise RecordingError(f"{path}: no rows below the header")
-    known = dict(zip(columns, table.T, strict=True))
+    stamps = files.time_column()
+    files.require([*commands, *outputs])
+    absent = [wanted.column for wanted in signals if not files.have(wanted.column)]
+    if absent:
+        warn(path, f"no such column, left out: {listed('signal', absent)}")
+    signals = [wanted for wanted in signals if files.have(wanted.column)]
+    if not all(files.have(wanted.column) for wanted in references):
+        references = []
+    columns = [w.column for w in (*commands, *outputs, *signals, *references)]
+    known, index, numbers = files.joined([*columns, *([stamps] if stamps else [])])
+
+    needed = [*([stamps] if stamps else []), *(w.column for w in (*outputs, *commands))]
     signals = _measured_signals(path, needed, signals, known)
-    complete = np.all(np.isfinite([known[name] for name in needed + signals]), axis=0)
+    needed += [wanted.column for wanted in signals]
+    complete = np.all(np.isfinite([known[name] for name in needed]), axis=0)
     if not np.all(complete):
-        _warn_of_incomplete(path, needed + signals, known, complete, numbers)
+        _warn_of_incomplete(path, needed, known, complete, numbers)
     known = {name: values[complete] for name, values in known.items()}
-    numbers = numbers[complete]
+    numbers, index = numbers[complete], index[complete]
 
-    t_s = known[time_column] * TIME_COLUMNS[time_column]
-    if time_column != "t_s":
-        t_s -= t_s[0]
+    t_s = _time(path, form, stamps, known, index, numbers)
     keep = first_of_each_stamp(path, t_s, [f"row {number}" for number in numbers])
     t_s = t_s[keep]
-    check_unit(path, t_s, f"column {time_column}", ", or name the column t_{unit}")
+    if stamps:
+        check_unit(path, t_s, f"column {stamps}", _advice(form))
 
-    def stacked(names: Sequence[str]) -> np.ndarray:
-        if not names:
+    def stacked(wanted: Sequence[_Wanted]) -> np.ndarray:
+        if not wanted:
             return np.zeros((len(t_s), 0))
-        return np.column_stack([known[name][keep] for name in names])
+        return np.column_stack([w.factor * known[w.column][keep] for w in wanted])
 
+    values, seen = stacked(commands), stacked(outputs)
+    _check_units(files, commands, values, outputs, seen)
     reference = stacked(references) if references else None
     if reference is not None and not np.all(np.isfinite(reference)):
         warn(path, "the reference is blank in some rows and is left out as a whole")
@@ -101,204 +96,274 @@ def read_csv(path: Path) -> Recording:
     return Recording(
         source=printable(path.stem),
         t_s=t_s,
-        commands=np.deg2rad(stacked(commands)),
-        position=stacked(POSITION_COLUMNS),
+        commands=values,
+        outputs=seen,
         signals=stacked(signals),
         reference=reference,
-        command_names=tuple(_command_name(column) for column in commands),
-        signal_names=tuple(signals),
+        command_names=robot.command_names,
+        output_names=robot.output_names,
+        signal_names=tuple(wanted.quantity.name for wanted in signals),
+        robot=robot,
+        frame=robot.frame,
     )
 
 
-def _command_name(column: str) -> str:
-    return f"servo_{COMMAND_COLUMN.fullmatch(column)[1]}"
+# -------------------------------------------------------------------------------------------- files
 
 
-# ------------------------------------------------------------------------------------------ dialect
+class _Files:
+    """The tables of a run, and which of them has which column."""
 
-
-def _decoded(path: Path) -> str:
-    """The text. UTF-8, UTF-16 with its byte-order mark, or else Latin-1, which is said."""
-    data = path.read_bytes()
-    if not data.strip():
-        raise RecordingError(f"{path}: empty file")
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    guessed = False
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        text, guessed = data.decode("latin-1"), True
-    if CONTROL_CHARACTER.search(text):
-        raise RecordingError(f"{path}: not a text file; save the table as CSV in UTF-8")
-    if guessed:
-        warn(path, "not in UTF-8: read as Latin-1")
-    return text
-
-
-def _layout(path: Path, lines: list[str]) -> tuple[_Layout, list[str]]:
-    """The layout and the lines below the header.
-
-    Above the header there may be blank lines, comments and a spreadsheet's `sep=;`. The header is
-    the first other line, or the comment before it that names the columns, as NumPy writes it:
-
-        # rig 1               comment
-        # t_s,u0_deg,x_m,...  header
-        0.0,-10.4,0.001,...   first row
-    """
-    given = None
-    comments: list[str] = []
-    above = 0
-    for line in lines:
-        stripped = line.strip()
-        if stripped.lower().startswith("sep=") and len(stripped) <= 5:
-            given = stripped[4:] or "\t"  # a tab has gone with the blanks
-        elif stripped.startswith("#"):
-            comments.append(stripped.lstrip("# "))
-        elif stripped:
-            break
-        above += 1
-    candidates = [*lines[above : above + 1], *reversed(comments)]
-    if not candidates:
-        raise RecordingError(f"{path}: empty file")
-    readings = [
-        (_known(fields), delimiter, fields, i)
-        for i, text in enumerate(candidates)
-        for delimiter in ([given] if given else DELIMITERS)
-        for fields in [_fields(path, text, delimiter)]
-    ]
-    # max keeps the first of equals: the plain line before a comment, the comma before the others.
-    _, delimiter, header, chosen = max(readings, key=lambda reading: reading[0])
-    while header and not header[-1]:
-        header.pop()
-    below = above if chosen and above < len(lines) else above + 1
-    if delimiter != "," and not given:
-        warn(path, f"columns are taken to be separated by {DELIMITERS[delimiter]}s")
-    return _Layout(delimiter, header, below + 1), lines[below:]
-
-
-def _fields(path: Path, line: str, delimiter: str) -> list[str]:
-    try:
-        return [field.strip() for field in next(csv.reader([line], delimiter=delimiter), [])]
-    except (csv.Error, TypeError, ValueError) as error:
-        raise RecordingError(f"{path}: the header cannot be read: {error}") from None
-
-
-def _known(fields: Sequence[str]) -> int:
-    """How many of the fields are names that a recording can use."""
-    names = {*TIME_COLUMNS, *POSITION_COLUMNS, *REFERENCE_COLUMNS}
-    patterns = (COMMAND_COLUMN, SIGNAL_COLUMN)
-    return sum(f in names or any(p.fullmatch(f) for p in patterns) for f in fields)
-
-
-def _check_header(
-    path: Path, layout: _Layout, needed: Sequence[str], signals: Sequence[str]
-) -> None:
-    missing = [name for name in needed if name not in layout.header]
-    if missing:
-        names = listed("", [printable(name, 40) for name in layout.header])
-        separator = DELIMITERS.get(layout.delimiter, repr(layout.delimiter))
-        raise RecordingError(
-            f"{path}: missing column {', '.join(missing)}; "
-            f"split at each {separator}, the header has {names or 'no name'}"
-        )
-    wanted = [*needed, *signals, *REFERENCE_COLUMNS]
-    check_names(path, "column", [name for name in layout.header if name in wanted])
-
-
-# --------------------------------------------------------------------------------------------- rows
-
-
-def _table(
-    path: Path, layout: _Layout, lines: list[str], columns: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The columns (rows, columns) with NaN where there is no number, and the rows' file numbers."""
-    places = [layout.header.index(name) for name in columns]
-    values, numbers = array("d"), array("q")
-    number = _Number(path)
-    for row, fields in _rows(path, layout, lines):
-        number.row = row
-        values.extend(number(fields[place], layout.header[place]) for place in places)
-        numbers.append(row)
-    if number.comma:
-        warn(path, "numbers are taken to have decimal commas")
-    return np.array(values).reshape(-1, len(columns)), np.array(numbers)
-
-
-def _rows(path: Path, layout: _Layout, lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """File row number and fields, as many as the header has; a blank row has blank fields."""
-    width = len(layout.header)
-    reader = csv.reader(lines, delimiter=layout.delimiter)
-    row = layout.first_row
-    try:
-        for fields in reader:
-            beyond = "".join(fields[width:]).strip()
-            if len(fields) < width and fields and fields[0].lstrip().startswith("#"):
-                pass  # a comment
-            elif not fields or not "".join(fields).strip():
-                yield row, [""] * width
-            elif len(fields) < width or beyond:
+    def __init__(
+        self, path: Path, form: RecordingFormat, robot: RobotDescription, wanted: Sequence[_Wanted]
+    ) -> None:
+        self.path, self.form, self.robot = path, form, robot
+        self.wanted = {w.column: w.quantity.name for w in wanted}
+        names = form.files_of(path.name)
+        if names is None:
+            raise RecordingError(
+                f"{path}: names no run of the robot {robot.name}, whose runs are named by files "
+                f"such as {printable(form.run, 80)} (recording.run): name one of these"
+            )
+        paths = [path, *(path.parent / name for name in names[1:])]
+        for other in paths[1:]:
+            if not other.is_file():
                 raise RecordingError(
-                    f"{path}: row {row} has {len(fields)} fields, the header has {width}"
+                    f"{other}: no such file, but recording.files of the robot {robot.name} says "
+                    f"that it belongs to {path.name}: put it there or correct the description"
                 )
-            else:
-                yield row, fields
-            row = layout.first_row + reader.line_num
-    except csv.Error as error:
-        raise RecordingError(f"{path}: row {row}: {error}; is a quote left open?") from None
+        known = {
+            *self.wanted, *form.time.columns, *form.leave_out.where,
+            *([form.join] if form.join else []),
+        }  # fmt: skip
+        self.tables = [CsvTable(p, known.__contains__) for p in paths]
+        for table in self.tables:
+            check_names(table.path, "column", [name for name in table.header if name in known])
+            if form.join and form.join not in table.header:
+                raise RecordingError(
+                    f"{table.path}: missing column {form.join}, by which recording.join joins the "
+                    f"files; {table.said}"
+                )
+        for name in known - {form.join}:
+            both = [table.path for table in self.tables if name in table.header]
+            if len(both) > 1:
+                raise RecordingError(
+                    f"{both[0]}: column {name} is in {both[1].name} as well: rename one of them, "
+                    "and name it under recording.columns"
+                )
 
+    def have(self, column: str) -> bool:
+        """Whether one of the files has it."""
+        return any(column in table.header for table in self.tables)
 
-class _Number:
-    """Fields to numbers; keeps in mind which decimal mark the file has."""
+    def of(self, column: str) -> Path:
+        """The file that has it."""
+        return next(table.path for table in self.tables if column in table.header)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.row = 0
-        self.comma = False
-        self.point = False
+    def time_column(self) -> str:
+        """Of the stamps; empty where there is a period instead."""
+        columns = list(self.form.time.columns)
+        found = next((name for name in columns if self.have(name)), None)
+        if columns and found is None:
+            self._missing(columns[:1], "time", "recording.time")
+        return found or ""
 
-    def __call__(self, field: str, column: str) -> float:
-        try:
-            value = float(field)
-        except ValueError:
-            return self._other(field.strip(), column)
-        self.point = self.point or "." in field
-        if "_" in field or (self.comma and "." in field):
-            raise self._wrong(field, column)
-        return value
+    def require(self, wanted: Sequence[_Wanted]) -> None:
+        """Raises RecordingError where a column is in no file."""
+        absent = [w.column for w in wanted if not self.have(w.column)]
+        if absent:
+            name = self.wanted[absent[0]]
+            self._missing(absent, name, f"recording.columns.{name}")
 
-    def _other(self, field: str, column: str) -> float:
-        if field.lower() in BLANK:
-            return math.nan
-        self.comma = self.comma or field.count(",") == 1
-        try:
-            if self.point and self.comma:
-                raise ValueError
-            return float(field.replace(",", "."))
-        except ValueError:
-            raise self._wrong(field, column) from None
-
-    def _wrong(self, field: str, column: str) -> RecordingError:
-        mixed = " beside decimal points" if self.point and self.comma else ""
-        return RecordingError(
-            f"{self.path}: row {self.row}, column {column}: "
-            f"not a number{mixed}: {printable(field, 60)!r}"
+    def _missing(self, columns: Sequence[str], what: str, where: str) -> None:
+        said = "; ".join(
+            table.said if len(self.tables) == 1 else f"{table.path.name}, {table.said}"
+            for table in self.tables
         )
+        raise RecordingError(
+            f"{self.path}: missing column {', '.join(columns)}; {said}; "
+            f"name the column of {what} in {where} of the robot {self.robot.name}"
+        )
+
+    def joined(
+        self, columns: Sequence[str]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+        """Columns by name, the number of each sample, and its row in the file that names the run.
+
+        Rows that are not in every file are left out, and so are those that the description leaves
+        out; a warning says so.
+        """
+        join, where = self.form.join, self.form.leave_out.where
+        for name in where:
+            if not self.have(name):
+                self._missing([name], "leave_out", "recording.leave_out.where")
+        parts, indices = [], []
+        for table in self.tables:
+            here = [name for name in dict.fromkeys(columns) if name in table.header]
+            texts = [name for name in where if name in table.header]
+            rows = table.read([*here, *([join] if join else [])], texts)
+            index = rows.values[join] if join else np.arange(len(rows.numbers), dtype=float)
+            self._check_index(table.path, index, rows.numbers)
+            parts.append(rows)
+            indices.append(index)
+        common = self._common(indices)
+        known: dict[str, np.ndarray] = {}
+        away = np.zeros(len(common), dtype=bool)
+        numbers = np.zeros(0)
+        for i, (rows, index) in enumerate(zip(parts, indices, strict=True)):
+            order = np.argsort(index, kind="stable")
+            places = order[np.searchsorted(index[order], common)]
+            numbers = rows.numbers[places] if i == 0 else numbers
+            known |= {name: values[places] for name, values in rows.values.items() if name != join}
+            for name, texts in rows.texts.items():
+                away |= np.array([_is_one_of(texts[place], where[name]) for place in places])
+        first, last = self.form.leave_out.first, self.form.leave_out.last
+        away[:first] = True
+        away[len(away) - min(last, len(away)) :] = True
+        if np.any(away):
+            warn(self.path, f"left out by recording.leave_out: {np.count_nonzero(away)} rows")
+        kept = ~away
+        if not np.any(kept):
+            raise RecordingError(f"{self.path}: recording.leave_out leaves no row")
+        return {name: v[kept] for name, v in known.items()}, common[kept], numbers[kept]
+
+    def _check_index(self, path: Path, index: np.ndarray, numbers: np.ndarray) -> None:
+        """Numbers of samples are different; a blank one belongs to no sample."""
+        known = index[np.isfinite(index)]
+        values, first, counts = np.unique(known, return_index=True, return_counts=True)
+        if np.any(counts > 1):
+            value = values[np.argmax(counts > 1)]
+            rows = numbers[np.flatnonzero(index == value)[:2]]
+            raise RecordingError(
+                f"{path}: column {self.form.join}: {value:g} is there more than once, in rows "
+                f"{rows[0]} and {rows[1]}: a join needs numbers that differ"
+            )
+
+    def _common(self, indices: Sequence[np.ndarray]) -> np.ndarray:
+        """Numbers of the samples that all files have."""
+        join = self.form.join
+        lengths = [len(index) for index in indices]
+        names = [table.path.name for table in self.tables]
+        if join is None and len(set(lengths)) > 1:
+            listing = ", ".join(f"{n} {rows}" for n, rows in zip(names, lengths, strict=True))
+            raise RecordingError(
+                f"{self.path}: files of unequal length: {listing} rows: name a column that numbers "
+                "the samples in each as recording.join, or cut the files"
+            )
+        common = indices[0][np.isfinite(indices[0])]
+        for index in indices[1:]:
+            common = common[np.isin(common, index)]
+        common = np.sort(common)
+        if len(indices) > 1 and len(common) < JOINED_SHARE_MIN * min(lengths):
+            ranges = ", ".join(
+                f"{name} {_range(index)}" for name, index in zip(names, indices, strict=True)
+            )
+            raise RecordingError(
+                f"{self.path}: only {len(common)} of {min(lengths)} rows have the same {join}: "
+                f"{ranges}: are the files of one run, and does recording.join name the right "
+                "column?"
+            )
+        lost = [
+            f"{length - len(common)} of {length} rows of {name}"
+            for name, length in zip(names, lengths, strict=True)
+            if length > len(common)
+        ]
+        if lost:
+            warn(self.path, f"left out by the join on column {join}: {', '.join(lost)}")
+        return common
+
+
+def _range(index: np.ndarray) -> str:
+    known = index[np.isfinite(index)]
+    return f"{known.min():g} to {known.max():g}" if len(known) else "none"
+
+
+def _is_one_of(text: str, values: Sequence[float | str]) -> bool:
+    if text in values:
+        return True
+    try:
+        return float(text) in values
+    except ValueError:
+        return False
+
+
+# --------------------------------------------------------------------------------------------- time
+
+
+def _time(
+    path: Path,
+    form: RecordingFormat,
+    stamps: str,
+    known: dict[str, np.ndarray],
+    index: np.ndarray,
+    numbers: np.ndarray,
+) -> np.ndarray:
+    """(T,) s; stamps that are not in seconds, and counted periods, start at 0."""
+    if not stamps:
+        return (index - index[0]) * form.time.period_s
+    unit = form.time.columns[stamps]
+    t_s = known[stamps] * factor(unit, "s")
+    return t_s if unit == "s" else t_s - t_s[0]
+
+
+def _advice(form: RecordingFormat) -> str:
+    """How the stamps' unit is given, with a place for the {unit}."""
+    if UNIT_IN_NAME in (form.time.column or ""):
+        named = form.time.column.replace(UNIT_IN_NAME, "{unit}")
+        return f", or name the column {named}"
+    if form.time.unit == "s":
+        return ", or say unit: {unit} in recording.time of the robot's description"
+    return f" as recording.time says {form.time.unit}"
+
+
+# ------------------------------------------------------------------------------------------- values
+
+
+def _check_units(
+    files: _Files,
+    commands: Sequence[_Wanted],
+    values: np.ndarray,
+    outputs: Sequence[_Wanted],
+    seen: np.ndarray,
+) -> None:
+    """Raises RecordingError where numbers are too large for the unit that they are said to have,
+    warns where all commands are too small."""
+
+    def refuse(wanted: _Wanted, fault: str | None) -> None:
+        if fault:
+            raise RecordingError(
+                f"{files.of(wanted.column)}: column {wanted.column}: {fault}; say the unit in "
+                f"recording.columns.{wanted.quantity.name} of the robot {files.robot.name}"
+            )
+
+    for wanted, column in zip(commands, values.T, strict=True):
+        refuse(wanted, command_fault(wanted.quantity, column, wanted.factor))
+    for wanted, column in zip(outputs, seen.T, strict=True):
+        refuse(wanted, output_fault(wanted.quantity, column, wanted.factor))
+    small = [
+        (wanted.column, said)
+        for wanted, column in zip(commands, values.T, strict=True)
+        if (said := small_command(wanted.quantity, column, wanted.factor))
+    ]
+    if small and len(small) == len(commands):
+        columns = ", ".join(column for column, _ in small)
+        warn(files.of(small[0][0]), f"column {columns}: {small[0][1]}")
 
 
 def _measured_signals(
-    path: Path, needed: Sequence[str], signals: Sequence[str], known: dict[str, np.ndarray]
-) -> list[str]:
+    path: Path, needed: Sequence[str], signals: Sequence[_Wanted], known: dict[str, np.ndarray]
+) -> list[_Wanted]:
     """The signals that have a number in enough of the rows that are good but for signals; warns of
     the others."""
     good = np.all(np.isfinite([known[name] for name in needed]), axis=0)
     if not np.any(good):
         return list(signals)
-    share = {name: float(np.mean(np.isfinite(known[name][good]))) for name in signals}
-    sparse = [name for name in signals if share[name] < SIGNAL_SHARE_MIN]
+    share = {w.column: float(np.mean(np.isfinite(known[w.column][good]))) for w in signals}
+    sparse = [name for name in share if share[name] < SIGNAL_SHARE_MIN]
     if sparse:
         said = [f"{name} ({100 * share[name]:.0f} % of the rows)" for name in sparse]
         warn(path, f"too few numbers, left out: {listed('signal', said)}")
-    return [name for name in signals if name not in sparse]
+    return [wanted for wanted in signals if wanted.column not in sparse]
 
 
 def _warn_of_incomplete(

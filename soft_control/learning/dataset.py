@@ -25,7 +25,7 @@ from soft_control.learning.recording import (
     listed,
     warn,
 )
-from soft_control.robots.description import AXES
+from soft_control.robots.description import AXES, RobotDescription
 
 __all__ = [
     "AXES", "Recording", "RecordingError", "RecordingWarning",
@@ -43,33 +43,48 @@ REFINEMENT_MAX = 50
 in another unit, and the grid would fill the memory."""
 
 
-def read_recording(path: str | Path) -> Recording:
-    """Read a CSV file (`csv_file.read_csv`) or a rosbag2 directory (`bag.read_bag`).
+def read_recording(path: str | Path, robot: RobotDescription | None = None) -> Recording:
+    """Read a rosbag2 directory (`bag.read_bag`), or the CSV files of a run (`csv_file.read_csv`),
+    which `robot` must describe.
 
     Raises RecordingError for what cannot be used, warns with RecordingWarning for what is left out.
     """
     path = Path(path)
     if path.is_dir():
-        return read_bag(path)
+        return read_bag(path, robot)
     if not path.exists():
         raise RecordingError(f"{path}: no such file or directory")
     if path.suffix.lower() != ".csv" or not path.is_file():
         raise RecordingError(f"{path}: neither a .csv file nor a rosbag2 directory")
-    return read_csv(path)
+    if robot is None:
+        raise RecordingError(
+            f"{path}: a CSV file does not say which robot it is of: name it with --rig NAME or "
+            "--robot FILE; `softctl describe` writes such a file"
+        )
+    return read_csv(path, robot)
 
 
-def read_recordings(given: Iterable[Path]) -> list[Recording]:
-    """Every recording of `given`: a directory of runs stands for all of the bags below it.
+def read_recordings(
+    given: Iterable[Path], robot: RobotDescription | None = None
+) -> list[Recording]:
+    """Every recording of `given`: a directory stands for all of the bags below it, or else for all
+    CSV files in it that name a run of the robot.
 
-    Raises RecordingError as `read_recording`, and for a directory without a bag.
+    Raises RecordingError as `read_recording`, and for a directory without a recording.
     """
     paths: list[Path] = []
     for path in given:
-        bags = sorted(meta.parent for meta in path.rglob("metadata.yaml")) if path.is_dir() else []
-        if path.is_dir() and not bags:
+        if not path.is_dir():
+            paths.append(path)
+            continue
+        found = sorted(meta.parent for meta in path.rglob("metadata.yaml"))
+        if not found and robot is not None and robot.recording is not None:
+            tables = sorted(p for p in path.iterdir() if p.suffix.lower() == ".csv")
+            found = [p for p in tables if robot.recording.files_of(p.name)]
+        if not found:
             raise RecordingError(f"{path}: no bag in this directory; name CSV files one by one")
-        paths += bags or [path]
-    return [read_recording(path) for path in paths]
+        paths += found
+    return [read_recording(path, robot) for path in paths]
 
 
 # --------------------------------------------------------------------------------- grid and windows
@@ -78,7 +93,7 @@ def read_recordings(given: Iterable[Path]) -> list[Recording]:
 def resample(recording: Recording, rate_hz: float, shortest: int = 2) -> Recording:
     """Put a recording on the control grid, each of its unbroken segments on its own.
 
-    Commands and signals hold their last value, as actuator and controller saw them; positions and
+    Commands and signals hold their last value, as actuator and controller saw them; outputs and
     references are interpolated. A step of more than `GAP_STEPS` medians is a gap: nothing is put
     there, and the next segment begins after it. At 10 Hz:
 
@@ -145,7 +160,7 @@ def _on_grid(recording: Recording, rate_hz: float) -> Recording:
         recording,
         t_s=np.concatenate(grids),
         commands=recording.commands[held],
-        position=interpolated(recording.position),
+        outputs=interpolated(recording.outputs),
         signals=recording.signals[held],
         reference=None if reference is None else interpolated(reference),
         starts=(0, *np.cumsum(counts)[:-1].tolist()),
@@ -164,7 +179,7 @@ def _warn_of_made_up(
         warn(
             recording.source,
             f"recorded at {1 / step_s:.3g} Hz, the control rate is {rate_hz:g} Hz: "
-            "positions between the samples are on straight lines",
+            "outputs between the samples are on straight lines",
         )
     if np.any(bridged):
         warn(
@@ -232,15 +247,15 @@ def windows(
     output_lags: int,
     input_delay: int = 0,
     signal_names: Sequence[str] = (),
-    axes: Sequence[str] = AXES,
     command_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All windows within a segment of a recording on the control grid, in physical units.
 
     Returns x (S, nd·m + dd·n + p), y (S, n) and the sample k (S,) of each window: its row is
-    x = u(k-d) … u(k-d-nd+1), y(k) … y(k-dd+1), s(k), newest first, and y(k+1). The commands are
-    those of the recording in its order, or those named. Raises RecordingError if no segment is long
-    enough, or a signal or command is missing.
+    x = u(k-d) … u(k-d-nd+1), y(k) … y(k-dd+1), s(k), newest first, and y(k+1). Commands and outputs
+    are those of the recording in its order, or those named. Raises RecordingError if no segment is
+    long enough, or one that is named is missing.
     """
     before = window_samples(input_lags, output_lags, input_delay) - 2
     k = np.concatenate([np.arange(start + before, end - 1) for start, end in recording.bounds])
@@ -251,11 +266,11 @@ def windows(
     def lagged(values: np.ndarray, newest: int, lags: int) -> list[np.ndarray]:
         return [values[k - lag] for lag in range(newest, newest + lags)]
 
-    position = recording.position[:, [AXES.index(axis) for axis in axes]]
+    outputs = recording.output(output_names or recording.output_names)
     commands = recording.command(command_names or recording.command_names)
     x = np.hstack(
         lagged(commands, input_delay, input_lags)
-        + lagged(position, 0, output_lags)
+        + lagged(outputs, 0, output_lags)
         + lagged(recording.signal(signal_names), 0, 1)
     )
-    return x, position[k + 1], k
+    return x, outputs[k + 1], k

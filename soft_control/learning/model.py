@@ -19,6 +19,7 @@ from nn4mc_codegen.ops.dense import Dense
 from soft_control.learning.card import (
     CARD_FILE,
     NETWORK_FILE,
+    Errors,
     ModelCard,
     ModelError,
     SignalMap,
@@ -26,12 +27,13 @@ from soft_control.learning.card import (
     load_card,
 )
 from soft_control.learning.dataset import Recording, resample, window_samples, windows
+from soft_control.learning.errors import distances, rmse
 
 __all__ = [
-    "CARD_FILE", "NETWORK_FILE", "ROLLOUT_SAMPLES", "IncrementNetwork", "Model", "ModelCard",
-    "ModelError", "SignalMap", "card_samples", "card_windows", "evaluate", "file_hash",
+    "CARD_FILE", "NETWORK_FILE", "ROLLOUT_SAMPLES", "Errors", "IncrementNetwork", "Model",
+    "ModelCard", "ModelError", "SignalMap", "card_samples", "card_windows", "evaluate", "file_hash",
     "fit_signal_map", "free_run", "least_squares_baseline", "load_card", "load_model",
-    "normalised_windows", "rmse_mm", "rollouts",
+    "normalised_windows", "overall", "rollouts",
 ]  # fmt: skip
 
 ROLLOUT_SAMPLES = 10
@@ -95,10 +97,10 @@ class Predictor(Protocol):
 
 
 def free_run(model: Predictor, recording: Recording) -> np.ndarray:
-    """Predicted positions (T, 3), m, from commands and signals alone.
+    """Predicted outputs (T, n), in their units, from commands and signals alone.
 
-    In each segment all lags start at its first command and first measured position; no other
-    measured position is seen. The recording must be on the model's control grid (`resample`), else
+    In each segment all lags start at its first command and first measured outputs; no others are
+    seen. The recording must be on the model's control grid (`resample`), else
     ModelError.
     """
     card = model.card
@@ -113,7 +115,7 @@ def _free_run(model: Predictor, segment: Recording) -> np.ndarray:
     card = model.card
     commands = card.normalised_command(segment.command(card.command_names))
     signals = card.normalised_signal(segment.signal(card.signal_names))
-    start = card.normalised_output(segment.position[0])
+    start = card.normalised_output(segment.output(card.output_names)[0])
     outputs = np.empty((len(segment), len(start)))
     outputs[0] = start
     m, n = commands.shape[1], len(start)
@@ -130,12 +132,12 @@ def _free_run(model: Predictor, segment: Recording) -> np.ndarray:
         x[command_end + n : output_end] = x[command_end : output_end - n]
         x[command_end : command_end + n] = y
         outputs[k + 1] = y
-    return card.position(outputs)
+    return card.outputs(outputs)
 
 
 def rollouts(model: Predictor, recording: Recording, samples: int, held: bool) -> np.ndarray:
-    """Errors (S, 3), m, at the end of rollouts over `samples` from every window of the recording
-    after which so many samples follow without a gap.
+    """Errors (S, n), in the outputs' units, at the end of rollouts over `samples` from every window
+    of the recording after which so many samples follow without a gap.
 
     The commands are those of the run; signals are live, or `held` at their first value as they are
     in the MPC's horizon.
@@ -158,7 +160,7 @@ def rollouts(model: Predictor, recording: Recording, samples: int, held: bool) -
         y = model.step(rolled)
         rolled[:, command_end + n : output_end] = rolled[:, command_end : output_end - n].copy()
         rolled[:, command_end : command_end + n] = y
-    return card.position(y) - recording.position[k[starts] + samples]
+    return card.outputs(y) - recording.output(card.output_names)[k[starts] + samples]
 
 
 def card_samples(card: ModelCard) -> int:
@@ -169,15 +171,15 @@ def card_samples(card: ModelCard) -> int:
 def card_windows(
     card: ModelCard, recording: Recording
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`dataset.windows` as the card's network sees them: its commands and signals, by name."""
+    """`dataset.windows` as the card's network sees them: its commands, outputs and signals."""
     return windows(
         recording,
         card.input_lags,
         card.output_lags,
         card.input_delay,
         card.signal_names,
-        card.axes,
         card.command_names,
+        card.output_names,
     )
 
 
@@ -193,7 +195,7 @@ def normalised_windows(card: ModelCard, x: np.ndarray) -> np.ndarray:
     scale = np.concatenate(
         [
             np.tile(card.command_scale, card.input_lags),
-            np.full(card.output_columns, card.output_scale),
+            np.tile(card.output_scale, card.output_lags),
             card.signal_scale,
         ]
     )
@@ -203,35 +205,50 @@ def normalised_windows(card: ModelCard, x: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------------ metrics
 
 
-def rmse_mm(error: np.ndarray) -> float:
-    """Root mean square of the 3-D distance, mm, of errors (T, 3), m."""
-    return float(1e3 * np.sqrt(np.mean(np.sum(error * error, axis=1))))
+def overall(card: ModelCard, error: np.ndarray) -> float:
+    """Root mean square of all errors (T, n) in the scales of the card: one number for all groups,
+    which of one point ranks as its distance does."""
+    return float(np.sqrt(np.mean(np.sum((error / np.array(card.output_scale)) ** 2, axis=1))))
 
 
-def evaluate(model: Predictor, recordings: Recording | Sequence[Recording]) -> dict[str, float]:
-    """RMSE of the distance over one run or several, mm; of the free run also p95 and maximum."""
+def evaluate(model: Predictor, recordings: Recording | Sequence[Recording]) -> list[Errors]:
+    """Errors over one run or several, one for each group of the robot's outputs."""
     runs = [recordings] if isinstance(recordings, Recording) else list(recordings)
-    runs = [resample(run, model.card.rate_hz, card_samples(model.card)) for run in runs]
+    card, robot = model.card, model.card.robot
+    runs = [resample(run, card.rate_hz, card_samples(card)) for run in runs]
 
-    def ahead(samples: int, held: bool) -> float:
-        return rmse_mm(np.vstack([rollouts(model, run, samples, held) for run in runs]))
+    def ahead(samples: int, held: bool) -> list[float]:
+        return rmse(robot, np.vstack([rollouts(model, run, samples, held) for run in runs]))
 
-    free = np.vstack([free_run(model, run) - run.position for run in runs])
-    distance = 1e3 * np.linalg.norm(free, axis=1)
-    return {
-        "one_step_mm": ahead(1, held=False),
-        "ten_step_live_mm": ahead(ROLLOUT_SAMPLES, held=False),
-        "ten_step_held_mm": ahead(ROLLOUT_SAMPLES, held=True),
-        "free_run_mm": rmse_mm(free),
-        "free_run_p95_mm": float(np.percentile(distance, 95)),
-        "free_run_max_mm": float(np.max(distance)),
-    }
+    free = np.vstack([free_run(model, run) - run.output(card.output_names) for run in runs])
+    rows = zip(
+        robot.groups,
+        ahead(1, held=False),
+        ahead(ROLLOUT_SAMPLES, held=False),
+        ahead(ROLLOUT_SAMPLES, held=True),
+        rmse(robot, free),
+        distances(robot, free),
+        strict=True,
+    )
+    return [
+        Errors(
+            group=group.name,
+            unit=group.unit,
+            one_step=one_step,
+            ten_step_live=live,
+            ten_step_held=held,
+            free_run=over_all,
+            free_run_p95=float(np.percentile(distance, 95)),
+            free_run_max=float(np.max(distance)),
+        )
+        for group, one_step, live, held, over_all, distance in rows
+    ]
 
 
 def least_squares_baseline(
     training: Sequence[Recording], test: Recording, rate_hz: float
 ) -> np.ndarray:
-    """Positions (T, 3), m, on the test run's control grid by a model without memory.
+    """Outputs (T, n) of the test run, on its control grid, by a model without memory.
 
     Least squares on the quadratic terms of the commands `BASELINE_LAGS_S` ago, standardised, with a
     small ridge, without which terms that are nearly equal make it useless on another run. A term
@@ -241,14 +258,14 @@ def least_squares_baseline(
     names = training[0].command_names
     runs = [resample(run, rate_hz) for run in training]
     terms = np.vstack([_quadratic_terms(run, names, rate_hz) for run in runs])
-    position = np.vstack([run.position for run in runs])
+    outputs = np.vstack([run.output(test.output_names) for run in runs])
     mean, spread = terms.mean(axis=0), terms.std(axis=0)
     moves = spread > 1e-12 * np.max(np.abs(terms), axis=0)  # beyond the rounding of the mean
     weight = np.divide(1.0, spread, out=np.zeros_like(spread), where=moves)
     terms = (terms - mean) * weight
     ridge = BASELINE_RIDGE * len(terms) * np.eye(terms.shape[1])
-    centre = position.mean(axis=0)
-    coefficients = np.linalg.solve(terms.T @ terms + ridge, terms.T @ (position - centre))
+    centre = outputs.mean(axis=0)
+    coefficients = np.linalg.solve(terms.T @ terms + ridge, terms.T @ (outputs - centre))
     tested = _quadratic_terms(resample(test, rate_hz), names, rate_hz)
     found = (tested - mean) * weight @ coefficients + centre
     if not np.all(np.isfinite(found)):
@@ -287,10 +304,10 @@ def _check_network(path: Path, graph: Graph, card: ModelCard) -> None:
     """Raises ModelError where the network's inputs and outputs are not those of the card."""
     sizes = {tensor.name: tensor.size for tensor in graph.inputs}
     outputs = graph.output.size
-    if sizes != card.input_sizes() or outputs != len(card.axes):
+    if sizes != card.input_sizes() or outputs != len(card.output_names):
         raise ModelError(
             f"{path}: a network from {sizes} to {outputs} outputs, but its card is of one from "
-            f"{card.input_sizes()} to {len(card.axes)}"
+            f"{card.input_sizes()} to {len(card.output_names)}"
         )
 
 
@@ -303,12 +320,11 @@ def fit_signal_map(
 
     def both(runs: Sequence[Recording]) -> tuple[np.ndarray, np.ndarray]:
         signals = np.vstack([run.signal(card.signal_names) for run in runs])
-        positions = np.vstack([run.position for run in runs])
-        return card.normalised_signal(signals), card.normalised_output(positions)
+        outputs = np.vstack([run.output(card.output_names) for run in runs])
+        return card.normalised_signal(signals), card.normalised_output(outputs)
 
     weights = np.linalg.lstsq(*both(training), rcond=None)[0]
-    signals, positions = both(held_out)
-    residual = np.sqrt(np.mean((signals @ weights - positions) ** 2, axis=0))
-    return SignalMap(
-        weights=weights.T.tolist(), residual_mm=(1e3 * card.output_scale * residual).tolist()
-    )
+    signals, outputs = both(held_out)
+    residual = np.sqrt(np.mean((signals @ weights - outputs) ** 2, axis=0))
+    shown = np.array([output.factor for output in card.robot.outputs]) * card.output_scale
+    return SignalMap(weights=weights.T.tolist(), residual=(shown * residual).tolist())

@@ -18,6 +18,7 @@ from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.importers import read_model
 from nn4mc_codegen.trial.host import HostCode, build_library
 from soft_control.learning.dataset import Recording
+from soft_control.learning.errors import rmse
 from soft_control.learning.model import (
     NETWORK_FILE,
     Model,
@@ -26,7 +27,6 @@ from soft_control.learning.model import (
     free_run,
     load_model,
     normalised_windows,
-    rmse_mm,
     rollouts,
 )
 from soft_control.learning.suitability import check_long_enough, suited
@@ -48,11 +48,11 @@ IDLE_SHARE_MAX = 0.5
 USEFUL_SHARE = 0.8
 """Of the error of standing still: a prediction must be better than that."""
 FREE_RUN_SHARE_MAX = 0.5
-"""Of the spread of the recorded positions: a free run that is further off has lost the rig."""
+"""Of the spread of the recorded outputs: a free run that is further off has lost the rig."""
 RADIUS_MAX = 1.02
 """Of the linearised free run, at the median: small errors would double within 35 samples."""
 GAIN_SHARE = 0.3
-"""Of an axis' largest gain: smaller ones are too uncertain for their sign to tell anything."""
+"""Of an output's largest gain: smaller ones are too uncertain for their sign to tell anything."""
 
 
 class _Report(BaseModel):
@@ -70,15 +70,30 @@ class Units(_Report):
 
 
 class Rollout(_Report):
-    """Errors at the end of rollouts over so many samples, RMSE, mm."""
+    """Errors of a group at the end of rollouts over so many samples, RMSE."""
 
     samples: int
-    live_mm: float
+    group: str
+    """Of outputs: a point, or an output that is no coordinate."""
+    unit: str
+    """Of the errors."""
+    live: float
     """Signals as recorded."""
-    held_mm: float
+    held: float
     """Signals held, as in the MPC's horizon."""
-    standing_still_mm: float
+    standing_still: float
     """Of the prediction that nothing moves."""
+
+
+class FreeRun(_Report):
+    """Of a group over whole recordings."""
+
+    group: str
+    unit: str
+    error: float
+    """RMSE."""
+    spread: float
+    """RMS distance of the recorded outputs from their mean."""
 
 
 class ModelReport(_Report):
@@ -93,9 +108,8 @@ class ModelReport(_Report):
     c_agrees: bool
     layers: list[Units]
     rollouts: list[Rollout]
-    free_run_mm: float
-    spread_mm: float
-    """RMS distance of the recorded positions from their mean."""
+    """One for each number of samples and group."""
+    free_runs: list[FreeRun]
     spectral_radius_median: float
     spectral_radius_max: float
     """Of the free run, linearised along the recordings; from 1 on errors grow."""
@@ -125,8 +139,12 @@ def check(model_dir: Path, recordings: Sequence[Recording], seed: int = 0) -> Mo
         model_dir / NETWORK_FILE, graph, _some(windows, 300, rng)
     )
     radii = _radii(model, _some(windows, LINEARISED_SAMPLES, rng))
-    free = np.vstack([free_run(model, run) - run.position for run in runs])
-    positions = np.vstack([run.position for run in runs])
+    free = np.vstack([free_run(model, run) - run.outputs for run in runs])
+    outputs = np.vstack([run.outputs for run in runs])
+    robot = card.robot
+    spreads = zip(
+        robot.groups, rmse(robot, free), rmse(robot, outputs - outputs.mean(axis=0)), strict=True
+    )
     report = ModelReport(
         model_hash=card.model_hash,
         recordings=[run.source for run in runs],
@@ -134,9 +152,11 @@ def check(model_dir: Path, recordings: Sequence[Recording], seed: int = 0) -> Mo
         jacobian_error=jacobian_error,
         c_agrees=step_error < STEP_TOLERANCE and jacobian_error < JACOBIAN_TOLERANCE,
         layers=_layers(graph, _some(windows, UNIT_SAMPLES, rng)),
-        rollouts=[_rollout(model, runs, samples) for samples in HORIZONS],
-        free_run_mm=rmse_mm(free),
-        spread_mm=rmse_mm(positions - positions.mean(axis=0)),
+        rollouts=[found for samples in HORIZONS for found in _rollouts(model, runs, samples)],
+        free_runs=[
+            FreeRun(group=group.name, unit=group.unit, error=error, spread=spread)
+            for group, error, spread in spreads
+        ],
         spectral_radius_median=float(np.median(radii)),
         spectral_radius_max=float(np.max(radii)),
         gain_signs_agree=_gain_signs(model, runs),
@@ -156,18 +176,20 @@ def reasons(report: ModelReport) -> list[str]:
     for layer in report.layers:
         if len(layer.idle) > IDLE_SHARE_MAX * layer.units:
             found.append(f"{len(layer.idle)} of {layer.units} units of {layer.layer} do nothing")
-    far = report.rollouts[-1]
-    for name, error in (("live", far.live_mm), ("held", far.held_mm)):
-        if not error < USEFUL_SHARE * far.standing_still_mm:
+    furthest = max((rollout.samples for rollout in report.rollouts), default=0)
+    for far in (rollout for rollout in report.rollouts if rollout.samples == furthest):
+        for name, error in (("live", far.live), ("held", far.held)):
+            if not error < USEFUL_SHARE * far.standing_still:
+                found.append(
+                    f"over {far.samples} samples, signals {name}, {far.group} errs by {error:.2f} "
+                    f"{far.unit}, no better than standing still ({far.standing_still:.2f})"
+                )
+    for free in report.free_runs:
+        if not free.error < FREE_RUN_SHARE_MAX * free.spread:
             found.append(
-                f"over {far.samples} samples, signals {name}, it errs by {error:.2f} mm, no better "
-                f"than standing still ({far.standing_still_mm:.2f} mm)"
+                f"the free run of {free.group} is off by {free.error:.2f} {free.unit}, of outputs "
+                f"that spread over {free.spread:.2f} {free.unit}"
             )
-    if not report.free_run_mm < FREE_RUN_SHARE_MAX * report.spread_mm:
-        found.append(
-            f"its free run is off by {report.free_run_mm:.2f} mm, of positions that spread over "
-            f"{report.spread_mm:.2f} mm"
-        )
     if not report.spectral_radius_median < RADIUS_MAX:
         found.append(
             f"its free run is unstable: spectral radius {report.spectral_radius_median:.3f}"
@@ -227,20 +249,31 @@ def _layers(graph: Graph, inputs: np.ndarray) -> list[Units]:
     return found
 
 
-def _rollout(model: Model, runs: Sequence[Recording], samples: int) -> Rollout:
-    def error(held: bool) -> float:
-        return rmse_mm(np.vstack([rollouts(model, run, samples, held) for run in runs]))
+def _rollouts(model: Model, runs: Sequence[Recording], samples: int) -> list[Rollout]:
+    robot = model.card.robot
+
+    def errors(held: bool) -> list[float]:
+        return rmse(robot, np.vstack([rollouts(model, run, samples, held) for run in runs]))
 
     still = np.vstack(
         [
-            segment.position[samples:] - segment.position[:-samples]
+            segment.outputs[samples:] - segment.outputs[:-samples]
             for run in runs
             for segment in run.segments()
         ]
     )
-    return Rollout(
-        samples=samples, live_mm=error(False), held_mm=error(True), standing_still_mm=rmse_mm(still)
-    )
+    found = zip(robot.groups, errors(False), errors(True), rmse(robot, still), strict=True)
+    return [
+        Rollout(
+            samples=samples,
+            group=group.name,
+            unit=group.unit,
+            live=live,
+            held=held,
+            standing_still=standing_still,
+        )
+        for group, live, held, standing_still in found
+    ]
 
 
 def _radii(model: Model, inputs: np.ndarray) -> list[float]:
@@ -262,7 +295,7 @@ def _gain_signs(model: Model, runs: Sequence[Recording]) -> float:
     commands = np.vstack(
         [card.normalised_command(s.command(card.command_names))[:-lag] for s in segments]
     )
-    outputs = np.vstack([card.normalised_output(s.position)[lag:] for s in segments])
+    outputs = np.vstack([card.normalised_output(s.outputs)[lag:] for s in segments])
     terms = np.column_stack([commands, np.ones(len(commands))])
     shown = np.linalg.lstsq(terms, outputs, rcond=None)[0][:-1].T
     m = commands.shape[1]
@@ -278,7 +311,7 @@ def _gain_signs(model: Model, runs: Sequence[Recording]) -> float:
 
 
 def _gain_lag(model: Model) -> int:
-    """Samples after which a command shows in the position."""
+    """Samples after which a command shows in the outputs."""
     card = model.card
     return card.input_delay + card.input_lags + round(0.05 * card.rate_hz)
 

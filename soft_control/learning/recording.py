@@ -12,6 +12,7 @@ import numpy as np
 
 from soft_control.learning.fields import NAME_LENGTH_MAX
 from soft_control.plain_text import printable
+from soft_control.robots.description import RobotDescription
 
 GRID_TOLERANCE = 0.01  # of a sample: stamps this close to the control grid are on it
 
@@ -35,19 +36,20 @@ class Recording:
     t_s: np.ndarray
     """(T,) time, s, strictly increasing."""
     commands: np.ndarray
-    """(T, m), rad."""
-    position: np.ndarray
-    """(T, 3) measured tip position, m."""
+    """(T, m), in the units of the robot's description, as all values here."""
+    outputs: np.ndarray
+    """(T, n), measured."""
     signals: np.ndarray
-    """(T, p), calibrated: channel / its calibration maximum."""
+    """(T, p), calibrated."""
     reference: np.ndarray | None
-    """(T, 3), m, where the run had one."""
+    """(T, n), where the run had one."""
     command_names: tuple[str, ...]
+    output_names: tuple[str, ...]
     signal_names: tuple[str, ...]
-    rig: str | None = None
-    """Name of the rig, where the recording says it."""
+    robot: RobotDescription | None = None
+    """What was recorded, where the recording says it."""
     frame: str | None = None
-    """Of the positions, where the recording says it."""
+    """Of the points, where the recording says it."""
     starts: tuple[int, ...] = (0,)
     """First sample of each segment. Between two segments lies a gap, across which nothing is
     predicted or interpolated; `dataset.resample` finds them."""
@@ -57,7 +59,7 @@ class Recording:
         lengths = {
             "t_s": rows,
             "commands": len(self.commands),
-            "position": len(self.position),
+            "outputs": len(self.outputs),
             "signals": len(self.signals),
             "reference": rows if self.reference is None else len(self.reference),
         }
@@ -68,6 +70,7 @@ class Recording:
             raise RecordingError(f"{self.source}: {rows} usable rows; a recording needs at least 2")
         for what, names, values in (
             ("command", self.command_names, self.commands),
+            ("output", self.output_names, self.outputs),
             ("signal", self.signal_names, self.signals),
         ):
             if values.ndim != 2 or values.shape[1] != len(names):
@@ -102,7 +105,7 @@ class Recording:
             self,
             t_s=self.t_s[rows],
             commands=self.commands[rows],
-            position=self.position[rows],
+            outputs=self.outputs[rows],
             signals=self.signals[rows],
             reference=None if self.reference is None else self.reference[rows],
             starts=starts,
@@ -118,6 +121,10 @@ class Recording:
     def command(self, names: Sequence[str]) -> np.ndarray:
         """The named commands, (T, len(names)). Raises RecordingError if one is missing."""
         return self._named("command", names, self.command_names, self.commands)
+
+    def output(self, names: Sequence[str]) -> np.ndarray:
+        """The named outputs, (T, len(names)). Raises RecordingError if one is missing."""
+        return self._named("output", names, self.output_names, self.outputs)
 
     def signal(self, names: Sequence[str]) -> np.ndarray:
         """The named signals, (T, len(names)). Raises RecordingError if one is missing."""

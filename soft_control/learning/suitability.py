@@ -1,4 +1,4 @@
-"""Does a recording suit a model? Its commands, positions, signals and frame against the training's.
+"""Does a recording suit a model? Its commands, outputs, signals and frame against the training's.
 
 What differs is named with its numbers. A warning lets the user decide; what cannot be of this model
 is refused.
@@ -15,7 +15,7 @@ from soft_control.learning.card import ModelCard, ModelError, Range, Trained
 from soft_control.learning.dataset import resample
 from soft_control.learning.model import card_samples
 from soft_control.learning.recording import Recording, RecordingError, listed, warn
-from soft_control.robots.description import AXES
+from soft_control.robots.description import RobotDescription
 
 OUTSIDE = 0.2
 """Of the trained span: of the four runs of the tendon rig that `make demo` records, each goes up to
@@ -25,39 +25,43 @@ OTHER_UNIT = 100.0
 
 
 def suited(card: ModelCard, recording: Recording) -> Recording:
-    """The recording on the card's control grid, its commands in the card's order.
+    """The recording on the card's control grid, its commands and outputs in the card's order.
 
     Warns of ranges and a frame that the training did not have. Raises RecordingError where a
-    command or signal is missing or no segment is long enough, ModelError where the positions are
-    in another unit.
+    command, output or signal is missing or no segment is long enough, ModelError where the outputs
+    are in another unit.
     """
-    commands = recording.command(card.command_names)
     recording.signal(card.signal_names)
-    names = tuple(card.command_names)
-    recording = replace(recording, commands=commands, command_names=names)
+    recording = replace(
+        recording,
+        commands=recording.command(card.command_names),
+        command_names=tuple(card.command_names),
+        outputs=recording.output(card.output_names),
+        output_names=tuple(card.output_names),
+    )
     recording = resample(recording, card.rate_hz, card_samples(card))
     compare_ranges(card, recording)
     return recording
 
 
 def trained_on(
-    runs: Sequence[Recording], command_names: Sequence[str], signal_names: Sequence[str]
+    runs: Sequence[Recording], robot: RobotDescription, signal_names: Sequence[str]
 ) -> Trained:
     """The ranges of all recordings of a training, and their frame."""
     return Trained(
-        commands=_ranges(np.vstack([run.command(command_names) for run in runs])),
-        position=_ranges(np.vstack([run.position for run in runs])),
+        commands=_ranges(np.vstack([run.command(robot.command_names) for run in runs])),
+        outputs=_ranges(np.vstack([run.output(robot.output_names) for run in runs])),
         signals=_ranges(np.vstack([run.signal(signal_names) for run in runs])),
         frame=next((run.frame for run in runs if run.frame), None),
     )
 
 
 def check_frames(runs: Sequence[Recording]) -> None:
-    """Raises RecordingError where the positions of the runs are in different frames."""
+    """Raises RecordingError where the points of the runs are in different frames."""
     told = {run.frame: run.source for run in runs if run.frame}
     if len(told) > 1:
         said = ", ".join(f"{frame} ({source})" for frame, source in told.items())
-        raise RecordingError(f"positions in different frames: {said}: bring them into one")
+        raise RecordingError(f"points in different frames: {said}: bring them into one")
 
 
 def check_long_enough(recording: Recording, samples: int) -> None:
@@ -71,7 +75,7 @@ def check_long_enough(recording: Recording, samples: int) -> None:
 
 
 def compare_ranges(card: ModelCard, recording: Recording) -> None:
-    """Warns of what the training did not have; raises ModelError for positions in another unit."""
+    """Warns of what the training did not have; raises ModelError for outputs in another unit."""
     trained = card.trained
     if trained is None:
         return
@@ -79,29 +83,36 @@ def compare_ranges(card: ModelCard, recording: Recording) -> None:
     if trained.frame and recording.frame and trained.frame != recording.frame:
         warn(
             source,
-            f"positions in frame {recording.frame}, the model was trained in {trained.frame}: "
+            f"points in frame {recording.frame}, the model was trained in {trained.frame}: "
             "what it predicts is in the latter",
         )
-    low, high = np.array(trained.position).T
-    span = float(np.max(high - low))
-    away = np.max(np.abs(recording.position - (low + high) / 2), axis=0)
-    if np.max(away) > OTHER_UNIT * span:
-        axis = int(np.argmax(away))
+    outputs = recording.output(card.output_names)
+    low, high = np.array(trained.outputs).T
+    spans = np.empty(len(low))
+    for group in card.robot.groups:
+        columns = list(group.columns)
+        spans[columns] = np.max((high - low)[columns])
+    away = np.max(np.abs(outputs - (low + high) / 2), axis=0) / spans
+    worst = int(np.argmax(away))
+    if away[worst] > OTHER_UNIT:
+        output = card.robot.outputs[worst]
         raise ModelError(
-            f"{source}: {AXES[axis]} reaches {_extent(recording.position[:, axis])} m, the model "
-            f"was trained on {low[axis]:.4g} to {high[axis]:.4g} m: are these millimetres?"
+            f"{source}: {output.name} reaches {_extent(outputs[:, worst])} {output.unit}, the "
+            f"model was trained on {low[worst]:.4g} to {high[worst]:.4g} {output.unit}: are these "
+            "numbers in another unit?"
         )
     commands = recording.command(card.command_names)
     signals = recording.signal(card.signal_names)
-    for what, names, values, ranges, share in (
+    for what, names, values, ranges, shares in (
         ("command", card.command_names, commands, trained.commands, None),
-        ("position", AXES, recording.position, trained.position, span),
+        ("output", card.output_names, outputs, trained.outputs, spans),
         ("signal", card.signal_names, signals, trained.signals, None),
     ):
+        spread = [high - low for low, high in ranges] if shares is None else shares
         outside = [
             f"{name} {_extent(column)} (trained on {low:.4g} to {high:.4g})"
-            for name, column, (low, high) in zip(names, values.T, ranges, strict=True)
-            if _is_outside(column, low, high, high - low if share is None else share)
+            for name, column, (low, high), span in zip(names, values.T, ranges, spread, strict=True)
+            if _is_outside(column, low, high, span)
         ]
         if outside:
             warn(source, f"{what} beyond what the model was trained on: {listed('', outside)}")

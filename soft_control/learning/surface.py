@@ -75,15 +75,18 @@ def terms(values: np.ndarray, degree: int) -> np.ndarray:
     )
 
 
-def fit_surface(outputs: np.ndarray, names: Sequence[str], commands: int) -> Surface | None:
+def fit_surface(
+    outputs: np.ndarray, names: Sequence[str], commands: int, scale: np.ndarray | float = 1.0
+) -> Surface | None:
     """Least-squares surface through `outputs` (T, n), in their units; `commands` of them lead.
+    `scale` (n,) makes outputs of different units comparable.
 
     Those lead that span the recording's motion best: the first that a QR decomposition with column
     pivoting takes. None where no output has to follow.
     """
     from scipy.linalg import qr  # slow to import, and few who read a surface fit one
 
-    spread = outputs - outputs.mean(axis=0)
+    spread = (outputs - outputs.mean(axis=0)) / scale
     moving = np.flatnonzero(np.any(spread, axis=0))
     if len(moving) <= commands:
         return None

@@ -1,6 +1,6 @@
-"""Learn a rig's forward kinematics: recordings in, model directory out.
+"""Learn a robot's forward kinematics: recordings in, model directory out.
 
-The network predicts the increment of the tip position and is trained on its own predictions,
+The network predicts the increment of the outputs and is trained on its own predictions,
 rolled out with their state carried along the run, because that is how the controller uses it.
 TensorFlow is imported only here, and only once a training starts.
 """
@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from soft_control.learning.blank_card import blank_card, checked_card, rig_name
+from soft_control.learning.blank_card import blank_card, checked_card, robot_of
 from soft_control.learning.dataset import Recording, resample, window_samples
+from soft_control.learning.errors import described, rmse
 from soft_control.learning.model import (
     CARD_FILE,
     NETWORK_FILE,
@@ -32,7 +33,7 @@ from soft_control.learning.model import (
     free_run,
     load_model,
     normalised_windows,
-    rmse_mm,
+    overall,
 )
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.suitability import check_long_enough, compare_ranges
@@ -58,8 +59,8 @@ class Progress(BaseModel):
     updates: int
     loss: float
     """Mean squared distance, normalised."""
-    free_run_mm: float | None = None
-    """Of the latest validation, if there are validation runs."""
+    free_run: str = ""
+    """The errors of the latest validation, by group, if there are validation runs."""
 
 
 def train(
@@ -76,11 +77,11 @@ def train(
     """
     if not recordings:
         raise TrainingError("no recording to train on")
-    rig = rig_name([*recordings, *validation], settings)
+    robot = robot_of([*recordings, *validation], settings)
     shortest = window_samples(settings.input_lags, settings.output_lags, settings.input_delay)
     runs = [resample(run, settings.rate_hz, shortest) for run in recordings]
     validation_runs = [resample(run, settings.rate_hz, shortest) for run in validation]
-    card = blank_card(rig, runs, validation_runs, settings)
+    card = blank_card(robot, runs, validation_runs, settings)
     for run in validation_runs:
         compare_ranges(card, run)
     evaluated = validation_runs or runs
@@ -250,7 +251,7 @@ class _Streams:
         x = np.vstack([normalised_windows(card, x) for x, _, _ in pieces]).astype(np.float32)
         ends = [card.command_columns, card.command_columns + card.output_columns]
         self.commands, self.lags, self.signals = np.split(x, ends, axis=1)
-        labels = np.vstack([card.normalised_output(card.in_space(y)) for _, y, _ in pieces])
+        labels = np.vstack([card.normalised_output(y) for _, y, _ in pieces])
         self.labels = labels.astype(np.float32)
         # How many windows of its run are left from each one on.
         self.left = np.concatenate([np.arange(len(x), 0, -1) for x, _, _ in pieces])
@@ -310,19 +311,22 @@ def _roll_out(
     """Train on rollouts; leaves the weights that did best on the validation runs."""
     updates = settings.updates
     update = trainee.updater(updates, settings)
-    best_mm, best, error_mm = np.inf, None, None
+    least, best, said = np.inf, None, ""
+    card = trainee.card
     for i in range(1, updates + 1):
         loss, state = update(*streams.rollout())
         streams.carry(state.numpy())
         if validation and (i % max(1, updates // VALIDATIONS) == 0 or i == updates):
             model = trainee.as_model()
-            errors = [free_run(model, run) - run.position for run in validation]
-            error_mm = rmse_mm(np.vstack(errors))
-            if error_mm < best_mm:
-                best_mm, best = error_mm, trainee.keras.get_weights()
+            errors = np.vstack(
+                [free_run(model, run) - run.output(card.output_names) for run in validation]
+            )
+            error, said = overall(card, errors), described(card.robot, rmse(card.robot, errors), 2)
+            if error < least:
+                least, best = error, trainee.keras.get_weights()
         if i % 20 == 0 or i == updates:
             report = Progress(stage="rollout", update=i, updates=updates, loss=float(loss))
-            progress(report.model_copy(update={"free_run_mm": error_mm}))
+            progress(report.model_copy(update={"free_run": said}))
     if best is not None:
         trainee.keras.set_weights(best)
     if not np.all(np.isfinite(np.concatenate([w.ravel() for w in trainee.weights()]))):

@@ -301,13 +301,6 @@ class RobotDescription(_Strict):
             )
         return tuple(map(AXES.index, axes))
 
-    def in_space(self, outputs: np.ndarray) -> np.ndarray:
-        """(…, 3) components of the messages that carry (…, n) outputs: 0 where there is none."""
-        outputs = np.asarray(outputs)
-        carried = np.zeros((*outputs.shape[:-1], len(AXES)))
-        carried[..., list(self.axes)] = outputs
-        return carried
-
     def outputs_of(self, carried: np.ndarray) -> np.ndarray:
         """(…, n) outputs from the (…, 3) components of the messages that carry them."""
         return np.asarray(carried)[..., list(self.axes)]

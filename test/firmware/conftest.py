@@ -18,6 +18,7 @@ from soft_control.firmware_build import build
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard, SignalMap
 from soft_control.link import McuSession, open_session
+from soft_control.rigs import describe
 
 HERE = Path(__file__).parent
 VECTORS = json.loads((HERE / "vectors.json").read_text())
@@ -62,7 +63,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = keras.layers.Add()([inputs["output"], increment])
     keras.Model(list(inputs.values()), output).save(directory / "fk.keras")
     card = ModelCard(
-        rig="tendon",
+        robot=describe("tendon"),
         rate_hz=120.0,
         input_lags=INPUT_LAGS,
         output_lags=OUTPUT_LAGS,
@@ -71,16 +72,17 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         command_offset=list(COMMAND_REST),
         command_scale=[0.8, 0.7],
         output_offset=[0.001, 0.002, 0.003],
-        output_scale=0.012,
+        output_names=["x", "y", "z"],
+        output_scale=[0.012] * N,
         signal_names=[f"lace_{i:02d}" for i in range(P)],
         signal_offset=[0.5] * P,
         signal_scale=[0.2] * P,
         signal_map=SignalMap(
             weights=[[0.5, -0.2, 0.1, 0.0], [0.0, 0.3, 0.2, -0.4], [0.1, 0.0, -0.6, 0.2]],
-            residual_mm=[0.1, 0.2, 0.025],
+            residual=[0.1, 0.2, 0.025],
         ),
         surface=None,
-        metrics={},
+        metrics=[],
         evaluated_on=[],
         recordings=[],
         model_hash=hashlib.sha256((directory / "fk.keras").read_bytes()).hexdigest()[:16],

@@ -200,7 +200,7 @@ def test_config_has_the_units_of_the_network(firmware, c, model_dir, settings):
     assert low == pytest.approx(settings.command_min, **close)
     # Smaller by the share that float32 rounding could add, 1e-6 rad of 0.05.
     assert np.array(mpc.move_max) * scale == pytest.approx(settings.move_max, rel=1e-4)
-    one_mm = 1e-3 / card.output_scale
+    one_mm = 1e-3 / card.output_scale[0]
     one_deg = np.radians(1.0) / scale
     assert np.array(mpc.output_weight) * one_mm**2 == pytest.approx([1.0] * 3, **close)
     assert list(mpc.terminal_weight) == list(mpc.output_weight)

@@ -134,15 +134,16 @@ def test_observe_is_the_free_run_of_the_network(open_target, model_dir):
         source="made up",
         t_s=np.arange(samples) / 120.0,
         commands=np.cumsum(rng.normal(0, 0.02, (samples, 2)), axis=0) + REST,
-        position=np.tile((0.004, -0.003, 0.002), (samples, 1)),
+        outputs=np.tile((0.004, -0.003, 0.002), (samples, 1)),
         signals=np.array([signals(rng, 4) for _ in range(samples)]),
         reference=None,
         command_names=["servo_0", "servo_1"],
+        output_names=["x", "y", "z"],
         signal_names=[f"lace_{i:02d}" for i in range(4)],
     )
     expected = free_run(load_model(model_dir), run)
     session = open_target("sil")
-    session.reset(run.commands[0], run.position[0])
+    session.reset(run.commands[0], run.outputs[0])
     for k in range(samples - 1):
         answer = session.observe(k, run.signals[k], run.commands[k])
         assert answer.status == SolverStatus.NONE and answer.supervisor == 0
@@ -254,7 +255,7 @@ def test_without_a_measured_position_the_signals_take_the_offset_out(
     for the same commands: the position of the signals is the card's map of them, its ratio smaller
     by (noise of a measured position / residual)², axis by axis. 1e-6 m as for the free run."""
     card = load_model(model_dir).card
-    ratio = 0.5 * (0.05 / np.maximum(card.signal_map.residual_mm, 0.05)) ** 2
+    ratio = 0.5 * (0.05 / np.maximum(card.signal_map.residual, 0.05)) ** 2
     gain = (np.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
     run, model = Run(open_target("sil", estimating)), open_target("sil")
     model.reset(REST, ORIGIN)
@@ -263,7 +264,7 @@ def test_without_a_measured_position_the_signals_take_the_offset_out(
     for k in range(100):
         values = signals(rng, 4)
         shown = np.array(card.signal_map.weights) @ card.normalised_signal(values)
-        estimate += gain * (card.position(shown) - predicted - estimate)
+        estimate += gain * (card.outputs(shown) - predicted - estimate)
         run.session.measurement(k + 1, (1.0, 1.0, 1.0))  # of another sample: nobody's
         command = run.step()
         predicted = np.array(model.observe(k, values, command.command).predicted)

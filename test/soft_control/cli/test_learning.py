@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from soft_control.cli.terminal import FAILED, MISTAKEN
-from soft_control.learning import dataset, model_check, training
+from soft_control.learning import dataset, model, model_check, training
+from soft_control.learning.card import Errors
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recording that is nothing but its path."""
+
+    path: Path
+    robot: None = None
 
 
 @pytest.fixture
@@ -19,11 +29,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     def train(recordings, validation, settings, out, progress):
         progress(training.Progress(stage="rollout", update=1, updates=2, loss=0.1))
         asked.append((recordings, validation, settings, out))
-        return SimpleNamespace(
-            metrics={"free_run_mm": 1.5}, evaluated_on=["a\x1b[2J"], model_hash="0123"
+        errors = dict.fromkeys(("one_step", "ten_step_live", "ten_step_held"), 0.1)
+        tip = Errors(
+            group="tip", unit="mm", **errors, free_run=1.5, free_run_p95=2.0, free_run_max=3.0
         )
+        return SimpleNamespace(metrics=[tip], evaluated_on=["a\x1b[2J"], model_hash="0123")
 
-    monkeypatch.setattr(dataset, "read_recordings", lambda paths: list(paths))
+    monkeypatch.setattr(dataset, "read_recordings", lambda paths, robot: [Run(p) for p in paths])
     monkeypatch.setattr(training, "train", train)
     return asked
 
@@ -32,9 +44,11 @@ def test_the_last_recording_validates_where_none_is_named(softctl, trained):
     ended = softctl("train", "a", "b", "c", "--out", "m", "--settings", '{"hidden": [16]}')
     assert ended.code == 0
     ((recordings, validation, settings, out),) = trained
-    assert (recordings, validation) == ([Path("a"), Path("b")], [Path("c")])
+    assert (recordings, validation) == ([Run(Path("a")), Run(Path("b"))], [Run(Path("c"))])
     assert settings.hidden == (16,) and settings.rate_hz == 120.0 and out == Path("m")
-    assert "on a\\x1b[2J\n" in ended.out and "│ free run" in ended.out and "1.500" in ended.out
+    assert "on a\\x1b[2J\n" in ended.out and all(
+        said in ended.out for said in ("┃ tip, mm", "│ free run", "1.500")
+    )
     assert ended.out.endswith("model 0123 in m\n")
 
 
@@ -42,8 +56,8 @@ def test_a_single_recording_is_not_taken_away_to_validate(softctl, trained):
     assert softctl("train", "a").code == 0
     assert softctl("train", "a", "b", "--validation", "c").code == 0
     assert [asked[:2] for asked in trained] == [
-        ([Path("a")], []),
-        ([Path("a"), Path("b")], [Path("c")]),
+        ([Run(Path("a"))], []),
+        ([Run(Path("a")), Run(Path("b"))], [Run(Path("c"))]),
     ]
 
 
@@ -56,15 +70,20 @@ def test_a_network_that_is_unfit_is_exit_code_1(unfit, monkeypatch, softctl):
         jacobian_error=1e-7,
         c_agrees=True,
         layers=[model_check.Units(layer="d\n1", activation="tanh", units=8, idle=[])],
-        rollouts=[model_check.Rollout(samples=1, live_mm=0.1, held_mm=0.1, standing_still_mm=0.3)],
-        free_run_mm=1.0,
-        spread_mm=9.0,
+        rollouts=[
+            model_check.Rollout(
+                samples=1, group="tip", unit="mm", live=0.1, held=0.1, standing_still=0.3
+            )
+        ],
+        free_runs=[model_check.FreeRun(group="tip", unit="mm", error=1.0, spread=9.0)],
         spectral_radius_median=0.9,
         spectral_radius_max=0.99,
         gain_signs_agree=1.0,
         unfit=unfit,
     )
-    monkeypatch.setattr(dataset, "read_recordings", lambda paths: list(paths))
+    card = SimpleNamespace(robot=None)
+    monkeypatch.setattr(model, "load_card", lambda folder: card)
+    monkeypatch.setattr(dataset, "read_recordings", lambda paths, robot: list(paths))
     monkeypatch.setattr(model_check, "check", lambda model, runs, seed: found)
     ended = softctl("check-model", "m", "--recording", "a")
     assert ended.code == (FAILED if unfit else 0) and ended.err == ""

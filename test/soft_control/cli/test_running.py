@@ -100,7 +100,7 @@ def test_replay_compares_the_firmware_with_the_network(softctl, tendon):
     shown = [lines[name].split("│")[2] for name in ("firmware on sil", "network in float64")]
     assert shown[0] == shown[1]  # to the last digit shown
     found = json.loads(Path("replayed/summary.json").read_text())
-    assert found["target"] == "sil" and f"{found['free_run_rmse_mm']:.3f}" == shown[0].strip()
+    assert found["target"] == "sil" and f"{found['free_run'][0]['rmse']:.3f}" == shown[0].strip()
 
 
 def test_a_microcontroller_that_goes_silent_is_a_failed_run(monkeypatch, softctl, tendon):
@@ -111,7 +111,9 @@ def test_a_microcontroller_that_goes_silent_is_a_failed_run(monkeypatch, softctl
     def gone(*_: object) -> None:
         raise session.LinkError("sil: the microcontroller is silent")
 
-    monkeypatch.setattr(dataset, "read_recording", lambda path: record("tendon", 1, 2.0, 120.0))
+    monkeypatch.setattr(
+        dataset, "read_recording", lambda path, robot: record("tendon", 1, 2.0, 120.0)
+    )
     monkeypatch.setattr(session, "open_session", gone)
     ended = softctl("replay", "x", "--model", tendon.model, "--firmware", tendon.firmware)
     assert ended.code == FAILED

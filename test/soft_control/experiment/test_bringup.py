@@ -36,6 +36,7 @@ from soft_control.learning.settings import TrainingSettings
 from soft_control.learning.surface import Surface
 from soft_control.learning.training import train
 from soft_control.rigs import RIGS, describe
+from soft_control.robots.description import tip
 
 SURFACE = {"leading": ["y", "z"], "factors": [1, 1], "degree": 0, "following": {"x": [0.001]}}
 
@@ -48,22 +49,22 @@ def write_model(folder: Path, rig: str = "tendon", **changes: Any) -> ModelCard:
     m, n, p = len(robot.commands), len(robot.outputs), len(robot.signals)
     card = ModelCard(
         **dict(
-            rig=rig,
+            robot=robot,
             rate_hz=120.0,
             input_lags=3,
             output_lags=3,
             input_delay=5,
-            axes=[output.axis for output in robot.outputs],
+            output_names=list(robot.output_names),
             command_names=list(robot.command_names),
             command_offset=[0.0] * m,
             command_scale=[1.0] * m,
             output_offset=[0.0] * n,
-            output_scale=1.0,
+            output_scale=[1.0] * n,
             signal_names=list(robot.signal_names),
             signal_offset=[0.0] * p,
             signal_scale=[1.0] * p,
             surface=SURFACE if m == 2 else None,
-            metrics={},
+            metrics=[],
             evaluated_on=[],
             recordings=[],
             model_hash=file_hash(folder / NETWORK_FILE),
@@ -233,14 +234,18 @@ def test_a_model_of_other_commands_or_signals_is_refused(experiment, tmp_path, c
 
 
 def test_a_model_of_other_outputs_is_refused(experiment, tmp_path):
+    robot = describe("mass_spring_damper")
+    robot = robot.model_copy(update={"outputs": tip(axes="xy")})
     write_model(
         tmp_path / "model",
         "mass_spring_damper",
         rate_hz=50.0,
-        axes=["x", "y"],
+        robot=robot,
+        output_names=["x", "y"],
         output_offset=[0.0, 0.0],
+        output_scale=[1.0, 1.0],
     )
-    with pytest.raises(ValueError, match="predicts y: mass_spring_damper has no such output"):
+    with pytest.raises(ValueError, match="has the outputs x, y; mass_spring_damper has x"):
         check(experiment(rig="mass_spring_damper", controller="pid", rate_hz=50.0))
 
 
@@ -518,12 +523,13 @@ def test_a_robot_without_a_simulation_is_trained_and_built(crane, tmp_path):
         source="crane",
         t_s=np.arange(300) / 50.0,
         commands=pulls,
-        position=1e-3 * pulls @ rng.normal(0.0, 1.0, (3, 3)),
+        outputs=1e-3 * pulls @ rng.normal(0.0, 1.0, (3, 3)),
         signals=np.zeros((300, 0)),
         reference=None,
         command_names=("rope_0", "rope_1", "rope_2"),
+        output_names=("x", "y", "z"),
         signal_names=(),
-        rig="crane",
+        robot=describe("crane"),
     )
     settings = TrainingSettings(
         rate_hz=50.0,
@@ -543,7 +549,9 @@ def test_a_robot_without_a_simulation_is_trained_and_built(crane, tmp_path):
 
     swapped = card.model_copy(update={"command_names": ["rope_1", "rope_0", "rope_2"]})
     (tmp_path / "model" / CARD_FILE).write_text(swapped.model_dump_json())
-    with pytest.raises(ValueError, match="has the commands rope_1, rope_0, rope_2; crane has"):
+    with pytest.raises(
+        ValueError, match="command_names = .*: the robot has rope_0, rope_1, rope_2"
+    ):
         model_settings(tmp_path / "model")
 
 

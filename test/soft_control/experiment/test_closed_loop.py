@@ -18,9 +18,9 @@ def test_every_rig_is_recorded_within_its_bounds_and_the_same_each_time(rig_name
     rig = make_rig(rig_name)
     assert len(first) == 240
     assert (first.commands >= rig.command_min).all() and (first.commands <= rig.command_max).all()
-    assert np.isfinite(first.signals).all() and np.ptp(first.position, axis=0).max() > 1e-3
+    assert np.isfinite(first.signals).all() and np.ptp(first.outputs, axis=0).max() > 1e-3
     assert np.abs(first.signals).max() < 3.2  # what the wire carries
-    np.testing.assert_array_equal(first.position, again.position)
+    np.testing.assert_array_equal(first.outputs, again.outputs)
     np.testing.assert_array_equal(first.signals, again.signals)
 
 
@@ -52,22 +52,22 @@ class Perfect:
 
 def card(**changes: object) -> ModelCard:
     values = dict(
-        rig="mass_spring_damper",
+        robot=describe("mass_spring_damper"),
         rate_hz=50.0,
         input_lags=1,
         output_lags=1,
         input_delay=1,
-        axes=["x"],
         command_names=["force"],
         command_offset=[0.0],
         command_scale=[1.0],
         output_offset=[0.0],
-        output_scale=1.0,
+        output_names=["x"],
+        output_scale=[1.0],
         signal_names=[],
         signal_offset=[],
         signal_scale=[],
         surface=None,
-        metrics={},
+        metrics=[],
         evaluated_on=[],
         recordings=[],
         model_hash="",
@@ -81,7 +81,7 @@ def test_signals_move_the_estimate_only_where_asked_to_and_able():
         signal_names=["strain"],
         signal_offset=[0.0],
         signal_scale=[1.0],
-        signal_map=SignalMap(weights=[[1.0]], residual_mm=[0.5]),
+        signal_map=SignalMap(weights=[[1.0]], residual=[0.5]),
     )
     # Ten times the noise: a hundredth of the ratio.
     ratio = settings.disturbance_ratio / 100
@@ -132,7 +132,7 @@ def test_the_model_controller_takes_offsets_away_and_predicts_with_commands_in_f
         signal_names=["strain"],
         signal_offset=[3.0],
         signal_scale=[4.0],
-        signal_map=SignalMap(weights=[[-2.0]], residual_mm=[1.0]),
+        signal_map=SignalMap(weights=[[-2.0]], residual=[1.0]),
     )
     parts = (Model(sensing, Perfect()), solve, sizes, weights, np.zeros(1), [1])
     blind = errors_of(ModelController(*parts, signal_gain=np.array([0.3])), sees_position=False)
@@ -148,11 +148,3 @@ def test_loads_are_told_as_text():
     for text in ("1,2@3", "a,b,c@1", "0,0,0"):
         with pytest.raises(ValueError, match="x,y,z@t with finite numbers in mm"):
             load_options(text, tendon)
-
-
-def test_axes_that_stand_still_are_no_outputs():
-    position = np.array([[0.1, 0.0, 0.0], [0.2, 0.0, 0.0]])
-    one = card(output_offset=[0.1], output_scale=0.5)
-    normalised = one.normalised_output(position)
-    np.testing.assert_allclose(normalised, [[0.0], [0.2]])
-    np.testing.assert_allclose(one.position(normalised), position)

@@ -74,7 +74,7 @@ def test_commands_and_signals_go_by_name_and_a_gap_starts_anew(tendon_model, run
     np.testing.assert_array_equal(
         [s for _, s, _ in told.observed], run.signal(card.signal_names)[fed]
     )
-    np.testing.assert_allclose(answer.predicted[[0, 200]], run.position[[0, 260]], atol=1e-9)
+    np.testing.assert_allclose(answer.predicted[[0, 200]], run.outputs[[0, 260]], atol=1e-9)
     assert len(answer.step_costs) == len(kept) - 2
     figures = summary(told, card, seen, answer, "sil")
     assert figures["segments"] == 2 and figures["step_instructions_max"] == len(kept) - 2
@@ -93,7 +93,7 @@ def test_the_firmware_predicts_what_the_network_does_on_both_sides_of_a_gap(tend
 def test_softctl_says_what_a_recording_is_not(tendon, run, tmp_path: Path):
     """In millimetres, and commands by place: the CSV of a stranger."""
     rows = ["t_s,u1_deg,u0_deg," + ",".join(run.signal_names) + ",x_m,y_m,z_m"]
-    for t, u, s, p in zip(run.t_s, run.commands, run.signals, run.position, strict=True):
+    for t, u, s, p in zip(run.t_s, run.commands, run.signals, run.outputs, strict=True):
         values = [t, *np.degrees(u[::-1]), *s, *(1e3 * p)]
         rows.append(",".join(f"{value:.9f}" for value in values))
     path = tmp_path / "stranger.csv"
@@ -107,4 +107,8 @@ def test_softctl_says_what_a_recording_is_not(tendon, run, tmp_path: Path):
         text=True,
     )
     assert done.returncode == 2
-    assert "are these millimetres?" in done.stderr and "Traceback" not in done.stderr
+    assert (
+        "column x_m: x spans" in done.stderr
+        and "in mm?" in done.stderr
+        and "Traceback" not in done.stderr
+    )

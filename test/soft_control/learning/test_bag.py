@@ -45,7 +45,7 @@ def is_the_plain_run(run) -> bool:
     """Whether nothing of `topics` is lost or changed."""
     k = np.arange(10)
     np.testing.assert_allclose(run.commands, np.column_stack([k, -k]))
-    np.testing.assert_allclose(run.position[:, 0], 0.001 * k)
+    np.testing.assert_allclose(run.outputs[:, 0], 0.001 * k)
     np.testing.assert_allclose(run.signals[:, 0], 0.1 * k)
     return run.command_names == tuple(NAMES) and run.signal_names == ("lace_00", "lace_01")
 
@@ -59,7 +59,7 @@ def test_topics_are_joined_by_stamp_without_a_warning(messages, tmp_path):
         warnings.simplefilter("error")
         run = read_recording(path)
     assert is_the_plain_run(run) and run.on_grid(120.0)
-    assert run.source == f"{tmp_path.name}/bag" and run.frame == "rig_base" and run.rig is None
+    assert run.source == f"{tmp_path.name}/bag" and run.frame == "rig_base" and run.robot is None
     np.testing.assert_allclose(run.reference[:, 2], np.arange(10))
 
 
@@ -93,7 +93,7 @@ def test_a_lost_message_is_never_replaced_by_its_neighbour(messages, tmp_path):
     with pytest.warns(RecordingWarning, match="1 samples lack a message"):
         run = read_recording(messages.write(tmp_path / "bag", made))
     np.testing.assert_allclose(run.commands[:, 0], [0, 1, 2, 3, 5, 6, 7, 8, 9])
-    np.testing.assert_allclose(run.position[:, 0], 0.001 * run.commands[:, 0])
+    np.testing.assert_allclose(run.outputs[:, 0], 0.001 * run.commands[:, 0])
 
 
 def test_a_slow_camera_gives_the_rows(messages, tmp_path):
@@ -103,7 +103,7 @@ def test_a_slow_camera_gives_the_rows(messages, tmp_path):
     with pytest.warns(RecordingWarning, match="from /tip_position") as caught:
         run = read_recording(messages.write(tmp_path / "bag", made))
     assert len(caught) == 1
-    np.testing.assert_allclose(run.position[:, 0], 0.004 * np.arange(10))
+    np.testing.assert_allclose(run.outputs[:, 0], 0.004 * np.arange(10))
     np.testing.assert_allclose(run.commands[:, 0], 4 * np.arange(10))
 
 
@@ -214,7 +214,7 @@ def test_the_run_beside_the_bag_names_rig_and_order_of_commands(messages, tmp_pa
     robot = describe("tendon").model_dump(mode="json")
     (tmp_path / "experiment.json").write_text(json.dumps({"robot": robot}))
     run = read_recording(path)
-    assert run.rig == "tendon" and is_the_plain_run(run)
+    assert run.robot.name == "tendon" and is_the_plain_run(run)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "{}", '{"robot": 3}', "[" * 10**5, "\xff"])
@@ -222,7 +222,7 @@ def test_a_run_that_does_not_describe_its_robot_is_said(messages, tmp_path, text
     path = messages.write(tmp_path / "bag", topics(messages))
     (tmp_path / "experiment.json").write_text(text, encoding="latin-1")
     with pytest.warns(RecordingWarning, match="experiment.json beside it does not describe"):
-        assert read_recording(path).rig is None
+        assert read_recording(path).robot is None
 
 
 def test_outputs_are_taken_by_name(messages, tmp_path):
@@ -236,9 +236,11 @@ def test_outputs_are_taken_by_name(messages, tmp_path):
     ]
     made["/tip_position"] = [messages.point(stamp(k), (9, 9, 9)) for k in range(10)]
     run = read_recording(messages.write(tmp_path / "bag", made))
-    assert is_the_plain_run(run)
-    np.testing.assert_array_equal(run.position[:, 1:], np.tile([0.0, 1.0], (10, 1)))
-    np.testing.assert_array_equal(run.reference[3], [7, 8, 3])
+    k = np.arange(10)
+    wanted = np.column_stack([0.001 * k, 0 * k, 0 * k + 1])
+    np.testing.assert_allclose(run.output(("x", "y", "z")), wanted)
+    assert run.output_names == ("z", "x", "y")
+    np.testing.assert_array_equal(run.reference[3], [3, 7, 8])
 
 
 # -------------------------------------------------------------------------------------------- types

@@ -6,35 +6,54 @@ import math
 import pytest
 
 from soft_control.learning.card import ModelCard, ModelError, file_hash, load_card
+from soft_control.robots.description import described
 
+ROBOT = described(
+    {
+        "name": "tendon", "rate_hz": 120.0,
+        "commands": [{"name": f"servo_{i}", "min": -1.0, "max": 1.0} for i in range(2)],
+        "outputs": [
+            {"name": a, "unit": "m", "display_unit": "mm", "axis": a, "point": "tip"} for a in "xz"
+        ],
+        "signals": [{"name": "lace_00"}],
+    },
+    "here",
+)  # fmt: skip
+ERRORS = {
+    "group": "tip", "unit": "mm", "one_step": 0.1, "ten_step_live": 0.2, "ten_step_held": 0.3,
+    "free_run": 1.0, "free_run_p95": 2.0, "free_run_max": 3.0,
+}  # fmt: skip
 WHOLE = {
-    "rig": "tendon", "rate_hz": 120.0, "input_lags": 3, "output_lags": 3, "input_delay": 5,
-    "axes": ["x", "z"],
+    "robot": ROBOT.model_dump(mode="json"),
+    "rate_hz": 120.0, "input_lags": 3, "output_lags": 3, "input_delay": 5,
+    "output_names": ["x", "z"],
     "command_names": ["servo_0", "servo_1"],
     "command_offset": [0.0, -0.1], "command_scale": [1.0, 2.0],
-    "output_offset": [0.0, 0.001], "output_scale": 0.012,
+    "output_offset": [0.0, 0.001], "output_scale": [0.012, 0.012],
     "signal_names": ["lace_00"], "signal_offset": [0.5], "signal_scale": [0.2],
-    "signal_map": {"weights": [[0.1], [0.2]], "residual_mm": [0.1, 0.2]},
+    "signal_map": {"weights": [[0.1], [0.2]], "residual": [0.1, 0.2]},
     "surface": {
         "leading": ["x"], "factors": [100.0], "degree": 2, "following": {"z": [0.0, 0.1, 0.2]},
     },
     "trained": {
         "commands": [[-1.0, 1.0], [-2.1, 1.9]],
-        "position": [[-0.01, 0.01], [0.0, 0.0], [-0.02, 0.03]],
+        "outputs": [[-0.01, 0.01], [-0.02, 0.03]],
         "signals": [[0.1, 0.9]],
         "frame": "rig_base",
     },
-    "metrics": {"free_run_mm": 1.0}, "evaluated_on": ["b"], "recordings": ["a"],
+    "metrics": [ERRORS], "evaluated_on": ["b"], "recordings": ["a"],
 }  # fmt: skip
 
 MISSING = object()
 WRONG = [
-    ("rig", "a b"), ("rig", ""), ("rig", "../x"), ("rig", 3), ("rig", MISSING),
+    ("robot", "tendon"), ("robot", 3), ("robot", {}), ("robot", MISSING),
+    ("robot", ROBOT.model_dump(mode="json") | {"name": "../x"}),
     ("rate_hz", 0), ("rate_hz", -120.0), ("rate_hz", math.inf), ("rate_hz", math.nan),
     ("rate_hz", "120"), ("rate_hz", True), ("rate_hz", 1e9),
     ("input_lags", 0), ("input_lags", 10**9), ("input_lags", 2.5), ("input_lags", True),
     ("output_lags", 0), ("input_delay", -1), ("input_delay", 10**6),
-    ("axes", []), ("axes", ["x", "x"]), ("axes", ["x", "w"]), ("axes", ["x"]),
+    ("output_names", []), ("output_names", ["x", "x"]), ("output_names", ["x", "w"]),
+    ("output_names", ["x"]), ("output_names", ["z", "x"]),
     ("command_names", []), ("command_names", ["a", "a"]), ("command_names", ["a"]),
     ("command_names", ["a", "b\n"]), ("command_names", ["a", "\x1b[31m"]),
     ("command_names", ["a", ""]), ("command_names", ["a", "b" * 65]),
@@ -43,14 +62,15 @@ WRONG = [
     ("command_scale", [1.0, 0.0]), ("command_scale", [1.0, -1.0]), ("command_scale", [1.0]),
     ("command_scale", [1.0, math.inf]), ("command_scale", [[1.0], [2.0]]),
     ("output_offset", [0.0]), ("output_offset", [0.0, math.inf]),
-    ("output_scale", 0.0), ("output_scale", -1.0), ("output_scale", math.nan),
+    ("output_scale", 0.012), ("output_scale", [0.0, 0.0]), ("output_scale", [-1.0, -1.0]),
+    ("output_scale", [math.nan] * 2), ("output_scale", [0.01]), ("output_scale", [0.01, 0.02]),
     ("signal_names", []), ("signal_names", ["a\x00"]), ("signal_names", "lace_00"),
     ("signal_offset", []), ("signal_scale", [0.0]), ("signal_scale", [0.1, 0.1]),
-    ("signal_map", {"weights": [[0.1]], "residual_mm": [0.1, 0.2]}),
-    ("signal_map", {"weights": [[0.1], [0.2, 0.3]], "residual_mm": [0.1, 0.2]}),
-    ("signal_map", {"weights": [[0.1], [math.nan]], "residual_mm": [0.1, 0.2]}),
-    ("signal_map", {"weights": [[0.1], [0.2]], "residual_mm": [0.1]}),
-    ("signal_map", {"weights": [[0.1], [0.2]], "residual_mm": [0.1, -0.2]}),
+    ("signal_map", {"weights": [[0.1]], "residual": [0.1, 0.2]}),
+    ("signal_map", {"weights": [[0.1], [0.2, 0.3]], "residual": [0.1, 0.2]}),
+    ("signal_map", {"weights": [[0.1], [math.nan]], "residual": [0.1, 0.2]}),
+    ("signal_map", {"weights": [[0.1], [0.2]], "residual": [0.1]}),
+    ("signal_map", {"weights": [[0.1], [0.2]], "residual": [0.1, -0.2]}),
     ("surface", []), ("surface", {**WHOLE["surface"], "degree": 3}),
     ("surface", {**WHOLE["surface"], "factors": []}),
     ("surface", {**WHOLE["surface"], "leading": ["y"]}),
@@ -58,9 +78,10 @@ WRONG = [
     ("surface", {**WHOLE["surface"], "following": {"z": [0.0, math.inf, 0.0]}}),
     ("trained", {**WHOLE["trained"], "commands": [[-1.0, 1.0]]}),
     ("trained", {**WHOLE["trained"], "commands": [[1.0, -1.0], [0.0, 1.0]]}),
-    ("trained", {**WHOLE["trained"], "position": [[0.0, 1.0]]}),
+    ("trained", {**WHOLE["trained"], "outputs": [[0.0, 1.0]]}),
     ("trained", {**WHOLE["trained"], "frame": "a\nb"}),
-    ("metrics", {"free_run_mm": math.nan}), ("metrics", {"a\nb": 1.0}),
+    ("metrics", [ERRORS | {"free_run": math.nan}]), ("metrics", [ERRORS | {"group": "a\nb"}]),
+    ("metrics", [{}]), ("signal_names", ["lace_99"]),
     ("recordings", ["a\x07"]), ("recordings", ["a" * 301]), ("evaluated_on", [1]),
     ("model_hash", "*/ evil"), ("model_hash", "0123"),
     ("surplus", 1),
@@ -83,7 +104,7 @@ def put(folder, **changes) -> None:
 def test_a_whole_card_is_read(folder):
     put(folder)
     card = load_card(folder)
-    assert card.trained.frame == "rig_base" and card.signal_map.residual_mm == [0.1, 0.2]
+    assert card.trained.frame == "rig_base" and card.signal_map.residual == [0.1, 0.2]
     assert ModelCard.model_validate_json(card.model_dump_json()) == card
 
 
@@ -95,7 +116,7 @@ def test_what_no_card_can_hold_is_one_line_with_file_and_field(folder, field, va
     said = str(caught.value)
     assert said.startswith(f"{folder / 'fk.json'}: ") and said.isprintable()
     # A length that does not fit is said of one of the two fields that have it.
-    names = {"axes": "output_offset", "command_names": "command_offset"}
+    names = {"output_names": "output_", "command_names": "command_offset"}
     names |= {"signal_names": "signal_"}
     assert field in said or names.get(field, field) in said
     assert len(said) < len(str(folder)) + 400

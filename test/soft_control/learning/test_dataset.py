@@ -5,12 +5,12 @@ import warnings
 import numpy as np
 import pytest
 
+from soft_control import robots
 from soft_control.learning.dataset import (
     Recording,
     RecordingError,
     RecordingWarning,
     live_signals,
-    read_recording,
     read_recordings,
     resample,
     windows,
@@ -23,17 +23,18 @@ def recording(samples: int = 30, rate_hz: float = 100.0, **changes) -> Recording
         "source": "run",
         "t_s": np.arange(samples) / rate_hz,
         "commands": rng.normal(size=(samples, 2)),
-        "position": rng.normal(size=(samples, 3)),
+        "outputs": rng.normal(size=(samples, 3)),
         "signals": rng.normal(size=(samples, 2)),
         "reference": None,
         "command_names": ("servo_0", "servo_1"),
+        "output_names": ("x", "y", "z"),
         "signal_names": ("lace_00", "lace_01"),
     }
     return Recording(**(fields | changes))
 
 
 def test_a_directory_without_a_bag_says_what_to_name(tmp_path):
-    (tmp_path / "run.csv").write_text("t_s")
+    (tmp_path / "run.csv").write_text("t")
     with pytest.raises(RecordingError, match="no bag in this directory; name CSV files"):
         read_recordings([tmp_path])
 
@@ -41,7 +42,7 @@ def test_a_directory_without_a_bag_says_what_to_name(tmp_path):
 def test_recorded_runs_are_read_without_a_warning(shared_data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        runs = [read_recording(path) for path in sorted((shared_data / "tendon_rig").glob("*.csv"))]
+        runs = read_recordings([shared_data / "tendon_rig"], robots.load("tendon_recorded"))
     assert [len(run) for run in runs] == [1000] + [2000] * 7 + [5000] * 2
 
 
@@ -61,17 +62,17 @@ def test_resampling_holds_commands_and_interpolates_positions():
     np.testing.assert_allclose(on_grid.t_s, [3.0, 3.01, 3.02])
     np.testing.assert_array_equal(on_grid.commands, run.commands[[0, 1, 2]])
     np.testing.assert_array_equal(on_grid.signals, run.signals[[0, 1, 2]])
-    np.testing.assert_allclose(on_grid.position[1], (run.position[1] + 6 * run.position[2]) / 7)
+    np.testing.assert_allclose(on_grid.outputs[1], (run.outputs[1] + 6 * run.outputs[2]) / 7)
 
 
 def test_a_dropped_sample_is_bridged():
     run = recording(10)
     kept = np.delete(np.arange(10), 4)
-    gap = recording(9, t_s=run.t_s[kept], position=run.position[kept], commands=run.commands[kept])
+    gap = recording(9, t_s=run.t_s[kept], outputs=run.outputs[kept], commands=run.commands[kept])
     with pytest.warns(RecordingWarning, match=r"1 step of up to 0\.02 s.* bridged by straight"):
         bridged = resample(gap, 100.0)
     assert len(bridged) == 10
-    np.testing.assert_allclose(bridged.position[4], (run.position[3] + run.position[5]) / 2)
+    np.testing.assert_allclose(bridged.outputs[4], (run.outputs[3] + run.outputs[5]) / 2)
     np.testing.assert_array_equal(bridged.commands[4], run.commands[3])
 
 
@@ -89,7 +90,7 @@ def test_nothing_is_put_into_a_gap():
     with pytest.warns(RecordingWarning, match=r"run: 1 gap, the longest 0\.11 s after t = 0\.09 s"):
         cut = resample(run, 100.0)
     assert cut.starts == (0, 10) and cut.bounds == [(0, 10), (10, 20)]
-    for field in ("commands", "position", "signals"):
+    for field in ("commands", "outputs", "signals"):
         # On the grid but for rounding, so interpolated.
         np.testing.assert_allclose(getattr(cut, field), getattr(run, field), rtol=1e-9)
     assert cut.on_grid(100.0)
@@ -121,7 +122,7 @@ def test_short_segments_are_left_out_with_a_word_and_all_short_is_an_error():
     with pytest.warns(RecordingWarning, match="1 segment of fewer than 8 samples left out, 5 samp"):
         cut = resample(run, 100.0, shortest=8)
     assert len(cut) == 10 and cut.starts == (0,)
-    np.testing.assert_allclose(cut.position, run.position[5:], rtol=1e-9)
+    np.testing.assert_allclose(cut.outputs, run.outputs[5:], rtol=1e-9)
     with pytest.raises(RecordingError, match="run: too short: 10 samples at 100 Hz .*, 12 are nee"):
         resample(run, 100.0, shortest=12)
 
@@ -164,10 +165,10 @@ def test_windows_are_those_of_the_obvious_loop(nd, dd, d):
         if k - d - nd + 1 < 0 or k - dd + 1 < 0:
             continue
         row = [run.commands[k - d - lag] for lag in range(nd)]
-        row += [run.position[k - lag] for lag in range(dd)]
+        row += [run.outputs[k - lag] for lag in range(dd)]
         row += [run.signals[k, 1:]]
         rows.append(np.concatenate(row))
-        labels.append(run.position[k + 1])
+        labels.append(run.outputs[k + 1])
         assert k == newest[len(rows) - 1]
     np.testing.assert_array_equal(x, rows)
     np.testing.assert_array_equal(y, labels)

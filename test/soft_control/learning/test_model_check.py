@@ -27,17 +27,17 @@ def test_a_trained_model_is_fit(report):
     assert report.fit and report.unfit == []
     assert report.c_agrees and report.step_error < 1e-5 and report.jacobian_error < 5e-5
     assert [r.samples for r in report.rollouts] == list(HORIZONS)
-    assert all(r.live_mm < r.standing_still_mm for r in report.rollouts[2:])
+    assert all(r.live < r.standing_still for r in report.rollouts[2:])
     assert 0.0 < report.spectral_radius_median <= report.spectral_radius_max
-    assert report.free_run_mm < 0.5 * report.spread_mm
+    assert report.free_runs[0].error < 0.5 * report.free_runs[0].spread
 
 
 def test_a_model_of_another_rig_is_unfit(tendon_model, recording):
     """The same model against recordings in which the tip goes the other way."""
-    mirrored = replace(recording, position=-recording.position)
+    mirrored = replace(recording, outputs=-recording.outputs)
     found = check(tendon_model.model, [mirrored])
     said = "; ".join(found.unfit)
-    assert "free run is off" in said
+    assert "the free run of tip is off" in said
     assert "no better than standing still" in said
     assert "point the wrong way" in said
     assert found.gain_signs_agree == 0.0
@@ -52,8 +52,9 @@ def test_each_reason_has_its_sentence(report):
     assert any("compiled C differs" in sentence for sentence in said)
     assert any(sentence == "3 of 4 units of hidden_0 do nothing" for sentence in said)
     assert any("spectral radius 1.200" in sentence for sentence in said)
-    nan = report.model_copy(update={"free_run_mm": float("nan")})
-    assert any("free run is off by nan" in sentence for sentence in reasons(nan))
+    lost = report.free_runs[0].model_copy(update={"error": float("nan")})
+    nan = report.model_copy(update={"free_runs": [lost]})
+    assert any("the free run of tip is off by nan" in sentence for sentence in reasons(nan))
 
 
 def test_units_that_do_nothing_are_found(tmp_path: Path):

@@ -12,10 +12,11 @@ def recording(samples: int = 30, rate_hz: float = 100.0, **changes) -> Recording
         "source": "run",
         "t_s": np.arange(samples) / rate_hz,
         "commands": rng.normal(size=(samples, 2)),
-        "position": rng.normal(size=(samples, 3)),
+        "outputs": rng.normal(size=(samples, 3)),
         "signals": rng.normal(size=(samples, 2)),
         "reference": None,
         "command_names": ("servo_0", "servo_1"),
+        "output_names": ("x", "y", "z"),
         "signal_names": ("lace_00", "lace_01"),
     }
     return Recording(**(fields | changes))
@@ -60,7 +61,7 @@ def test_segments_are_the_rows_between_their_starts():
     assert run.bounds == [(0, 10), (10, 12), (12, 30)]
     parts = list(run.segments())
     assert [len(part) for part in parts] == [10, 2, 18]
-    np.testing.assert_array_equal(np.vstack([part.position for part in parts]), run.position)
+    np.testing.assert_array_equal(np.vstack([part.outputs for part in parts]), run.outputs)
     assert all(part.starts == (0,) for part in parts)
 
 

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+from soft_control import robots
 from soft_control.learning.card import ModelCard, ModelError
 from soft_control.learning.dataset import Recording, RecordingError, RecordingWarning
 from soft_control.learning.suitability import check_frames, suited, trained_on
@@ -17,10 +18,11 @@ def recording(samples: int = 50, **changes) -> Recording:
         "source": "run",
         "t_s": np.arange(samples) / 100.0,
         "commands": np.column_stack([wave, -2 * wave]),
-        "position": 0.02 * np.column_stack([wave, 0 * wave, -wave]),
+        "outputs": 0.02 * np.column_stack([wave, 0 * wave, -wave]),
         "signals": np.column_stack([0.5 + 0.5 * wave, wave]),
         "reference": None,
         "command_names": ("servo_0", "servo_1"),
+        "output_names": ("x", "y", "z"),
         "signal_names": ("lace_00", "lace_01"),
         "frame": "rig_base",
     }
@@ -30,24 +32,25 @@ def recording(samples: int = 50, **changes) -> Recording:
 @pytest.fixture
 def card() -> ModelCard:
     """Of a model that was trained on `recording`, and sees its first signal."""
+    robot = robots.load("tendon")
     return ModelCard(
-        rig="tendon",
+        robot=robot,
         rate_hz=100.0,
         input_lags=2,
         output_lags=2,
         input_delay=1,
-        axes=["x", "z"],
         command_names=["servo_0", "servo_1"],
         command_offset=[0.0, 0.0],
         command_scale=[1.0, 2.0],
-        output_offset=[0.0, 0.0],
-        output_scale=0.01,
+        output_names=["x", "y", "z"],
+        output_offset=[0.0] * 3,
+        output_scale=[0.01] * 3,
         signal_names=["lace_00"],
         signal_offset=[0.5],
         signal_scale=[0.3],
         surface=None,
-        trained=trained_on([recording()], ["servo_0", "servo_1"], ["lace_00"]),
-        metrics={},
+        trained=trained_on([recording()], robot, ["lace_00"]),
+        metrics=[],
         evaluated_on=[],
         recordings=["run"],
         model_hash="",
@@ -59,7 +62,7 @@ def test_ranges_and_frame_of_the_training_are_stored(card):
     assert card.trained.frame == "rig_base"
     for ranges, values in (
         (card.trained.commands, run.commands),
-        (card.trained.position, run.position),
+        (card.trained.outputs, run.outputs),
         (card.trained.signals, run.signals[:, :1]),
     ):
         np.testing.assert_array_equal(ranges, np.array([values.min(axis=0), values.max(axis=0)]).T)
@@ -89,12 +92,12 @@ def test_commands_are_put_in_the_order_of_the_card(card):
             r"command beyond .*: servo_0 -1\.\d+ to 1\.\d+ \(trained on -0\.99\d* to 0\.99",
         ),
         (
-            {"position": recording().position + [0, 0, 0.05]},
-            r"position beyond .*: z 0\.03\d* to 0\.0\d+ \(trained on -0\.0",
+            {"outputs": recording().outputs + [0, 0, 0.05]},
+            r"output beyond .*: z 0\.03\d* to 0\.0\d+ \(trained on -0\.0",
         ),
-        ({"position": recording().position + [0, 0.01, 0]}, "position beyond .*: y 0.01 to 0.01"),
+        ({"outputs": recording().outputs + [0, 0.01, 0]}, "output beyond .*: y 0.01 to 0.01"),
         ({"signals": recording().signals * 44}, r"signal beyond .*: lace_00 0\.0\d* to 4"),
-        ({"frame": "world"}, "positions in frame world, the model was trained in rig_base"),
+        ({"frame": "world"}, "points in frame world, the model was trained in rig_base"),
     ],
 )
 def test_what_the_training_had_not_is_named_with_its_numbers(card, changes, said):
@@ -106,12 +109,12 @@ def test_a_little_beyond_is_no_news(card):
     run = recording()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        suited(card, recording(commands=1.1 * run.commands, position=1.1 * run.position))
+        suited(card, recording(commands=1.1 * run.commands, outputs=1.1 * run.outputs))
 
 
 def test_millimetres_are_refused(card):
-    with pytest.raises(ModelError, match=r"run: [xz] reaches -?\d.* m, .* are these millimetres\?"):
-        suited(card, recording(position=1e3 * recording().position))
+    with pytest.raises(ModelError, match=r"run: [xz] reaches -?\d.* m, .* in another unit\?"):
+        suited(card, recording(outputs=1e3 * recording().outputs))
 
 
 @pytest.mark.parametrize(
@@ -139,3 +142,11 @@ def test_runs_in_different_frames_are_refused():
     check_frames([recording(), recording(frame=None)])
     with pytest.raises(RecordingError, match=r"rig_base \(run\), world \(other\)"):
         check_frames([recording(), recording(source="other", frame="world")])
+
+
+def test_outputs_in_another_order_are_put_in_the_order_of_the_card(card):
+    run = recording()
+    turned = recording(outputs=run.outputs[:, ::-1], output_names=run.output_names[::-1])
+    np.testing.assert_array_equal(suited(card, turned).outputs, run.outputs)
+    with pytest.raises(RecordingError, match="run: no output z; it has x, y, w"):
+        suited(card, recording(output_names=("x", "y", "w")))
