@@ -24,7 +24,7 @@ from soft_control.experiment.tuning import (  # noqa: E402
     tune_pid,
     write_parameters,
 )
-from soft_control.rigs import make_rig  # noqa: E402
+from soft_control.rigs import describe, make_rig  # noqa: E402
 
 SPACE = {"a": Range(-2.0, 2.0), "b": Range(1e-3, 1e3, log=True)}
 START = {"a": -1.0, "b": 1.0}
@@ -125,7 +125,8 @@ def test_what_cannot_be_tuned_is_refused(tmp_path):
 
 def test_tuning_by_name_writes_a_file_that_says_how(tmp_path, monkeypatch):
     """On the fastest rig, for one trial: the head names robot, references and the unit of gains."""
-    card = SimpleNamespace(rig="mass_spring_damper", rate_hz=50.0, surface=None)
+    robot = describe("mass_spring_damper")
+    card = SimpleNamespace(rig=robot.name, robot=robot, rate_hz=50.0, surface=None)
     monkeypatch.setattr(tuning, "load_card", lambda folder: card)
     found, path = tune("pid", tmp_path, "multi_level", 4.0, 1, 0, tmp_path / "found.yaml")
     assert found.trials == 1
