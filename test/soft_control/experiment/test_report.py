@@ -251,15 +251,14 @@ def test_500_hostile_names_stay_text(run_dir, record, robot, tmp_path, monkeypat
         chosen = hostile[50 * page : 50 * (page + 1)]
         mine = robot(
             commands=tuple(
-                Command(name=n + str(i), unit=chosen[i + 2], min=0, max=1)
-                for i, n in enumerate(chosen[:2])
+                Command(name=n + str(i), unit="V", min=0, max=1) for i, n in enumerate(chosen[:2])
             ),
             outputs=(
                 Output(name=chosen[4], unit="m", display_unit="mm", axis="x", point=chosen[5]),
                 Output(
                     name=chosen[6] + "z", unit="m", display_unit="mm", axis="z", point=chosen[5]
                 ),
-                Output(name=chosen[7] + "y", unit=chosen[8], axis="y"),
+                Output(name=chosen[7] + "y", unit="N"),
             ),
             signals=(Signal(name=chosen[9], full_scale_counts=1.0),),
             frame=chosen[10],
