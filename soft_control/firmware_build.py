@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 import nn4mc_codegen
 from nn4mc_codegen.printing.c import c_float, template_environment
@@ -31,19 +30,14 @@ from soft_control.control.mpc_settings import (
     first_cost_stage,
     physical_settings,
 )
-from soft_control.learning.model import NETWORK_FILE, ModelCard, load_card
-from soft_control.link.framing import CONTENT_MAX
-from soft_control.link.messages import Sizes, too_long
+from soft_control.firmware_files import BUILD_FILE, BuildError, FirmwareBuild, read_build, record_of
+from soft_control.learning.card import NETWORK_FILE, ModelCard, load_card
+from soft_control.link.framing import CONTENT_LIMIT
+from soft_control.link.messages import Sizes, content_max, too_long
 from soft_control.paths import share
-from soft_control.plain_text import first_fault
 
-BUILD_FILE = "firmware.json"
 LOG_FILE = "build.log"
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-class BuildError(RuntimeError):
-    """The firmware cannot be built from what was given."""
 
 
 class Board(BaseModel):
@@ -71,36 +65,6 @@ def board_table() -> dict[str, Board]:
     return found
 
 
-class FirmwareBuild(BaseModel):
-    """What `build` wrote; firmware.json holds all but the directory."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
-
-    directory: Path = Field(exclude=True)
-    model_hash: str
-    """First 16 hex digits of the SHA-256 of the network file."""
-    build_id: str
-    """First 16 hex digits of the SHA-256 of all sources and settings."""
-    horizon: int
-    """N: a sample brings the reference of N samples ahead."""
-    compilers: dict[str, str]
-    """Board -> first line of its compiler's --version."""
-    flash_bytes: int | None = None
-    """All that is loaded into flash: code, constants, initial values. None without an ELF."""
-    flash_percent: float | None = None
-    """Of 1 MiB."""
-    ram_bytes: int | None = None
-    """Static variables and the stack reserve."""
-
-    @property
-    def elf(self) -> Path:
-        return self.directory / "firmware.elf"
-
-    @property
-    def library(self) -> Path:
-        return self.directory / "libfirmware.so"
-
-
 def build(
     model_dir: str | Path,
     settings: MpcSettings,
@@ -119,6 +83,7 @@ def build(
     card = load_card(model_dir)
     try:
         settings = check(settings, card)
+        physical = physical_settings(settings, card.robot)
     except ValueError as error:
         raise BuildError(str(error)) from None
     _check_frames(card)
@@ -132,12 +97,12 @@ def build(
         made = Path(scratch) / "build"
         made.mkdir()
         _compile_network(model_dir, settings, card, made)
-        build_id = _build_id(sources, made, settings, card)
-        for name, text in _render(settings, card, build_id).items():
+        build_id = _build_id(sources, made, _render(settings, card, physical, ""))
+        for name, text in _render(settings, card, physical, build_id).items():
             (made / name).write_text(text, encoding="utf-8")
 
         same = {"build_id": build_id, "horizon": settings.horizon, "compilers": compilers}
-        previous = _read_json(out_dir / BUILD_FILE)
+        previous = record_of(out_dir)
         products = [name for board in compilers for name in known[board].products]
         if {key: previous.get(key) for key in same} == same and all(
             (out_dir / name).is_file() for name in products
@@ -184,36 +149,27 @@ def lag_sums(commands: int, input_lags: int, tail_continues: bool) -> list[tuple
     return [tuple(range(c, commands * input_lags, commands)) for c in range(commands)]
 
 
-def read_build(out_dir: str | Path) -> FirmwareBuild:
-    """The build in OUT_DIR. Raises BuildError if there is none, or what is there is none."""
-    out_dir = Path(out_dir)
-    fields = _read_json(out_dir / BUILD_FILE)
-    if not fields:
-        raise BuildError(f"no {BUILD_FILE} in {out_dir}: build the firmware first")
-    try:
-        return FirmwareBuild.model_validate(fields | {"directory": out_dir})
-    except ValidationError as error:
-        said = first_fault(error)
-        raise BuildError(f"{out_dir / BUILD_FILE}: {said}; build the firmware again") from None
-
-
 # --------------------------------------------------------------------------- settings
 
 
-def _render(settings: MpcSettings, card: ModelCard, build_id: str) -> dict[str, str]:
-    """controller_config.[ch]. Text of the card only gets into comments, through their filter."""
+def _render(
+    settings: MpcSettings, card: ModelCard, physical: dict[str, list[float] | float], build_id: str
+) -> dict[str, str]:
+    """controller_config.[ch], with the bounds and weights of `physical_settings`. Text of the card
+    only gets into comments, through their filter."""
     signal_map = card.signal_map if settings.signal_estimate else None
     values = {
         "card": card,
         "signal_map": signal_map,
         "signal_trust": signal_map
-        and signal_trust(signal_map.residual, settings.position_noise_mm).tolist(),
+        and signal_trust(signal_map.residual, settings.output_noise).tolist(),
         "settings": settings,
         "first_cost_stage": first_cost_stage(settings, card),
         "signal_offset": card.signal_offset or [0.0],
         "signal_scale": card.signal_scale or [1.0],
-        "physical": physical_settings(settings),
+        "physical": physical,
         "budget_us": budget_us(settings, card),
+        "content_max": content_max(_sizes(card)),
         "build_id": build_id,
     }
     files = ("controller_config.h", "controller_config.c")
@@ -240,23 +196,27 @@ def _c_floats(value: float | list[float]) -> str:
 # --------------------------------------------------------------------------- build
 
 
+def _sizes(card: ModelCard) -> Sizes:
+    return Sizes(len(card.command_names), len(card.output_offset), len(card.signal_names))
+
+
 def _check_frames(card: ModelCard) -> None:
-    sizes = Sizes(len(card.command_names), len(card.output_offset), len(card.signal_names))
+    sizes = _sizes(card)
     if long := too_long(sizes):
         raise BuildError(
             f"{sizes.commands} commands, {sizes.outputs} outputs and {sizes.signals} signals make "
-            f"{', '.join(long)} longer than a frame of {CONTENT_MAX} bytes"
+            f"{', '.join(long)} longer than a frame of {CONTENT_LIMIT} bytes"
         )
 
 
-def _build_id(sources: Path, made: Path, settings: MpcSettings, card: ModelCard) -> str:
+def _build_id(sources: Path, made: Path, rendered: dict[str, str]) -> str:
     contents = {
         path.relative_to(sources).as_posix(): path.read_bytes()
         for path in sources.rglob("*")
         if path.suffix in {".c", ".h", ".ld", ".mk"} or path.name == "Makefile"
     }
     contents |= {name: (made / name).read_bytes() for name in ("fk.c", "fk.h")}
-    contents |= {name: text.encode() for name, text in _render(settings, card, "").items()}
+    contents |= {name: text.encode() for name, text in rendered.items()}
     digest = hashlib.sha256()
     for name in sorted(contents):
         digest.update(f"{name}\0{len(contents[name])}\0".encode() + contents[name])
@@ -307,12 +267,3 @@ def _move_results(made: Path, out_dir: Path) -> None:
                 (Path(inbox) / name).replace(out_dir / name)
     except OSError as error:
         raise BuildError(f"the firmware cannot be written: {error}") from None
-
-
-def _read_json(path: Path) -> dict:
-    """The object in a JSON file; an empty one where there is none."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}

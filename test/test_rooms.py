@@ -23,6 +23,7 @@ ROOMS = {
         {"link"},
         {"learning"},
         {"control"},
+        {"firmware_files"},
         {"firmware_build"},
         {"experiment"},
         {"benchmarks"},

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict
 from nn4mc_codegen.importers import read_model
 from soft_control.benchmarks.host_solver import SolverLoop, weights_of
 from soft_control.benchmarks.ipopt import Problem, graph_network
+from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.problem import Start, Weights
 from soft_control.control.references import Reference
 from soft_control.experiment.bringup import mpc_settings, reference_curve
 from soft_control.experiment.closed_loop import Controller, Firmware, Trace, run, signal_gain
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.summary import SETTLE_S, error_figures, tracking_error_mm
-from soft_control.firmware_build import MpcSettings, build
+from soft_control.firmware_build import build
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, load_card, load_model
 from soft_control.rigs import make_rig
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from nn4mc_codegen import compile_model
+from soft_control.control.mpc_settings import MpcSettings, physical_settings
 from soft_control.control.problem import Sizes, Start, Weights
 from soft_control.experiment.closed_loop import ModelController
-from soft_control.firmware_build import MpcSettings, lag_sums, physical_settings
+from soft_control.firmware_build import lag_sums
 from soft_control.learning.model import Model, ModelCard
 from soft_control.paths import share
 from soft_control.rigs import make_rig
@@ -239,7 +240,8 @@ def sizes_of(card: ModelCard, settings: MpcSettings) -> Sizes:
 
 def weights_of(card: ModelCard, settings: MpcSettings) -> Weights:
     """Its bounds and weights, in the units of the network."""
-    physical = {key: np.asarray(v) for key, v in physical_settings(settings).items()}
+    given = physical_settings(settings, card.robot)
+    physical = {key: np.asarray(value) for key, value in given.items()}
     offset, scale = np.array(card.command_offset), np.array(card.command_scale)
     origin, unit = np.array(card.output_offset), np.array(card.output_scale)
     # A judge knows no infinity.

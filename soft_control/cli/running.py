@@ -126,7 +126,7 @@ def replay(
     from soft_control.experiment.replay import summary
     from soft_control.experiment.runner import RunFailed
     from soft_control.experiment.summary import write_json
-    from soft_control.firmware_build import read_build
+    from soft_control.firmware_files import read_build
     from soft_control.learning.dataset import read_recording, read_recordings
     from soft_control.learning.errors import rmse
     from soft_control.learning.model import free_run, least_squares_baseline, load_model

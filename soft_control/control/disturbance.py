@@ -1,8 +1,8 @@
 """Gains of the disturbance estimate, as firmware/src/loop/estimate.h states their rule.
 
-The disturbance is a random walk. It is seen as position - prediction, through the noise of that
-position: of a measured one, or of the one that the signals alone give, which is as noisy as the
-map's residual is large.
+The disturbance is a random walk. It is seen as outputs - prediction, through the noise of these
+outputs: of measured ones, or of those that the signals alone give, which are as noisy as the map's
+residual is large.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ def gain(ratio: float | np.ndarray) -> np.ndarray:
     return 0.5 * (np.sqrt(ratio * (ratio + 4.0)) - ratio)
 
 
-def signal_trust(residual_mm: Sequence[float], position_noise_mm: float) -> np.ndarray:
-    """(n,) variance of a measured position over that of the signals', one an axis.
+def signal_trust(residual: Sequence[float], noise: Sequence[float]) -> np.ndarray:
+    """(n,) variance of a measured output over that of the signals' one.
 
-    At most 1: the map was fitted to measured positions, what it seems to know better is chance.
+    Both as standard deviations, (n,), in the outputs' display units. At most 1: the map was fitted
+    to measured outputs, what it seems to know better is chance.
     """
-    return np.minimum(1.0, (position_noise_mm / np.maximum(residual_mm, 1e-9)) ** 2)
+    return np.minimum(1.0, (np.asarray(noise) / np.maximum(residual, 1e-9)) ** 2)

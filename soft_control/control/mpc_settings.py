@@ -7,23 +7,28 @@ weights and ratio are within those of firmware/src/loop/settings.h.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from soft_control.learning.model import ModelCard
+from soft_control.learning.card import ModelCard
 from soft_control.plain_text import first_fault
+from soft_control.robots.description import Quantity, RobotDescription
 
 VALUE_MAX = 1e9
-"""Of commands and outputs, in their own units."""
+"""Of commands and outputs, in their units inside."""
 WEIGHT_MAX = 1e8
-"""Times 1e6 from 1/mm² to 1/m², and 100 for bounds: the 1e16 of settings.h."""
+"""Per display unit squared; 100 times as much of a bound."""
+WEIGHT_INSIDE_MAX = 1e16
+"""Per unit inside squared, as in settings.h: 1e10 per mm² are 1e16 per m²."""
 TIME_BUDGET_MAX_MS = 25_000.0
 """In cycles of 168 MHz it still fits 32 bits."""
 
 Weight = Annotated[float, Field(ge=0.0, le=WEIGHT_MAX, allow_inf_nan=False)]
 BoundWeight = Annotated[float, Field(ge=0.0, le=100.0 * WEIGHT_MAX, allow_inf_nan=False)]
+Noise = Annotated[float, Field(gt=0.0, le=VALUE_MAX, allow_inf_nan=False)]
 Value = Annotated[float, Field(ge=-VALUE_MAX, le=VALUE_MAX, allow_inf_nan=False)]
 Move = Annotated[float, Field(gt=0.0, le=VALUE_MAX, allow_inf_nan=False)]
 
@@ -38,8 +43,9 @@ OutputBound = Annotated[float, AfterValidator(_not_too_large)]
 
 
 class MpcSettings(BaseModel):
-    """What the MPC is asked to do. Commands are in the unit that the robot describes: rad, or one
-    of its own."""
+    """What the MPC is asked to do. Weights and noise count in the units in which the robot's
+    description shows its commands and outputs, such as deg and mm; bounds, limits and moves are in
+    the units inside, such as rad and m."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
@@ -63,39 +69,40 @@ class MpcSettings(BaseModel):
     time_budget_ms: float | None = Field(None, ge=0.001, le=TIME_BUDGET_MAX_MS, allow_inf_nan=False)
     """A step ends with the best plan so far after this long; by default after a control period."""
     output_weight: list[Weight]
-    """Cost of a squared tracking error, 1/mm², one an axis."""
+    """Cost of a squared tracking error, per display unit squared (1/mm²), one an output."""
     terminal_weight: list[Weight] | None = None
     """The same for the last sample of the horizon; by default no other."""
     output_min: list[OutputBound] | None = None
-    """Soft lower bounds of the position, m, one an axis; by default none."""
+    """Soft lower bounds of the outputs, in their units inside; by default none."""
     output_max: list[OutputBound] | None = None
-    """Soft upper bounds of the position, m."""
+    """Soft upper bounds of the outputs, in their units inside; by default none."""
     bound_weight: list[BoundWeight] | None = None
-    """Cost of a squared excess over them, 1/mm²; by default 100 times output_weight."""
+    """Cost of a squared excess over them, per display unit squared; by default 100 times
+    output_weight."""
     disturbance_ratio: float = Field(0.0, ge=0, le=1000.0, allow_inf_nan=False)
-    """Offset estimate: variance of its change in a sample over that of a measured position's noise;
+    """Offset estimate: variance of its change in a sample over that of a measured output's noise;
     0: none. 0.0026 makes a gain of 0.05, 1000 one of 0.999."""
     signal_estimate: bool = False
-    """Where no position is measured, the signals' own one moves the offset estimate: on rigs whose
-    signals feel what moves the tip, with models that have signals."""
-    position_noise_mm: float = Field(0.05, gt=0, le=1e3, allow_inf_nan=False)
-    """Standard deviation of a measured position, each axis. The signals' own one is noisier, and
+    """Where no output is measured, those that the signals give move the offset estimate: on robots
+    whose signals feel what moves the outputs, with models that have signals."""
+    output_noise: list[Noise] | None = None
+    """Standard deviation of a measured output, in its display unit (mm): the noise for which
+    disturbance_ratio holds; needed with signal_estimate. What the signals give is noisier, and
     moves the estimate so much less; see firmware/src/loop/estimate.h."""
     move_weight: list[Weight]
-    """Cost of a squared move, 1/deg² or 1/unit² (see command_unit), one a command."""
+    """Cost of a squared move, per display unit squared (1/deg²), one a command."""
     command_weight: list[Weight] | None = None
-    """Cost of a squared distance from command_reference, 1/deg² or 1/unit²; by default none."""
+    """Cost of a squared distance from command_reference, per display unit squared; by default
+    none."""
     command_reference: list[Value] | None = None
-    """Commands to prefer, rad or unit; by default the middle of the limits."""
-    command_unit: Literal["deg", "unit"]
-    """deg: commands are in rad and move_weight counts degrees; unit: both are in the robot's own
-    unit. There is no default: the robot's description says it."""
+    """Commands to prefer, in their units inside (rad); by default the middle of the limits."""
     command_min: list[Value]
-    """Lower limits of the commands, rad or unit."""
+    """Lower limits of the commands, in their units inside."""
     command_max: list[Value]
-    """Upper limits of the commands, rad or unit."""
+    """Upper limits of the commands, in their units inside."""
     move_max: list[Move]
-    """Largest change of a command in one sample, rad or unit."""
+    """Largest change of a command in one sample, in its unit inside; by default what the robot's
+    speed_max allows."""
 
 
 def check(settings: MpcSettings, card: ModelCard) -> MpcSettings:
@@ -109,6 +116,10 @@ def check(settings: MpcSettings, card: ModelCard) -> MpcSettings:
         raise ValueError(first_fault(error)) from None
     _check_lengths(settings, card)
     _check_ranges(settings, card)
+    if settings.signal_estimate and card.signal_map and settings.output_noise is None:
+        raise ValueError(
+            "output_noise is missing: signal_estimate weighs what the signals give against it"
+        )
     reachable = settings.horizon - card.input_delay
     if settings.control_horizon > reachable:
         raise ValueError(
@@ -143,9 +154,9 @@ def _check_ranges(settings: MpcSettings, card: ModelCard) -> None:
         if not low < high:
             raise ValueError(f"limits of {command!r}: {low} .. {high} is not a range")
     soft = zip(settings.output_min or [], settings.output_max or [], strict=False)
-    for axis, (low, high) in enumerate(soft):
+    for output, (low, high) in enumerate(soft):
         if not low <= high:
-            raise ValueError(f"output_min, output_max of axis {axis}: {low} .. {high} is no range")
+            raise ValueError(f"output_min, output_max.{output}: {low} .. {high} is no range")
 
 
 def first_cost_stage(settings: MpcSettings, card: ModelCard) -> int:
@@ -158,11 +169,20 @@ def budget_us(settings: MpcSettings, card: ModelCard) -> int:
     return round(1e3 * min(settings.time_budget_ms or 1e3 / card.rate_hz, TIME_BUDGET_MAX_MS))
 
 
-def physical_settings(settings: MpcSettings) -> dict[str, list[float] | float]:
-    """settings_t of firmware/src/wire/message.h, field by field in its order: m, rad or unit."""
-    commands, outputs = len(settings.move_weight), len(settings.output_weight)
-    per_rad2 = math.degrees(1.0) ** 2 if settings.command_unit == "deg" else 1.0
-    per_m2 = 1e6
+def physical_settings(
+    settings: MpcSettings, robot: RobotDescription
+) -> dict[str, list[float] | float]:
+    """settings_t of firmware/src/wire/message.h, field by field in its order, in units inside.
+
+    Raises ValueError naming the setting that does not suit the robot, or is too large for it.
+    """
+    commands, outputs = len(robot.commands), len(robot.outputs)
+
+    def inside(name: str, weights: Sequence[float], of: Sequence[Quantity]) -> list[float]:
+        if len(weights) != len(of):
+            raise ValueError(f"{name} has {len(weights)} values, {robot.name} needs {len(of)}")
+        return [_weight_inside(name, w, quantity) for w, quantity in zip(weights, of, strict=True)]
+
     middle = [
         (low + high) / 2
         for low, high in zip(settings.command_min, settings.command_max, strict=True)
@@ -172,18 +192,33 @@ def physical_settings(settings: MpcSettings) -> dict[str, list[float] | float]:
         "command_min": [_inwards(low, math.inf) for low in settings.command_min],
         "command_max": [_inwards(high, -math.inf) for high in settings.command_max],
         "move_max": [_inwards(move, 0.0) for move in settings.move_max],
-        "move_weight": [per_rad2 * w for w in settings.move_weight],
-        "command_weight": [per_rad2 * w for w in settings.command_weight or [0.0] * commands],
+        "move_weight": inside("move_weight", settings.move_weight, robot.commands),
+        "command_weight": inside(
+            "command_weight", settings.command_weight or [0.0] * commands, robot.commands
+        ),
         "command_reference": settings.command_reference or middle,
-        "output_weight": [per_m2 * w for w in tracking],
-        "terminal_weight": [per_m2 * w for w in settings.terminal_weight or tracking],
+        "output_weight": inside("output_weight", tracking, robot.outputs),
+        "terminal_weight": inside(
+            "terminal_weight", settings.terminal_weight or tracking, robot.outputs
+        ),
         "output_min": settings.output_min or [-math.inf] * outputs,
         "output_max": settings.output_max or [math.inf] * outputs,
-        "bound_weight": [
-            per_m2 * w for w in settings.bound_weight or [100.0 * w for w in tracking]
-        ],
+        "bound_weight": inside(
+            "bound_weight", settings.bound_weight or [100.0 * w for w in tracking], robot.outputs
+        ),
         "disturbance_ratio": settings.disturbance_ratio,
     }
+
+
+def _weight_inside(name: str, weight: float, quantity: Quantity) -> float:
+    """Per unit inside squared, from per display unit squared: 1 per mm² is 1e6 per m²."""
+    inside = quantity.factor**2 * weight
+    if inside > WEIGHT_INSIDE_MAX:
+        raise ValueError(
+            f"{name} of {quantity.name!r}: {weight:g} per {quantity.shown_in}² is {inside:g} per "
+            f"{quantity.unit}², more than {WEIGHT_INSIDE_MAX:g}"
+        )
+    return inside
 
 
 def _inwards(limit: float, inside: float) -> float:

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from soft_control import paths
 from soft_control.control.controllers import ControllerEntry, controller
+from soft_control.control.mpc_settings import MpcSettings
 from soft_control.experiment import checks
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
-from soft_control.firmware_build import FirmwareBuild, MpcSettings, read_build
+from soft_control.firmware_files import FirmwareBuild, read_build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import first_fault
 from soft_control.rigs import describe
@@ -232,26 +233,29 @@ def reference_curve(experiment: Experiment, card: ModelCard) -> dict[str, Any]:
 def model_settings(model_dir: Path) -> MpcSettings:
     """What config/ asks of the MPC for the robot that a model was trained on."""
     card = load_card(model_dir)
-    return mpc_settings(card.robot)
+    return mpc_settings(card.robot, card.rate_hz)
 
 
-def mpc_settings(robot: str | RobotDescription) -> MpcSettings:
-    """What config/ asks of the MPC for a robot, given by name or description, within the limits and
-    in the units of its description.
+def mpc_settings(robot: str | RobotDescription, rate_hz: float | None = None) -> MpcSettings:
+    """What config/ asks of the MPC for a robot, given by name or description, within its limits.
 
-    Raises ValueError naming file and setting for what cannot be, or contradicts the description.
+    Where no file gives `move_max`, it is what the robot's speeds allow in a sample, at `rate_hz` or
+    else at the rate that the robot is made for. Raises ValueError naming file and setting for what
+    cannot be, or contradicts the description.
     """
     robot = describe(robot) if isinstance(robot, str) else robot
     source = f"the MPC of {robot.name} (config/mcu.yaml, config/{robot.name}.yaml)"
     asked = as_mapping(node_parameters("mcu", robot.name).get("mpc", {}), source)
     described = {
-        "command_unit": robot.move_unit,
         "command_min": robot.command_min.tolist(),
         "command_max": robot.command_max.tolist(),
     }
     for key, value in described.items():
         if asked.get(key, value) != value:
             raise ValueError(f"{source}: {key} {asked[key]!r}, but the robot says {value!r}")
+    speeds = [command.speed_max for command in robot.commands]
+    if "move_max" not in asked and None not in speeds:
+        described["move_max"] = [speed / (rate_hz or robot.rate_hz) for speed in speeds]
     try:
         return MpcSettings(**asked | described)
     except ValidationError as error:

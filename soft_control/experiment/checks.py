@@ -17,7 +17,7 @@ from typing import Any
 from soft_control.control.controllers import ControllerEntry
 from soft_control.control.references import REFERENCE_KEYS, Reference
 from soft_control.experiment.record import RECORD_FILE
-from soft_control.firmware_build import FirmwareBuild
+from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard
 from soft_control.robots.config_files import read_yaml
 from soft_control.robots.description import AXES, RobotDescription

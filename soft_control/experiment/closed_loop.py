@@ -15,9 +15,10 @@ import numpy as np
 
 from soft_control.control import pid
 from soft_control.control.disturbance import gain, signal_trust
+from soft_control.control.mpc_settings import MpcSettings, physical_settings
 from soft_control.control.problem import Sizes, Start, Weights
 from soft_control.experiment.bringup import node_parameters
-from soft_control.firmware_build import MpcSettings, physical_settings, read_build
+from soft_control.firmware_files import read_build
 from soft_control.learning.calibration import Calibration
 from soft_control.learning.dataset import Recording
 from soft_control.learning.excitation import excitation
@@ -170,7 +171,7 @@ def signal_gain(card: ModelCard, settings: MpcSettings) -> np.ndarray | None:
     """(n,) gain by which the signals move the firmware's offset estimate; None if they do not."""
     if not settings.signal_estimate or card.signal_map is None:
         return None
-    trust = signal_trust(card.signal_map.residual, settings.position_noise_mm)
+    trust = signal_trust(card.signal_map.residual, settings.output_noise)
     return gain(settings.disturbance_ratio * trust)
 
 
@@ -182,7 +183,7 @@ class Firmware:
         build = read_build(build_dir)
         self._session: McuSession = open_session("sil", build)
         self._card, self._tethered = card, tethered
-        robot = card.robot
+        self._robot = robot = card.robot
         self._neutral = robot.command_neutral
         self._live = [robot.signal_names.index(name) for name in card.signal_names]
         self.preview = build.horizon
@@ -191,7 +192,7 @@ class Firmware:
     def restart(self, settings: MpcSettings | None = None) -> Firmware:
         """Ready for another run, with other bounds and weights if they are given."""
         if settings is not None:
-            self._session.configure(physical_settings(settings))
+            self._session.configure(physical_settings(settings, self._robot))
         self._k = 0
         return self
 
@@ -201,7 +202,7 @@ class Firmware:
         if self._k == 0:
             self._session.reset(self._neutral, np.zeros(points.shape[1]), points[:-1])
         if self._tethered:
-            self._session.position(self._k, self._card.on_axes(seen.position))
+            self._session.measurement(self._k, self._card.on_axes(seen.position))
         answer = self._session.sample(self._k, signals[self._live], points[-1])
         self._k += 1
         return np.asarray(answer.command)

@@ -20,6 +20,7 @@ import yaml
 from soft_control import paths
 from soft_control.control import pid
 from soft_control.control.controllers import CONTROLLERS, controller
+from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.references import Reference
 from soft_control.experiment.bringup import (
     mpc_settings,
@@ -29,7 +30,7 @@ from soft_control.experiment.bringup import (
 from soft_control.experiment.closed_loop import Firmware, PidController, Trace, run
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.summary import SETTLE_S, error_figures, tracking_error_mm
-from soft_control.firmware_build import MpcSettings, build
+from soft_control.firmware_build import build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import printable
 from soft_control.rigs import Rig, make_rig

@@ -7,8 +7,10 @@ import binascii
 from cobs import cobs
 
 CONTENT_MAX = 250
-BODY_MAX = CONTENT_MAX + 2
-ENCODED_MAX = BODY_MAX + 1
+"""Bytes of content; more where a firmware's messages need more, see `messages.content_max`."""
+CONTENT_LIMIT = 1000
+"""No firmware's frames hold more: two of them fit into the 2048 bytes that a board buffers."""
+CHECKSUM_SIZE = 2
 
 
 def crc(content: bytes) -> int:
@@ -17,16 +19,17 @@ def crc(content: bytes) -> int:
 
 
 def encode_frame(content: bytes) -> bytes:
-    """The frame of 1 to 250 bytes of content, delimiter included; ValueError for other sizes."""
-    if not 1 <= len(content) <= CONTENT_MAX:
-        raise ValueError(f"a frame holds 1 to {CONTENT_MAX} bytes, not {len(content)}")
-    return cobs.encode(content + crc(content).to_bytes(2, "little")) + b"\0"
+    """The frame of 1 to CONTENT_LIMIT bytes, delimiter included; ValueError for other sizes."""
+    if not 1 <= len(content) <= CONTENT_LIMIT:
+        raise ValueError(f"a frame holds 1 to {CONTENT_LIMIT} bytes, not {len(content)}")
+    return cobs.encode(content + crc(content).to_bytes(CHECKSUM_SIZE, "little")) + b"\0"
 
 
 class FrameDecoder:
     """Bytes in, contents of good frames out; what is no good frame is counted and forgotten."""
 
-    def __init__(self) -> None:
+    def __init__(self, content_max: int = CONTENT_MAX) -> None:
+        self.content_max = content_max
         self.bad_frames = 0
         self._pending = bytearray()
 
@@ -35,23 +38,23 @@ class FrameDecoder:
         self._pending += data
         *frames, self._pending = self._pending.split(b"\0")
         # More than the longest frame is a bad frame already: remember that, not the bytes.
-        del self._pending[ENCODED_MAX + 1 :]
+        longest = self.content_max + CHECKSUM_SIZE
+        del self._pending[longest + longest // 254 + 2 :]
         contents = []
         for frame in frames:
-            content = _content(bytes(frame))
+            content = self._content(bytes(frame))
             if content is not None:
                 contents.append(content)
             elif frame:
                 self.bad_frames += 1
         return contents
 
-
-def _content(frame: bytes) -> bytes | None:
-    try:
-        body = cobs.decode(frame)
-    except cobs.DecodeError:
-        return None
-    if not 3 <= len(body) <= BODY_MAX:
-        return None
-    content, tail = body[:-2], body[-2:]
-    return content if crc(content) == int.from_bytes(tail, "little") else None
+    def _content(self, frame: bytes) -> bytes | None:
+        try:
+            body = cobs.decode(frame)
+        except cobs.DecodeError:
+            return None
+        content, checksum = body[:-CHECKSUM_SIZE], body[-CHECKSUM_SIZE:]
+        if not 1 <= len(content) <= self.content_max:
+            return None
+        return content if crc(content) == int.from_bytes(checksum, "little") else None

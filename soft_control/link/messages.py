@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from soft_control.link.framing import CONTENT_MAX
+from soft_control.link.framing import CONTENT_LIMIT, CONTENT_MAX
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 SIGNAL_LSB = 1e-4
 HASH_SIZE = 16
 BOARD_SIZE = 16
@@ -135,14 +135,20 @@ class Message:
     @classmethod
     def lengths(cls, sizes: Sizes) -> range:
         """The lengths in bytes that its content can have, type included."""
-        length, step, most = 1, 1, 0
+        least = cls.length_min(sizes)
+        if all(field.metadata["code"] != POINTS for field in dataclasses.fields(cls)):
+            return range(least, least + 1)
+        step = 4 * sizes.outputs
+        return range(least, least + step * points_max(sizes) + 1, step)
+
+    @classmethod
+    def length_min(cls, sizes: Sizes) -> int:
+        """The least of them: without points."""
+        length = 1
         for field in dataclasses.fields(cls):
             code, count = _layout(field, sizes)
-            if code == POINTS:
-                length, step, most = length + 1, 4 * sizes.outputs, points_max(sizes)
-            else:
-                length += count * struct.calcsize(f"<{code}")
-        return range(length, length + step * most + 1, step)
+            length += 1 if code == POINTS else count * struct.calcsize(f"<{code}")
+        return length
 
     def encode(self, sizes: Sizes) -> bytes:
         """Content of a frame. Raises MessageError if a field does not fit."""
@@ -216,7 +222,7 @@ class Reset(Message, type=0x02, answer="Info"):
     k: int = _wire("I")
     host_timeout_ms: int = _wire("H")
     command: Floats = _wire("f", "commands")
-    position: Floats = _wire("f", "outputs")
+    outputs: Floats = _wire("f", "outputs")
 
 
 @dataclass(frozen=True)
@@ -246,11 +252,11 @@ class Observe(Message, type=0x05, running=True, in_order=True, answer="Command")
 
 
 @dataclass(frozen=True)
-class Position(Message, type=0x06, running=True):
-    """The measured position of sample k, sent before its SAMPLE."""
+class Measurement(Message, type=0x06, running=True):
+    """The measured outputs of sample k, sent before its SAMPLE."""
 
     k: int = _wire("I")
-    position: Floats = _wire("f", "outputs")
+    outputs: Floats = _wire("f", "outputs")
 
 
 @dataclass(frozen=True)
@@ -312,7 +318,7 @@ class Info(Message, type=0x82):
 
 @dataclass(frozen=True)
 class Command(Message, type=0x83):
-    """The answer to sample k: `command` (rad) applies now, `predicted` (m) is for k + 1."""
+    """The answer to sample k: `command` applies now, the outputs `predicted` are for k + 1."""
 
     k: int = _wire("I")
     status: int = _wire("B")
@@ -346,14 +352,20 @@ def decode(content: bytes, sizes: Sizes) -> Message:
     return message.decode(content[1:], sizes)
 
 
+def content_max(sizes: Sizes) -> int:
+    """Bytes of the longest content that a firmware of such sizes takes and sends: a REFERENCE holds
+    as many points as fit, of all others there is room for the longest."""
+    return max(CONTENT_MAX, *(message.length_min(sizes) for message in MESSAGES.values()))
+
+
 def points_max(sizes: Sizes) -> int:
     """Points that one REFERENCE holds."""
-    return (CONTENT_MAX - 6) // (4 * sizes.outputs)
+    return (content_max(sizes) - 6) // (4 * sizes.outputs)
 
 
 def too_long(sizes: Sizes) -> list[str]:
-    """Names of the messages that do not fit into a frame at such sizes."""
-    return [m.__name__.upper() for m in MESSAGES.values() if m.lengths(sizes)[-1] > CONTENT_MAX]
+    """Names of the messages that fit into no frame at such sizes."""
+    return [m.__name__.upper() for m in MESSAGES.values() if m.length_min(sizes) > CONTENT_LIMIT]
 
 
 def signal_counts(calibrated: Sequence[float]) -> tuple[int, ...]:

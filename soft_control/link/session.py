@@ -21,10 +21,10 @@ from soft_control.link.messages import (
     ErrorCode,
     Hello,
     Info,
+    Measurement,
     Message,
     MessageError,
     Observe,
-    Position,
     Reference,
     Reset,
     ResetCause,
@@ -79,9 +79,9 @@ class ModelMismatch(RuntimeError):
 class McuSession:
     """Lockstep with one microcontroller. Not for two threads at once.
 
-    All positions are (3,) m, commands (m,) rad, signals (p,) calibrated and unitless, as in the
-    model card's order. Every method but close raises LinkError, naming the transport, the last good
-    sample and what to do.
+    Outputs are (n,), commands (m,), both in the units of the robot's description, signals (p,)
+    calibrated, all in the model card's order. Every method but close raises LinkError, naming the
+    transport, the last good sample and what to do.
     """
 
     def __init__(
@@ -132,23 +132,24 @@ class McuSession:
     def reset(
         self,
         command: Sequence[float],
-        position: Sequence[float],
+        outputs: Sequence[float],
         reference: Sequence[Sequence[float]] = (),
         k: int = 0,
         host_timeout_ms: int = 0,
     ) -> None:
-        """Start a run at sample k, at rest at that command and position.
+        """Start a run at sample k, at rest at that command and those outputs.
 
-        reference: points of samples k, k+1, … k+N-1; each sample then brings the point of k+N.
+        reference: the outputs wanted at samples k, k+1, … k+N-1; each sample then brings those of
+        k+N.
         host_timeout_ms: silence after which the microcontroller holds its command; 0 = never.
         """
-        request = Reset(k, host_timeout_ms, _finite(command), _finite(position))
+        request = Reset(k, host_timeout_ms, _finite(command), _finite(outputs))
         self._last_k = None
         self.info = self._ask(request, Info, self._timeout_s)
         self.preload(k, reference)
 
     def preload(self, k: int, reference: Sequence[Sequence[float]]) -> None:
-        """Points of the reference for samples k, k+1, …, none beyond the horizon."""
+        """The reference of samples k, k+1, …, (T, n), none beyond the horizon."""
         step = messages.points_max(self._sizes)
         for first in range(0, len(reference), step):
             points = tuple(_finite(point) for point in reference[first : first + step])
@@ -163,9 +164,9 @@ class McuSession:
         }
         self.info = self._ask(Configure(**values), Info, self._timeout_s)
 
-    def position(self, k: int, position: Sequence[float]) -> None:
-        """The measured position of sample k; to be told before the sample itself."""
-        self._send(Position(k, _finite(position)))
+    def measurement(self, k: int, outputs: Sequence[float]) -> None:
+        """The measured outputs of sample k; to be told before the sample itself."""
+        self._send(Measurement(k, _finite(outputs)))
 
     def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Command:
         """The command for sample k, from its signals and the reference of sample k + N."""
@@ -197,6 +198,7 @@ class McuSession:
     def _introduce(self, timeout_s: float) -> Info:
         info = self._ask(Hello(), Info, timeout_s)
         self._sizes = info.sizes
+        self._decoder.content_max = messages.content_max(info.sizes)
         return info
 
     def _ask(self, request: Message, answer: type[M], timeout_s: float) -> M:
@@ -279,7 +281,7 @@ def open_session(
     port: str | None = None,
     timeout_s: float = 2.0,
 ) -> McuSession:
-    """A session with a build, as `firmware_build.read_build` finds it; hil needs the port of the
+    """A session with a build, as `firmware_files.read_build` finds it; hil needs the port of the
     board that runs it.
 
     Raises LinkError, VersionError, ModelMismatch; ValueError for an unknown target.

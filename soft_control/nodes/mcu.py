@@ -21,7 +21,7 @@ from soft_control.experiment.ros_messages import (
     to_ns,
     to_stamp,
 )
-from soft_control.firmware_build import read_build
+from soft_control.firmware_files import read_build
 from soft_control.learning.dataset import AXES
 from soft_control.link.messages import Command, SolverStatus, StepCostUnit
 from soft_control.link.session import open_session
@@ -135,7 +135,7 @@ class Mcu(RigNode):
         if self.seen and abs(to_ns(self.seen.header.stamp) - now_ns) <= self.period_ns:
             position = self.seen
         if position is not None:
-            self.session.position(self.k, from_point(position)[p.axes])
+            self.session.measurement(self.k, from_point(position)[p.axes])
         answer = self.session.sample(self.k, live, ahead[-1])
         self.last_ns = now_ns
         self.publish(now_ns, answer)

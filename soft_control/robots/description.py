@@ -318,13 +318,6 @@ class RobotDescription(_Strict):
             is_point=bool(first.point),
         )
 
-    @property
-    def move_unit(self) -> Literal["deg", "unit"]:
-        """MpcSettings.command_unit: whether weights of moves count degrees or the commands' own
-        units."""
-        in_degrees = all((c.unit, c.shown_in) == ("rad", "deg") for c in self.commands)
-        return "deg" if in_degrees else "unit"
-
 
 def described(values: Any, source: str) -> RobotDescription:
     """The description in `values`, read from YAML or JSON.

@@ -12,7 +12,7 @@ const controller_config_t controller_config = {
         .command_offset = {{ card.command_offset | c_floats }},
         .command_scale = {{ card.command_scale | c_floats }},
         .output_offset = {{ card.output_offset | c_floats }},
-        .output_scale = {{ card.output_scale[0] | c_floats }},
+        .output_scale = {{ card.output_scale | c_floats }},
     },
     .signal_offset = {{ signal_offset | c_floats }},
     .signal_scale = {{ signal_scale | c_floats }},

@@ -11,6 +11,7 @@
 #define OUTPUT_LAGS {{ card.output_lags }}
 #define INPUT_DELAY {{ card.input_delay }}
 #define CONTROL_RATE_HZ {{ card.rate_hz | c_floats }}
+#define FRAME_CONTENT_MAX {{ content_max }} /* bytes: room for the longest message */
 
 #define HORIZON {{ settings.horizon }}
 #define CONTROL_HORIZON {{ settings.control_horizon }}

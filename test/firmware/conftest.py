@@ -13,7 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from soft_control.firmware_build import FirmwareBuild, MpcSettings, build
+from soft_control.control.mpc_settings import MpcSettings
+from soft_control.firmware_build import build
+from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard, SignalMap
 from soft_control.link import McuSession, open_session
 from soft_control.rigs import describe
@@ -29,7 +31,6 @@ FRAME_SIZE_MAX, CONTENT_MAX, POINTS_MAX = 254, 250, (250 - 6) // (4 * N)
 @pytest.fixture(scope="session")
 def settings() -> MpcSettings:
     return MpcSettings(
-        command_unit="deg",
         horizon=HORIZON,
         control_horizon=3,
         output_weight=[1.0] * N,
@@ -119,7 +120,7 @@ def estimating(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> FirmwareBuild:
     """The same, but where no position is measured the signals move the offset estimate."""
-    changes = {"signal_estimate": True, "position_noise_mm": 0.05, "disturbance_ratio": 0.5}
+    changes = {"signal_estimate": True, "output_noise": [0.05] * N, "disturbance_ratio": 0.5}
     changed = settings.model_copy(update=changes)
     return build(model_dir, changed, tmp_path_factory.mktemp("estimating"), boards)
 
@@ -150,6 +151,7 @@ class FrameDecoder(ctypes.Structure):
         ("size", c_uint16),
         ("block_left", c_uint8),
         ("started", c_bool),
+        ("full_block", c_bool),
         ("too_long", c_bool),
         ("bad_frames", c_uint32),
     ]
@@ -180,7 +182,7 @@ class Request(ctypes.Structure):
         ("k", c_uint32),
         ("signals", c_int16 * P),
         ("command", c_float * M),
-        ("position", c_float * N),
+        ("outputs", c_float * N),
         ("points", Points),
         ("settings", Settings),
     ]

@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 
 from soft_control import firmware_build as module
 from soft_control.control import mpc_settings
-from soft_control.control.mpc_settings import MpcSettings, budget_us, check, physical_settings
-from soft_control.firmware_build import BuildError, build, read_build
+from soft_control.control.mpc_settings import budget_us, check, physical_settings
+from soft_control.firmware_build import build
+from soft_control.firmware_files import BuildError, read_build
 from soft_control.learning.model import load_card
 from soft_control.link import open_session
+from soft_control.rigs import describe
 
 
 def files_of(built) -> dict[str, bytes]:
@@ -98,7 +100,8 @@ def test_no_name_of_a_card_becomes_code(model_dir, settings, tmp_path):
     """500 random names in place of a card's: each rendered file has the same lines as that of plain
     names outside its first comment, and all of them together compile without a warning."""
     card, chance = load_card(model_dir), random.Random(9)
-    plain = module._render(settings, card, "0" * 16)
+    physical = physical_settings(settings, describe("tendon"))
+    plain = module._render(settings, card, physical, "0" * 16)
     header, source = plain["controller_config.h"], plain["controller_config.c"]
     code = source[source.index("#include") :]
     comments = []
@@ -107,7 +110,7 @@ def test_no_name_of_a_card_becomes_code(model_dir, settings, tmp_path):
         hostile = card.model_copy(
             update={"command_names": names[:2], "signal_names": names[2:-1], "rig": names[-1]}
         )
-        rendered = module._render(settings, hostile, "0" * 16)
+        rendered = module._render(settings, hostile, physical, "0" * 16)
         assert rendered["controller_config.h"] == header
         text = rendered["controller_config.c"]
         assert text.endswith(code)
@@ -166,7 +169,7 @@ class Units(ctypes.Structure):
         ("command_offset", ctypes.c_float * 2),
         ("command_scale", ctypes.c_float * 2),
         ("output_offset", ctypes.c_float * 3),
-        ("output_scale", ctypes.c_float),
+        ("output_scale", ctypes.c_float * 3),
     ]
 
 
@@ -209,6 +212,21 @@ def test_config_has_the_units_of_the_network(firmware, c, model_dir, settings):
     assert np.isinf(list(mpc.output_min)).all() and np.isinf(list(mpc.output_max)).all()
 
 
+def test_each_output_has_a_scale_of_its_own(c):
+    """A metre, a radian and a volt in one robot: powers of two, so that float32 rounds nothing."""
+    config, mpc = controller_config(c), c.Limits()
+    settings, units = (
+        c.Settings.from_buffer_copy(config.settings),
+        Units.from_buffer_copy(config.units),
+    )
+    units.output_offset[:], units.output_scale[:] = [1.0, 2.0, -4.0], [0.125, 2.0, 8.0]
+    settings.output_min[:], settings.output_max[:] = [0.5, -2.0, 4.0], [1.5, 6.0, 12.0]
+    settings.output_weight[:] = [64.0, 1.0, 0.25]
+    c.lib.settings_normalise(ctypes.byref(settings), ctypes.byref(units), ctypes.byref(mpc))
+    assert list(mpc.output_weight) == [1.0, 4.0, 16.0]
+    assert list(mpc.output_min) == [-4.0, -2.0, 1.0] and list(mpc.output_max) == [4.0, 2.0, 2.0]
+
+
 @hypothesis_settings(max_examples=300, deadline=None)
 @given(
     low=st.floats(-10, 0),
@@ -246,7 +264,10 @@ def test_a_literal_reads_back_exactly(value):
     [
         ({"move_weight": [0.02]}, "move_weight needs 2 values"),
         ({"output_weight": [1.0, 1.0]}, "output_weight needs 3 values"),
-        ({"output_weight": [1.0, -1.0, 1.0]}, "output_weight.1 = .*: .* greater than or equal to 0"),
+        (
+            {"output_weight": [1.0, -1.0, 1.0]},
+            "output_weight.1 = .*: .* greater than or equal to 0",
+        ),
         ({"command_min": [2.0, -1.0]}, "limits of 'servo_0': 2.0 .. 1.396 is not a range"),
         ({"move_max": [0.05, 0.0]}, "move_max.1 = .*: .* greater than 0"),
         ({"control_horizon": 8}, "control_horizon 8 is more than horizon - input_delay = 7"),
@@ -259,7 +280,10 @@ def test_a_literal_reads_back_exactly(value):
         ({"move_weight": [1e35, 1.0]}, "move_weight.0 = .*: .* less than or equal to 1"),
         ({"bound_weight": [1e35] * 3}, "bound_weight.0 = .*: .* less than or equal to 1"),
         ({"command_max": [math.nan, 0.5]}, "command_max.0 = .*: .*finite"),
-        ({"command_reference": [1e30, 0.5]}, "command_reference.0 = .*: .* less than or equal to 1"),
+        (
+            {"command_reference": [1e30, 0.5]},
+            "command_reference.0 = .*: .* less than or equal to 1",
+        ),
         ({"output_min": [1e30] * 3}, "output_min.0 = .*: must be infinite or within"),
         ({"output_min": [math.nan] * 3}, "output_min.0 = .*: must be infinite or within"),
     ],
@@ -270,13 +294,10 @@ def test_settings_that_do_not_fit_are_named(model_dir, settings, tmp_path, chang
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_unit_of_commands_has_no_default(settings):
-    told = settings.model_dump() | {"command_unit": None}
-    with pytest.raises(ValueError, match="command_unit"):
-        MpcSettings(**told)
-    del told["command_unit"]
-    with pytest.raises(ValueError, match="command_unit\n.*required"):
-        MpcSettings(**told)
+def test_the_signals_cannot_be_weighed_without_the_noise_of_a_measurement(model_dir, settings):
+    asked = settings.model_copy(update={"signal_estimate": True})
+    with pytest.raises(ValueError, match="output_noise is missing"):
+        check(asked, load_card(model_dir))
 
 
 def test_extreme_settings_that_are_taken_stay_finite(c, model_dir, settings):
@@ -291,7 +312,7 @@ def test_extreme_settings_that_are_taken_stay_finite(c, model_dir, settings):
     extreme = check(settings.model_copy(update=most), card)
     assert budget_us(extreme, card) * 168 < 2**32
     given = c.Settings()
-    for name, value in physical_settings(extreme).items():
+    for name, value in physical_settings(extreme, describe("tendon")).items():
         if isinstance(value, list):
             getattr(given, name)[:] = value
         else:
@@ -318,8 +339,8 @@ def test_a_slow_model_has_a_budget_that_fits(model_dir, settings):
 
 
 def test_messages_that_fit_no_frame_are_named(model_dir, settings, tmp_path):
-    card = load_card(model_dir).model_copy(update={"signal_names": [f"s{i}" for i in range(120)]})
-    with pytest.raises(BuildError, match="120 signals make SAMPLE, OBSERVE longer than a frame"):
+    card = load_card(model_dir).model_copy(update={"signal_names": [f"s{i}" for i in range(520)]})
+    with pytest.raises(BuildError, match="520 signals make SAMPLE, OBSERVE longer than a frame"):
         module._check_frames(card)
 
 

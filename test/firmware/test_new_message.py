@@ -27,7 +27,8 @@ import json
 import sys
 from pathlib import Path
 
-from soft_control.firmware_build import build, read_build
+from soft_control.firmware_build import build
+from soft_control.firmware_files import read_build
 from soft_control.link import LinkError, McuSession, SilTransport
 from soft_control.link.framing import encode_frame
 from soft_control.link.messages import MESSAGES, Ping, Pong, Sizes
@@ -76,7 +77,15 @@ def test_the_tutorial_names_the_files_that_it_changes():
 def test_a_ping_as_the_tutorial_adds_it_is_answered(firmware, model_dir, settings, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("package.xml", "soft_control", "nn4mc_codegen", "firmware", "docs", "test"):
+    for name in (
+        "package.xml",
+        "config",
+        "soft_control",
+        "nn4mc_codegen",
+        "firmware",
+        "docs",
+        "test",
+    ):
         source, target = ROOT / name, copy / name
         if name == "nn4mc_codegen":  # nothing in it is changed
             target.symlink_to(source)

@@ -21,8 +21,8 @@ from soft_control.link.messages import (
     Error,
     ErrorCode,
     Hello,
+    Measurement,
     Observe,
-    Position,
     Reference,
     Reset,
     Sample,
@@ -78,7 +78,7 @@ def stream(seed: int) -> bytes:
             + [Reference(k + 1, tuple(numbers(3) for _ in range(chance.randint(0, 20))))] * 2
             + [Sample(k, signals(), numbers(3))] * 12
             + [Observe(k, signals(), numbers(2))] * 4
-            + [Position(k, numbers(3))] * 4
+            + [Measurement(k, numbers(3))] * 4
             + [Configure(*(numbers(size) for size in (2,) * 6 + (3,) * 5), chance.random())]
             + [Configure(*SOUND)]
         )  # fmt: skip

@@ -5,6 +5,7 @@
 #include "boards/stm32f405/crash.h"
 #include "boards/stm32f405/interrupts.h"
 #include "boards/stm32f405/stm32f405.h"
+#include "wire/frame.h"
 
 #define CLOCK_HZ 168000000u /* also what the emulator runs at, unasked */
 #define USART_CLOCK_HZ (CLOCK_HZ / 2u) /* APB2 */
@@ -13,8 +14,9 @@
 /* PLLRDY comes within 0.2 ms, some 400 turns at 16 MHz; fifty times that is long enough to wait. */
 #define PLL_TURNS_MAX 20000u
 
-/* Bytes that come during a control step: 1 ms at 2 Mbaud is 200. */
-#define RING_SIZE 512u /* a power of two */
+/* Bytes that come during a control step: 1 ms at 2 Mbaud is 200, and the longest frame is whole. A
+ * power of two. */
+#define RING_SIZE (FRAME_SIZE_MAX <= 256 ? 512u : 2048u)
 
 struct board {
     volatile uint32_t milliseconds;

@@ -63,10 +63,11 @@ static void normalise_command(const controller_config_t *config, float command[C
     }
 }
 
-static void normalise_point(const controller_config_t *config, float point[OUTPUTS])
+static void normalise_outputs(const controller_config_t *config, float outputs[OUTPUTS])
 {
     for (int i = 0; i < OUTPUTS; i++) {
-        point[i] = normalised(point[i], config->units.output_offset[i], config->units.output_scale);
+        outputs[i] = normalised(outputs[i], config->units.output_offset[i],
+                                config->units.output_scale[i]);
     }
 }
 
@@ -121,7 +122,7 @@ static void see_measured(control_loop_t *loop)
     for (int i = 0; i < OUTPUTS; i++) {
         ratio[i] = loop->settings.disturbance_ratio;
     }
-    estimate_update(&loop->estimate, ratio, loop->position, loop->mpc.outputs[0]);
+    estimate_update(&loop->estimate, ratio, loop->outputs, loop->mpc.outputs[0]);
 }
 
 static void see_signals(control_loop_t *loop)
@@ -129,21 +130,21 @@ static void see_signals(control_loop_t *loop)
 #if SIGNAL_ESTIMATE
     const controller_config_t *config = loop->config;
     float ratio[OUTPUTS];
-    float position[OUTPUTS];
+    float outputs[OUTPUTS];
     for (int i = 0; i < OUTPUTS; i++) {
         ratio[i] = loop->settings.disturbance_ratio * config->signal_trust[i];
-        position[i] = 0.0f;
+        outputs[i] = 0.0f;
         for (int j = 0; j < SIGNALS; j++) {
-            position[i] = mac(config->signal_map[i][j], loop->mpc.signals[j], position[i]);
+            outputs[i] = mac(config->signal_map[i][j], loop->mpc.signals[j], outputs[i]);
         }
     }
-    estimate_update(&loop->estimate, ratio, position, loop->mpc.outputs[0]);
+    estimate_update(&loop->estimate, ratio, outputs, loop->mpc.outputs[0]);
 #else
     (void)loop;
 #endif
 }
 
-/* The offset between the position seen and the one that the network predicts. The network goes on
+/* The offset between the outputs seen and those that the network predicts. The network goes on
  * without it; bounds of the outputs and the reference have it taken off. */
 static void estimate(control_loop_t *loop, const sample_t *sample)
 {
@@ -156,12 +157,10 @@ static void estimate(control_loop_t *loop, const sample_t *sample)
     }
     loop->measured = false;
     for (int i = 0; i < OUTPUTS; i++) {
-        const float middle =
-            units->output_offset[i] + loop->estimate.offset[i] * units->output_scale;
-        loop->mpc_config.output_min[i] =
-            normalised(loop->settings.output_min[i], middle, units->output_scale);
-        loop->mpc_config.output_max[i] =
-            normalised(loop->settings.output_max[i], middle, units->output_scale);
+        const float scale = units->output_scale[i];
+        const float middle = units->output_offset[i] + loop->estimate.offset[i] * scale;
+        loop->mpc_config.output_min[i] = normalised(loop->settings.output_min[i], middle, scale);
+        loop->mpc_config.output_max[i] = normalised(loop->settings.output_max[i], middle, scale);
     }
 }
 
@@ -250,7 +249,7 @@ static void report(control_loop_t *loop, const sample_t *sample)
     }
     for (int i = 0; i < OUTPUTS; i++) {
         const float predicted = loop->mpc.outputs[0][i] + loop->estimate.offset[i];
-        command.predicted[i] = predicted * units->output_scale + units->output_offset[i];
+        command.predicted[i] = predicted * units->output_scale[i] + units->output_offset[i];
     }
     send(loop, TO_HOST_COMMAND, &command);
 }
@@ -284,14 +283,14 @@ static message_error_t answer_hello(control_loop_t *loop, request_t *request)
 static message_error_t answer_reset(control_loop_t *loop, request_t *request)
 {
     normalise_command(loop->config, request->command);
-    normalise_point(loop->config, request->position);
-    if (!all_finite(request->command, COMMANDS) || !all_finite(request->position, OUTPUTS)) {
+    normalise_outputs(loop->config, request->outputs);
+    if (!all_finite(request->command, COMMANDS) || !all_finite(request->outputs, OUTPUTS)) {
         return MESSAGE_BAD_VALUE;
     }
-    mpc_reset(&loop->mpc, request->command, request->position);
+    mpc_reset(&loop->mpc, request->command, request->outputs);
     loop->estimate = (estimate_t){.offset = {0.0f}};
     loop->measured = false;
-    reference_ring_reset(&loop->reference, request->k, request->position);
+    reference_ring_reset(&loop->reference, request->k, request->outputs);
     supervisor_reset(&loop->supervisor, board_milliseconds(loop->board), request->host_timeout_ms);
     loop->next_k = request->k;
     loop->running = true;
@@ -302,7 +301,7 @@ static message_error_t answer_reset(control_loop_t *loop, request_t *request)
 static message_error_t answer_reference(control_loop_t *loop, request_t *request)
 {
     for (uint32_t i = 0; i < request->points.count; i++) {
-        normalise_point(loop->config, request->points.at[i]);
+        normalise_outputs(loop->config, request->points.at[i]);
         reference_ring_put(&loop->reference, loop->next_k, request->k + i, request->points.at[i]);
     }
     return MESSAGE_OK;
@@ -310,7 +309,7 @@ static message_error_t answer_reference(control_loop_t *loop, request_t *request
 
 static message_error_t answer_sample(control_loop_t *loop, request_t *request)
 {
-    normalise_point(loop->config, request->points.at[0]);
+    normalise_outputs(loop->config, request->points.at[0]);
     walk(loop, request, false);
     return MESSAGE_OK;
 }
@@ -325,12 +324,12 @@ static message_error_t answer_observe(control_loop_t *loop, request_t *request)
     return MESSAGE_OK;
 }
 
-static message_error_t answer_position(control_loop_t *loop, request_t *request)
+static message_error_t answer_measurement(control_loop_t *loop, request_t *request)
 {
-    normalise_point(loop->config, request->position);
+    normalise_outputs(loop->config, request->outputs);
     loop->measured = true;
     loop->measured_k = request->k;
-    memcpy(loop->position, request->position, sizeof loop->position);
+    memcpy(loop->outputs, request->outputs, sizeof loop->outputs);
     return MESSAGE_OK;
 }
 

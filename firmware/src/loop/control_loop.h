@@ -27,8 +27,8 @@ typedef struct {
     float signal_offset[SIGNAL_SLOTS];
     float signal_scale[SIGNAL_SLOTS];
 #if SIGNAL_ESTIMATE
-    float signal_map[OUTPUTS][SIGNALS]; /* position = map * signals, both normalised */
-    float signal_trust[OUTPUTS]; /* variance of a measured position over that of the signals' */
+    float signal_map[OUTPUTS][SIGNALS]; /* outputs = map * signals, both normalised */
+    float signal_trust[OUTPUTS]; /* variance of a measured output over that of the signals' */
 #endif
     settings_t settings; /* until CONFIGURE brings others */
     const char *model_hash; /* 16 hex digits each */
@@ -47,9 +47,9 @@ typedef struct {
     mpc_config_t mpc_config; /* the same normalised, the offset taken off the outputs' bounds */
     mpc_state_t mpc;
     estimate_t estimate;
-    bool measured;           /* a POSITION of sample measured_k has come: */
+    bool measured;          /* a MEASUREMENT of sample measured_k has come: */
     uint32_t measured_k;
-    float position[OUTPUTS]; /* normalised */
+    float outputs[OUTPUTS]; /* normalised */
     reference_ring_t reference;
     supervisor_t supervisor;
 } control_loop_t;

@@ -1,5 +1,5 @@
-/* The offset estimate, for tracking without a steady error. The offset is how far the position
- * seen is from the predicted one. It is taken for a random walk that is seen through white
+/* The offset estimate, for tracking without a steady error. The offset is how far the outputs
+ * seen are from the predicted ones. It is taken for a random walk that is seen through white
  * noise, and added to all that the network predicts. The steady-state Kalman gain of such a walk
  * depends on one number, ratio = variance of the walk's change in a sample / variance of the
  * noise:
@@ -9,12 +9,12 @@
  *     ratio  0   0.0026   0.5   1000
  *     gain   0   0.05     0.5   0.999
  *
- * A position is seen in two ways, with the same walk behind both. A measured position has the
- * noise that settings_t.disturbance_ratio is meant for. Where none has come for a sample, the
- * signals give a position by a linear map that training fits; its noise is the residual of that
- * map on recordings held out. Axis by axis,
+ * Outputs are seen in two ways, with the same walk behind both. Measured ones have the noise
+ * that settings_t.disturbance_ratio is meant for. Where none have come for a sample, the signals
+ * give them by a linear map that training fits; their noise is the residual of that map on
+ * recordings held out. Output by output,
  *
- *     ratio of the signals = disturbance_ratio * variance of a measured position / residual's,
+ *     ratio of the signals = disturbance_ratio * variance of a measured output / residual's,
  *
  * so that a map which errs much corrects slowly. Where there is neither, the estimate stays. */
 #ifndef ESTIMATE_H
@@ -26,8 +26,8 @@ typedef struct {
     float offset[OUTPUTS]; /* normalised */
 } estimate_t;
 
-/* Takes the position of a sample as it is seen, with the ratio of each axis, and what the
- * network alone has predicted for it. A position that is not finite changes nothing. */
+/* Takes the outputs of a sample as they are seen, with the ratio of each, and what the network
+ * alone has predicted for them. Outputs that are not finite change nothing. */
 void estimate_update(estimate_t *estimate, const float ratio[OUTPUTS], const float seen[OUTPUTS],
                      const float predicted[OUTPUTS]);
 

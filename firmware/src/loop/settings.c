@@ -59,7 +59,7 @@ void settings_normalise(const settings_t *settings, const units_t *units, mpc_co
     }
     for (int i = 0; i < OUTPUTS; i++) {
         const float offset = units->output_offset[i];
-        const float scale = units->output_scale;
+        const float scale = units->output_scale[i];
         const float square = scale * scale;
         mpc->output_weight[i] = settings->output_weight[i] * square;
         mpc->terminal_weight[i] = settings->terminal_weight[i] * square;

@@ -14,11 +14,11 @@ typedef struct {
     float command_offset[COMMANDS];
     float command_scale[COMMANDS];
     float output_offset[OUTPUTS];
-    float output_scale; /* one for all axes, so that errors stay isotropic */
+    float output_scale[OUTPUTS]; /* equal along the axes of a point: its errors stay isotropic */
 } units_t;
 
 /* The largest weight and ratio that settings_valid lets through;
- * soft_control/control/mpc_settings.py holds its own limits within them. A weight of 1e16 / m^2
+ * soft_control/control/mpc_settings.py holds its own limits within them. A weight of 1e16 / unit^2
  * times the square of a scale of 1e5 and of an error of a hundred scales is 1e30, so that costs
  * stay finite in float. */
 #define WEIGHT_MAX 1e16f

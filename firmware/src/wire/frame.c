@@ -21,6 +21,10 @@ size_t frame_encode(const uint8_t *content, size_t size, uint8_t frame[FRAME_SIZ
 
     for (size_t i = 0; i < size + 2; i++) {
         const uint8_t byte = i < size ? content[i] : tail[i - size];
+        if (end - code > FRAME_BLOCK_MAX) {
+            frame[code] = FRAME_BLOCK_MAX + 1;
+            code = end++;
+        }
         if (byte == 0u) {
             frame[code] = (uint8_t)(end - code);
             code = end++;
@@ -74,10 +78,11 @@ size_t frame_decode(frame_decoder_t *decoder, uint8_t byte)
         append(decoder, byte);
         decoder->block_left--;
     } else {
-        if (decoder->started) {
+        if (decoder->started && !decoder->full_block) {
             append(decoder, 0u); /* the zero that ended the block before */
         }
         decoder->started = true;
+        decoder->full_block = byte == FRAME_BLOCK_MAX + 1;
         decoder->block_left = (uint8_t)(byte - 1u);
     }
     return 0;

@@ -6,17 +6,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Content is the type byte and the payload. With its checksum it stays below the 254 bytes of one
-   COBS block, so that the overhead is one code byte and the delimiter, whatever the content. */
-#define FRAME_CONTENT_MAX 250
+#include "controller_config.h" /* FRAME_CONTENT_MAX */
+
+/* Content is the type byte and the payload. COBS cuts the body into blocks that end at a zero or
+ * after 254 other bytes, and puts one code byte before each: the distance to the zero, or 255,
+ * behind which there is none. The delimiter comes last.
+ *
+ *     body    11 22 00 33         00 x 1 .. 254 bytes that are not zero .. 44
+ *     frame   03 11 22 02 33 00   01 ff x .. 02 44 00 */
+#define FRAME_BLOCK_MAX 254
 #define FRAME_BODY_MAX (FRAME_CONTENT_MAX + 2)
-#define FRAME_SIZE_MAX (FRAME_BODY_MAX + 2)
+#define FRAME_SIZE_MAX (FRAME_BODY_MAX + (FRAME_BODY_MAX + FRAME_BLOCK_MAX - 1) / FRAME_BLOCK_MAX + 1)
 
 typedef struct {
     uint8_t body[FRAME_BODY_MAX]; /* the content of the last good frame until the next byte comes */
     uint16_t size;
     uint8_t block_left; /* bytes still to come in the current COBS block */
     bool started;
+    bool full_block; /* the current block has no zero behind it */
     bool too_long;
     uint32_t bad_frames; /* since power-on: too long, too short, cut off, or a wrong checksum */
 } frame_decoder_t;

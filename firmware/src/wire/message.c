@@ -11,7 +11,7 @@ enum { HOST_u8 = 1, HOST_u16 = 2, HOST_i16 = 2, HOST_u32 = 4, HOST_f32 = 4, HOST
 enum { OWN_u8 = 1, OWN_u16 = 2, OWN_i16 = 2, OWN_u32 = 4, OWN_f32 = 4, OWN_text = 5 };
 
 /* Every message must fit into a frame: a compiler that complains of a negative array here has met a
- * robot with too many commands, outputs or signals. Points are as many as fit. */
+ * FRAME_CONTENT_MAX that is too small. Points are as many as fit. */
 enum { BYTES_u8 = 1, BYTES_u16 = 2, BYTES_i16 = 2, BYTES_u32 = 4, BYTES_f32 = 4, BYTES_text = 1 };
 enum { BYTES_points = 1 };
 #define BYTES(S, kind, count, member) +BYTES_##kind * (count)

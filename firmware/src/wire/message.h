@@ -14,7 +14,7 @@
 #include "controller_config.h"
 #include "wire/frame.h"
 
-#define PROTOCOL_VERSION 2
+#define PROTOCOL_VERSION 3
 
 /* One line a message that a host sends:
  *
@@ -31,7 +31,7 @@
     X(REFERENCE, reference, 0x03, RUNNING, ANY_ORDER)      \
     X(SAMPLE, sample, 0x04, RUNNING, IN_ORDER)             \
     X(OBSERVE, observe, 0x05, RUNNING, IN_ORDER)           \
-    X(POSITION, position, 0x06, RUNNING, ANY_ORDER)        \
+    X(MEASUREMENT, measurement, 0x06, RUNNING, ANY_ORDER)  \
     X(CONFIGURE, configure, 0x07, ANY_TIME, ANY_ORDER)
 
 /* One line a message that the firmware sends:
@@ -56,7 +56,7 @@
     F(S, u32, 1, k)               \
     F(S, u16, 1, host_timeout_ms) \
     F(S, f32, COMMANDS, command)  \
-    F(S, f32, OUTPUTS, position)
+    F(S, f32, OUTPUTS, outputs)
 #define REFERENCE_FIELDS(F, S) \
     F(S, u32, 1, k)            \
     F(S, points, 1, points.at)
@@ -68,9 +68,9 @@
     F(S, u32, 1, k)             \
     F(S, i16, SIGNALS, signals) \
     F(S, f32, COMMANDS, command)
-#define POSITION_FIELDS(F, S) \
-    F(S, u32, 1, k)           \
-    F(S, f32, OUTPUTS, position)
+#define MEASUREMENT_FIELDS(F, S) \
+    F(S, u32, 1, k)              \
+    F(S, f32, OUTPUTS, outputs)
 #define CONFIGURE_FIELDS(F, S) F(S, f32, sizeof(settings_t) / sizeof(float), settings)
 
 #define BOOT_FIELDS(F, S)    \
@@ -105,7 +105,7 @@
 #define MESSAGE_BOARD_SIZE 16
 #define MESSAGE_STATUS_NONE 255 /* in place of a solver status: the solver was not asked */
 
-/* As many points as a frame can hold behind type, k and their number. */
+/* As many points of the reference as a frame can hold behind type, k and their number. */
 #define MESSAGE_POINTS_MAX ((FRAME_CONTENT_MAX - 6) / (4 * OUTPUTS))
 
 typedef enum {
@@ -119,21 +119,21 @@ typedef enum {
 } message_error_t;
 
 /* Bounds and weights as people and the wire give them: in physical units, in the order of the
- * wire, and floats only. Commands are in rad or in the robot's own unit, outputs in m. Bounds
- * may be infinite. */
+ * wire, and floats only. Commands and outputs are in the units of the robot's description, weights
+ * per unit squared. Bounds may be infinite. */
 typedef struct {
     float command_min[COMMANDS];
     float command_max[COMMANDS];
-    float move_max[COMMANDS];       /* hard bound of a change in one sample */
-    float move_weight[COMMANDS];    /* 1/rad^2 */
-    float command_weight[COMMANDS]; /* 1/rad^2 */
+    float move_max[COMMANDS]; /* hard bound of a change in one sample */
+    float move_weight[COMMANDS];
+    float command_weight[COMMANDS];
     float command_reference[COMMANDS];
-    float output_weight[OUTPUTS];   /* 1/m^2 */
-    float terminal_weight[OUTPUTS]; /* 1/m^2 */
+    float output_weight[OUTPUTS];
+    float terminal_weight[OUTPUTS];
     float output_min[OUTPUTS];
     float output_max[OUTPUTS];
-    float bound_weight[OUTPUTS]; /* 1/m^2 */
-    float disturbance_ratio;     /* see loop/estimate.h */
+    float bound_weight[OUTPUTS];
+    float disturbance_ratio; /* see loop/estimate.h */
 } settings_t;
 
 /* What messages of a host bring, in physical units. message_decode sets the members that the
@@ -144,7 +144,7 @@ typedef struct {
     uint32_t k;
     int16_t signals[SIGNAL_SLOTS];
     float command[COMMANDS];
-    float position[OUTPUTS];
+    float outputs[OUTPUTS];
     struct {
         uint32_t count; /* in REFERENCE; SAMPLE brings one point and leaves this at zero */
         float at[MESSAGE_POINTS_MAX][OUTPUTS];
@@ -195,9 +195,9 @@ typedef struct {
 
 /* One field of a payload: `count` values of a kind at `offset` in the struct of the message. */
 typedef struct {
-    uint8_t kind;
-    uint8_t count;
-    uint16_t offset;
+    unsigned kind : 4;
+    unsigned count : 12;
+    unsigned offset : 16;
 } message_field_t;
 
 /* A line of either table; the firmware's own messages have no use for `running` and `in_order`. */

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from soft_control.firmware_build import physical_settings
+from soft_control.control.mpc_settings import physical_settings
 from soft_control.learning.dataset import Recording
 from soft_control.learning.model import free_run, load_model
 from soft_control.link import LinkError, McuSession, SilTransport, SolverStatus, Supervisor
@@ -23,16 +23,18 @@ from soft_control.link.messages import (
     ErrorCode,
     Hello,
     Info,
+    Measurement,
     Observe,
-    Position,
     Reference,
     Reset,
     Sample,
     decode,
 )
+from soft_control.rigs import describe
 
 REST = (-0.17, -0.4)
 ORIGIN = (0.0, 0.0, 0.0)
+TENDON = describe("tendon")
 
 
 def reference(k: int) -> np.ndarray:
@@ -155,7 +157,7 @@ def test_nothing_but_hello_before_reset(firmware):
         Sample(0, (0,) * 4, ORIGIN),
         Observe(0, (0,) * 4, REST),
         Reference(0, (ORIGIN,)),
-        Position(0, ORIGIN),
+        Measurement(0, ORIGIN),
     ):
         assert raw.ask(message) == [Error(ErrorCode.WRONG_STATE, message.TYPE)]
     assert raw.ask(Hello()) == [raw.info]
@@ -165,7 +167,7 @@ def test_configure_changes_the_problem_at_once(open_target, settings):
     """Other bounds and weights count from the next sample on; the same ones change nothing, and
     none of them outlives the power."""
     usual, same, other = (Run(open_target("sil")) for _ in range(3))
-    physical = physical_settings(settings)
+    physical = physical_settings(settings, TENDON)
     same.session.configure(physical)
     for _ in range(20):
         assert usual.step() == same.step()
@@ -209,13 +211,13 @@ def test_configure_changes_the_problem_at_once(open_target, settings):
 def test_configure_refuses_what_makes_no_problem(open_target, settings, change):
     usual, refused = Run(open_target("sil")), Run(open_target("sil"))
     with pytest.raises(LinkError, match="refused CONFIGURE: bad value"):
-        refused.session.configure(physical_settings(settings) | change)
+        refused.session.configure(physical_settings(settings, TENDON) | change)
     assert [refused.step() for _ in range(5)] == [usual.step() for _ in range(5)]
 
 
 def test_configure_before_reset(open_target, settings):
     early, late = open_target("sil"), Run(open_target("sil"))
-    narrow = physical_settings(settings) | {"command_max": [-0.1, -0.3]}
+    narrow = physical_settings(settings, TENDON) | {"command_max": [-0.1, -0.3]}
     early.configure(narrow)
     late.session.configure(narrow)
     run = Run(early)
@@ -230,12 +232,12 @@ def test_a_measured_position_takes_the_offset_out(open_target, settings):
     gain = (math.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
     told, silent, stale = (Run(open_target("sil")) for _ in range(3))
     for run in (told, silent, stale):
-        run.session.configure(physical_settings(settings) | {"disturbance_ratio": ratio})
+        run.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": ratio})
     offset, estimate = np.array([0.0, 2e-3, -1e-3]), np.zeros(3)
     model = np.array(ORIGIN)  # what the model alone predicts for this sample
     for k in range(30):
-        told.session.position(k, model + offset)
-        stale.session.position(k + 1, model + offset)
+        told.session.measurement(k, model + offset)
+        stale.session.measurement(k + 1, model + offset)
         command = told.step()
         estimate += gain * (offset - estimate)
         model = np.array(command.predicted) - estimate
@@ -263,7 +265,7 @@ def test_without_a_measured_position_the_signals_take_the_offset_out(
         values = signals(rng, 4)
         shown = np.array(card.signal_map.weights) @ card.normalised_signal(values)
         estimate += gain * (card.outputs(shown) - predicted - estimate)
-        run.session.position(k + 1, (1.0, 1.0, 1.0))  # of another sample: nobody's
+        run.session.measurement(k + 1, (1.0, 1.0, 1.0))  # of another sample: nobody's
         command = run.step()
         predicted = np.array(model.observe(k, values, command.command).predicted)
         assert command.predicted == pytest.approx(predicted + estimate, abs=1e-6)
@@ -274,13 +276,13 @@ def test_without_a_measured_position_the_signals_take_the_offset_out(
 def test_a_measured_position_goes_before_that_of_the_signals(open_target, estimating, settings):
     """Told each position, both firmwares are the same; told to estimate nothing, as well."""
     both, plain = Run(open_target("sil", estimating)), Run(open_target("sil"))
-    plain.session.configure(physical_settings(settings) | {"disturbance_ratio": 0.5})
+    plain.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": 0.5})
     for k in range(20):
         for run in (both, plain):
-            run.session.position(k, (1e-3, 0.0, 2e-3))
+            run.session.measurement(k, (1e-3, 0.0, 2e-3))
         assert both.step() == plain.step()
-    both.session.configure(physical_settings(settings) | {"disturbance_ratio": 0.0})
-    plain.session.configure(physical_settings(settings) | {"disturbance_ratio": 0.0})
+    both.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": 0.0})
+    plain.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": 0.0})
     for _ in range(5):
         assert both.step() == plain.step()
 
@@ -288,10 +290,10 @@ def test_a_measured_position_goes_before_that_of_the_signals(open_target, estima
 def test_a_position_that_is_not_finite_is_dropped(firmware, settings):
     usual, bad = Raw(firmware.library), Raw(firmware.library)
     for raw in (usual, bad):
-        physical = physical_settings(settings) | {"disturbance_ratio": 0.5}
+        physical = physical_settings(settings, TENDON) | {"disturbance_ratio": 0.5}
         raw.ask(Configure(**physical))
         raw.ask(Reset(0, 0, REST, ORIGIN))
-    assert bad.ask(Position(0, (math.nan, 0.0, 0.0))) == []
+    assert bad.ask(Measurement(0, (math.nan, 0.0, 0.0))) == []
     sample = Sample(0, (0,) * 4, ORIGIN)
     assert bad.ask(sample) == usual.ask(sample)
 

@@ -36,6 +36,6 @@ def test_the_gain_follows_a_walk_as_well_as_any():
 
 
 def test_a_position_of_signals_is_trusted_by_its_variance():
-    assert signal_trust([0.1, 0.5], 0.05) == pytest.approx([0.25, 0.01])
-    assert signal_trust([0.01, 0.0], 0.05) == pytest.approx([1.0, 1.0])
+    assert signal_trust([0.1, 0.5], [0.05, 0.1]) == pytest.approx([0.25, 0.04])
+    assert signal_trust([0.01, 0.0], [0.05, 0.05]) == pytest.approx([1.0, 1.0])
     assert gain(0.0) == 0.0

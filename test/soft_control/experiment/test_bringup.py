@@ -27,13 +27,14 @@ from soft_control.experiment.bringup import (
     sees_position,
 )
 from soft_control.experiment.record import RECORD_FILE, read_record
-from soft_control.firmware_build import BUILD_FILE, BuildError, build
+from soft_control.firmware_build import build
+from soft_control.firmware_files import BUILD_FILE, BuildError
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, file_hash
 from soft_control.learning.recording import Recording
 from soft_control.learning.settings import TrainingSettings
 from soft_control.learning.training import train
 from soft_control.rigs import RIGS, describe
-from soft_control.robots.description import tip
+from soft_control.robots.description import Signal, tip
 
 
 def write_model(folder: Path, rig: str = "tendon", **changes: Any) -> ModelCard:
@@ -221,7 +222,16 @@ def test_a_value_that_nothing_has_is_refused_by_its_name(field: str, value: obje
     ],
 )
 def test_a_model_of_other_commands_or_signals_is_refused(experiment, tmp_path, changes, said):
-    write_model(tmp_path / "model", **changes)
+    """Of a robot that has the same name."""
+    robot = describe("tendon")
+    names = changes.get("command_names", robot.command_names)
+    commands = tuple(
+        command.model_copy(update={"name": name})
+        for command, name in zip(robot.commands, names, strict=True)
+    )
+    signals = tuple(Signal(name=name) for name in changes.get("signal_names", robot.signal_names))
+    robot = robot.model_copy(update={"commands": commands, "signals": signals})
+    write_model(tmp_path / "model", robot=robot, **changes)
     with pytest.raises(ValueError, match=said):
         check(experiment())
 
@@ -411,7 +421,6 @@ def test_a_reference_with_a_wrong_amplitude_is_refused(experiment, share, value:
 def test_settings_have_limits_and_units_of_the_description(rig: str):
     settings, robot = mpc_settings(rig), describe(rig)
     assert settings.command_min == robot.command_min.tolist()
-    assert settings.command_unit == ("deg" if rig == "tendon" else "unit")
     assert len(settings.move_weight) == len(robot.commands)
     assert len(settings.output_weight) == len(robot.outputs)
 
@@ -419,7 +428,7 @@ def test_settings_have_limits_and_units_of_the_description(rig: str):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("mpc: {command_unit: unit}", "command_unit 'unit', but the robot says 'deg'"),
+        ("mpc: {command_max: [0]}", "command_max .* but the robot says"),
         ("mpc: {command_min: [0, 0]}", "command_min .* but the robot says"),
         ("mpc: {horizon: 0}", "horizon = 0: "),
         ("mpc: {speed: 1}", "speed = 1: "),
@@ -442,15 +451,30 @@ def crane(share) -> None:
         "commands": [{"name": f"rope_{i}", "unit": "N", "min": 0.0, "max": 40.0} for i in range(3)],
         "outputs": [{"name": a, "unit": "m", "axis": a, "point": "hook"} for a in "xyz"],
     }
-    nodes = {"mcu": {"mpc": {"move_weight": [0.1] * 3, "move_max": [5.0] * 3}}}
+    mpc = {"output_weight": [1.0] * 3, "move_weight": [0.1] * 3, "move_max": [5.0] * 3}
+    nodes = {"mcu": {"mpc": mpc}}
     (share / "robots" / "crane.yaml").write_text(yaml.safe_dump(robot))
     (share / "crane.yaml").write_text(yaml.safe_dump({"nodes": nodes}))
 
 
 def test_a_robot_without_a_simulation_has_settings_from_its_description(crane):
     settings = mpc_settings("crane")
-    assert settings.command_max == [40.0] * 3 and settings.command_unit == "unit"
+    assert settings.command_max == [40.0] * 3
     assert settings.move_weight == [0.1] * 3 and settings.output_weight == [1.0] * 3
+
+
+def test_moves_are_limited_by_the_speeds_of_the_robot_where_no_setting_says_it(crane, share):
+    file, nodes = share / "robots" / "crane.yaml", share / "crane.yaml"
+    mpc = {"output_weight": [1.0] * 3, "move_weight": [0.1] * 3}
+    nodes.write_text(yaml.safe_dump({"nodes": {"mcu": {"mpc": mpc}}}))
+    with pytest.raises(ValueError, match="the MPC of crane .*move_max"):
+        mpc_settings("crane")
+    robot = yaml.safe_load(file.read_text())
+    for i, command in enumerate(robot["commands"]):
+        command["speed_max"] = 100.0 + i
+    file.write_text(yaml.safe_dump(robot))
+    assert mpc_settings("crane").move_max == pytest.approx([2.0, 2.02, 2.04])  # at 50 Hz
+    assert mpc_settings("crane", rate_hz=100.0).move_max == pytest.approx([1.0, 1.01, 1.02])
 
 
 def test_a_robot_without_a_simulation_is_trained_and_built(crane, tmp_path):

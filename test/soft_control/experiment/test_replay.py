@@ -11,7 +11,7 @@ import pytest
 
 from soft_control.experiment.closed_loop import record
 from soft_control.experiment.replay import replay, summary
-from soft_control.firmware_build import read_build
+from soft_control.firmware_files import read_build
 from soft_control.learning.dataset import Recording, RecordingWarning
 from soft_control.learning.model import ModelError, free_run, load_model
 from soft_control.learning.suitability import suited

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soft_control.link import LinkError, McuSession, ModelMismatch, VersionError
-from soft_control.link.framing import FrameDecoder, encode_frame
+from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
 from soft_control.link.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
@@ -30,6 +31,7 @@ from soft_control.link.messages import (
     ResetCause,
     Sample,
     Sizes,
+    content_max,
     decode,
     points_max,
     signal_counts,
@@ -82,8 +84,32 @@ def test_a_type_that_is_taken_is_refused():
 
 def test_what_does_not_fit_a_frame_is_named():
     assert too_long(SIZES) == []
-    assert too_long(Sizes(9, 3, 4)) == ["CONFIGURE"]
-    assert too_long(Sizes(2, 3, 120)) == ["SAMPLE", "OBSERVE"]
+    assert too_long(Sizes(20, 20, 120)) == []
+    assert too_long(Sizes(20, 30, 4)) == ["CONFIGURE"]
+    assert too_long(Sizes(2, 3, 520)) == ["SAMPLE", "OBSERVE"]
+
+
+def test_a_frame_has_room_for_the_longest_message():
+    """Of six commands and nine outputs it is CONFIGURE: 1 + 4 (6 m + 5 n + 1) bytes."""
+    assert content_max(SIZES) == CONTENT_MAX == 250
+    assert content_max(Sizes(6, 9, 0)) == 329
+    assert points_max(Sizes(6, 9, 0)) == (329 - 6) // 36
+
+
+def test_a_session_takes_frames_as_long_as_the_sizes_ask_for():
+    """An answer of forty commands and outputs, which no frame of 250 bytes holds."""
+    sizes = Sizes(40, 40, 1)
+    info = replace(INFO, commands=40, outputs=40, signals=1)
+    answer = Command(7, 0, 0, 2, (1.0,) * 40, (2.0,) * 40, 0.0, 0)
+    assert len(answer.encode(sizes)) > 250
+
+    class Port(FakePort):
+        def write(self, data):
+            self._out.append(encode_frame((answer if self.got else info).encode(sizes)))
+            self.got.append(data)
+
+    session = McuSession(Port(), timeout_s=0.05, start_timeout_s=1.0)
+    assert session.sample(7, (0.5,), (0.0,) * 40) == answer
 
 
 @pytest.mark.parametrize("vector", VECTORS["messages"], ids=lambda v: v["name"])
@@ -250,7 +276,7 @@ def test_another_model_build_or_version_closes_the_port():
             McuSession(port, **expected)
         assert port.closed
     port = FakePort(lambda message: [encode_frame(bytes([Info.TYPE, 9]))])
-    with pytest.raises(VersionError, match="version 9, this host 2"):
+    with pytest.raises(VersionError, match="version 9, this host 3"):
         McuSession(port)
     assert port.closed
 

@@ -29,8 +29,8 @@ class Session:
     def reset(self, *arguments):
         self.asked.append(("reset", *arguments))
 
-    def position(self, k, position):
-        self.asked.append(("position", k, *position))
+    def measurement(self, k, outputs):
+        self.asked.append(("measurement", k, *outputs))
 
     def sample(self, k, signals, reference):
         self.asked.append(("sample", k, *signals))
@@ -95,7 +95,7 @@ def test_in_lockstep_every_sample_counts_one(node):
         take(bridge, FIRST_NS + k * PERIOD_NS)
         bridge.on_position(point(FIRST_NS + k * PERIOD_NS, [0.0, 0.1, 0.2]))
     assert [k for k, *_ in bridge.session.last("sample")] == [0, 1, 2]
-    assert bridge.session.last("position")[2] == (2, 0.1, 0.2)
+    assert bridge.session.last("measurement")[2] == (2, 0.1, 0.2)
 
 
 def test_in_realtime_samples_that_never_came_are_bridged(node):
@@ -116,7 +116,7 @@ def test_in_realtime_the_tracker_has_a_clock_of_its_own(node):
     bridge.on_position(point(FIRST_NS + 1_000_000, [0.0, 0.1, 0.2]))
     take(bridge, FIRST_NS)
     take(bridge, FIRST_NS + 3 * PERIOD_NS)  # by now nobody knows where the tip is
-    assert bridge.session.last("position") == [(0, 0.1, 0.2)]
+    assert bridge.session.last("measurement") == [(0, 0.1, 0.2)]
 
 
 def test_the_longest_gap_is_the_firmwares():

@@ -110,13 +110,6 @@ def test_points_and_other_outputs_are_told_apart():
     np.testing.assert_array_equal(robot.outputs_of(carried), [[3.0, 2.0, 1.0]])
 
 
-def test_weights_count_degrees_only_where_every_command_is_shown_in_them():
-    degrees = Command(name="a", unit="rad", display_unit="deg", min=0.0, max=1.0)
-    radians = Command(name="b", unit="rad", min=0.0, max=1.0)
-    assert description(commands=(degrees,)).move_unit == "deg"
-    assert description(commands=(degrees, radians)).move_unit == "unit"
-
-
 @pytest.mark.parametrize("rig_name", sorted(RIGS))
 def test_every_rig_describes_what_it_is(rig_name: str):
     """The description survives the file of a run, and the rig moves and measures as it says."""
