@@ -230,7 +230,7 @@ def test_a_model_of_other_commands_or_signals_is_refused(experiment, tmp_path, c
         for command, name in zip(robot.commands, names, strict=True)
     )
     signals = tuple(Signal(name=name) for name in changes.get("signal_names", robot.signal_names))
-    robot = robot.model_copy(update={"commands": commands, "signals": signals})
+    robot = robot.model_copy(update={"commands": commands, "signals": signals, "recording": None})
     write_model(tmp_path / "model", robot=robot, **changes)
     with pytest.raises(ValueError, match=said):
         check(experiment())
