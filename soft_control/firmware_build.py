@@ -35,7 +35,6 @@ from soft_control.learning.card import NETWORK_FILE, ModelCard, load_card
 from soft_control.link.framing import CONTENT_LIMIT
 from soft_control.link.messages import Sizes, content_max, too_long
 from soft_control.paths import share
-from soft_control.rigs import describe
 
 LOG_FILE = "build.log"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -84,7 +83,7 @@ def build(
     card = load_card(model_dir)
     try:
         settings = check(settings, card)
-        physical = physical_settings(settings, describe(card.rig))
+        physical = physical_settings(settings, card.robot)
     except ValueError as error:
         raise BuildError(str(error)) from None
     _check_frames(card)

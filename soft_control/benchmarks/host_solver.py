@@ -20,7 +20,7 @@ from soft_control.experiment.closed_loop import ModelController
 from soft_control.firmware_build import lag_sums
 from soft_control.learning.model import Model, ModelCard
 from soft_control.paths import share
-from soft_control.rigs import describe, make_rig
+from soft_control.rigs import make_rig
 
 FLAGS = ("-std=c99", "-O2", "-ffp-contract=off", "-fno-math-errno", "-Wall", "-Werror", "-fPIC")
 
@@ -240,7 +240,7 @@ def sizes_of(card: ModelCard, settings: MpcSettings) -> Sizes:
 
 def weights_of(card: ModelCard, settings: MpcSettings) -> Weights:
     """Its bounds and weights, in the units of the network."""
-    given = physical_settings(settings, describe(card.rig))
+    given = physical_settings(settings, card.robot)
     physical = {key: np.asarray(value) for key, value in given.items()}
     offset, scale = np.array(card.command_offset), np.array(card.command_scale)
     origin, unit = np.array(card.output_offset), np.array(card.output_scale)

@@ -7,9 +7,18 @@ from collections.abc import Callable
 
 import typer
 
-from soft_control.cli import benchmarks, building, learning, recording, running, terminal
+from soft_control.cli import (
+    benchmarks,
+    building,
+    describing,
+    learning,
+    recording,
+    running,
+    terminal,
+)
 
 COMMANDS = {
+    "describe": describing.describe,
     "collect": recording.collect,
     "train": learning.train,
     "check-model": learning.check_model,

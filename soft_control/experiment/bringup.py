@@ -279,8 +279,7 @@ def model_settings(model_dir: Path) -> MpcSettings:
 
 
 def mpc_settings(robot: str | RobotDescription, rate_hz: float | None = None) -> MpcSettings:
-    """What config/ asks of the MPC for a robot, given by name or description, within the limits of
-    its description.
+    """What config/ asks of the MPC for a robot, given by name or description, within its limits.
 
     Where no file gives `move_max`, it is what the robot's speeds allow in a sample, at `rate_hz` or
     else at the rate that the robot is made for. Raises ValueError naming file and setting for what

@@ -36,7 +36,7 @@ from soft_control.learning.settings import TrainingSettings
 from soft_control.learning.surface import Surface
 from soft_control.learning.training import train
 from soft_control.rigs import RIGS, describe
-from soft_control.robots.description import tip
+from soft_control.robots.description import Signal, tip
 
 SURFACE = {"leading": ["y", "z"], "factors": [1, 1], "degree": 0, "following": {"x": [0.001]}}
 
@@ -228,7 +228,16 @@ def test_a_value_that_nothing_has_is_refused_by_its_name(field: str, value: obje
     ],
 )
 def test_a_model_of_other_commands_or_signals_is_refused(experiment, tmp_path, changes, said):
-    write_model(tmp_path / "model", **changes)
+    """Of a robot that has the same name."""
+    robot = describe("tendon")
+    names = changes.get("command_names", robot.command_names)
+    commands = tuple(
+        command.model_copy(update={"name": name})
+        for command, name in zip(robot.commands, names, strict=True)
+    )
+    signals = tuple(Signal(name=name) for name in changes.get("signal_names", robot.signal_names))
+    robot = robot.model_copy(update={"commands": commands, "signals": signals, "recording": None})
+    write_model(tmp_path / "model", robot=robot, **changes)
     with pytest.raises(ValueError, match=said):
         check(experiment())
 

@@ -1,0 +1,39 @@
+"""softctl describe: recordings become a first description of their robot, to correct."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soft_control.cli.options import file_option
+from soft_control.cli.terminal import say
+
+
+def describe(
+    files: Annotated[list[Path], typer.Argument(help="CSV files of one run.")],
+    out: Annotated[
+        Path, file_option("The YAML file to write; its name becomes the robot's.")
+    ] = Path("robot.yaml"),
+) -> None:
+    """Guess a robot's description from a recording, to be corrected.
+
+    Commands, outputs, signals, units and time by name and size; behind each guess stands why it was
+    made. What is printed is what is written.
+
+    \b
+    softctl describe observations_1.csv control_inputs_1.csv --out trunk.yaml
+    """
+    from soft_control import robots
+    from soft_control.learning.first_description import first_description
+
+    if out.exists():
+        raise typer.BadParameter(f"{out} is there already: it may have been corrected")
+    text = first_description(files, out.stem)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    robots.load(out.resolve())
+    for line in text.splitlines():
+        say(line)
+    say(f"written to {out}: correct it, then `softctl train RUNS --robot {out}`")
