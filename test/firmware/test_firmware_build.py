@@ -264,10 +264,7 @@ def test_a_literal_reads_back_exactly(value):
     [
         ({"move_weight": [0.02]}, "move_weight needs 2 values"),
         ({"output_weight": [1.0, 1.0]}, "output_weight needs 3 values"),
-        (
-            {"output_weight": [1.0, -1.0, 1.0]},
-            "output_weight.1 = .*: .* greater than or equal to 0",
-        ),
+        ({"output_weight": [1.0, -1.0, 1.0]}, "output_weight.1 = .* greater than or equal to 0"),
         ({"command_min": [2.0, -1.0]}, "limits of 'servo_0': 2.0 .. 1.396 is not a range"),
         ({"move_max": [0.05, 0.0]}, "move_max.1 = .*: .* greater than 0"),
         ({"control_horizon": 8}, "control_horizon 8 is more than horizon - input_delay = 7"),
@@ -280,10 +277,7 @@ def test_a_literal_reads_back_exactly(value):
         ({"move_weight": [1e35, 1.0]}, "move_weight.0 = .*: .* less than or equal to 1"),
         ({"bound_weight": [1e35] * 3}, "bound_weight.0 = .*: .* less than or equal to 1"),
         ({"command_max": [math.nan, 0.5]}, "command_max.0 = .*: .*finite"),
-        (
-            {"command_reference": [1e30, 0.5]},
-            "command_reference.0 = .*: .* less than or equal to 1",
-        ),
+        ({"command_reference": [1e30, 0.5]}, "command_reference.0 = .* less than or equal to 1"),
         ({"output_min": [1e30] * 3}, "output_min.0 = .*: must be infinite or within"),
         ({"output_min": [math.nan] * 3}, "output_min.0 = .*: must be infinite or within"),
     ],
