@@ -35,24 +35,24 @@ class TrainingSettings(BaseModel):
     signals: bool = True
     """Whether the network sees the live signals. Not across days: their calibration moves."""
     hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
-        (32, 32), min_length=1, max_length=16
+        (16,), min_length=1, max_length=16
     )
     """Units of the hidden layers, all tanh (ReLU networks can diverge in free run)."""
-    updates: int = Field(4000, ge=1, le=10**8)
+    updates: int = Field(8000, ge=1, le=10**8)
     """Gradient steps on rollouts."""
     warm_start_updates: int = Field(500, ge=0, le=10**8)
     """Gradient steps on single samples before that."""
     batch: int = Field(64, ge=1, le=10**5)
     """Rollouts side by side."""
-    rollout_samples: int = Field(40, ge=1, le=10**4)
+    rollout_samples: int = Field(80, ge=1, le=10**4)
     """Samples through which the gradient of an update goes back."""
     reset_share: float = Field(0.1, ge=0, le=1)
     """Share of the rollouts that an update puts back to the measured truth somewhere else."""
     held_share: float = Field(0.5, ge=0, le=1)
     """Share of the rollouts whose signals stand still at their end, as in the MPC's horizon."""
-    difference_gain: float = Field(5.0, ge=0, le=1e6)
+    difference_gain: float = Field(20.0, ge=0, le=1e6)
     """Extra weight, in training, of the differences between neighbouring lags."""
-    learning_rate: float = Field(5e-3, gt=0, le=1e3)
+    learning_rate: float = Field(3e-3, gt=0, le=1e3)
     """Of Adam at the start; falls to zero along a cosine."""
     clip: float = Field(0.5, gt=0)
     """Largest norm of a gradient."""
