@@ -30,9 +30,10 @@ data/tendon/.recorded: $(VENV)/.ready $(RIG)
 models/tendon/fk.json: data/tendon/.recorded $(LEARNING)
 	$(BIN)/softctl train data/tendon --out models/tendon
 
+# A file at a time for each core: what a file's tests share is made once.
 test: setup
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # A million hostile problems for the solver under AddressSanitizer and UBSan: some ten minutes.
 fuzz:

@@ -100,6 +100,7 @@ setup(
             "magpylib>=5.1",
             "mcap>=1.1",
             "pytest>=8.0,<9",  # launch_testing does not load in pytest 9
+            "pytest-xdist>=3.6",
             "ruff>=0.6",
             "tf_keras>=2.18",  # writes files as Keras 2 did
         ],
