@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from soft_control.robots.description import PlainName
 
+IMAGINED_SAMPLES_MAX = 10**6
+"""In all imagined runs, 72,000 by default. Each takes what the network sees of it, some 50 numbers
+of 4 bytes, and while they are made of 8: 0.6 GB."""
 UPDATE_SAMPLES_MAX = 10**6
 """Samples in one gradient step, 2560 by default. Of each the gradient keeps what every layer takes
 and gives, with the default network some 150 numbers of 4 bytes: 0.6 GB."""
@@ -58,6 +61,18 @@ class TrainingSettings(BaseModel):
     """Largest norm of a gradient."""
     seed: int = Field(0, ge=0, lt=2**31 - 64)
     """Same seed, same recordings, same machine: same file."""
+    teachers: int = Field(0, ge=0, le=32)
+    """Networks, with this seed and those after it, whose mean this one learns as well."""
+    teacher_hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        (64, 64), min_length=1, max_length=16
+    )
+    """Units of their hidden layers."""
+    teacher_updates: int = Field(4000, ge=1, le=10**8)
+    """Gradient steps of each on rollouts."""
+    imagined_runs: int = Field(10, ge=1, le=10**4)
+    """Runs that only the teachers know, of the commands recorded, each shifted for itself."""
+    imagined_s: float = Field(60.0, gt=0, le=1e5)
+    """Length of such a run, s; the first 2 s are left out."""
 
     @model_validator(mode="after")
     def _fits_into_memory(self) -> TrainingSettings:
@@ -66,5 +81,11 @@ class TrainingSettings(BaseModel):
             raise ValueError(
                 f"batch = {self.batch} times rollout_samples = {self.rollout_samples} are "
                 f"{samples} samples an update, at most {UPDATE_SAMPLES_MAX} are possible"
+            )
+        imagined = self.imagined_runs * self.imagined_s * self.rate_hz
+        if self.teachers and imagined > IMAGINED_SAMPLES_MAX:
+            raise ValueError(
+                f"imagined_runs = {self.imagined_runs} of imagined_s = {self.imagined_s:g} are "
+                f"{imagined:.0f} samples, at most {IMAGINED_SAMPLES_MAX} are possible"
             )
         return self
