@@ -263,7 +263,7 @@ def test_bad_parameters_are_named(tmp_path: Path):
     path = tmp_path / "tendon.yaml"
     text = config("tendon").read_text(encoding="utf-8")
     path.write_text(replace_values(text, {"lag_s": -1.0}), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"tendon\.yaml: lag_s: .*greater than 0"):
+    with pytest.raises(ValueError, match=r"tendon\.yaml: lag_s = -1.0: .*greater than 0"):
         TendonParameters.load(path)
     path.write_text("lag_s: [", encoding="utf-8")
     with pytest.raises(ValueError, match="not YAML"):
