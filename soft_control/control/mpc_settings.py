@@ -49,13 +49,13 @@ class MpcSettings(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
-    horizon: int = Field(12, ge=1, le=100)
+    horizon: int = Field(14, ge=1, le=100)
     """N: samples that the MPC looks ahead."""
     control_horizon: int = Field(3, ge=1, le=100)
     """Nc: moves that it plans; at most horizon - input_delay, later ones reach no output."""
     first_cost_stage: int | None = Field(None, ge=1, le=100)
     """First sample of the horizon that counts; by default input_delay + 1, the first in reach."""
-    iterations: int = Field(2, ge=1, le=255)
+    iterations: int = Field(1, ge=1, le=255)
     """Newton-Raphson iterations a sample."""
     line_search_trials: int = Field(4, ge=1, le=4)
     """Step lengths 1, ½, ¼, ⅛ that are tried before an iteration gives up."""

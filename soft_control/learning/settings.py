@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from soft_control.robots.description import PlainName
 
+IMAGINED_SAMPLES_MAX = 10**6
+"""In all imagined runs, 72,000 by default. Each takes what the network sees of it, some 50 numbers
+of 4 bytes, and while they are made of 8: 0.6 GB."""
 UPDATE_SAMPLES_MAX = 10**6
 """Samples in one gradient step, 2560 by default. Of each the gradient keeps what every layer takes
 and gives, with the default network some 150 numbers of 4 bytes: 0.6 GB."""
@@ -35,29 +38,41 @@ class TrainingSettings(BaseModel):
     signals: bool = True
     """Whether the network sees the live signals. Not across days: their calibration moves."""
     hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
-        (32, 32), min_length=1, max_length=16
+        (16,), min_length=1, max_length=16
     )
     """Units of the hidden layers, all tanh (ReLU networks can diverge in free run)."""
-    updates: int = Field(4000, ge=1, le=10**8)
+    updates: int = Field(8000, ge=1, le=10**8)
     """Gradient steps on rollouts."""
     warm_start_updates: int = Field(500, ge=0, le=10**8)
     """Gradient steps on single samples before that."""
     batch: int = Field(64, ge=1, le=10**5)
     """Rollouts side by side."""
-    rollout_samples: int = Field(40, ge=1, le=10**4)
+    rollout_samples: int = Field(80, ge=1, le=10**4)
     """Samples through which the gradient of an update goes back."""
     reset_share: float = Field(0.1, ge=0, le=1)
     """Share of the rollouts that an update puts back to the measured truth somewhere else."""
     held_share: float = Field(0.5, ge=0, le=1)
     """Share of the rollouts whose signals stand still at their end, as in the MPC's horizon."""
-    difference_gain: float = Field(5.0, ge=0, le=1e6)
+    difference_gain: float = Field(20.0, ge=0, le=1e6)
     """Extra weight, in training, of the differences between neighbouring lags."""
-    learning_rate: float = Field(5e-3, gt=0, le=1e3)
+    learning_rate: float = Field(3e-3, gt=0, le=1e3)
     """Of Adam at the start; falls to zero along a cosine."""
     clip: float = Field(0.5, gt=0)
     """Largest norm of a gradient."""
     seed: int = Field(0, ge=0, lt=2**31 - 64)
     """Same seed, same recordings, same machine: same file."""
+    teachers: int = Field(0, ge=0, le=32)
+    """Networks, with this seed and those after it, whose mean this one learns as well."""
+    teacher_hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        (64, 64), min_length=1, max_length=16
+    )
+    """Units of their hidden layers."""
+    teacher_updates: int = Field(4000, ge=1, le=10**8)
+    """Gradient steps of each on rollouts."""
+    imagined_runs: int = Field(10, ge=1, le=10**4)
+    """Runs that only the teachers know, of the commands recorded, each shifted for itself."""
+    imagined_s: float = Field(60.0, gt=0, le=1e5)
+    """Length of such a run, s; the first 2 s are left out."""
 
     @model_validator(mode="after")
     def _fits_into_memory(self) -> TrainingSettings:
@@ -66,5 +81,11 @@ class TrainingSettings(BaseModel):
             raise ValueError(
                 f"batch = {self.batch} times rollout_samples = {self.rollout_samples} are "
                 f"{samples} samples an update, at most {UPDATE_SAMPLES_MAX} are possible"
+            )
+        imagined = self.imagined_runs * self.imagined_s * self.rate_hz
+        if self.teachers and imagined > IMAGINED_SAMPLES_MAX:
+            raise ValueError(
+                f"imagined_runs = {self.imagined_runs} of imagined_s = {self.imagined_s:g} are "
+                f"{imagined:.0f} samples, at most {IMAGINED_SAMPLES_MAX} are possible"
             )
         return self

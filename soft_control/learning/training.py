@@ -37,6 +37,7 @@ from soft_control.learning.model import (
 )
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.suitability import check_long_enough, compare_ranges
+from soft_control.learning.teachers import imagine, imagined_samples
 
 __all__ = [
     "ModelCard", "Progress", "TrainingError", "TrainingSettings",
@@ -54,10 +55,10 @@ class Progress(BaseModel):
     """Where a training stands; handed to the progress callback."""
 
     stage: str
-    """"warm start" or "rollout"."""
+    """"warm start", "rollout", either after "teacher 1 of 10, ", or "imagined runs"."""
     update: int
     updates: int
-    loss: float
+    loss: float = np.nan
     """Mean squared distance, normalised."""
     free_run: str = ""
     """The errors of the latest validation, by group, if there are validation runs."""
@@ -87,12 +88,17 @@ def train(
     evaluated = validation_runs or runs
     for run in evaluated:
         check_long_enough(run, shortest + ROLLOUT_SAMPLES - 1)
-    streams = _Streams(card, runs, settings)
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    trainee = _Trainee(card, settings)
-    _warm_start(trainee, streams, settings, progress)
-    _roll_out(trainee, streams, validation_runs, settings, progress)
+    known = list(runs)
+    if settings.teachers:
+        imagined_samples(card, runs, settings)  # raises now rather than minutes later
+        teachers = _teachers(card, runs, validation_runs, settings, progress)
+        progress(Progress(stage="imagined runs", update=0, updates=1))
+        known += imagine(runs, teachers, settings)
+    trainee = _fit(card, known, validation_runs, settings, progress)
+    if not np.all(np.isfinite(np.concatenate([w.ravel() for w in trainee.weights()]))):
+        raise TrainingError("the training diverged; choose a smaller learning_rate")
 
     trainee.save(out_dir / NETWORK_FILE)
     found = {
@@ -241,6 +247,45 @@ def _basis(card: ModelCard, gain: float) -> np.ndarray:
 # ----------------------------------------------------------------------------------------- training
 
 
+def _fit(
+    card: ModelCard,
+    runs: Sequence[Recording],
+    validation: Sequence[Recording],
+    settings: TrainingSettings,
+    progress,
+) -> _Trainee:
+    """One network, trained; its weights may be no numbers."""
+    streams = _Streams(card, runs, settings)
+    trainee = _Trainee(card, settings)
+    _warm_start(trainee, streams, settings, progress)
+    _roll_out(trainee, streams, validation, settings, progress)
+    return trainee
+
+
+def _teachers(
+    card: ModelCard,
+    runs: Sequence[Recording],
+    validation: Sequence[Recording],
+    settings: TrainingSettings,
+    progress,
+) -> list[Model]:
+    """Networks trained as this one would be without teachers, each from a seed of its own."""
+    found = []
+    for i in range(settings.teachers):
+
+        def show(state: Progress, of: str = f"teacher {i + 1} of {settings.teachers}") -> None:
+            progress(state.model_copy(update={"stage": f"{of}, {state.stage}"}))
+
+        own = {
+            "seed": settings.seed + i,
+            "hidden": settings.teacher_hidden,
+            "updates": settings.teacher_updates,
+        }
+        teacher = settings.model_copy(update=own)
+        found.append(_fit(card, runs, validation, teacher, show).as_model())
+    return found
+
+
 class _Streams:
     """Rollouts side by side, each walking along a run with its own predictions as output lags."""
 
@@ -329,5 +374,3 @@ def _roll_out(
             progress(report.model_copy(update={"free_run": said}))
     if best is not None:
         trainee.keras.set_weights(best)
-    if not np.all(np.isfinite(np.concatenate([w.ravel() for w in trainee.weights()]))):
-        raise TrainingError("the training diverged; choose a smaller learning_rate")

@@ -133,7 +133,7 @@ def test_nothing_is_done_twice(model_dir, settings, tmp_path):
     assert build(model_dir, settings, tmp_path, ("host",)) == first == read_build(tmp_path)
     open_session("sil", read_build(tmp_path)).close()
     assert first.library.stat().st_mtime_ns == stamp
-    changed = settings.model_copy(update={"iterations": 1})
+    changed = settings.model_copy(update={"iterations": 2})
     second = build(model_dir, changed, tmp_path, ("host",))
     assert second.build_id != first.build_id
     # The first library may be in use in this process, under the same name.
@@ -378,7 +378,7 @@ def test_an_interrupted_build_leaves_the_earlier_one(model_dir, settings, tmp_pa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "_make", interrupted)
-    changed = settings.model_copy(update={"iterations": 1})
+    changed = settings.model_copy(update={"iterations": 2})
     with pytest.raises(KeyboardInterrupt):
         build(model_dir, changed, tmp_path / "out", ("host",))
     assert read_build(tmp_path / "out") == earlier and files_of(earlier) == before

@@ -20,7 +20,10 @@ def tendon_model(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """model: a directory; card: the model's. Trained for seconds, good to some mm."""
     pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
     folder: Path = tmp_path_factory.mktemp("tendon")
-    settings = TrainingSettings(hidden=(16, 16), updates=400, warm_start_updates=300)
+    settings = TrainingSettings(
+        hidden=(16, 16), updates=400, warm_start_updates=300,
+        rollout_samples=40, difference_gain=5.0, learning_rate=5e-3,
+    )  # fmt: skip
     runs = [record("tendon", seed, 40.0, RATE_HZ) for seed in (1, 2, 3)]
     card = train(runs[:2], runs[2:], settings, folder / "model")
     return SimpleNamespace(model=folder / "model", card=card)

@@ -63,6 +63,7 @@ out = Path(sys.argv[2])
 settings = TrainingSettings(
     rig=RIG, rate_hz=RATE_HZ, hidden=(8,), input_lags=2, output_lags=2, input_delay=1,
     signals=False, updates=150, warm_start_updates=300,
+    rollout_samples=40, difference_gain=5.0, learning_rate=5e-3,
 )
 runs = [record(RIG, seed, 20.0, RATE_HZ) for seed in (1, 2)]
 card = train(runs[:1], runs[1:], settings, out / "model")

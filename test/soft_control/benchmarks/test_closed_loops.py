@@ -91,14 +91,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """
     pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
     easier = {"warm_start_updates": 300, "input_delay": 2, "input_lags": 2, "output_lags": 2}
+    gentle = {"difference_gain": 5.0, "rollout_samples": 40, "learning_rate": 5e-3}
     recipes = {
         "tendon": (120.0, 60.0, 5, {}),
-        "hasel": (120.0, 30.0, 3, easier | {"hidden": (16,), "updates": 800}),
+        "hasel": (120.0, 30.0, 3, easier | gentle | {"hidden": (16,), "updates": 800}),
         "mass_spring_damper": (
             50.0,
             40.0,
             3,
-            {"input_delay": 1, "hidden": (12,), "updates": 3000, "rollout_samples": 20}
+            gentle
+            | {"input_delay": 1, "hidden": (12,), "updates": 3000, "rollout_samples": 20}
             | {"learning_rate": 0.01, "reset_share": 0.3},
         ),
     }
