@@ -47,7 +47,7 @@ def imagine(
             t_s=np.arange(samples) / card.rate_hz,
             commands=shuffled(given, rng)[:samples],
             command_names=tuple(card.command_names),
-            position=np.tile(runs[0].position[0], (samples, 1)),
+            outputs=np.tile(runs[0].outputs[0], (samples, 1)),
             signals=np.zeros((samples, 0)),
             signal_names=(),
             reference=None,
@@ -55,7 +55,7 @@ def imagine(
         )
         labels, far = consensus(np.stack([free_run(teacher, run) for teacher in teachers]))
         left_out.update(far)
-        imagined.append(replace(run, position=labels).rows(np.arange(settle, samples)))
+        imagined.append(replace(run, outputs=labels).rows(np.arange(settle, samples)))
     for teacher, times in sorted(left_out.items()):
         warn(
             f"teacher {teacher + 1}",
