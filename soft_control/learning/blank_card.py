@@ -71,13 +71,19 @@ def blank_card(
     low, high = commands.min(axis=0), commands.max(axis=0)
     still = [n for n, a, b in zip(robot.command_names, low, high, strict=True) if a == b]
     if still:
-        raise TrainingError(f"{sources}: command {', '.join(still)} never moves")
+        raise TrainingError(
+            f"{sources}: command {', '.join(still)} never moves: train on "
+            "runs that move it, or take it out of the description"
+        )
     offset = outputs.mean(axis=0)
     scale = np.empty(len(offset))
     for group in robot.groups:
         columns = list(group.columns)
         if not np.any(np.ptp(outputs[:, columns], axis=0)):
-            raise TrainingError(f"{sources}: {group.name} never moves")
+            raise TrainingError(
+                f"{sources}: {group.name} never moves: is its column the right one? "
+                "What is not seen to move cannot be learned"
+            )
         scale[columns] = np.sqrt(np.mean((outputs[:, columns] - offset[columns]) ** 2))
     return checked_card(
         robot=robot,
