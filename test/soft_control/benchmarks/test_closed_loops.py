@@ -217,6 +217,6 @@ def test_total_cost_counts_errors_and_moves(tendon_model):
     off = still.copy()
     off[1, 2] = 2e-3
     commands = np.radians([[0.0, 0.0], [3.0, 0.0], [3.0, 0.0]])
-    trace = Trace(np.arange(3) / 120, off, still, commands)
+    trace = Trace(card.robot, np.arange(3) / 120, off, still, commands)
     # 1/mm² times 2 mm squared, and 0.02/deg² times 3 deg squared
     assert total_cost(card, settings, trace) == pytest.approx(4.0 + 0.02 * 9.0)
