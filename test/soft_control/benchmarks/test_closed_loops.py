@@ -54,7 +54,12 @@ def test_the_firmware_is_the_loop_around_its_solver(tendon_model, tmp_path: Path
     which a delay or a reference off by one would change by 0.05, the estimate by 0.01; later all
     that grows to 4e-3."""
     # A ratio so large that the signals' noisy position shows within these samples.
-    changes = {"signal_estimate": signals, "disturbance_ratio": 10.0, "iterations": 20}
+    changes = {
+        "signal_estimate": signals,
+        "disturbance_ratio": 10.0,
+        "iterations": 20,
+        "horizon": 12,
+    }
     model = load_model(tendon_model.model)
     settings = mpc_settings("tendon").model_copy(update=changes)
     solver = HostSolver(
