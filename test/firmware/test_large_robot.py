@@ -55,9 +55,10 @@ def trunk(model_dir, trunk_settings, boards, tmp_path_factory):
     )
     keras.Model(list(inputs.values()), output).save(folder / NETWORK_FILE)
     changes = {
-        "rig": TRUNK.name,
+        "robot": TRUNK,
         "rate_hz": TRUNK.rate_hz,
         "input_delay": DELAY,
+        "output_names": list(TRUNK.output_names),
         "command_names": list(TRUNK.command_names),
         "command_offset": [0.0] * m,
         "command_scale": TRUNK.command_max.tolist(),

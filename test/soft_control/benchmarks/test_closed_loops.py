@@ -54,7 +54,12 @@ def test_the_firmware_is_the_loop_around_its_solver(tendon_model, tmp_path: Path
     which a delay or a reference off by one would change by 0.05, the estimate by 0.01; later all
     that grows to 4e-3."""
     # A ratio so large that the signals' noisy position shows within these samples.
-    changes = {"signal_estimate": signals, "disturbance_ratio": 10.0, "iterations": 20}
+    changes = {
+        "signal_estimate": signals,
+        "disturbance_ratio": 10.0,
+        "iterations": 20,
+        "horizon": 12,
+    }
     model = load_model(tendon_model.model)
     settings = mpc_settings("tendon").model_copy(update=changes)
     solver = HostSolver(
@@ -217,6 +222,6 @@ def test_total_cost_counts_errors_and_moves(tendon_model):
     off = still.copy()
     off[1, 2] = 2e-3
     commands = np.radians([[0.0, 0.0], [3.0, 0.0], [3.0, 0.0]])
-    trace = Trace(np.arange(3) / 120, off, still, commands)
+    trace = Trace(card.robot, np.arange(3) / 120, off, still, commands)
     # 1/mm² times 2 mm squared, and 0.02/deg² times 3 deg squared
     assert total_cost(card, settings, trace) == pytest.approx(4.0 + 0.02 * 9.0)

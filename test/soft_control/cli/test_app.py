@@ -104,7 +104,8 @@ def test_names_of_commands_and_options_do_not_change():
     """Scripts and launch files of users hold them."""
     known = {
         "collect": "--out --rig --runs --duration-s --rate-hz --seed",
-        "train": "--out --validation --rig --rate-hz --settings",
+        "describe": "--out",
+        "train": "--out --validation --rig --robot --rate-hz --settings",
         "check-model": "--recording --seed --json",
         "codegen": "--out",
         "build": "--out",

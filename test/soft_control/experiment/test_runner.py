@@ -103,7 +103,7 @@ def child(*ignored: str, code: str = DEAF) -> subprocess.Popen:
 
 
 def test_who_does_not_hear_is_told_louder(monkeypatch):
-    monkeypatch.setattr(runner, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(runner, "PATIENCE_S", 1.5)
     processes = [child(), child("SIGINT"), child("SIGINT", "SIGTERM")]
     began = time.monotonic()
     runner.end(processes)

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from soft_control import robots
+from soft_control.learning.errors import rmse
 from soft_control.learning.model import (
     NETWORK_FILE,
     IncrementNetwork,
     Model,
     free_run,
     load_model,
-    rmse_mm,
 )
 from soft_control.learning.recording import Recording, RecordingWarning
 from soft_control.learning.settings import TrainingError, TrainingSettings
@@ -19,8 +20,9 @@ from soft_control.learning.teachers import consensus, imagine, imagined_samples,
 from soft_control.learning.training import train
 
 RATE_HZ = 50.0
+TENDON = robots.load("tendon")
 TINY = TrainingSettings(
-    rig="tendon", rate_hz=RATE_HZ, input_lags=2, output_lags=2, input_delay=1, hidden=(6,),
+    rate_hz=RATE_HZ, input_lags=2, output_lags=2, input_delay=1, hidden=(6,),
     updates=150, warm_start_updates=60, batch=8, rollout_samples=10, signals=False,
     difference_gain=5.0, learning_rate=5e-3, imagined_runs=4, imagined_s=6.0,
     teacher_hidden=(8,), teacher_updates=40,
@@ -31,19 +33,21 @@ def run_of(seed: int, samples: int = 300) -> Recording:
     """Two commands that walk, three outputs that follow them with noise."""
     rng = np.random.default_rng(seed)
     commands = np.cumsum(rng.normal(0.0, 0.1, (samples, 2)), axis=0)
-    position = np.zeros((samples, 3))
+    outputs = np.zeros((samples, 3))
     for k in range(samples - 1):
         wanted = 0.01 * np.tanh(commands[k] @ [[1.0, 0.5, 0.0], [0.0, 1.0, -1.0]])
-        position[k + 1] = position[k] + 0.2 * (wanted - position[k])
+        outputs[k + 1] = outputs[k] + 0.2 * (wanted - outputs[k])
     return Recording(
         source=f"run {seed}",
         t_s=np.arange(samples) / RATE_HZ,
         commands=commands,
-        position=position + rng.normal(0.0, 5e-4, position.shape),
+        outputs=outputs + rng.normal(0.0, 5e-4, outputs.shape),
         signals=np.zeros((samples, 0)),
         reference=None,
         command_names=("servo_0", "servo_1"),
+        output_names=TENDON.output_names,
         signal_names=(),
+        robot=TENDON,
     )
 
 
@@ -73,7 +77,9 @@ def test_a_student_is_nearer_to_its_teachers_mean_than_a_network_without(trained
     single, _ = trained()
     unseen = run_of(3)
     mean = np.mean([free_run(teacher, unseen) for teacher in teachers], axis=0)
-    distance = [rmse_mm(free_run(load_model(model), unseen) - mean) for model in (student, single)]
+    distance = [
+        rmse(TENDON, free_run(load_model(model), unseen) - mean)[0] for model in (student, single)
+    ]
     assert distance[0] < 0.7 * distance[1]
     stages = list(dict.fromkeys(state.stage for state in said))
     assert stages == [
@@ -92,10 +98,10 @@ def test_imagined_runs_are_the_teachers_mean_on_commands_that_never_were(teacher
     assert [len(run) for run in imagined] == [200] * 4  # of 6 s at 50 Hz the first 2 s are left out
     given = np.vstack([run.commands for run in runs])
     commands = shuffled(given, np.random.default_rng(TINY.seed))[:300]
-    position = np.tile(runs[0].position[0], (300, 1))
-    whole = replace(runs[0], commands=commands, position=position)
+    outputs = np.tile(runs[0].outputs[0], (300, 1))
+    whole = replace(runs[0], commands=commands, outputs=outputs)
     np.testing.assert_array_equal(imagined[0].commands, commands[100:])
-    np.testing.assert_allclose(imagined[0].position, free_run(teacher, whole)[100:])
+    np.testing.assert_allclose(imagined[0].outputs, free_run(teacher, whole)[100:])
     assert not set(map(tuple, commands)) & set(map(tuple, given))
     assert not np.array_equal(imagined[0].commands, imagined[1].commands)
 
@@ -144,7 +150,7 @@ def test_what_is_left_out_is_said(teacher):
     with pytest.warns(RecordingWarning, match="teacher 2: left out of 4 of 4 imagined runs"):
         found = imagine([run_of(1)], [good, wild, good], TINY)
     alone = imagine([run_of(1)], [good], TINY)
-    np.testing.assert_allclose(found[0].position, alone[0].position)
+    np.testing.assert_allclose(found[0].outputs, alone[0].outputs)
 
 
 def test_runs_that_imagine_nothing_are_refused(teacher):

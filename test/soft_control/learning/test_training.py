@@ -91,7 +91,8 @@ def test_card_says_what_went_in(trained):
     assert card.recordings == ["run 1", "run 2"]
     assert card.evaluated_on == ["run 3"]
     assert card.input_sizes() == {"commands": 4, "output": 3, "past_outputs": 3, "signals": 2}
-    np.testing.assert_allclose(card.surface, fit_surface(position))
+    scale = np.array(card.output_scale)
+    assert card.surface == fit_surface(position, card.output_names, commands=2, scale=scale)
     spread = np.vstack([card.normalised_output(run.outputs) for run in runs])
     np.testing.assert_allclose([spread.mean(), (spread**2).mean()], [0, 1], atol=1e-9)
     commands = np.vstack([card.normalised_command(run.commands) for run in runs])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -120,8 +121,11 @@ def test_a_port_that_closes_is_named(board, tmp_path):
 
     def opened() -> bool:
         assert node.poll() is None
-        fds = (f"/proc/{node.pid}/fd/{fd}" for fd in os.listdir(f"/proc/{node.pid}/fd"))
-        return any(os.path.islink(fd) and os.readlink(fd) == board[1] for fd in fds)
+        for fd in os.listdir(f"/proc/{node.pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                if os.readlink(f"/proc/{node.pid}/fd/{fd}") == board[1]:
+                    return True
+        return False
 
     until(opened, 60.0)
     os.write(board[0], b"1,2\r\n3,4\r\n")
