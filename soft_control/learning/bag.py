@@ -51,11 +51,12 @@ def _of_path(message: Any) -> Any:
     return SimpleNamespace(header=message.header, joint_names=AXES, points=points)
 
 
+POINT_TYPES: dict[str, Callable[[Any], Any]] = {
+    "geometry_msgs/msg/PointStamped": _as_it_is,
+    "geometry_msgs/msg/PoseStamped": _point_of_pose,
+}
 TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
-    TIP_POSITION: {
-        "geometry_msgs/msg/PointStamped": _as_it_is,
-        "geometry_msgs/msg/PoseStamped": _point_of_pose,
-    },
+    TIP_POSITION: POINT_TYPES,
     OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
     PREDICTED_OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
     COMMAND: {"sensor_msgs/msg/JointState": _as_it_is},
@@ -77,7 +78,7 @@ def read_bag(path: Path, robot: RobotDescription | None = None) -> Recording:
     outputs are x, y and z of its tip. Raises RecordingError for what cannot be used; warns with
     RecordingWarning of what was guessed or left out.
     """
-    told = _robot(path)
+    told = robot_of_run(path)
     robot = _same(path, told, robot)
     sources = _Sources.of(robot)
     topics, _ = read_topics(path, (*sources.topics, TIP_POSITION), sources.types)
@@ -201,6 +202,26 @@ def _outputs(
     return np.column_stack(columns), robot.output_names
 
 
+def bag_topics(path: Path) -> dict[str, str]:
+    """Topic to type, of those that have messages. Raises RecordingError for what is no bag."""
+    from rosbags.rosbag2 import Reader
+
+    if not (path / "metadata.yaml").is_file():
+        raise RecordingError(f"{path}: no metadata.yaml: not a finished rosbag2 directory")
+    try:
+        with Reader(path) as reader:
+            return {c.topic: c.msgtype for c in reader.connections if c.msgcount}
+    except Exception as error:  # noqa: BLE001
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RecordingError:
+    """A reader of somebody else's formats meets broken bytes with whatever exception its parsers
+    of YAML, MCAP, SQLite and CDR have."""
+    said = printable(f"{type(error).__name__}: {error}", 200)
+    return RecordingError(f"{path}: unreadable bag: {said}")
+
+
 def _same(
     path: Path, told: RobotDescription | None, robot: RobotDescription | None
 ) -> RobotDescription | None:
@@ -254,10 +275,7 @@ def read_topics(
     except RecordingError:
         raise
     except Exception as error:  # noqa: BLE001
-        # A reader of somebody else's formats meets broken bytes with whatever exception its parsers
-        # of YAML, MCAP, SQLite and CDR have.
-        said = printable(f"{type(error).__name__}: {error}", 200)
-        raise RecordingError(f"{path}: unreadable bag: {said}") from error
+        raise _unreadable(path, error) from error
     for name, count in repeated.items():
         if len(topics[name]) == 1:
             stamp = next(iter(topics[name]))
@@ -404,7 +422,7 @@ def _frame(path: Path, positions: Mapping[str, Iterable[Any]]) -> str | None:
     return printable(frames.pop(), NAME_LENGTH_MAX) or None if frames else None
 
 
-def _robot(path: Path) -> RobotDescription | None:
+def robot_of_run(path: Path) -> RobotDescription | None:
     """The robot of the run whose bag this is; None where the run does not describe it."""
     file = path.resolve().parent / RECORD_FILE
     if not file.is_file():
