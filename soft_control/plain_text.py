@@ -11,7 +11,7 @@ LENGTH_MAX = 300
 """A file name of 255 characters and the folder before it still fit."""
 
 WORDS = {
-    "extra_forbidden": "no such setting; docs/reference/configuration.md lists all",
+    "extra_forbidden": "no such setting; docs/reference/ lists all",
     "tuple_type": "must be a list",
     "list_type": "must be a list",
     "dict_type": "must be `name: value` lines",

@@ -90,11 +90,11 @@ def read_bag(path: Path, robot: RobotDescription | None = None) -> Recording:
             raise RecordingError(f"{path}: no message on {name}")
     joined = [name for name in (*sources.needed, sources.signals) if topics.get(name)]
     stamps, messages = _joined(path, {name: topics[name] for name in joined}, sources.commands)
-    command, command_names = _by_name(path, sources.commands, messages[sources.commands])
+    command, command_names = by_name(path, sources.commands, messages[sources.commands])
     command, command_names = sources.commands_in_order(command, command_names)
     signal, signal_names = np.zeros((len(stamps), 0)), ()
     if sources.signals in messages:
-        signal, signal_names = _by_name(path, sources.signals, messages[sources.signals])
+        signal, signal_names = by_name(path, sources.signals, messages[sources.signals])
     outputs, output_names = _outputs(path, sources, messages)
     reference = _reference(path, sources, topics.get(REFERENCE, {}), stamps, output_names)
 
@@ -184,7 +184,7 @@ def _outputs(
         return xyz["tip"], AXES
     named: dict[str, np.ndarray] = {}
     if sources.outputs:
-        values, names = _by_name(path, sources.outputs, messages[sources.outputs])
+        values, names = by_name(path, sources.outputs, messages[sources.outputs])
         if robot is None:
             return values, names
         named = dict(zip(names, values.T, strict=True))
@@ -353,7 +353,7 @@ def _joined(
 # ------------------------------------------------------------------------------------------- values
 
 
-def _by_name(path: Path, topic: str, messages: Sequence[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
+def by_name(path: Path, topic: str, messages: Sequence[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Values (T, …) in the order of the first message's names, whatever the order of the others."""
     names = tuple(messages[0].name)
     if not names:
@@ -398,7 +398,7 @@ def _reference(
         SimpleNamespace(name=m.joint_names, position=np.array(m.points[0].positions))
         for m in firsts
     ]
-    values, names = _by_name(path, REFERENCE, now)
+    values, names = by_name(path, REFERENCE, now)
     if names == AXES and set(output_names) != set(AXES) and sources.robot:
         # Of a bag with one point, whose outputs need not be called as its axes.
         return sources.robot.outputs_of(values)

@@ -116,7 +116,7 @@ class CsvTable:
 
 
 def _stem(name: str) -> str:
-    """What `x`, `X (mm)` and `x_m` have in common."""
+    """What `x`, `X (mm)` and `x_mm` have in common."""
     match = re.fullmatch(r"(.*?)[ _(\[]+([a-z%/]+)[)\]]?", name.lower())
     if match and match[2] in {unit.lower() for unit in UNITS}:
         name = match[1]

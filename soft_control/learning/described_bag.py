@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from soft_control.learning.bag import POINT_TYPES, bag_topics, read_topics, robot_of_run
+from soft_control.learning.bag import (
+    POINT_TYPES,
+    bag_topics,
+    by_name,
+    read_topics,
+    robot_of_run,
+)
 from soft_control.learning.described_column import (
     COMMANDS,
     OUTPUTS,
@@ -70,13 +76,13 @@ def look_at_bag(path: Path) -> Found:
     columns = [
         column
         for topic, role in roles.items()
-        for column in _of_joints(topic, role, messages.get(topic, {}))
+        for column in _of_joints(path, topic, role, messages[topic])
     ]
     for topic, point in points.items():
-        columns += _of_point(topic, point, len(points) == 1, messages.get(topic, {}))
+        columns += _of_point(topic, point, len(points) == 1, messages[topic])
     columns = [column for column in columns if len(column.values)]
     find_units(columns)
-    stamps = np.array(sorted(messages.get(told[0], {}))) * 1e-9
+    stamps = np.array(sorted(messages[told[0]])) * 1e-9
     period_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else PERIOD_S
     period_s = float(f"{period_s:.4g}")
     topics = {role: topic for topic, role in roles.items()}
@@ -101,15 +107,11 @@ def _point(topic: str) -> str:
     return "_".join(words[-2:]) or "tip"
 
 
-def _of_joints(topic: str, role: str, messages: dict) -> list[Column]:
-    columns: dict[str, list[float]] = {}
-    for message in messages.values():
-        for name, value in zip(message.name, message.position, strict=False):
-            columns.setdefault(name, []).append(float(value))
-    why = f"of {topic}"
+def _of_joints(path: Path, topic: str, role: str, messages: dict) -> list[Column]:
+    values, names = by_name(path, topic, list(messages.values()))
     return [
-        Column(name, topic, [np.array(values)], role, name, why=why, converted=False)
-        for name, values in columns.items()
+        Column(name, topic, [column], role, name, why=f"of {topic}", converted=False)
+        for name, column in zip(names, values.T, strict=True)
     ]
 
 
