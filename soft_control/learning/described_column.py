@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -114,18 +114,24 @@ def split_unit(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def find_roles(columns: Sequence[Column]) -> None:
-    """Sets role, names and unit of all columns that have no role yet, and says why."""
+def find_roles(columns: Sequence[Column], told: Mapping[str, str] | None = None) -> None:
+    """Sets role, names and unit of all columns that have no role yet, and says why.
+
+    `told` are roles by column; where it has commands, or outputs, there are no others."""
+    told = told or {}
     for column in columns:
         if not column.role:
             _find_role(column)
+        role = told.get(column.name, SIGNALS if column.role in told.values() else column.role)
+        if role != column.role or column.name in told:
+            column.role, column.why = role, "as asked for" if column.name in told else "no other"
     outputs = [column for column in columns if column.role == OUTPUTS]
     if not any(column.role == COMMANDS for column in columns):
         _commands_by_file(columns, {column.source for column in outputs})
     if not outputs:
-        for column in columns:
-            if column.role == SIGNALS:
-                column.role, column.why = OUTPUTS, "no coordinate is there, so what is measured"
+        sensed = [column for column in columns if column.role == SIGNALS]
+        for column in [c for c in sensed if _has_unit(c)] or sensed:
+            column.role, column.why = OUTPUTS, "no coordinate is there, so what is measured"
     outputs = {column.base: column for column in columns if column.role == OUTPUTS}
     for column in columns:
         if column.role == REFERENCES and column.of not in outputs:
@@ -202,6 +208,11 @@ BY_NAME: tuple[tuple[re.Pattern, Callable[[float], str], str], ...] = (
     (re.compile(r"(current|amp|i)[_ ]?\d*", re.I), _by_size(0, "", "A"), "a current"),
 )  # fmt: skip
 """What is called so, the unit for its largest number, and what it then is."""
+
+
+def _has_unit(column: Column) -> bool:
+    named = any(pattern.fullmatch(column.base) for pattern, _, _ in BY_NAME)
+    return named or bool(split_unit(column.name)[1])
 
 
 def _find_unit(column: Column, of_places: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,9 +73,9 @@ class Found:
         return [column for column in self.columns if column.role == role]
 
 
-def look_at_files(paths: Sequence[Path]) -> Found:
-    """Columns and their roles, of all files. Raises RecordingError for what cannot be read, warns
-    of files that are of another sort than the others, or of no run."""
+def look_at_files(paths: Sequence[Path], told: Mapping[str, str] | None = None) -> Found:
+    """Columns and their roles, of all files; `told` are roles by column. Raises RecordingError for
+    what cannot be read, warns of files that are of another sort than the others, or of no run."""
     kinds = _kinds(paths)
     columns = [column for kind in kinds for column in kind.columns()]
     _find_times(columns)
@@ -87,7 +87,11 @@ def look_at_files(paths: Sequence[Path]) -> Found:
     for column in columns:
         known.setdefault(column.name, column)
     columns = list(known.values())
-    find_roles(columns)
+    absent = [name for name in told or {} if name not in known]
+    if absent:
+        here = listed("", [printable(name, 40) for name in known])
+        raise RecordingError(f"{paths[0]}: no column {', '.join(absent)} of numbers: it has {here}")
+    find_roles(columns, told)
     seen = [column.source for column in columns if column.role == OUTPUTS]
     kinds.sort(key=lambda kind: -seen.count(kind.paths[0].name))
     runs, lines = _file_lines(kinds)

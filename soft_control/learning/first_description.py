@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,11 @@ DIGITS = 4
 """Of a value at rest."""
 
 
-def first_description(paths: Sequence[Path], name: str) -> str:
+def first_description(
+    paths: Sequence[Path], name: str, told: Mapping[str, str] | None = None
+) -> str:
     """YAML text that `robots.load` reads, guessed from CSV files of one or of many runs, or from a
-    bag; a bag of this project says itself what its robot is.
+    bag; a bag of this project says itself what its robot is. `told` are roles by column of a file.
 
     Raises RecordingError for files that cannot be read, or hold no command or no output; warns of
     files that nothing is guessed from.
@@ -38,7 +40,7 @@ def first_description(paths: Sequence[Path], name: str) -> str:
         return told
     if bags and len(paths) > 1:
         raise RecordingError(f"{bags[0]}: is a folder: name one bag alone, or CSV files")
-    found = look_at_bag(bags[0]) if bags else look_at_files(paths)
+    found = look_at_bag(bags[0]) if bags else look_at_files(paths, told)
     _leave_out_still_ones(found)
     _check_complete(found, paths[0])
     robot = described(yaml.safe_load(written(found, name)), str(paths[0]))
@@ -61,9 +63,9 @@ def _check_complete(found: Found, path: Path) -> None:
     for role, remedy in (
         (
             COMMANDS,
-            "call the columns of what the robot is told u1, u2 and so on, or add their file",
+            "name the columns of what the robot is told with --command, or add their file",
         ),
-        (OUTPUTS, "add the file of what was observed"),
+        (OUTPUTS, "name the columns of what it does with --output, or add their file"),
     ):
         if not any(column.moves for column in found.of(role)):
             names = ", ".join(printable(column.name, 40) for column in found.columns)
@@ -90,6 +92,7 @@ def _at_rest(found: Found, robot: RobotDescription, run: Recording) -> dict[str,
         why = "the first row, for in none all commands are near mid-range,"
     found.rest_why = f"rest is {why} in {printable(found.runs[0].name, 60)}"
     return {
-        column.base: f"{output.factor * value:.{DIGITS}g} {output.shown_in}"
+        column.base: f"{output.factor * value:.{DIGITS}g}"
+        + (f" {output.shown_in}" if output.shown_in != output.unit else "")
         for column, output, value in zip(found.of(OUTPUTS), robot.outputs, rest, strict=True)
     }

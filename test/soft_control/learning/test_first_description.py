@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from soft_control import robots
 from soft_control.learning.dataset import RecordingError, RecordingWarning, read_recording
 from soft_control.learning.described_column import Column, find_roles
 from soft_control.learning.first_description import first_description
-from soft_control.robots.description import RobotDescription
+from soft_control.robots.description import RobotDescription, described
 
 
 def guessed(folder: Path, *paths: Path) -> RobotDescription:
@@ -113,6 +114,18 @@ def test_behind_each_guess_stands_why(tmp_path):
     text = first_description([tmp_path / "run.csv"], "arm")
     assert "deg guessed: 1 to 9" in text and "coordinate x of a point, by its name" in text
     assert "no column tells the time" in text
+
+
+def test_roles_may_be_told(tmp_path):
+    rows = "".join(f"{i / 50},{i % 5},{i % 4},{i % 3},{i % 7}\n" for i in range(30))
+    (tmp_path / "run.csv").write_text(f"t,p1_kPa,u,bend_deg,x_mm\n{rows}")
+    told = {"p1_kPa": "command", "bend_deg": "output"}
+    text = first_description([tmp_path / "run.csv"], "arm", told)
+    robot = described(yaml.safe_load(text), "arm.yaml")
+    assert (robot.command_names, robot.output_names) == (("p1",), ("bend",))
+    assert robot.signal_names == ("u", "x") and not robot.groups[0].is_point
+    with pytest.raises(RecordingError, match="no column y of numbers: it has t, p1_kPa, u"):
+        first_description([tmp_path / "run.csv"], "arm", {"y": "output"})
 
 
 FILES_OF_RUNS = [
