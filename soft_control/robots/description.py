@@ -94,8 +94,8 @@ class Command(Quantity):
         return self
 
 
-LIMIT = re.compile(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*([A-Za-z%1]\S*)\s*")
-"""A number and a unit."""
+LIMIT = re.compile(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*([A-Za-z%1]\S*)?\s*")
+"""A number and a unit, or a number alone: YAML takes 9e4, which has no point, for text."""
 
 
 def _without_units(values: Any, fields: dict[str, str]) -> Any:
@@ -118,6 +118,8 @@ def _number_in(text: str, what: str, unit: Any, per: str) -> float:
     try:
         if match is None:
             raise ValueError(f"must be a number and a unit, such as -5 {unit}{per}")
+        if match[2] is None:
+            return float(match[1])
         if not match[2].endswith(per):
             raise ValueError(f"must end in {per}")
         return float(match[1]) * units.factor(match[2].removesuffix(per), str(unit))

@@ -234,6 +234,7 @@ def test_what_yaml_takes_otherwise_than_meant_is_said_with_its_line(tmp_path, te
 
 
 def test_limits_are_read_in_the_unit_that_they_name():
+    assert Command(name="a", unit="Pa", min="9e4", max="1e2kPa").min == 9e4  # text to YAML 1.1
     command = Command(name="a", unit="rad", min="-90 deg", max=1, speed_max="180 deg/s")
     assert command.min == -math.pi / 2 and command.speed_max == math.pi
     assert Output(name="y", unit="m", rest="-312 mm").rest == -0.312
