@@ -21,6 +21,7 @@ from soft_control.experiment.record import RECORD_FILE
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard
 from soft_control.learning.surface import Surface
+from soft_control.robots import said_in
 from soft_control.robots.config_files import as_mapping, read_yaml
 from soft_control.robots.description import RobotDescription
 
@@ -177,6 +178,20 @@ def check_model(card: ModelCard, folder: Path, robot: RobotDescription) -> None:
         )
 
 
+def check_same(robot: RobotDescription, trained: RobotDescription, folder: Path) -> None:
+    """A description is of the robot that a model was trained on: the same quantities in the same
+    units. Limits, and what its nodes are told, may be others."""
+    for what in ("commands", "outputs", "signals"):
+        given, known = (
+            [f"{q.name} ({q.unit})" for q in getattr(r, what)] for r in (robot, trained)
+        )
+        if given != known:
+            raise ValueError(
+                f"{said_in(robot)} has the {what} {', '.join(given) or 'none'}, the model in "
+                f"{folder} was trained with {', '.join(known) or 'none'}: train again"
+            )
+
+
 def check_build(
     build: FirmwareBuild, folder: Path, card: ModelCard, model: Path, rate_hz: float, target: str
 ) -> None:
@@ -210,7 +225,7 @@ def check_sizes(
                 f"the {entry.title} does not fit the robot {robot.name}: {key} of the node "
                 f"{entry.node} must be {needed} finite numbers ({' x '.join(sizes)}); "
                 + (f"find them with `{found}` or " if found else "")
-                + f"write them into config/{robot.name}.yaml, below nodes"
+                + f"write them below nodes.{entry.node} into {said_in(robot)}"
             )
 
 
@@ -247,7 +262,7 @@ def curve_of(
     if reference not in SHAPES:
         return read_reference(Path(reference), robot.output_names, surface)
     given = as_mapping(parameters.get("outputs", {}), "outputs of the node reference")
-    where = f"see config/{robot.name}.yaml, nodes: reference: outputs"
+    where = f"see nodes.reference.outputs in {said_in(robot)}"
     foreign = [name for name in given if name not in robot.output_names]
     if foreign:
         raise ValueError(

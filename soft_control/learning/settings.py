@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from soft_control.robots.description import PlainName
+from soft_control.plain_text import first_fault
+from soft_control.robots.description import PlainName, RobotDescription
 
 IMAGINED_SAMPLES_MAX = 10**6
 """In all imagined runs, 72,000 by default. Each takes what the network sees of it, some 50 numbers
@@ -89,3 +90,17 @@ class TrainingSettings(BaseModel):
                 f"{imagined:.0f} samples, at most {IMAGINED_SAMPLES_MAX} are possible"
             )
         return self
+
+
+def described_settings(robot: RobotDescription, source: str) -> TrainingSettings:
+    """How a robot's description wants its networks trained, at the robot's rate.
+
+    Raises ValueError naming `source` and the setting that is wrong.
+    """
+    for field in ("rig", "rate_hz"):
+        if field in robot.training:
+            raise ValueError(f"{source}: training.{field}: the description says it itself")
+    try:
+        return TrainingSettings(**{"rate_hz": robot.rate_hz, **robot.training})
+    except ValidationError as error:
+        raise ValueError(f"{source}: {first_fault(error, otherwise='training.')}") from None
