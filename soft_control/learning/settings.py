@@ -52,6 +52,9 @@ class TrainingSettings(BaseModel):
     """Samples through which the gradient of an update goes back."""
     reset_share: float = Field(0.1, ge=0, le=1)
     """Share of the rollouts that an update puts back to the measured truth somewhere else."""
+    held_out_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the time of a recording that is alone and no run validates: its end, which chooses
+    the best network and is not trained on; 0: all is trained on and the last network kept."""
     held_share: float = Field(0.5, ge=0, le=1)
     """Share of the rollouts whose signals stand still at their end, as in the MPC's horizon."""
     difference_gain: float = Field(20.0, ge=0, le=1e6)
