@@ -12,7 +12,7 @@ from soft_control import paths
 from soft_control.control.controllers import CONTROLLERS, ControllerEntry, controller
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.references import Reference
-from soft_control.control.sampled_reference import SampledReference
+from soft_control.control.sampled_reference import SampledReference, write_reference
 from soft_control.experiment import checks
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
@@ -92,7 +92,8 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def prepare(experiment: Experiment) -> list[NodeSpec]:
-    """Makes the run's directory, writes experiment.json, and returns the nodes to start.
+    """Makes the run's directory, writes experiment.json and the samples of a reference that is no
+    shape, and returns the nodes to start.
 
     Raises ValueError, before anything is written, where something does not fit: see `check`.
     """
@@ -101,6 +102,8 @@ def prepare(experiment: Experiment) -> list[NodeSpec]:
     checks.clear(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_record(run_dir, record(experiment, setup))
+    if isinstance(setup.curve, SampledReference):
+        write_reference(run_dir / checks.REFERENCE_FILE, setup.curve)
     return nodes(experiment, setup, run_dir)
 
 
@@ -188,7 +191,7 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "full_scale_counts": list(robot.full_scale_counts),
         },
         "reference": {
-            **curve_parameters(experiment, setup),
+            **curve_parameters(setup, run_dir),
             "frame": robot.frame,
             "rate_hz": rate_hz,
             "preview": preview(setup),
@@ -209,7 +212,7 @@ def without_outputs(parameters: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in parameters.items() if key != "outputs"}
 
 
-def curve_parameters(experiment: Experiment, setup: Setup) -> dict[str, Any]:
+def curve_parameters(setup: Setup, run_dir: Path) -> dict[str, Any]:
     """What the reference node is told of its curve; flat lists, which is what ROS can hold."""
     curve = setup.curve
     if curve is None:
@@ -221,7 +224,7 @@ def curve_parameters(experiment: Experiment, setup: Setup) -> dict[str, Any]:
         for key in ("amplitude", "centre", "component"):
             told[key] = list(getattr(curve, key))
     else:
-        told["file"] = str(Path(experiment.reference).absolute())
+        told["file"] = str(run_dir / checks.REFERENCE_FILE)
     surface = setup.card.surface if setup.card else None
     if surface:
         told |= {

@@ -18,6 +18,7 @@ from soft_control.control.controllers import ControllerEntry
 from soft_control.control.references import SHAPES, Reference
 from soft_control.control.sampled_reference import SampledReference, read_reference
 from soft_control.experiment.record import RECORD_FILE
+from soft_control.experiment.recorded_reference import is_recorded, read_recorded
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard
 from soft_control.learning.surface import Surface
@@ -27,7 +28,9 @@ from soft_control.robots.description import RobotDescription
 
 LACE_PORT = "lightlace.port"
 """Link in the run's folder to the port on which the simulated sensor speaks."""
-RUN_FILES = {RECORD_FILE, "bag", "log", "parameters", LACE_PORT}
+REFERENCE_FILE = "reference.csv"
+"""The samples of a reference that is no shape, in the run's folder."""
+RUN_FILES = {RECORD_FILE, "bag", "log", "parameters", LACE_PORT, REFERENCE_FILE}
 """What a run has in its folder before it is summed up."""
 
 
@@ -258,9 +261,12 @@ def curve_of(
     robot: RobotDescription,
 ) -> Reference | SampledReference:
     """A shape as large, where and as fast as the parameters of the reference node say, or what a
-    CSV file holds; `surface` is the model's."""
+    CSV file holds, a table of the outputs or a recorded run; `surface` is the model's."""
     if reference not in SHAPES:
-        return read_reference(Path(reference), robot.output_names, surface)
+        path = Path(reference)
+        if is_recorded(path, robot):
+            return read_recorded(path, robot)
+        return read_reference(path, robot.output_names, surface)
     given = as_mapping(parameters.get("outputs", {}), "outputs of the node reference")
     where = f"see nodes.reference.outputs in {said_in(robot)}"
     foreign = [name for name in given if name not in robot.output_names]

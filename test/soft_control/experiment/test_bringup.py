@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from soft_control import paths
 from soft_control.control.controllers import CONTROLLERS
+from soft_control.control.sampled_reference import read_reference
 from soft_control.experiment import bringup, checks
 from soft_control.experiment.bringup import (
     Experiment,
@@ -454,7 +455,8 @@ def test_a_reference_from_a_file_goes_to_its_node_and_into_the_record(experiment
     file.write_text("t_s,y,z\n0,0,0\n1,0.01,0.02\n2,0,0\n")
     asked = experiment(reference=str(file))
     nodes = graph(asked)
-    assert nodes["reference"]["file"] == str(file) and "shape" not in nodes["reference"]
+    assert nodes["reference"]["file"] == str(asked.out.absolute() / "reference.csv")
+    assert "shape" not in nodes["reference"]
     curve = read_record(asked.out).curve
     assert curve.rows == ((0.001, 0.0, 0.0), (0.001, 0.01, 0.02), (0.001, 0.0, 0.0))
     pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
@@ -465,6 +467,27 @@ def test_a_reference_from_a_file_goes_to_its_node_and_into_the_record(experiment
     file.write_text("t_s,y\n0,0\n1,0\n")
     with pytest.raises(ValueError, match="bends.csv: no column x, z: wanted t_s and x, y, z"):
         check(experiment(reference=str(file), out=tmp_path / "other"))
+
+
+def test_a_recorded_run_is_a_reference(experiment, tmp_path):
+    """By the columns and units of the robot's description; the same file without its commands and
+    with the outputs' own names is a table of a reference."""
+    file = tmp_path / "monday.csv"
+    file.write_text(
+        "t_ms,u0_deg,u1_deg,x_m,y_m,z_m\n500,0,0,1,2,3\n510,1,1,1.5,2,3\n520,2,2,2,2,3\n"
+    )
+    asked = experiment(reference=str(file))
+    told = graph(asked)["reference"]
+    curve = read_record(asked.out).curve
+    assert curve.outputs == ("x", "y", "z")
+    assert curve.t_s == pytest.approx((0.0, 0.01, 0.02))
+    assert curve.rows == ((1.0, 2.0, 3.0), (1.5, 2.0, 3.0), (2.0, 2.0, 3.0))
+    assert read_reference(Path(told["file"]), curve.outputs) == curve
+    file.write_text("t_s,x,y,z\n0,0,0,0\n1,4,5,6\n")
+    assert check(experiment(reference=str(file), out=tmp_path / "o")).curve.rows[1] == (4, 5, 6)
+    file.write_text("t_ms,u0_deg,x_m,y_m,z_m\n500,0,1,2,3\n510,1,1,2,3\n")
+    with pytest.raises(ValueError, match="monday.csv: missing column u1_deg"):
+        check(experiment(reference=str(file), out=tmp_path / "o"))
 
 
 # ---------------------------------------------------------------------------- settings of the MPC
