@@ -33,7 +33,7 @@ def read_entries(run_dirs: Sequence[Path]) -> list[Entry]:
             raise ValueError(f"{run_dir} is an open-loop run: there is no tracking to report")
         entries.append(Entry(label_of(run.record, run_dir), run, measure(run), colour))
         first = entries[0].run.record.robot
-        if run.record.robot != first:
+        if run.record.robot.bare() != first.bare():
             raise ValueError(
                 f"{run_dir} is of the robot {run.record.robot.name}, {run_dirs[0]} of "
                 f"{first.name}, or with other limits: one report compares runs of one robot"

@@ -33,6 +33,15 @@ def test_errors_are_shown_in_the_units_of_the_description(run_dir):
     assert not [title for title in rows if "deg" in title]
 
 
+def test_runs_of_one_robot_may_have_been_told_other_things(run_dir, record, robot):
+    """What its nodes were told is no part of the robot; its limits are."""
+    told = record(robot=robot(nodes={"mcu": {"mpc": {"horizon": 5}}}, training={"seed": 1}))
+    assert len(read_entries([run_dir("a"), run_dir("b", given=told)])) == 2
+    other = record(robot=robot(frame="table"))
+    with pytest.raises(ValueError, match="one report compares runs of one robot"):
+        read_entries([run_dir("c"), run_dir("d", given=other)])
+
+
 def test_one_point_alone_is_not_named(run_dir, record, robot, diagonal):
     given = record(robot=robot(outputs=tip(axes="x")), curve=diagonal(x=0.02))
     assert (
