@@ -137,7 +137,8 @@ def verdict(entries: Sequence[Entry]) -> str:
     said = [_ranking(measured, names)]
     if len(measured) > 1:
         said.append(_conditions(measured, names))
-    if len({_task(entry.run.record) for entry in measured}) > 1:
+    tasks = [_task(entry.run.record) for entry in measured]
+    if any(task != tasks[0] for task in tasks):
         said.append("The runs followed different references, so this is no comparison.")
     if len(measured) < len(entries):
         short = [entry.label for entry in entries if not entry.summary["errors"]]

@@ -102,9 +102,11 @@ def test_a_robot_without_a_plane_has_no_figure_of_one(run_dir, record, robot, di
 # ------------------------------------------------------------------------------------------ verdict
 
 
-def test_the_verdict_of_one_and_of_two(run_dir, record):
-    better = run_dir("mpc", off=(3e-3, 0.0, 0.0))
-    worse = run_dir("pid", off=(0.0, 4e-3, 0.0), given=record(**PID))
+def test_the_verdict_of_one_and_of_two(run_dir, record, diagonal):
+    surface = {"leading": ["x"], "factors": [1.0], "degree": 0, "following": {"z": [0.0]}}
+    curve = diagonal(x=0.02, z=0.01, push=3.0) | {"surface": surface}
+    better = run_dir("mpc", off=(3e-3, 0.0, 0.0), given=record(curve=curve))
+    worse = run_dir("pid", off=(0.0, 4e-3, 0.0), given=record(**PID, curve=curve))
     one = verdict(read_entries([better]))
     assert one == "MPC on sil (mpc): RMSE of tip 3.00 mm, maximum 3.00 mm."
     for order in ([better, worse], [worse, better]):
