@@ -105,7 +105,7 @@ def against_ipopt(
 ) -> AgainstIpopt:
     """Run the model's rig twice from the same seed; `folder` takes what is compiled."""
     model = load_model(model_dir)
-    card, settings = model.card, mpc_settings(model.card.rig)
+    card, settings = model.card, mpc_settings(model.card.robot)
     loop = SolverLoop(model, settings)
     problem = Problem(graph_network(read_model(model_dir / NETWORK_FILE)[0]), loop.sizes)
     build(model_dir, settings, folder / "firmware", boards=("host",))
@@ -167,7 +167,7 @@ def worth_of_parts(
             if estimate == "signals" and card.signal_map is None:
                 continue
             signals = estimate == "signals"
-            settings = mpc_settings(card.rig).model_copy(update={"signal_estimate": signals})
+            settings = mpc_settings(card.robot).model_copy(update={"signal_estimate": signals})
             where = folder / f"delay_{delay}_signals_{signals}"
             made = build(directory, settings, where, boards=("host",))
             firmware = Firmware(made.directory, card, tethered=estimate == "measured position")

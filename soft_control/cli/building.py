@@ -36,22 +36,31 @@ def codegen(
 def build(
     model: Annotated[Path, typer.Argument(help="Directory of `train`.")] = Path("models/tendon"),
     out: Annotated[Path, folder_option("Directory for the firmware.")] = Path("build/tendon"),
+    robot: Annotated[
+        str | None,
+        typer.Option(
+            help="A later description of the same robot, by file or name; default: the one that "
+            "it was trained with."
+        ),
+    ] = None,
 ) -> None:
     """Network and controller become firmware, for the Cortex-M4F (pil, hil) and for the host (sil).
 
-    Horizons, weights and bounds come from config/mcu.yaml, over it what config/RIG.yaml has for the
-    node mcu, over that what `softctl tune` found. A changed one is in the firmware after the next
-    build.
+    Horizons, weights and bounds come from config/mcu.yaml, over it what the robot's description has
+    below nodes for the node mcu, over that what `softctl tune` found. The model keeps the
+    description that it was trained with; --robot takes a changed one without another training.
 
     \b
     softctl build models/tendon --out build/tendon
+    softctl build models/trunk --robot trunk.yaml --out build/trunk
     """
+    from soft_control import robots
     from soft_control.experiment.bringup import model_settings
     from soft_control.firmware_build import build as make
 
     with progress_bar() as bar:
         bar.add_task("compiling", total=None)
-        built = make(model, model_settings(model), out)
+        built = make(model, model_settings(model, robots.load(robot) if robot else None), out)
     say(
         f"firmware {built.build_id}: flash {built.flash_bytes:,} B ({built.flash_percent:.2f} % of "
         f"1 MiB), RAM {built.ram_bytes:,} B, in {out}"

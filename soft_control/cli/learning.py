@@ -19,7 +19,10 @@ def train(
     out: Annotated[Path, folder_option("Directory for the model.")] = Path("models/tendon"),
     validation: Annotated[
         list[Path] | None,
-        typer.Option(help="Runs to choose the best network by; default: the last recording."),
+        typer.Option(
+            help="Runs to choose the best network by; default: the last recording, or the end of "
+            "one that is alone."
+        ),
     ] = None,
     rig: Annotated[
         str | None,
@@ -38,9 +41,10 @@ def train(
 ) -> None:
     """Learn a robot's forward kinematics; prints errors and writes fk.keras and fk.json.
 
-    The errors are those of runs that the network was not trained on, the last recording where
-    --validation names none. --settings takes every field of TrainingSettings, see
-    docs/reference/configuration.md.
+    The errors are those of runs that the network was not trained on: where --validation names none
+    the last recording, or of one that is alone the last tenth (setting held_out_share). --settings
+    takes every field of TrainingSettings, see docs/reference/configuration.md, and goes over what
+    the robot's description has below training.
 
     \b
     softctl train data/tendon --out models/tendon
@@ -49,22 +53,29 @@ def train(
       --settings '{"signals": false, "hidden": [24]}'
     """
     from soft_control import robots
-    from soft_control.learning.dataset import read_recordings
-    from soft_control.learning.training import TrainingSettings
+    from soft_control.learning.dataset import read_recordings, split_tail
+    from soft_control.learning.settings import TrainingSettings, described_settings
     from soft_control.learning.training import train as fit
     from soft_control.rigs import describe
 
     if rig and robot:
         raise typer.BadParameter("--rig and --robot both name the robot: give one of them")
-    chosen = from_json(TrainingSettings, settings, "--settings", rig=rig, rate_hz=rate_hz or 120.0)
+    from_json(TrainingSettings, settings, "--settings", rig=rig, rate_hz=rate_hz or 120.0)
     description = robots.load(robot.resolve()) if robot else describe(rig) if rig else None
     training = read_recordings(recordings, description)
     held_out = read_recordings(validation or [], description)
     recorded = description or next((run.robot for run in training if run.robot), None)
-    if rate_hz is None and recorded:
-        chosen = chosen.model_copy(update={"rate_hz": recorded.rate_hz})
+    base = {}
+    if recorded:
+        asked = described_settings(recorded, str(robot or robots.said_in(recorded)))
+        base, rate_hz = recorded.training, rate_hz or asked.rate_hz
+    chosen = from_json(
+        TrainingSettings, settings, "--settings", base, rig=rig, rate_hz=rate_hz or 120.0
+    )
     if not held_out and len(training) > 1:
         held_out = [training.pop()]
+    elif not held_out and chosen.held_out_share:
+        training[0], *held_out = split_tail(training[0], chosen.held_out_share)
     with progress_bar("{task.fields[note]}") as bar:
         task = bar.add_task("training", note="")
 

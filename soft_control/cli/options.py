@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,15 @@ def seed_option(help: str) -> typer.models.OptionInfo:
     return typer.Option(min=0, max=2**32 - 1, help=help)
 
 
-def from_json(model: type[BaseModel], text: str, option: str, **values: Any) -> Any:
-    """A `model` of `values`, which are options of their own, and of the JSON object `text`.
+def from_json(
+    model: type[BaseModel],
+    text: str,
+    option: str,
+    base: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> Any:
+    """A `model` of `values`, which are options of their own, and of the JSON object `text`; what
+    neither sets is as in `base`.
 
     Raises ValueError naming `option` and the setting that is wrong.
     """
@@ -88,7 +96,7 @@ def from_json(model: type[BaseModel], text: str, option: str, **values: Any) -> 
     for field in sorted(values.keys() & more.keys()):
         raise ValueError(f"{option}: {field} has an option of its own, {as_option(field)}")
     try:
-        return model(**values, **more)
+        return model(**{**(base or {}), **values, **more})
     except ValidationError as error:
         named = {field: as_option(field) for field in values}
         raise ValueError(first_fault(error, named, otherwise=f"{option}: ")) from None

@@ -22,7 +22,7 @@ from soft_control.control.mpc_settings import MpcSettings
 from soft_control.experiment.settings import Experiment
 from soft_control.learning.training import TrainingSettings
 from soft_control.rigs import RIGS, make_rig
-from soft_control.robots.config_files import NODES, read_yaml
+from soft_control.robots.config_files import read_yaml
 from soft_control.robots.description import RobotDescription
 from soft_control.robots.units import UNITS
 
@@ -125,9 +125,7 @@ def sections() -> dict[str, list[Section]]:
         "training": [section(TrainingSettings, "softctl train --settings")],
         "mpc": [section(MpcSettings, "mpc", "mcu", _node_values("mcu").get("mpc", {}))],
         "robot": [section(RobotDescription, "robot")],
-        "rigs": [
-            section(make_rig(name).Parameters, name, name, _without_nodes(name)) for name in RIGS
-        ],
+        "rigs": [section(make_rig(name).Parameters, name, name, _config(name)) for name in RIGS],
         "nodes": [
             section(model, name, name, _node_values(name)) for name, model in _node_parameters()
         ],
@@ -154,6 +152,7 @@ def section(
                 name, _first_paragraph(parts[name].get("description", "")), _rows(parts[name], {})
             )
             for name in _in_order(schema, parts)
+            if "properties" in parts[name]  # JsonValue has none: it may be anything
         ),
     )
 
@@ -191,6 +190,8 @@ def kind(field: Mapping[str, Any]) -> str:
         return " or ".join(kind(one) for one in field["anyOf"])
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
+        if name == "JsonValue":
+            return "value"
         return f"[{name}](#{name.lower()})"
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
@@ -201,9 +202,10 @@ def kind(field: Mapping[str, Any]) -> str:
         return _list_kind(field)
     if said == "object":
         inner = field.get("additionalProperties")
-        return (
-            f"names, each with a {kind(inner)}" if isinstance(inner, dict) else "names and values"
-        )
+        if not isinstance(inner, dict):
+            return "names and values"
+        word = kind(inner)
+        return f"names, each with {'' if word.startswith('names') else 'a '}{word}"
     if said == "string":
         return "path" if field.get("format") == "path" else "text"
     return f"{WORDS[said]}{_limits(field)}"
@@ -252,10 +254,6 @@ def _node_parameters() -> Iterator[tuple[str, type[BaseModel]]]:
 
 def _config(name: str) -> dict[str, Any]:
     return read_yaml(paths.config(name))
-
-
-def _without_nodes(rig: str) -> dict[str, Any]:
-    return {key: value for key, value in _config(rig).items() if key != NODES}
 
 
 def _node_values(node: str) -> dict[str, Any]:

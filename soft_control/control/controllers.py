@@ -31,7 +31,8 @@ class ControllerEntry:
     help: str
     """For the command line, in a few words."""
     node: str
-    """Module in soft_control/nodes/ that runs it; its parameters stand in config/<node>.yaml."""
+    """Module in soft_control/nodes/ that runs it; its parameters stand in config/<node>.yaml and,
+    for one robot, below nodes in its description."""
     takes: tuple[str, ...]
     """Parameters of the node that a run sets: names out of bringup.offered."""
     trigger: str = SENSED

@@ -41,6 +41,8 @@ class SampledReference:
             raise ValueError("a reference needs at least two rows")
         if len(self.rows) != len(self.t_s) or {len(r) for r in self.rows} != {len(self.outputs)}:
             raise ValueError(f"rows must be {len(self.t_s)} x {len(self.outputs)} values")
+        if len(self.t_s) > ROWS_MAX:
+            raise ValueError(f"more than {ROWS_MAX:,} rows")
         if not (np.isfinite(self.t_s).all() and np.isfinite(self.rows).all()):
             raise ValueError("the reference has a value that is not finite")
         if not (self.t_s[0] == 0.0 and np.all(np.diff(self.t_s) > 0)):
@@ -96,6 +98,14 @@ def read_reference(
         return SampledReference(tuple(outputs), tuple((t_s - t_s[0]).tolist()), rows)
     except ValueError as error:
         raise ValueError(f"{printable(path)}: {error}") from None
+
+
+def write_reference(path: Path, reference: SampledReference) -> None:
+    """Writes the table that `read_reference` reads the same numbers from."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([TIME_COLUMN, *reference.outputs])
+        writer.writerows((t, *row) for t, row in zip(reference.t_s, reference.rows, strict=True))
 
 
 def _table(path: Path) -> tuple[list[str], np.ndarray]:

@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from soft_control import paths
-from soft_control.control.controllers import ControllerEntry, controller
+from soft_control.control.controllers import CONTROLLERS, ControllerEntry, controller
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.references import Reference
-from soft_control.control.sampled_reference import SampledReference
+from soft_control.control.sampled_reference import SampledReference, write_reference
 from soft_control.experiment import checks
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
@@ -20,7 +20,8 @@ from soft_control.firmware_files import FirmwareBuild, read_build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import first_fault
 from soft_control.rigs import describe
-from soft_control.robots.config_files import NODES, as_mapping, read_section, read_yaml
+from soft_control.robots import said_in
+from soft_control.robots.config_files import as_mapping, read_yaml
 from soft_control.robots.description import RobotDescription
 from soft_control.topics import point_topic
 
@@ -52,17 +53,25 @@ class Setup:
     """By node, in the order of the walk: what stands in config/."""
 
 
-def node_parameters(node: str, rig: str = "tendon") -> dict[str, Any]:
-    """The parameters of a node, for the robot `rig`: config/<node>.yaml, over it what
-    config/<rig>.yaml has for its nodes, over that what `softctl tune` found,
-    config/tuned/<rig>_<node>.yaml.
+NODES = ("rig", "lightlace", "reference", *(entry.node for entry in CONTROLLERS.values()), "logger")
+"""That a description may have parameters of."""
 
-    Raises ValueError naming the file where one of them cannot be used.
+
+def node_parameters(node: str, robot: str | RobotDescription) -> dict[str, Any]:
+    """The parameters of a node, for a robot given by name or description: config/<node>.yaml, over
+    it what the description has for its nodes, over that what `softctl tune` found,
+    config/tuned/<robot>_<node>.yaml.
+
+    Raises ValueError naming the file where one of them cannot be used, and for a description that
+    names a node which no run has.
     """
-    own = read_section(rig, NODES).get(node, {})
-    files = (paths.config(node), paths.tuned(rig, node))
+    robot = describe(robot) if isinstance(robot, str) else robot
+    for name in robot.nodes:
+        if name not in NODES:
+            raise ValueError(f"{said_in(robot)}: nodes.{name}: no node of {', '.join(NODES)}")
+    files = (paths.config(node), paths.tuned(robot.name, node))
     common, tuned = (_of_node(path, node) for path in files)
-    return merged(merged(common, as_mapping(own, f"{paths.config(rig)}: {NODES}.{node}")), tuned)
+    return merged(merged(common, robot.nodes.get(node, {})), tuned)
 
 
 def _of_node(path: Path, node: str) -> dict[str, Any]:
@@ -83,7 +92,8 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def prepare(experiment: Experiment) -> list[NodeSpec]:
-    """Makes the run's directory, writes experiment.json, and returns the nodes to start.
+    """Makes the run's directory, writes experiment.json and the samples of a reference that is no
+    shape, and returns the nodes to start.
 
     Raises ValueError, before anything is written, where something does not fit: see `check`.
     """
@@ -92,6 +102,8 @@ def prepare(experiment: Experiment) -> list[NodeSpec]:
     checks.clear(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_record(run_dir, record(experiment, setup))
+    if isinstance(setup.curve, SampledReference):
+        write_reference(run_dir / checks.REFERENCE_FILE, setup.curve)
     return nodes(experiment, setup, run_dir)
 
 
@@ -113,7 +125,7 @@ def check(experiment: Experiment) -> Setup:
     checks.check_load(load, experiment.duration_s)
 
     names = ["rig", "lightlace", *(["reference"] if entry.tracks else []), entry.node, "logger"]
-    parameters = {name: node_parameters(name, robot.name) for name in names}
+    parameters = {name: node_parameters(name, robot) for name in names}
     for name, values in parameters.items():
         checks.check_ros(name, without_outputs(values))
     checks.check_sizes(entry, experiment.controller, parameters[entry.node], robot)
@@ -179,7 +191,7 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "full_scale_counts": list(robot.full_scale_counts),
         },
         "reference": {
-            **curve_parameters(experiment, setup),
+            **curve_parameters(setup, run_dir),
             "frame": robot.frame,
             "rate_hz": rate_hz,
             "preview": preview(setup),
@@ -200,7 +212,7 @@ def without_outputs(parameters: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in parameters.items() if key != "outputs"}
 
 
-def curve_parameters(experiment: Experiment, setup: Setup) -> dict[str, Any]:
+def curve_parameters(setup: Setup, run_dir: Path) -> dict[str, Any]:
     """What the reference node is told of its curve; flat lists, which is what ROS can hold."""
     curve = setup.curve
     if curve is None:
@@ -212,7 +224,7 @@ def curve_parameters(experiment: Experiment, setup: Setup) -> dict[str, Any]:
         for key in ("amplitude", "centre", "component"):
             told[key] = list(getattr(curve, key))
     else:
-        told["file"] = str(Path(experiment.reference).absolute())
+        told["file"] = str(run_dir / checks.REFERENCE_FILE)
     surface = setup.card.surface if setup.card else None
     if surface:
         told |= {
@@ -260,35 +272,42 @@ def offered(experiment: Experiment, setup: Setup) -> dict[str, Any]:
     }
 
 
-def sees_position(controller_name: str, rig: str) -> bool:
-    """Whether a controller is told the measured outputs on a rig, by what stands in config/."""
+def sees_position(controller_name: str, robot: str | RobotDescription) -> bool:
+    """Whether a controller is told the measured outputs of a robot, by what stands in its
+    description and in config/."""
     entry = controller(controller_name)
-    return entry.sees_position(node_parameters(entry.node, rig))
+    return entry.sees_position(node_parameters(entry.node, robot))
 
 
 def reference_curve(experiment: Experiment, card: ModelCard) -> Reference | SampledReference:
     """The rig's reference on the model's surface."""
-    parameters = node_parameters("reference", experiment.rig)
     robot = describe(experiment.rig)
+    parameters = node_parameters("reference", robot)
     return checks.curve_of(experiment.reference, parameters, card.surface, robot)
 
 
-def model_settings(model_dir: Path) -> MpcSettings:
-    """What config/ asks of the MPC for the robot that a model was trained on."""
+def model_settings(model_dir: Path, robot: RobotDescription | None = None) -> MpcSettings:
+    """What is asked of the MPC for the robot that a model was trained on: by the description that
+    the model keeps, or by a later one, `robot`, of the same commands, outputs and signals.
+
+    Raises ValueError for a description of another robot, and as `mpc_settings` does.
+    """
     card = load_card(model_dir)
-    return mpc_settings(card.robot, card.rate_hz)
+    if robot is not None:
+        checks.check_same(robot, card.robot, model_dir)
+    return mpc_settings(robot or card.robot, card.rate_hz)
 
 
 def mpc_settings(robot: str | RobotDescription, rate_hz: float | None = None) -> MpcSettings:
-    """What config/ asks of the MPC for a robot, given by name or description, within its limits.
+    """What is asked of the MPC for a robot, given by name or description, within its limits.
 
     Where no file gives `move_max`, it is what the robot's speeds allow in a sample, at `rate_hz` or
     else at the rate that the robot is made for. Raises ValueError naming file and setting for what
     cannot be, or contradicts the description.
     """
     robot = describe(robot) if isinstance(robot, str) else robot
-    source = f"the MPC of {robot.name} (config/mcu.yaml, config/{robot.name}.yaml)"
-    asked = as_mapping(node_parameters("mcu", robot.name).get("mpc", {}), source)
+    source = f"the MPC of {robot.name} (config/mcu.yaml, and nodes.mcu.mpc in {said_in(robot)})"
+    asked = as_mapping(node_parameters("mcu", robot).get("mpc", {}), source)
     described = {
         "command_min": robot.command_min.tolist(),
         "command_max": robot.command_max.tolist(),

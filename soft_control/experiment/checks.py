@@ -18,15 +18,19 @@ from soft_control.control.controllers import ControllerEntry
 from soft_control.control.references import SHAPES, Reference
 from soft_control.control.sampled_reference import SampledReference, read_reference
 from soft_control.experiment.record import RECORD_FILE
+from soft_control.experiment.recorded_reference import is_recorded, read_recorded
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard
 from soft_control.learning.surface import Surface
+from soft_control.robots import said_in
 from soft_control.robots.config_files import as_mapping, read_yaml
 from soft_control.robots.description import RobotDescription
 
 LACE_PORT = "lightlace.port"
 """Link in the run's folder to the port on which the simulated sensor speaks."""
-RUN_FILES = {RECORD_FILE, "bag", "log", "parameters", LACE_PORT}
+REFERENCE_FILE = "reference.csv"
+"""The samples of a reference that is no shape, in the run's folder."""
+RUN_FILES = {RECORD_FILE, "bag", "log", "parameters", LACE_PORT, REFERENCE_FILE}
 """What a run has in its folder before it is summed up."""
 
 
@@ -177,6 +181,20 @@ def check_model(card: ModelCard, folder: Path, robot: RobotDescription) -> None:
         )
 
 
+def check_same(robot: RobotDescription, trained: RobotDescription, folder: Path) -> None:
+    """A description is of the robot that a model was trained on: the same quantities in the same
+    units. Limits, and what its nodes are told, may be others."""
+    for what in ("commands", "outputs", "signals"):
+        given, known = (
+            [f"{q.name} ({q.unit})" for q in getattr(r, what)] for r in (robot, trained)
+        )
+        if given != known:
+            raise ValueError(
+                f"{said_in(robot)} has the {what} {', '.join(given) or 'none'}, the model in "
+                f"{folder} was trained with {', '.join(known) or 'none'}: train again"
+            )
+
+
 def check_build(
     build: FirmwareBuild, folder: Path, card: ModelCard, model: Path, rate_hz: float, target: str
 ) -> None:
@@ -210,7 +228,7 @@ def check_sizes(
                 f"the {entry.title} does not fit the robot {robot.name}: {key} of the node "
                 f"{entry.node} must be {needed} finite numbers ({' x '.join(sizes)}); "
                 + (f"find them with `{found}` or " if found else "")
-                + f"write them into config/{robot.name}.yaml, below nodes"
+                + f"write them below nodes.{entry.node} into {said_in(robot)}"
             )
 
 
@@ -243,11 +261,14 @@ def curve_of(
     robot: RobotDescription,
 ) -> Reference | SampledReference:
     """A shape as large, where and as fast as the parameters of the reference node say, or what a
-    CSV file holds; `surface` is the model's."""
+    CSV file holds, a table of the outputs or a recorded run; `surface` is the model's."""
     if reference not in SHAPES:
-        return read_reference(Path(reference), robot.output_names, surface)
+        path = Path(reference)
+        if is_recorded(path, robot):
+            return read_recorded(path, robot)
+        return read_reference(path, robot.output_names, surface)
     given = as_mapping(parameters.get("outputs", {}), "outputs of the node reference")
-    where = f"see config/{robot.name}.yaml, nodes: reference: outputs"
+    where = f"see nodes.reference.outputs in {said_in(robot)}"
     foreign = [name for name in given if name not in robot.output_names]
     if foreign:
         raise ValueError(

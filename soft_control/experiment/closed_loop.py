@@ -227,7 +227,7 @@ def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recor
         rig.command_min,
         rig.command_max,
         seed=seed,
-        **node_parameters("excitation", rig_name),
+        **node_parameters("excitation", rig.description),
     )
     seen = []
     for command in commands:

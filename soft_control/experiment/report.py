@@ -33,7 +33,7 @@ def read_entries(run_dirs: Sequence[Path]) -> list[Entry]:
             raise ValueError(f"{run_dir} is an open-loop run: there is no tracking to report")
         entries.append(Entry(label_of(run.record, run_dir), run, measure(run), colour))
         first = entries[0].run.record.robot
-        if run.record.robot != first:
+        if run.record.robot.bare() != first.bare():
             raise ValueError(
                 f"{run_dir} is of the robot {run.record.robot.name}, {run_dirs[0]} of "
                 f"{first.name}, or with other limits: one report compares runs of one robot"
@@ -137,7 +137,8 @@ def verdict(entries: Sequence[Entry]) -> str:
     said = [_ranking(measured, names)]
     if len(measured) > 1:
         said.append(_conditions(measured, names))
-    if len({_task(entry.run.record) for entry in measured}) > 1:
+    tasks = [_task(entry.run.record) for entry in measured]
+    if any(task != tasks[0] for task in tasks):
         said.append("The runs followed different references, so this is no comparison.")
     if len(measured) < len(entries):
         short = [entry.label for entry in entries if not entry.summary["errors"]]

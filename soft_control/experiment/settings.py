@@ -27,7 +27,8 @@ class Experiment(BaseModel, extra="forbid"):
     )
     reference: str = Field(
         "figure_eight",
-        description=f"Shape: {', '.join(SHAPES)}; or a CSV file: t_s and a column an output.",
+        description=f"Shape: {', '.join(SHAPES)}; or a CSV file: t_s and a column an output, or a "
+        "recorded run of the robot.",
     )
     clock: Literal["lockstep", "realtime"] = Field(
         "lockstep",

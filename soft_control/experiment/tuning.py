@@ -209,10 +209,10 @@ def mpc_space(settings: MpcSettings) -> dict[str, Range]:
     }
 
 
-def mpc_tuning_gains(rig_name: str) -> tuple[float, ...]:
+def mpc_tuning_gains(robot: RobotDescription) -> tuple[float, ...]:
     """Gains of the rigs that the MPC is tuned on: where it never sees a measured position, other
     gains than the nominal one cost it millimetres that no weight can win back."""
-    return TUNING_GAINS if sees_position("mpc", rig_name) else TUNING_GAINS[:1]
+    return TUNING_GAINS if sees_position("mpc", robot) else TUNING_GAINS[:1]
 
 
 def mpc_parameters(values: dict[str, float]) -> dict[str, Any]:
@@ -235,12 +235,12 @@ def tune_mpc(
     The firmware is built once and runs as sil; each trial sends it other weights.
     """
     card = load_card(model_dir)
-    gains = gains or mpc_tuning_gains(card.rig)
+    gains = gains or mpc_tuning_gains(card.robot)
     rigs = [make_rig(card.rig, seed=seed, gain=gain) for gain in gains]
-    settings = mpc_settings(card.rig)
+    settings = mpc_settings(card.robot)
     with tempfile.TemporaryDirectory() as folder:
         build(model_dir, settings, folder, boards=("host",))
-        firmware = Firmware(Path(folder), card, sees_position("mpc", card.rig))
+        firmware = Firmware(Path(folder), card, sees_position("mpc", card.robot))
 
         def mean_score(values: dict[str, float]) -> float:
             chosen = settings.model_copy(update=mpc_parameters(values)["mpc"])
@@ -312,7 +312,7 @@ def mpc_for_model(
 ) -> Tuned:
     """The MPC's weights of moves."""
     parameters, found = tune_mpc(model_dir, followed, trials, seed, progress=progress)
-    return Tuned(parameters, found, mpc_tuning_gains(card.rig))
+    return Tuned(parameters, found, mpc_tuning_gains(card.robot))
 
 
 def tune(

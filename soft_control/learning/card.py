@@ -31,7 +31,11 @@ class ModelError(ValueError):
 
 class _Checked(BaseModel):
     model_config = ConfigDict(
-        use_attribute_docstrings=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+        use_attribute_docstrings=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        ser_json_inf_nan="constants",  # a bound in the robot's nodes may be infinite
     )
 
 

@@ -30,7 +30,7 @@ from soft_control.robots.recording_format import RecordingFormat
 
 __all__ = [
     "AXES", "Recording", "RecordingError", "RecordingWarning",
-    "live_signals", "read_recording", "read_recordings", "read_topics", "resample",
+    "live_signals", "read_recording", "read_recordings", "read_topics", "resample", "split_tail",
     "window_samples", "windows",
 ]  # fmt: skip
 
@@ -98,6 +98,27 @@ def _belongs_to_another(path: Path, paths: Sequence[Path], form: RecordingFormat
     return any(
         path == other.parent / name for other in paths for name in form.files_of(other.name) or ()
     )
+
+
+def split_tail(run: Recording, share: float) -> tuple[Recording, Recording]:
+    """A recording without the last `share` of its time, and that end, as two recordings whose
+    sources say their seconds. Never samples here and there: neighbours are nearly equal.
+
+    Raises RecordingError where one of them would have fewer than two samples.
+    """
+    since_s = run.t_s - run.t_s[0]
+    cut = int(np.searchsorted(since_s, (1.0 - share) * since_s[-1]))
+    if not 2 <= cut <= len(run) - 2:
+        raise RecordingError(
+            f"{run.source}: too short to hold out {100 * share:.3g} % of its {len(run)} rows: "
+            "validate by another run, or hold out another share (held_out_share)"
+        )
+    parts = []
+    for first, end in ((0, cut), (cut, len(run))):
+        starts = (0, *(start - first for start in run.starts if first < start < end))
+        source = f"{run.source}, {since_s[first]:.6g} to {since_s[end - 1]:.6g} s"
+        parts.append(replace(run.rows(np.arange(first, end), starts), source=source))
+    return parts[0], parts[1]
 
 
 # --------------------------------------------------------------------------------- grid and windows

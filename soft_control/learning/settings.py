@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from soft_control.robots.description import PlainName
+from soft_control.plain_text import first_fault
+from soft_control.robots.description import PlainName, RobotDescription
 
 IMAGINED_SAMPLES_MAX = 10**6
 """In all imagined runs, 72,000 by default. Each takes what the network sees of it, some 50 numbers
@@ -51,6 +52,9 @@ class TrainingSettings(BaseModel):
     """Samples through which the gradient of an update goes back."""
     reset_share: float = Field(0.1, ge=0, le=1)
     """Share of the rollouts that an update puts back to the measured truth somewhere else."""
+    held_out_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the time of a recording that is alone and no run validates: its end, which chooses
+    the best network and is not trained on; 0: all is trained on and the last network kept."""
     held_share: float = Field(0.5, ge=0, le=1)
     """Share of the rollouts whose signals stand still at their end, as in the MPC's horizon."""
     whitening: float = Field(30.0, ge=1, le=1e6)
@@ -93,3 +97,17 @@ class TrainingSettings(BaseModel):
                 f"{imagined:.0f} samples, at most {IMAGINED_SAMPLES_MAX} are possible"
             )
         return self
+
+
+def described_settings(robot: RobotDescription, source: str) -> TrainingSettings:
+    """How a robot's description wants its networks trained, at the robot's rate.
+
+    Raises ValueError naming `source` and the setting that is wrong.
+    """
+    for field in ("rig", "rate_hz"):
+        if field in robot.training:
+            raise ValueError(f"{source}: training.{field}: the description says it itself")
+    try:
+        return TrainingSettings(**{"rate_hz": robot.rate_hz, **robot.training})
+    except ValidationError as error:
+        raise ValueError(f"{source}: {first_fault(error, otherwise='training.')}") from None

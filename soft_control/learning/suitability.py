@@ -70,7 +70,7 @@ def check_long_enough(recording: Recording, samples: int) -> None:
     if longest < samples:
         raise RecordingError(
             f"{recording.source}: too short: {longest} samples without a gap, {samples} are needed "
-            "to judge a network by"
+            "to judge a network by: validate by a longer run, or by more of one (held_out_share)"
         )
 
 

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from soft_control.paths import config
 from soft_control.plain_text import first_fault
-from soft_control.robots.config_files import NODES, read_yaml
+from soft_control.robots.config_files import read_yaml
 
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -55,8 +55,7 @@ class RigParameters(Strict):
         if not path.is_file():
             raise ValueError(f"{path}: no such file")
         try:
-            values = {**read_yaml(path), **changes}
-            return cls.model_validate({k: v for k, v in values.items() if k != NODES})
+            return cls.model_validate({**read_yaml(path), **changes})
         except ValidationError as error:
             raise ValueError(f"{path}: {first_fault(error)}") from error
 

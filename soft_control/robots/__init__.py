@@ -9,7 +9,19 @@ from soft_control.plain_text import printable
 from soft_control.robots.config_files import PLAIN_NAME, read_yaml
 from soft_control.robots.description import RobotDescription, described
 
-__all__ = ["RobotDescription", "load", "names"]
+__all__ = ["RobotDescription", "load", "names", "said_in"]
+
+
+def said_in(robot: RobotDescription) -> str:
+    """Where a person finds what a robot's description says: its file in config/robots/, unless that
+    one says something else."""
+    path = paths.robot(robot.name)
+    try:
+        if path.is_file() and load(path).nodes == robot.nodes:
+            return str(path)
+    except ValueError:
+        pass
+    return f"the description of {robot.name}"
 
 
 def names() -> list[str]:

@@ -8,11 +8,7 @@ from typing import Any
 
 import yaml
 
-from soft_control import paths
 from soft_control.plain_text import one_line
-
-NODES = "nodes"
-"""Section of config/<robot>.yaml: what the nodes of a run need to know of it."""
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 """Names of robots, rigs and nodes: they become file names."""
@@ -58,17 +54,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError(f"{path}: not YAML: nested too deeply") from error
     return as_mapping({} if values is None else values, str(path))
-
-
-def read_section(name: str, section: str) -> dict[str, Any]:
-    """A section of config/<name>.yaml; an empty mapping where it has none.
-
-    Raises ValueError as `read_yaml`, and for a name that cannot be a file's.
-    """
-    if not PLAIN_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name: letters, digits, _ . and - make one")
-    path = paths.config(name)
-    return as_mapping(read_yaml(path).get(section) or {}, f"{path}: {section}")
 
 
 def as_mapping(values: Any, source: str) -> dict[str, Any]:

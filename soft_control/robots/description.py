@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
 
 from soft_control.plain_text import first_fault
 from soft_control.robots import units
@@ -205,6 +205,10 @@ class RobotDescription(Strict):
     """Control rate that the robot is made for."""
     recording: RecordingFormat | None = None
     """How its recordings are read; a bag of this project's needs none."""
+    training: dict[str, JsonValue] = {}
+    """Settings of a training (TrainingSettings) that suit it better than the defaults."""
+    nodes: dict[str, dict[str, JsonValue]] = {}
+    """By node of a run, parameters that hold for this robot: they go over config/<node>.yaml."""
 
     @model_validator(mode="after")
     def _consistent(self) -> RobotDescription:
@@ -260,6 +264,10 @@ class RobotDescription(Strict):
         column = columns.get(quantity.name, Column())
         recorded = column.unit or quantity.shown_in
         return column.column or quantity.name, units.factor(recorded, quantity.unit)
+
+    def bare(self) -> RobotDescription:
+        """The robot alone: without what its trainings and runs are told."""
+        return self.model_copy(update={"training": {}, "nodes": {}})
 
     def limited(self, minimum: np.ndarray, maximum: np.ndarray) -> RobotDescription:
         """The same robot with other limits (m,) of its commands, in their units."""

@@ -198,13 +198,13 @@ outputs:
   - {name: grip, unit: Pa, display_unit: kPa}
 signals:
   - {name: strain, full_scale_counts: 4095.0}
+nodes:
+  integral:
+    gain: [1.2e+6, 0.0, 0.0, 0.0, 1.2e+6, 0.0]
 """,
     "config/finger.yaml": """
 lag_s: 0.1
 output_noise: [0.05, 0.05, 0.01]
-nodes:
-  integral:
-    gain: [1.2e+6, 0.0, 0.0, 0.0, 1.2e+6, 0.0]
 """,
     "soft_control/rigs/finger.py": """
 import math

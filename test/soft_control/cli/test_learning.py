@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from soft_control.cli.terminal import FAILED, MISTAKEN
 from soft_control.learning import dataset, model, model_check, training
@@ -52,13 +53,37 @@ def test_the_last_recording_validates_where_none_is_named(softctl, trained):
     assert ended.out.endswith("model 0123 in m\n")
 
 
-def test_a_single_recording_is_not_taken_away_to_validate(softctl, trained):
+def test_of_a_single_recording_the_end_validates(softctl, trained, monkeypatch):
+    monkeypatch.setattr(dataset, "split_tail", lambda run, share: (run, f"last {share} of {run}"))
+    a = Run(Path("a"))
     assert softctl("train", "a").code == 0
-    assert softctl("train", "a", "b", "--validation", "c").code == 0
+    assert softctl("train", "a", "--settings", '{"held_out_share": 0.3}').code == 0
+    assert softctl("train", "a", "--settings", '{"held_out_share": 0}').code == 0
+    assert softctl("train", "a", "--validation", "c").code == 0
     assert [asked[:2] for asked in trained] == [
-        ([Run(Path("a"))], []),
-        ([Run(Path("a")), Run(Path("b"))], [Run(Path("c"))]),
-    ]
+        ([a], [f"last 0.1 of {a}"]), ([a], [f"last 0.3 of {a}"]), ([a], []), ([a], [Run(Path("c"))])
+    ]  # fmt: skip
+
+
+def test_a_description_says_how_to_train_and_settings_go_over_it(softctl, trained):
+    """Its rate is the robot's; what is wrong in it is named with its file."""
+    robot = {
+        "rate_hz": 50.0,
+        "commands": [{"name": "bend", "min": -1.0, "max": 1.0}],
+        "outputs": [{"name": "angle", "unit": "rad"}],
+        "training": {"hidden": [24], "updates": 9},
+    }
+    file = Path("arm.yaml")
+    file.write_text(yaml.safe_dump(robot))
+    given = ("train", "a", "b", "--robot", file, "--settings", '{"updates": 7}')
+    assert softctl(*given).code == 0
+    assert softctl(*given, "--rate-hz", "25").code == 0
+    assert [(s.rate_hz, s.hidden, s.updates) for _, _, s, _ in trained] == [
+        (50.0, (24,), 7), (25.0, (24,), 7)
+    ]  # fmt: skip
+    robot["training"] = {"hiden": [24]}
+    file.write_text(yaml.safe_dump(robot))
+    assert softctl(*given).mistake().startswith("arm.yaml: training.hiden = [24]: ")
 
 
 @pytest.mark.parametrize("unfit", [[], ["its free run is unstable"]])

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from pydantic import ValidationError
 
 from soft_control import paths
 from soft_control.control.controllers import CONTROLLERS
-from soft_control.experiment import checks
+from soft_control.control.sampled_reference import read_reference
+from soft_control.experiment import bringup, checks
 from soft_control.experiment.bringup import (
     Experiment,
     check,
@@ -379,7 +381,9 @@ def share(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path / "share" / "config"
 
 
-@pytest.mark.parametrize("file", ["mcu", "reference", "logger", "tendon", "tuned/tendon_mcu"])
+@pytest.mark.parametrize(
+    "file", ["mcu", "reference", "logger", "tendon", "robots/tendon", "tuned/tendon_mcu"]
+)
 @pytest.mark.parametrize(
     "text",
     ["[", "- 1", "x", "mcu: 1", "{mcu: {ros__parameters: 3}, nodes: {mcu: 3}}", "nodes: 3", "\0"],
@@ -415,10 +419,14 @@ def test_gains_of_another_shape_are_refused_with_a_way_out(experiment, share, va
 
 @pytest.mark.parametrize("value", ["x", ".inf", "null", "[1.0]", "true"])
 def test_a_reference_with_a_wrong_amplitude_is_refused(experiment, share, value: str):
-    text = (share / "tendon.yaml").read_text()
+    file = share / "robots" / "tendon.yaml"
+    text = file.read_text()
     assert "amplitude: 0.025}" in text
-    (share / "tendon.yaml").write_text(text.replace("amplitude: 0.025}", f"amplitude: {value}}}"))
-    with pytest.raises(ValueError, match="amplitude of z .* must be a finite number.*tendon.yaml"):
+    file.write_text(text.replace("amplitude: 0.025}", f"amplitude: {value}}}"))
+    said = (
+        "amplitude of z .* must be a finite number.*nodes.reference.outputs in .*robots/tendon.yaml"
+    )
+    with pytest.raises(ValueError, match=said):
         check(experiment())
 
 
@@ -461,7 +469,8 @@ def test_a_reference_from_a_file_goes_to_its_node_and_into_the_record(experiment
     file.write_text("t_s,y,z\n0,0,0\n1,0.01,0.02\n2,0,0\n")
     asked = experiment(reference=str(file))
     nodes = graph(asked)
-    assert nodes["reference"]["file"] == str(file) and "shape" not in nodes["reference"]
+    assert nodes["reference"]["file"] == str(asked.out.absolute() / "reference.csv")
+    assert "shape" not in nodes["reference"]
     curve = read_record(asked.out).curve
     assert curve.rows == ((0.001, 0.0, 0.0), (0.001, 0.01, 0.02), (0.001, 0.0, 0.0))
     pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
@@ -472,6 +481,27 @@ def test_a_reference_from_a_file_goes_to_its_node_and_into_the_record(experiment
     file.write_text("t_s,y\n0,0\n1,0\n")
     with pytest.raises(ValueError, match="bends.csv: no column x, z: wanted t_s and x, y, z"):
         check(experiment(reference=str(file), out=tmp_path / "other"))
+
+
+def test_a_recorded_run_is_a_reference(experiment, tmp_path):
+    """By the columns and units of the robot's description; the same file without its commands and
+    with the outputs' own names is a table of a reference."""
+    file = tmp_path / "monday.csv"
+    file.write_text(
+        "t_ms,u0_deg,u1_deg,x_m,y_m,z_m\n500,0,0,1,2,3\n510,1,1,1.5,2,3\n520,2,2,2,2,3\n"
+    )
+    asked = experiment(reference=str(file))
+    told = graph(asked)["reference"]
+    curve = read_record(asked.out).curve
+    assert curve.outputs == ("x", "y", "z")
+    assert curve.t_s == pytest.approx((0.0, 0.01, 0.02))
+    assert curve.rows == ((1.0, 2.0, 3.0), (1.5, 2.0, 3.0), (2.0, 2.0, 3.0))
+    assert read_reference(Path(told["file"]), curve.outputs) == curve
+    file.write_text("t_s,x,y,z\n0,0,0,0\n1,4,5,6\n")
+    assert check(experiment(reference=str(file), out=tmp_path / "o")).curve.rows[1] == (4, 5, 6)
+    file.write_text("t_ms,u0_deg,x_m,y_m,z_m\n500,0,1,2,3\n510,1,1,2,3\n")
+    with pytest.raises(ValueError, match="monday.csv: missing column u1_deg"):
+        check(experiment(reference=str(file), out=tmp_path / "o"))
 
 
 # ---------------------------------------------------------------------------- settings of the MPC
@@ -512,9 +542,8 @@ def crane(share) -> None:
         "outputs": [{"name": a, "unit": "m", "axis": a, "point": "hook"} for a in "xyz"],
     }
     mpc = {"output_weight": [1.0] * 3, "move_weight": [0.1] * 3, "move_max": [5.0] * 3}
-    nodes = {"mcu": {"mpc": mpc}}
+    robot["nodes"] = {"mcu": {"mpc": mpc}}
     (share / "robots" / "crane.yaml").write_text(yaml.safe_dump(robot))
-    (share / "crane.yaml").write_text(yaml.safe_dump({"nodes": nodes}))
 
 
 def test_a_robot_without_a_simulation_has_settings_from_its_description(crane):
@@ -524,17 +553,38 @@ def test_a_robot_without_a_simulation_has_settings_from_its_description(crane):
 
 
 def test_moves_are_limited_by_the_speeds_of_the_robot_where_no_setting_says_it(crane, share):
-    file, nodes = share / "robots" / "crane.yaml", share / "crane.yaml"
-    mpc = {"output_weight": [1.0] * 3, "move_weight": [0.1] * 3}
-    nodes.write_text(yaml.safe_dump({"nodes": {"mcu": {"mpc": mpc}}}))
-    with pytest.raises(ValueError, match="the MPC of crane .*move_max"):
-        mpc_settings("crane")
+    file = share / "robots" / "crane.yaml"
     robot = yaml.safe_load(file.read_text())
+    del robot["nodes"]["mcu"]["mpc"]["move_max"]
+    file.write_text(yaml.safe_dump(robot))
+    with pytest.raises(ValueError, match="the MPC of crane .*crane.yaml.*move_max"):
+        mpc_settings("crane")
     for i, command in enumerate(robot["commands"]):
         command["speed_max"] = 100.0 + i
     file.write_text(yaml.safe_dump(robot))
     assert mpc_settings("crane").move_max == pytest.approx([2.0, 2.02, 2.04])  # at 50 Hz
     assert mpc_settings("crane", rate_hz=100.0).move_max == pytest.approx([1.0, 1.01, 1.02])
+
+
+def test_parameters_of_a_node_that_no_run_has_are_refused(crane, share):
+    file = share / "robots" / "crane.yaml"
+    file.write_text(file.read_text().replace("mcu:", "mcv:"))
+    with pytest.raises(ValueError, match="crane.yaml: nodes.mcv: no node of rig, .*mcu"):
+        node_parameters("mcu", "crane")
+
+
+def test_a_later_description_goes_over_that_of_the_model(monkeypatch, tmp_path):
+    robot = describe("mass_spring_damper")
+    card = SimpleNamespace(robot=robot, rate_hz=50.0)
+    monkeypatch.setattr(bringup, "load_card", lambda folder: card)
+    assert model_settings(tmp_path).horizon == 8
+    mpc = robot.nodes["mcu"]["mpc"] | {"horizon": 5, "control_horizon": 2}
+    later = robot.model_copy(update={"nodes": {"mcu": {"mpc": mpc}}})
+    assert model_settings(tmp_path, later).horizon == 5
+    other = later.model_copy(update={"signals": later.signals[:1]})
+    said = "the description of mass_spring_damper has the signals strain .1., .* train again"
+    with pytest.raises(ValueError, match=said):
+        model_settings(tmp_path, other)
 
 
 def test_a_robot_without_a_simulation_is_trained_and_built(crane, tmp_path):
@@ -579,5 +629,5 @@ def test_a_robot_without_a_simulation_is_trained_and_built(crane, tmp_path):
 
 
 def test_names_of_robots_name_no_other_files():
-    with pytest.raises(ValueError, match="is no name"):
+    with pytest.raises(ValueError, match="unknown robot|no such file|is no name"):
         node_parameters("mcu", "../../etc/passwd")

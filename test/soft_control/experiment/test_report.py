@@ -33,6 +33,15 @@ def test_errors_are_shown_in_the_units_of_the_description(run_dir):
     assert not [title for title in rows if "deg" in title]
 
 
+def test_runs_of_one_robot_may_have_been_told_other_things(run_dir, record, robot):
+    """What its nodes were told is no part of the robot; its limits are."""
+    told = record(robot=robot(nodes={"mcu": {"mpc": {"horizon": 5}}}, training={"seed": 1}))
+    assert len(read_entries([run_dir("a"), run_dir("b", given=told)])) == 2
+    other = record(robot=robot(frame="table"))
+    with pytest.raises(ValueError, match="one report compares runs of one robot"):
+        read_entries([run_dir("c"), run_dir("d", given=other)])
+
+
 def test_one_point_alone_is_not_named(run_dir, record, robot, diagonal):
     given = record(robot=robot(outputs=tip(axes="x")), curve=diagonal(x=0.02))
     assert (
@@ -93,9 +102,11 @@ def test_a_robot_without_a_plane_has_no_figure_of_one(run_dir, record, robot, di
 # ------------------------------------------------------------------------------------------ verdict
 
 
-def test_the_verdict_of_one_and_of_two(run_dir, record):
-    better = run_dir("mpc", off=(3e-3, 0.0, 0.0))
-    worse = run_dir("pid", off=(0.0, 4e-3, 0.0), given=record(**PID))
+def test_the_verdict_of_one_and_of_two(run_dir, record, diagonal):
+    surface = {"leading": ["x"], "factors": [1.0], "degree": 0, "following": {"z": [0.0]}}
+    curve = diagonal(x=0.02, z=0.01, push=3.0) | {"surface": surface}
+    better = run_dir("mpc", off=(3e-3, 0.0, 0.0), given=record(curve=curve))
+    worse = run_dir("pid", off=(0.0, 4e-3, 0.0), given=record(**PID, curve=curve))
     one = verdict(read_entries([better]))
     assert one == "MPC on sil (mpc): RMSE of tip 3.00 mm, maximum 3.00 mm."
     for order in ([better, worse], [worse, better]):

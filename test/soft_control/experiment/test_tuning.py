@@ -80,21 +80,23 @@ def test_decoupling_is_the_inverse_of_the_slopes():
     assert inverse == pytest.approx(np.array([[rig.parameters.stiffness]]), rel=0.01)
 
 
-def test_parameters_of_a_rig_go_over_those_of_the_node_and_tuned_ones_over_both(
+def test_parameters_of_a_robot_go_over_those_of_the_node_and_tuned_ones_over_both(
     tmp_path, monkeypatch
 ):
+    nodes = {"mcu": {"mpc": {"c": 30, "d": 40}}}
+    cart = describe("mass_spring_damper").model_copy(update={"name": "cart", "nodes": nodes})
     (tmp_path / "config" / "tuned").mkdir(parents=True)
     files = {
         "config/mcu.yaml": {"mcu": {"ros__parameters": {"a": 1, "mpc": {"b": 2, "c": 3, "d": 4}}}},
-        "config/cart.yaml": {"mass": 1, "nodes": {"mcu": {"mpc": {"c": 30, "d": 40}}}},
         "config/tuned/cart_mcu.yaml": {"mcu": {"ros__parameters": {"mpc": {"d": 400}}}},
     }
     for name, content in files.items():
         (tmp_path / name).write_text(yaml.safe_dump(content))
     monkeypatch.setattr(paths, "share", lambda: tmp_path)
-    assert node_parameters("mcu", "cart") == {"a": 1, "mpc": {"b": 2, "c": 30, "d": 400}}
-    assert node_parameters("mcu", "other") == {"a": 1, "mpc": {"b": 2, "c": 3, "d": 4}}
-    assert node_parameters("none", "other") == {}
+    assert node_parameters("mcu", cart) == {"a": 1, "mpc": {"b": 2, "c": 30, "d": 400}}
+    other = cart.model_copy(update={"name": "other", "nodes": {}})
+    assert node_parameters("mcu", other) == {"a": 1, "mpc": {"b": 2, "c": 3, "d": 4}}
+    assert node_parameters("none", other) == {}
 
 
 def test_merging_leaves_what_it_is_given():

@@ -144,3 +144,12 @@ def test_what_is_no_json_object_is_one_line(folder, text):
     with pytest.raises(ModelError) as caught:
         load_card(folder)
     assert str(caught.value).isprintable()
+
+
+def test_what_nodes_are_told_comes_back_from_the_card(folder):
+    """An output may have one bound alone: the other one is infinite."""
+    nodes = {"mcu": {"mpc": {"output_min": [-math.inf, 0.0], "horizon": 5}}}
+    robot = ROBOT.model_copy(update={"nodes": nodes, "training": {"hidden": [8, 8]}})
+    values = {**WHOLE, "model_hash": file_hash(folder / "fk.keras"), "robot": robot}
+    (folder / "fk.json").write_text(ModelCard(**values).model_dump_json(indent=2))
+    assert load_card(folder).robot == robot

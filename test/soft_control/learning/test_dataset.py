@@ -13,6 +13,7 @@ from soft_control.learning.dataset import (
     live_signals,
     read_recordings,
     resample,
+    split_tail,
     windows,
 )
 
@@ -63,6 +64,23 @@ def test_resampling_holds_commands_and_interpolates_positions():
     np.testing.assert_array_equal(on_grid.commands, run.commands[[0, 1, 2]])
     np.testing.assert_array_equal(on_grid.signals, run.signals[[0, 1, 2]])
     np.testing.assert_allclose(on_grid.outputs[1], (run.outputs[1] + 6 * run.outputs[2]) / 7)
+
+
+def test_the_tail_of_a_recording_is_its_last_share_of_time():
+    """30 samples of 10 ms are 0.29 s; the last 30 % of it begin at 0.203 s, at the sample 21."""
+    run = recording()
+    head, tail = split_tail(run, 0.3)
+    assert (len(head), len(tail)) == (21, 9)
+    assert np.array_equal(np.vstack([head.outputs, tail.outputs]), run.outputs)
+    assert head.source.endswith(", 0 to 0.2 s") and tail.source.endswith(", 0.21 to 0.29 s")
+
+
+def test_segments_stay_apart_where_a_tail_is_split_off():
+    run = recording().rows(np.arange(30), starts=(0, 10, 25))
+    head, tail = split_tail(run, 0.3)
+    assert (head.starts, tail.starts) == ((0, 10), (0, 4))
+    with pytest.raises(RecordingError, match="too short to hold out 10 % of its 9 rows"):
+        split_tail(run.rows(np.arange(9)), 0.1)
 
 
 def test_a_dropped_sample_is_bridged():

@@ -7,11 +7,12 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import ValidationError
 
-from soft_control import robots
+from soft_control import paths, robots
 from soft_control.rigs import RIGS, describe, make_rig
-from soft_control.robots.config_files import read_section, read_yaml
+from soft_control.robots.config_files import read_yaml
 from soft_control.robots.description import (
     Command,
     Output,
@@ -298,4 +299,23 @@ def test_a_hostile_yaml_file_is_one_line(tmp_path, text: str):
 
 def test_files_that_are_not_there_hold_nothing(tmp_path):
     assert read_yaml(tmp_path / "none.yaml") == {}
-    assert read_section("none", "nodes") == {}
+
+
+@pytest.mark.parametrize("section", ["training", "nodes"])
+@pytest.mark.parametrize(
+    "text", ["3", "{1: {a: 2}}", "{mcu: {a: 2020-01-01}}", "&a {mcu: {b: *a}}"]
+)
+def test_sections_are_names_and_values(tmp_path, section: str, text: str):
+    path = tmp_path / "arm.yaml"
+    values = description().model_dump(mode="json", exclude={"training", "nodes"})
+    path.write_text(f"{yaml.safe_dump(values)}{section}: {text}\n")
+    with pytest.raises(ValueError, match=f"arm.yaml: {section}") as refused:
+        robots.load(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_description_is_found_where_it_says_the_same():
+    tendon = robots.load("tendon")
+    assert robots.said_in(tendon) == str(paths.robot("tendon"))
+    assert robots.said_in(tendon.bare()) == "the description of tendon"
+    assert robots.said_in(description()) == "the description of arm"
