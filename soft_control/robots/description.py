@@ -383,15 +383,20 @@ def described(values: Any, source: str) -> RobotDescription:
     Raises ValueError naming `source` and the first field that is wrong, in one line.
     """
     try:
-        return RobotDescription.model_validate(_without_nothing(values))
+        return RobotDescription.model_validate(_without_nothing(values, 3))
     except ValidationError as error:
         raise ValueError(f"{source}: {first_fault(error)}") from None
 
 
-def _without_nothing(values: Any) -> Any:
-    if isinstance(values, dict):
-        return {name: _without_nothing(v) for name, v in values.items() if v is not None}
-    return [_without_nothing(value) for value in values] if isinstance(values, list) else values
+def _without_nothing(values: Any, depth: int) -> Any:
+    """Without names that have no value, so many mappings and lists deep: 3 reach
+    recording.columns; YAML may hold itself."""
+    if isinstance(values, dict) and depth:
+        there = {name: value for name, value in values.items() if value is not None}
+        return {name: _without_nothing(value, depth - 1) for name, value in there.items()}
+    if isinstance(values, list) and depth:
+        return [_without_nothing(value, depth - 1) for value in values]
+    return values
 
 
 def tip(unit: str = "m", display_unit: str = "mm", axes: str = "xyz") -> tuple[Output, ...]:

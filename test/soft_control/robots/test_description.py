@@ -213,6 +213,11 @@ def test_a_name_without_a_value_is_as_if_it_were_not_there():
     assert described(values, "arm.yaml").signals == ()
     with pytest.raises(ValueError, match="arm.yaml: outputs: missing"):
         described(values | {"outputs": None}, "arm.yaml")
+    values["recording"] = {"time": {"period_s": 0.01}, "columns": {"bend": None}, "topics": None}
+    assert described(values, "arm.yaml").recording.columns == {}
+    values["recording"]["columns"]["bend"] = values["recording"]
+    with pytest.raises(ValueError, match="arm.yaml: recording.columns.bend.time = "):
+        described(values, "arm.yaml")
 
 
 @pytest.mark.parametrize(
