@@ -41,6 +41,10 @@ METRES_SPAN, METRES_AWAY = 2.0, 10.0
 """Coordinates that span less, and are no farther from the origin, are taken to be in metres: the
 trunk spans 0.36 m, and a soft robot of 2 mm that is written in mm is rarer than one of 2 m."""
 
+FULL_SCALE = 0.1, 3.0
+"""Of a signal's largest number: others are too far from 1, on the way to the controller, see
+soft_control/link/messages.py."""
+
 
 @dataclass
 class Column:
@@ -61,6 +65,8 @@ class Column:
     axis: str = ""
     of: str = ""
     """Of a reference, the `base` of its output."""
+    full_scale: str = ""
+    """Of a signal that is far from 1, the largest number."""
     converted: bool = True
     """Whether its numbers are brought to SI units when they are read: not those of a bag."""
 
@@ -152,6 +158,7 @@ def find_units(columns: Sequence[Column]) -> None:
     for column in columns:
         if column.role in (COMMANDS, OUTPUTS, SIGNALS):
             _find_unit(column, "m" if in_metres else "mm")
+            _find_full_scale(column)
             column.base = column.name if column.base in taken else column.base
             taken.add(column.base)
 
@@ -208,6 +215,16 @@ BY_NAME: tuple[tuple[re.Pattern, Callable[[float], str], str], ...] = (
     (re.compile(r"(current|amp|i)[_ ]?\d*", re.I), _by_size(0, "", "A"), "a current"),
 )  # fmt: skip
 """What is called so, the unit for its largest number, and what it then is."""
+
+
+def _find_full_scale(column: Column) -> None:
+    largest = float(np.max(np.abs(column.values)))
+    inside = largest * UNITS[column.unit][1] / UNITS[column.inside][1]
+    if column.role != SIGNALS or not column.converted or not column.moves:
+        return
+    if not FULL_SCALE[0] <= inside <= FULL_SCALE[1]:
+        column.unit, column.full_scale = "1", f"{largest:.3g}"
+        column.why += "; brought to 1 by its full_scale below"
 
 
 def _has_unit(column: Column) -> bool:

@@ -43,7 +43,7 @@ def written(found: Found, name: str, rest: Mapping[str, str] | None = None) -> s
     ]
     lines += ["recording:", *found.recording]
     quantities = [*(c for c in commands if c.moves), *outputs, *signals]
-    differ = [c for c in quantities if c.name != c.base or c.unit != c.shown]
+    differ = [c for c in quantities if c.name != c.base or c.unit != c.shown or c.full_scale]
     if differ and not found.is_bag:
         lines.append("  columns:  # where it is not the name and the unit on paper above")
         lines += [_place(column.base, column) for column in differ]
@@ -85,4 +85,6 @@ def _units(column: Column) -> str:
 
 def _place(name: str, column: Column) -> str:
     named = f"column: {quoted(column.name)}, " if column.name != name else ""
+    if column.full_scale:
+        return f"    {quoted(name)}: {{{named}full_scale: {column.full_scale}}}"
     return f"    {quoted(name)}: {{{named}unit: {quoted(column.unit)}}}"

@@ -243,11 +243,16 @@ class RobotDescription(Strict):
                 )
             quantities[quantity.name] = quantity
         outputs = {o.name: o for o in self.outputs}
+        signals = {signal.name for signal in self.signals}
         for section, known in (("columns", quantities), ("reference", outputs)):
             for name, column in getattr(self.recording, section).items():
                 if name not in known:
                     raise ValueError(
                         f"recording.{section}: {name} is none of {', '.join(known) or 'nothing'}"
+                    )
+                if column.full_scale is not None and name not in signals:
+                    raise ValueError(
+                        f"recording.{section}.{name}: full_scale is of signals alone; say the unit"
                     )
                 try:
                     units.factor(column.unit or known[name].shown_in, known[name].unit)
@@ -263,7 +268,9 @@ class RobotDescription(Strict):
         columns = getattr(self.recording, section) if self.recording else {}
         column = columns.get(quantity.name, Column())
         recorded = column.unit or quantity.shown_in
-        return column.column or quantity.name, units.factor(recorded, quantity.unit)
+        scale = column.full_scale
+        factor = 1.0 / scale if scale else units.factor(recorded, quantity.unit)
+        return column.column or quantity.name, factor
 
     def bare(self) -> RobotDescription:
         """The robot alone: without what its trainings and runs are told."""

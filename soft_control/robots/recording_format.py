@@ -56,6 +56,9 @@ class Column(Strict):
     """The name in the header; by default the quantity's own."""
     unit: Annotated[str, AfterValidator(check_unit)] | None = None
     """Of the numbers there; by default the quantity's unit on paper."""
+    full_scale: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    """Of a signal, the number there that becomes 1, whatever its unit, as a sensor's driver
+    calibrates it: signals go to the controller in steps of 0.0001 from -3.2767 to 3.2767."""
 
 
 class Time(Strict):

@@ -200,6 +200,14 @@ def test_limits_in_another_unit_than_their_number_says_are_found(tmp_path):
         read_recording(write(tmp_path), robot)
 
 
+def test_a_signal_is_brought_to_its_full_scale(tmp_path):
+    columns = ROBOT["recording"]["columns"]
+    run = read_recording(write(tmp_path), arm(columns=columns | {"phi": {"full_scale": 2}}))
+    np.testing.assert_allclose(run.signals[:, 0], np.arange(20))
+    with pytest.raises(ValueError, match="recording.columns.u0: full_scale is of signals alone"):
+        arm(columns={"u0": {"full_scale": 2}})
+
+
 def test_values_that_no_row_has_leave_nothing_out_and_are_said(tmp_path):
     form = arm(leave_out={"where": {"phi": [99, "idle"]}})
     with pytest.warns(RecordingWarning, match=r"leave_out.where.phi: no row has 99.0, idle"):

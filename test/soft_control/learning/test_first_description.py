@@ -116,6 +116,20 @@ def test_behind_each_guess_stands_why(tmp_path):
     assert "no column tells the time" in text
 
 
+def test_signals_that_the_wire_would_cut_off_are_brought_to_1(tmp_path):
+    """Raw counts, a pressure of some 1e5 Pa; an angle and what is near 1 stay as they are."""
+    rows = "".join(
+        f"{i % 5},{i % 7}e-3,{500 + i},{100 + i % 3},{i % 9},0.{i % 9}\n" for i in range(30)
+    )
+    (tmp_path / "run.csv").write_text(f"u,x,raw,air_kPa,phi,lace\n{rows}")
+    robot = guessed(tmp_path, tmp_path / "run.csv")
+    run = read_recording(tmp_path / "run.csv", robot)
+    assert [s.unit for s in robot.signals] == ["1", "1", "rad", "1"]
+    i = np.arange(30)
+    wanted = [(500 + i) / 529, (100 + i % 3) / 102, np.radians(i % 9), i % 9 / 10]
+    np.testing.assert_allclose(run.signals, np.transpose(wanted))
+
+
 def test_roles_may_be_told(tmp_path):
     rows = "".join(f"{i / 50},{i % 5},{i % 4},{i % 3},{i % 7}\n" for i in range(30))
     (tmp_path / "run.csv").write_text(f"t,p1_kPa,u,bend_deg,x_mm\n{rows}")
