@@ -101,12 +101,12 @@ def test_card_says_what_went_in(trained):
     np.testing.assert_allclose(card.outputs(card.normalised_output(position)), position)
 
 
-@pytest.mark.parametrize(("gain", "said"), [(100.0, "from .* to"), (1e-5, "steps of 0.0001")])
-def test_signals_that_the_wire_cannot_carry_are_refused(gain, said):
+@pytest.mark.parametrize("gain", [100.0, 1e-5])
+def test_signals_that_the_wire_cannot_carry_are_refused(gain):
     """The controller would see them cut off or rounded away, and the network was trained on all."""
     run = linear_run(1)
     run = linear_run(1, signals=gain * run.signals)
-    with pytest.raises(TrainingError, match=f"signal lace_00 goes {said}.*signals: false"):
+    with pytest.raises(TrainingError, match="signal lace_00 goes from .* steps of 0.0001"):
         blank_card(robot_of([run], TINY), [run], [], TINY)
     settings = TINY.model_copy(update={"signals": False})
     assert blank_card(robot_of([run], settings), [run], [], settings).signal_names == []
