@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from soft_control.learning.described_column import (
     COMMANDS,
@@ -15,6 +15,11 @@ from soft_control.learning.described_column import (
 from soft_control.learning.described_files import Found, quoted
 from soft_control.learning.recording import listed, natural
 from soft_control.plain_text import printable
+from soft_control.robots import units
+
+MOVE_COST = 0.05
+"""Of a move through all of a command's range, in errors as large as all of the outputs' span; with
+the weights in config/robots it is 0.02 on the trunk."""
 
 
 def written(found: Found, name: str, rest: Mapping[str, str] | None = None) -> str:
@@ -51,7 +56,30 @@ def written(found: Found, name: str, rest: Mapping[str, str] | None = None) -> s
     if outputs and all(output.base in references for output in outputs):
         lines.append("  reference:")
         lines += [_place(output.base, references[output.base]) for output in outputs]
+    lines += _weights([c for c in commands if c.moves], outputs)
     return "\n".join(lines) + "\n"
+
+
+def _weights(commands: Sequence[Column], outputs: Sequence[Column]) -> list[str]:
+    """First weights of the MPC: of outputs by the span of their unit, of moves by their range.
+
+    Errors in one unit weigh the same; the span of the first one's unit is what all are compared by:
+    with 120 mm and a range of 180 deg, 1 per mm² and 0.05 (120 / 180)² = 0.022 per deg².
+    """
+    spans: dict[str, float] = {}
+    for column in outputs:
+        span = (column.high - column.low) * units.factor(column.unit, column.shown)
+        spans[column.shown] = max(spans.get(column.shown, 0.0), span)
+    first = spans[outputs[0].shown]
+    costs = [(first / spans[column.shown]) ** 2 for column in outputs]
+    moves = [MOVE_COST * (first / (column.high - column.low)) ** 2 for column in commands]
+    return [
+        "nodes:",
+        "  mcu:",
+        "    mpc:  # first weights, per unit on paper squared; `softctl tune` finds better ones",
+        f"      output_weight: [{', '.join(f'{cost:.2g}' for cost in costs)}]  # by their spans",
+        f"      move_weight: [{', '.join(f'{cost:.2g}' for cost in moves)}]  # by their ranges",
+    ]
 
 
 def _behind(why: str) -> str:

@@ -130,6 +130,16 @@ def test_signals_that_the_wire_would_cut_off_are_brought_to_1(tmp_path):
     np.testing.assert_allclose(run.signals, np.transpose(wanted))
 
 
+def test_first_weights_are_by_spans_and_ranges(tmp_path):
+    """120 mm; 24 deg, five times less; a command of 180 and one of 60 deg."""
+    rows = "".join(f"{3 * i - 90},{i},{2 * i},{i / 2.5},{i // 30}\n" for i in range(61))
+    (tmp_path / "run.csv").write_text(f"u0_deg,u1_deg,tip_x_mm,bend_deg,z_mm\n{rows}")
+    told = {name: "output" for name in ("tip_x_mm", "z_mm", "bend_deg")}
+    text = first_description([tmp_path / "run.csv"], "arm", told)
+    mpc = described(yaml.safe_load(text), "arm.yaml").nodes["mcu"]["mpc"]
+    assert mpc == {"output_weight": [1, 25, 1], "move_weight": [0.022, 0.2]}
+
+
 def test_roles_may_be_told(tmp_path):
     rows = "".join(f"{i / 50},{i % 5},{i % 4},{i % 3},{i % 7}\n" for i in range(30))
     (tmp_path / "run.csv").write_text(f"t,p1_kPa,u,bend_deg,x_mm\n{rows}")
