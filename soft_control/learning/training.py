@@ -27,6 +27,7 @@ from soft_control.learning.model import (
     Model,
     ModelCard,
     card_windows,
+    error_weights,
     evaluate,
     file_hash,
     fit_signal_map,
@@ -138,6 +139,7 @@ class _Trainee:
         self.card = card
         self.keras = _build(card, settings)
         self.dense = [layer for layer in self.keras.layers if layer.weights]
+        self.weights_of_errors = tf.constant(error_weights(card), tf.float32)
         self.basis = _basis(card, settings.difference_gain)
         self._basis = tf.constant(self.basis, tf.float32)
 
@@ -166,7 +168,8 @@ class _Trainee:
         def update(commands, state, signals, labels):
             with tf.GradientTape() as tape:
                 outputs, end = self.rollout(commands, state, signals)
-                loss = tf.reduce_mean(tf.reduce_sum((outputs - labels) ** 2, axis=-1))
+                errors = self.weights_of_errors * (outputs - labels)
+                loss = tf.reduce_mean(tf.reduce_sum(errors**2, axis=-1))
             adam.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
             return loss, end
 
