@@ -137,9 +137,9 @@ class _Trainee:
     def __init__(self, card: ModelCard, settings: TrainingSettings):
         tf, _ = _tensorflow()
         self.card = card
+        self.weights_of_errors = tf.constant(error_weights(card), tf.float32)
         self.keras = _build(card, settings)
         self.dense = [layer for layer in self.keras.layers if layer.weights]
-        self.weights_of_errors = tf.constant(error_weights(card), tf.float32)
         self.basis = _basis(card, settings.difference_gain)
         self._basis = tf.constant(self.basis, tf.float32)
 
