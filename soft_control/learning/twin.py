@@ -114,13 +114,15 @@ def learn(
     progress(Progress(stage="transport delay", update=0, updates=1))
     delay = settings.input_delay
     if delay is None:
-        states = [np.hstack([run.output(robot.output_names), run.signal(moving)]) for run in runs]
-        delay = transport_delay(
-            [run.command(robot.command_names) for run in runs],
-            states,
-            [run.bounds for run in runs],
-            round(settings.delay_max_s * rate_hz),
-        )
+        segments = [
+            (
+                part.command(robot.command_names),
+                np.hstack([part.output(robot.output_names), part.signal(moving)]),
+            )
+            for run in runs
+            for part in run.segments()
+        ]
+        delay = transport_delay(segments, round(settings.delay_max_s * rate_hz))
     training = TrainingSettings(
         rate_hz=rate_hz,
         input_delay=delay,
