@@ -53,6 +53,7 @@ def run(
     softctl run --controller pid --reference swirl --duration-s 40 --out runs/pid
     softctl run --target hil --port /dev/ttyACM0 --clock realtime --out runs/board
     softctl run --target sil --load 0,0,-2@10 --out runs/loaded
+    softctl run --rig twins/trunk --model models/trunk --firmware build/trunk --out runs/trunk
     """
     from soft_control.experiment.report import read_entries, table
 
@@ -167,6 +168,9 @@ def tune(
     controller: Annotated[str, typer.Option(help=f"Which one: {', '.join(TUNED)}.")] = "mpc",
     reference: Annotated[str, described("reference")] = "figure_eight",
     model: Annotated[Path, described("model")] = Path("models/tendon"),
+    rig: Annotated[
+        str | None, described("rig", "Rig or directory of a twin; default: the rig of the model.")
+    ] = None,
     duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
     trials: Annotated[int, typer.Option(min=1, help="Points to try, each on several runs.")] = 60,
     seed: Annotated[int, seed_option("Of search and noise: the same seed finds the same.")] = 0,
@@ -175,7 +179,7 @@ def tune(
         file_option("Parameter file; default: config/tuned/RIG_NODE.yaml, in use from then on."),
     ] = None,
 ) -> None:
-    """Find the MPC's weights or the PID's gains on the model's simulated rig and write them.
+    """Find the MPC's weights or the PID's gains on a simulated rig or a twin and write them.
 
     The optimiser (optuna's CMA-ES) minimises the mean tracking error over the nominal rig and two
     whose gain is a fifth lower and a quarter higher, so that what it finds does not cycle on the
@@ -186,6 +190,7 @@ def tune(
     \b
     softctl tune --controller pid --model models/tendon --trials 300
     softctl tune --controller mpc --model models/tendon --out weights.yaml
+    softctl tune --controller mpc --model models/trunk --rig twins/trunk
     """
     from soft_control.experiment.tuning import tune as find
 
@@ -195,7 +200,7 @@ def tune(
         def show(made: int, best: float) -> None:
             bar.update(task, completed=made, note=f"best mean RMSE so far {best:.3f} mm")
 
-        found, path = find(controller, model, reference, duration_s, trials, seed, out, show)
+        found, path = find(controller, model, reference, duration_s, trials, seed, out, show, rig)
     rows = [(name.replace("_", " "), f"{value:.4g}") for name, value in found.values.items()]
     show_table("found", "", rows=rows, title=f"mean RMSE {found.score:.3f} mm")
     say(f"written to {path}")

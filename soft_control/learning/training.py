@@ -97,7 +97,7 @@ def train(
         teachers = _teachers(card, runs, validation_runs, settings, progress)
         progress(Progress(stage="imagined runs", update=0, updates=1))
         known += imagine(runs, teachers, settings)
-    trainee = _fit(card, known, validation_runs, settings, progress)
+    trainee = fit(card, known, validation_runs, settings, progress)
     if not np.all(np.isfinite(np.concatenate([w.ravel() for w in trainee.weights()]))):
         raise TrainingError("the training diverged; choose a smaller learning_rate")
 
@@ -250,7 +250,7 @@ def _basis(card: ModelCard, gain: float) -> np.ndarray:
 # ----------------------------------------------------------------------------------------- training
 
 
-def _fit(
+def fit(
     card: ModelCard,
     runs: Sequence[Recording],
     validation: Sequence[Recording],
@@ -285,7 +285,7 @@ def _teachers(
             "updates": settings.teacher_updates,
         }
         teacher = settings.model_copy(update=own)
-        found.append(_fit(card, runs, validation, teacher, show).as_model())
+        found.append(fit(card, runs, validation, teacher, show).as_model())
     return found
 
 
