@@ -290,6 +290,7 @@ def offered(experiment: Experiment, setup: Setup) -> dict[str, Any]:
         # ROS has no empty list of strings, and takes a lone y in YAML for true.
         "signal_names": (card.signal_names if card else None) or [""],
         "output_names": list(known.output_names),
+        "output_rest": robot.output_rest.tolist(),
         "frame": robot.frame,
     }
 

@@ -282,9 +282,10 @@ def curve_of(
         unknown = [key for key in own if key not in chosen]
         if unknown:
             raise ValueError(f"{name} of the node reference has {unknown[0]}: {where}")
-        defaults = {"centre": 0.0, "component": number} | (
-            {"amplitude": 0.0} if name in follow else {}
-        )
+        # What follows a surface is there already, the others move about where the robot rests.
+        defaults = {"centre": robot.outputs[number].rest, "component": number}
+        if name in follow:
+            defaults |= {"centre": 0.0, "amplitude": 0.0}
         for key, values in chosen.items():
             value = own.get(key, defaults.get(key))
             if not _is_numbers([value]) or key == "component" and not _is_number_of_one(value):

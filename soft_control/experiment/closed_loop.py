@@ -139,7 +139,8 @@ class ModelController:
         if not self._started:
             self._started = True
             self._commands = np.tile(self._neutral, (s.input_delay + s.input_lags, 1))
-            self._outputs = np.tile(card.normalised_output(np.zeros(s.outputs)), (s.output_lags, 1))
+            rest = card.normalised_output(card.robot.output_rest)
+            self._outputs = np.tile(rest, (s.output_lags, 1))
             self._plan = np.tile(self._neutral, (s.control_horizon, 1))
             self._offset = np.zeros(s.outputs)
         self._estimate(seen, live)
@@ -202,7 +203,7 @@ class Firmware:
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """Command (m,): see Controller."""
         if self._k == 0:
-            self._session.reset(self._neutral, np.zeros(ahead.shape[1]), ahead[:-1])
+            self._session.reset(self._neutral, self._robot.output_rest, ahead[:-1])
         if self._tethered:
             self._session.measurement(self._k, seen.outputs)
         answer = self._session.sample(self._k, signals[self._live], ahead[-1])

@@ -57,9 +57,13 @@ class TrainingSettings(BaseModel):
     the best network and is not trained on; 0: all is trained on and the last network kept."""
     held_share: float = Field(0.5, ge=0, le=1)
     """Share of the rollouts whose signals stand still at their end, as in the MPC's horizon."""
-    difference_gain: float = Field(20.0, ge=0, le=1e6)
-    """Extra weight, in training, of the differences between neighbouring lags."""
-    learning_rate: float = Field(3e-3, gt=0, le=1e3)
+    whitening: float = Field(30.0, ge=1, le=1e6)
+    """In training the lags are decorrelated and scaled to equal spread, by at most so much beyond
+    the widest."""
+    difference_gain: float | None = Field(None, ge=0, le=1e6)
+    """Instead of whitening: extra weight, in training, of the differences between neighbouring
+    lags."""
+    learning_rate: float = Field(5e-3, gt=0, le=1e3)
     """Of Adam at the start; falls to zero along a cosine."""
     clip: float = Field(0.5, gt=0)
     """Largest norm of a gradient."""

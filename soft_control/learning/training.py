@@ -134,13 +134,13 @@ class _Trainee:
     network that is saved takes plain lags all the same: its first kernel is basis @ kernel.
     """
 
-    def __init__(self, card: ModelCard, settings: TrainingSettings):
+    def __init__(self, card: ModelCard, settings: TrainingSettings, basis: np.ndarray):
         tf, _ = _tensorflow()
         self.card = card
         self.weights_of_errors = tf.constant(error_weights(card), tf.float32)
         self.keras = _build(card, settings)
         self.dense = [layer for layer in self.keras.layers if layer.weights]
-        self.basis = _basis(card, settings.difference_gain)
+        self.basis = basis
         self._basis = tf.constant(self.basis, tf.float32)
 
     def rollout(self, commands, state, signals):
@@ -233,7 +233,26 @@ def _build(card: ModelCard, settings: TrainingSettings):
     return keras.Model(list(inputs.values()), y, name="fk")
 
 
-def _basis(card: ModelCard, gain: float) -> np.ndarray:
+def _whitening(streams: _Streams, limit: float) -> np.ndarray:
+    """(inputs, inputs): ZCA whitening of the lags (Bell, Sejnowski: The independent components of
+    natural scenes are edge filters, Vision Research, 1997). Components of small spread are scaled
+    up by at most `limit` times as much as the widest. Signals stay as they are.
+
+    Measured on the simulated tendon rig, three seeds each: with 30 a free run errs by 1.02 to 1.05
+    mm, 100 diverges. Differences weighted by 20 give 0.97 to 1.03 mm, but a network that the MPC
+    can outwit: where a measured load makes the reference unreachable, it finds quick moves that
+    the network alone rewards, and errs by 1.4 to 1.9 mm against 0.9 to 1.0.
+    """
+    lags = np.hstack([streams.commands, streams.lags]).astype(float)
+    variance, components = np.linalg.eigh(np.cov(lags, rowvar=False))
+    spread = np.sqrt(np.maximum(variance, 0.0))
+    scale = 1.0 / np.maximum(spread, spread.max() / limit)
+    basis = np.eye(len(scale) + streams.signals.shape[1])
+    basis[: len(scale), : len(scale)] = (components * scale) @ components.T
+    return basis
+
+
+def _differences(card: ModelCard, gain: float) -> np.ndarray:
     """(inputs, inputs): to each lag l but the newest, gain · (l - its newer neighbour) is added."""
     basis = np.eye(sum(card.input_sizes().values()))
     outputs_end = card.command_columns + card.output_columns
@@ -259,7 +278,11 @@ def fit(
 ) -> _Trainee:
     """One network, trained; its weights may be no numbers."""
     streams = _Streams(card, runs, settings)
-    trainee = _Trainee(card, settings)
+    if settings.difference_gain is None:
+        basis = _whitening(streams, settings.whitening)
+    else:
+        basis = _differences(card, settings.difference_gain)
+    trainee = _Trainee(card, settings, basis)
     _warm_start(trainee, streams, settings, progress)
     _roll_out(trainee, streams, validation, settings, progress)
     return trainee

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
@@ -39,6 +38,9 @@ class McuParameters(NodeParameters):
     command_neutral: list[float] = Field(description="At which a run starts, each its unit.")
     signal_names: Names = Field([], description="Of the model's signals, in its order.")
     output_names: Names = Field(min_length=1, description="In the order of the model.")
+    output_rest: list[float] = Field(
+        [], description="At which a run starts, each its unit; empty: 0."
+    )
     frame: str = Field("", description="Of points among the outputs; empty: any.")
     answer_timeout_s: float = Field(2.0, gt=0, description="An MCU silent for so long is gone.")
     host_timeout_ms: int = Field(
@@ -52,6 +54,8 @@ class McuParameters(NodeParameters):
     @model_validator(mode="after")
     def fits_together(self) -> McuParameters:
         check_lengths(self.command_names, "command", command_neutral=self.command_neutral)
+        if self.output_rest:
+            check_lengths(self.output_names, "output", output_rest=self.output_rest)
         return self
 
 
@@ -111,7 +115,7 @@ class Mcu(RigNode):
             self.k = 0
             # The emulator's clock stands still between samples of a lockstep run.
             host_timeout_ms = p.host_timeout_ms if self.realtime else 0
-            rest = np.zeros(len(p.output_names))
+            rest = p.output_rest or [0.0] * len(p.output_names)
             self.session.reset(p.command_neutral, rest, ahead[:-1], 0, host_timeout_ms)
         else:
             if self.realtime:

@@ -78,21 +78,27 @@ class Command(Quantity):
     @model_validator(mode="before")
     @classmethod
     def _limits_with_unit(cls, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        unit = values.get("unit", "1")
-        changes = {
-            limit: _number_in(values[limit], limit, unit, "/s" if limit == "speed_max" else "")
-            for limit in ("min", "max", "speed_max")
-            if isinstance(values.get(limit), str)
-        }
-        return {**values, **changes}
+        return _without_units(values, {"min": "", "max": "", "speed_max": "/s"})
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Command:
         if not self.min < self.max:
             raise ValueError(f"{self.name}: min {self.min:g} is not below max {self.max:g}")
         return self
+
+
+def _without_units(values: Any, fields: dict[str, str]) -> Any:
+    """What YAML says of a quantity, with text such as `-50 deg` in `fields` as a number in its
+    unit; behind each field what its unit ends in."""
+    if not isinstance(values, dict):
+        return values
+    unit = values.get("unit", "1")
+    changes = {
+        key: _number_in(values[key], key, unit, per)
+        for key, per in fields.items()
+        if isinstance(values.get(key), str)
+    }
+    return {**values, **changes}
 
 
 def _number_in(text: str, what: str, unit: Any, per: str) -> float:
@@ -113,6 +119,14 @@ class Output(Quantity):
     """Of a point's coordinate, its axis in the frame; None: it is no coordinate."""
     point: str = ""
     """The point whose coordinate it is; empty: it is no position."""
+    rest: Finite = 0.0
+    """At rest under commands in the middle of their range, where a run starts and references are
+    about: a number in `unit`, or text with a unit."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rest_with_unit(cls, values: Any) -> Any:
+        return _without_units(values, {"rest": ""})
 
     @model_validator(mode="after")
     def _coordinate_has_axis(self) -> Output:
@@ -281,6 +295,11 @@ class RobotDescription(_Strict):
     def output_names(self) -> tuple[str, ...]:
         """n names."""
         return tuple(output.name for output in self.outputs)
+
+    @property
+    def output_rest(self) -> np.ndarray:
+        """(n,) where a run starts, in the outputs' units."""
+        return np.array([output.rest for output in self.outputs])
 
     @property
     def output_factors(self) -> np.ndarray:

@@ -110,6 +110,7 @@ def test_an_mpc_run_has_its_nodes_record_and_parameters(experiment):
     robot = describe("tendon")
     assert nodes["lightlace"]["full_scale_counts"] == list(robot.full_scale_counts)
     assert nodes["lightlace"]["signal_names"] == list(robot.signal_names)
+    assert nodes["mcu"]["output_rest"] == [0.0, 0.0, 0.0]
     assert nodes["reference"]["preview"] == 12
     assert nodes["reference"]["trigger"] == "/signals/calibrated"
     assert nodes["mcu"]["command_neutral"] == pytest.approx(robot.command_neutral)
@@ -445,6 +446,19 @@ def test_a_reference_of_other_outputs_is_refused(outputs: str, said: str):
     given = yaml.safe_load(outputs)
     with pytest.raises(ValueError, match=said):
         curve_of("fixed", {"outputs": given, "angular_rate": 1.0}, SURFACED, describe("tendon"))
+
+
+def test_a_reference_is_about_where_the_robot_rests():
+    given = {"outputs": {name: {"amplitude": 1.0} for name in "xyz"}, "angular_rate": 1.0}
+    robot = describe("tendon")
+    raised = robot.model_copy(
+        update={"outputs": tuple(o.model_copy(update={"rest": -0.3}) for o in robot.outputs)}
+    )
+    assert curve_of("pringle", given, None, raised).centre == (-0.3, -0.3, -0.3)
+    # What follows the surface is on it already.
+    assert curve_of("pringle", given, SURFACED, raised).centre == (0.0, -0.3, -0.3)
+    given["outputs"]["y"]["centre"] = 0.1
+    assert curve_of("pringle", given, None, raised).centre == (-0.3, 0.1, -0.3)
 
 
 SURFACED = Surface.model_validate(SURFACE)

@@ -139,6 +139,27 @@ def test_the_model_controller_takes_offsets_away_and_predicts_with_commands_in_f
     np.testing.assert_allclose(blind, errors, atol=1e-12)
 
 
+def test_the_model_controller_starts_where_the_robot_rests():
+    from soft_control.control.problem import Sizes, Weights
+    from soft_control.experiment.closed_loop import ModelController
+    from soft_control.rigs import Sample
+
+    robot = describe("mass_spring_damper")
+    (x,) = robot.outputs
+    raised = robot.model_copy(update={"outputs": (x.model_copy(update={"rest": 1.5}),)})
+    model = Model(card(robot=raised, output_offset=[0.5], output_scale=[2.0]), Perfect())
+    starts = []
+
+    def solve(weights, start, plan):
+        starts.append(start.outputs.copy())
+        return plan
+
+    sizes, weights = Sizes(1, 1, 0, 1, 1, 1, 2, 1, 2), Weights(*[np.ones(1)] * 11)
+    controller = ModelController(model, solve, sizes, weights, np.zeros(1))
+    controller.step(Sample(np.full(1, np.nan), np.zeros(0)), np.zeros(2), np.zeros((3, 1)))
+    np.testing.assert_array_equal(starts, [[[0.5]]])
+
+
 def test_loads_are_told_as_text():
     tendon, mass = describe("tendon"), describe("mass_spring_damper")
     assert load_options("", tendon) == {}

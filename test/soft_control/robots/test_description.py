@@ -196,6 +196,9 @@ def test_a_limit_of_another_kind_is_refused(limits: dict, said: str):
 def test_limits_are_read_in_the_unit_that_they_name():
     command = Command(name="a", unit="rad", min="-90 deg", max=1, speed_max="180 deg/s")
     assert command.min == -math.pi / 2 and command.speed_max == math.pi
+    assert Output(name="y", unit="m", rest="-312 mm").rest == -0.312
+    with pytest.raises(ValueError, match="rest '1 deg': deg is of angle, m of length"):
+        Output(name="y", unit="m", rest="1 deg")
 
 
 @pytest.mark.parametrize(
