@@ -30,11 +30,14 @@ TUNED = [name for name, entry in CONTROLLERS.items() if entry.tuner]
 
 def run(
     rig: Annotated[str, described("rig")] = "tendon",
+    robot: Annotated[str, described("robot")] = "",
     controller: Annotated[str, described("controller")] = "mpc",
     target: Annotated[str, described("target")] = "pil",
     reference: Annotated[str, described("reference")] = "figure_eight",
     clock: Annotated[str, described("clock")] = "lockstep",
-    rate_hz: Annotated[float, described("rate_hz")] = 120.0,
+    rate_hz: Annotated[
+        float | None, described("rate_hz", "Control rate, Hz; default: the robot's.")
+    ] = None,
     duration_s: Annotated[float, described("duration_s")] = 20.0,
     seed: Annotated[int, described("seed")] = 0,
     load: Annotated[str, described("load")] = "",
@@ -56,14 +59,16 @@ def run(
     softctl run --rig twins/trunk --model models/trunk --firmware build/trunk --out runs/trunk
     """
     from soft_control.experiment.report import read_entries, table
+    from soft_control.rigs import describe
 
     chosen = Experiment(
         rig=rig,
+        robot=robot,
         controller=controller,
         target=target,
         reference=reference,
         clock=clock,
-        rate_hz=rate_hz,
+        rate_hz=describe(rig).rate_hz if rate_hz is None else rate_hz,
         duration_s=duration_s,
         seed=seed,
         load=load,

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from soft_control import paths
+from soft_control import paths, robots
 from soft_control.control.controllers import CONTROLLERS, ControllerEntry, controller
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.references import Reference
@@ -138,7 +138,7 @@ def check(experiment: Experiment) -> Setup:
     checks.check_out(experiment.out)
     checks.check_length(experiment.duration_s, experiment.rate_hz)
     checks.check_target(entry, experiment.target, experiment.port)
-    robot = describe(experiment.rig)
+    robot = robot_of(experiment)
     points = [point_topic(group.name) for group in robot.groups if group.is_point]
     load = checks.load_options(experiment.load, robot)
     checks.check_load(load, experiment.duration_s)
@@ -170,9 +170,20 @@ def check(experiment: Experiment) -> Setup:
     return Setup(entry, robot, points, load, card, build, curve, parameters)
 
 
+def robot_of(experiment: Experiment) -> RobotDescription:
+    """The robot of the experiment's rig, whose nodes are told what a later description says where
+    the experiment names one. Raises ValueError where that one is of another robot."""
+    robot = describe(experiment.rig)
+    if not experiment.robot:
+        return robot
+    later = robots.load(experiment.robot)
+    checks.check_same(later, robot, f"the rig {experiment.rig}")
+    return robot.model_copy(update={"nodes": later.nodes})
+
+
 def record(experiment: Experiment, setup: Setup) -> RunRecord:
     """What is written down of the run."""
-    asked = experiment.model_dump(mode="json", exclude={"rig", "target", "reference"})
+    asked = experiment.model_dump(mode="json", exclude={"rig", "robot", "target", "reference"})
     entry = setup.entry
     return RunRecord(
         robot=setup.robot,
@@ -304,7 +315,7 @@ def sees_position(controller_name: str, robot: str | RobotDescription) -> bool:
 
 def reference_curve(experiment: Experiment, card: ModelCard) -> Reference | SampledReference:
     """The rig's reference on the model's surface."""
-    robot = describe(experiment.rig)
+    robot = robot_of(experiment)
     parameters = node_parameters("reference", robot)
     return checks.curve_of(experiment.reference, parameters, card.surface, robot)
 
@@ -317,7 +328,7 @@ def model_settings(model_dir: Path, robot: RobotDescription | None = None) -> Mp
     """
     card = load_card(model_dir)
     if robot is not None:
-        checks.check_same(robot, card.robot, model_dir)
+        checks.check_same(robot, card.robot, f"the model in {model_dir}")
     return mpc_settings(robot or card.robot, card.rate_hz)
 
 

@@ -19,6 +19,11 @@ class Experiment(BaseModel, extra="forbid"):
         "tendon",
         description=f"Simulated rig: {', '.join(RIGS)}; or a directory of `softctl twin`.",
     )
+    robot: str = Field(
+        "",
+        description="A later description of the rig's robot, by file or name, for what its nodes "
+        "are told; by default the rig's own.",
+    )
     controller: str = Field(
         "mpc",
         description="; ".join(f"{name}: {entry.help}" for name, entry in CONTROLLERS.items()) + ".",
