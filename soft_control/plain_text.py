@@ -10,6 +10,20 @@ from pydantic import ValidationError
 LENGTH_MAX = 300
 """A file name of 255 characters and the folder before it still fit."""
 
+WORDS = {
+    "extra_forbidden": "no such setting; docs/reference/ lists all",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be `name: value` lines",
+    "model_type": "must be `name: value` lines",
+    "string_type": "must be text; in quotes where it looks like a number or like yes and no",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+}
+"""What pydantic calls wrong, for people who know neither Python nor pydantic."""
+
 
 def printable(text: object, length_max: int = LENGTH_MAX) -> str:
     """`text` as one line that shows what it says and does nothing else.
@@ -49,12 +63,14 @@ def first_fault(
     `otherwise`.
     """
     first = error.errors()[0]
-    said = one_line(first["msg"].removeprefix("Value error, "))
+    said = one_line(WORDS.get(first["type"], first["msg"].removeprefix("Value error, ")))
     field = ".".join(map(str, first["loc"]))
     name = printable((named or {}).get(field, f"{otherwise}{field}"))
     if not field:
         return f"{otherwise}{said}"
     if first["type"] == "missing":
         return f"{name}: missing"
+    if first["type"] == "value_error" and isinstance(first["input"], Mapping):
+        return f"{name}: {said}"  # of a whole group of fields, and says itself which
     value = printable(reprlib.repr(first["input"]), 80)
     return f"{name} = {value}: {said}" if name else f"{value}: {said}"

@@ -12,28 +12,43 @@ from soft_control.cli.terminal import say
 
 
 def describe(
-    files: Annotated[list[Path], typer.Argument(help="CSV files of one run.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="CSV files of one or of many runs, or a bag.")
+    ],
+    command: Annotated[
+        list[str] | None, typer.Option(help="A column that is a command, where names do not tell.")
+    ] = None,
+    output: Annotated[
+        list[str] | None, typer.Option(help="A column that is an output, where names do not tell.")
+    ] = None,
     out: Annotated[
         Path, file_option("The YAML file to write; its name becomes the robot's.")
     ] = Path("robot.yaml"),
 ) -> None:
-    """Guess a robot's description from a recording, to be corrected.
+    """Guess a robot's description from recordings, to be corrected.
 
     Commands, outputs, signals, units and time by name and size; behind each guess stands why it was
-    made. What is printed is what is written.
+    made. Files of one run find each other by their names, limits are those of all runs. What is
+    printed is what is written. A bag of this project says itself what its robot is.
 
     \b
     softctl describe observations_1.csv control_inputs_1.csv --out trunk.yaml
+    softctl describe *.csv --out trunk.yaml
+    softctl describe run_1.csv --command p1_kPa --command p2_kPa --output bend_deg
     """
-    from soft_control import robots
+    import yaml
+
+    from soft_control.learning.described_column import COMMANDS, OUTPUTS
     from soft_control.learning.first_description import first_description
+    from soft_control.robots.description import described
 
     if out.exists():
         raise typer.BadParameter(f"{out} is there already: it may have been corrected")
-    text = first_description(files, out.stem)
+    told = dict.fromkeys(command or [], COMMANDS) | dict.fromkeys(output or [], OUTPUTS)
+    text = first_description(files, out.stem, told)
+    described(yaml.safe_load(text), str(out))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
-    robots.load(out.resolve())
     for line in text.splitlines():
         say(line)
     say(f"written to {out}: correct it, then `softctl train RUNS --robot {out}`")

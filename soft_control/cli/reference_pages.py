@@ -24,6 +24,7 @@ from soft_control.learning.training import TrainingSettings
 from soft_control.rigs import RIGS, make_rig
 from soft_control.robots.config_files import read_yaml
 from soft_control.robots.description import RobotDescription
+from soft_control.robots.units import UNITS
 
 WORDS = {"integer": "whole number", "number": "number", "boolean": "true or false"}
 """JSON Schema's types in words; a text says itself what it is."""
@@ -32,6 +33,30 @@ PEERS = "peers"
 """Of every node, and said once."""
 SHOWN_VALUE = 60
 """Characters of a value in a table; a longer one is to be read in its file."""
+
+
+ROBOT_EXAMPLE = """\
+name: finger
+rate_hz: 100
+commands:
+  - {name: left, unit: Pa, display_unit: kPa, min: 0, max: 80 kPa, speed_max: 400 kPa/s}
+  - {name: right, unit: Pa, display_unit: kPa, min: 0, max: 80 kPa}
+outputs:                       # two coordinates of a point, and an angle
+  - {name: x, unit: m, display_unit: mm, point: tip, axis: x}
+  - {name: z, unit: m, display_unit: mm, point: tip, axis: z, rest: -120 mm}
+  - {name: twist, unit: rad, display_unit: deg}
+signals:
+  - {name: strain}
+recording:
+  run: seen_(\\d+)\\.csv          # a run is named by what was seen ...
+  files: ['told_\\1.csv']        # ... and what was told is in another file
+  join: ID                     # rows of one number belong together
+  time: {column: t_ms, unit: ms}
+  columns:
+    x: {column: "x (cm)", unit: cm}
+    z: {column: "z (cm)", unit: cm}
+"""
+"""A test reads it as the page shows it."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +108,9 @@ def write_pages(folder: Path) -> list[Path]:
     """Writes the pages into `folder`: the same models and functions give the same bytes."""
     return [
         write_page(folder, "configuration", sections=sections()),
+        write_page(
+            folder, "robot", section=sections()["robot"][0], units=_units(), example=ROBOT_EXAMPLE
+        ),
         write_page(folder, "commands", commands=list(commands())),
     ]
 
@@ -120,11 +148,21 @@ def section(
         rows=_rows(schema, values or {}),
         source=f"{source}.yaml" if values else "",
         parts=tuple(
-            Section(name, _first_paragraph(part.get("description", "")), _rows(part, {}))
-            for name, part in parts.items()
-            if "properties" in part  # JsonValue has none: it may be anything
+            Section(
+                name, _first_paragraph(parts[name].get("description", "")), _rows(parts[name], {})
+            )
+            for name in _in_order(schema, parts)
+            if "properties" in parts[name]  # JsonValue has none: it may be anything
         ),
     )
+
+
+def _in_order(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> list[str]:
+    """Names of the parts as they are first mentioned, each followed by its own."""
+    found: list[str] = []
+    for name in re.findall(r'"#/\$defs/(\w+)"', json.dumps(schema.get("properties", {}))):
+        found += [one for one in (name, *_in_order(parts[name], parts)) if one not in found]
+    return found
 
 
 def _rows(schema: Mapping[str, Any], values: Mapping[str, Any]) -> list[Row]:
@@ -220,6 +258,14 @@ def _config(name: str) -> dict[str, Any]:
 
 def _node_values(node: str) -> dict[str, Any]:
     return _config(node).get(node, {}).get("ros__parameters", {})
+
+
+def _units() -> dict[str, list[str]]:
+    """What is measured to its units, the SI one first."""
+    found: dict[str, list[str]] = {}
+    for name, (kind_of, _) in UNITS.items():
+        found.setdefault(kind_of, []).append(name)
+    return found
 
 
 # --------------------------------------------------------------------------------------- commands

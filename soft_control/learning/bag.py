@@ -51,11 +51,12 @@ def _of_path(message: Any) -> Any:
     return SimpleNamespace(header=message.header, joint_names=AXES, points=points)
 
 
+POINT_TYPES: dict[str, Callable[[Any], Any]] = {
+    "geometry_msgs/msg/PointStamped": _as_it_is,
+    "geometry_msgs/msg/PoseStamped": _point_of_pose,
+}
 TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
-    TIP_POSITION: {
-        "geometry_msgs/msg/PointStamped": _as_it_is,
-        "geometry_msgs/msg/PoseStamped": _point_of_pose,
-    },
+    TIP_POSITION: POINT_TYPES,
     OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
     PREDICTED_OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
     COMMAND: {"sensor_msgs/msg/JointState": _as_it_is},
@@ -77,7 +78,7 @@ def read_bag(path: Path, robot: RobotDescription | None = None) -> Recording:
     outputs are x, y and z of its tip. Raises RecordingError for what cannot be used; warns with
     RecordingWarning of what was guessed or left out.
     """
-    told = _robot(path)
+    told = robot_of_run(path)
     robot = _same(path, told, robot)
     sources = _Sources.of(robot)
     topics, _ = read_topics(path, (*sources.topics, TIP_POSITION), sources.types)
@@ -89,11 +90,11 @@ def read_bag(path: Path, robot: RobotDescription | None = None) -> Recording:
             raise RecordingError(f"{path}: no message on {name}")
     joined = [name for name in (*sources.needed, sources.signals) if topics.get(name)]
     stamps, messages = _joined(path, {name: topics[name] for name in joined}, sources.commands)
-    command, command_names = _by_name(path, sources.commands, messages[sources.commands])
+    command, command_names = by_name(path, sources.commands, messages[sources.commands])
     command, command_names = sources.commands_in_order(command, command_names)
     signal, signal_names = np.zeros((len(stamps), 0)), ()
     if sources.signals in messages:
-        signal, signal_names = _by_name(path, sources.signals, messages[sources.signals])
+        signal, signal_names = by_name(path, sources.signals, messages[sources.signals])
     outputs, output_names = _outputs(path, sources, messages)
     reference = _reference(path, sources, topics.get(REFERENCE, {}), stamps, output_names)
 
@@ -183,7 +184,7 @@ def _outputs(
         return xyz["tip"], AXES
     named: dict[str, np.ndarray] = {}
     if sources.outputs:
-        values, names = _by_name(path, sources.outputs, messages[sources.outputs])
+        values, names = by_name(path, sources.outputs, messages[sources.outputs])
         if robot is None:
             return values, names
         named = dict(zip(names, values.T, strict=True))
@@ -199,6 +200,26 @@ def _outputs(
                 "which one in recording.topics of its description"
             )
     return np.column_stack(columns), robot.output_names
+
+
+def bag_topics(path: Path) -> dict[str, str]:
+    """Topic to type, of those that have messages. Raises RecordingError for what is no bag."""
+    from rosbags.rosbag2 import Reader
+
+    if not (path / "metadata.yaml").is_file():
+        raise RecordingError(f"{path}: no metadata.yaml: not a finished rosbag2 directory")
+    try:
+        with Reader(path) as reader:
+            return {c.topic: c.msgtype for c in reader.connections if c.msgcount}
+    except Exception as error:  # noqa: BLE001
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RecordingError:
+    """A reader of somebody else's formats meets broken bytes with whatever exception its parsers
+    of YAML, MCAP, SQLite and CDR have."""
+    said = printable(f"{type(error).__name__}: {error}", 200)
+    return RecordingError(f"{path}: unreadable bag: {said}")
 
 
 def _same(
@@ -254,10 +275,7 @@ def read_topics(
     except RecordingError:
         raise
     except Exception as error:  # noqa: BLE001
-        # A reader of somebody else's formats meets broken bytes with whatever exception its parsers
-        # of YAML, MCAP, SQLite and CDR have.
-        said = printable(f"{type(error).__name__}: {error}", 200)
-        raise RecordingError(f"{path}: unreadable bag: {said}") from error
+        raise _unreadable(path, error) from error
     for name, count in repeated.items():
         if len(topics[name]) == 1:
             stamp = next(iter(topics[name]))
@@ -335,7 +353,7 @@ def _joined(
 # ------------------------------------------------------------------------------------------- values
 
 
-def _by_name(path: Path, topic: str, messages: Sequence[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
+def by_name(path: Path, topic: str, messages: Sequence[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Values (T, …) in the order of the first message's names, whatever the order of the others."""
     names = tuple(messages[0].name)
     if not names:
@@ -380,7 +398,7 @@ def _reference(
         SimpleNamespace(name=m.joint_names, position=np.array(m.points[0].positions))
         for m in firsts
     ]
-    values, names = _by_name(path, REFERENCE, now)
+    values, names = by_name(path, REFERENCE, now)
     if names == AXES and set(output_names) != set(AXES) and sources.robot:
         # Of a bag with one point, whose outputs need not be called as its axes.
         return sources.robot.outputs_of(values)
@@ -404,7 +422,7 @@ def _frame(path: Path, positions: Mapping[str, Iterable[Any]]) -> str | None:
     return printable(frames.pop(), NAME_LENGTH_MAX) or None if frames else None
 
 
-def _robot(path: Path) -> RobotDescription | None:
+def robot_of_run(path: Path) -> RobotDescription | None:
     """The robot of the run whose bag this is; None where the run does not describe it."""
     file = path.resolve().parent / RECORD_FILE
     if not file.is_file():

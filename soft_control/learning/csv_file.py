@@ -9,13 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from soft_control.learning.csv_table import CsvTable
-from soft_control.learning.magnitudes import command_fault, output_fault, small_command
+from soft_control.learning.csv_times import distinct_times
+from soft_control.learning.magnitudes import (
+    command_fault,
+    command_outside,
+    output_fault,
+    small_command,
+    small_output,
+)
 from soft_control.learning.recording import Recording, RecordingError, check_names, listed, warn
-from soft_control.learning.stamps import check_unit, first_of_each_stamp
 from soft_control.plain_text import printable
 from soft_control.robots.description import Quantity, RobotDescription
-from soft_control.robots.recording_format import UNIT_IN_NAME, RecordingFormat
-from soft_control.robots.units import factor
+from soft_control.robots.recording_format import RecordingFormat
+from soft_control.robots.units import UNITS
 
 SIGNAL_SHARE_MIN = 0.5
 """Of the rows: a signal with fewer numbers costs more rows than it is worth and is left out."""
@@ -76,11 +82,7 @@ def read_csv(path: Path, robot: RobotDescription) -> Recording:
     known = {name: values[complete] for name, values in known.items()}
     numbers, index = numbers[complete], index[complete]
 
-    t_s = _time(path, form, stamps, known, index, numbers)
-    keep = first_of_each_stamp(path, t_s, [f"row {number}" for number in numbers])
-    t_s = t_s[keep]
-    if stamps:
-        check_unit(path, t_s, f"column {stamps}", _advice(form))
+    t_s, keep = distinct_times(path, form, stamps, known, index, numbers)
 
     def stacked(wanted: Sequence[_Wanted]) -> np.ndarray:
         if not wanted:
@@ -125,6 +127,12 @@ class _Files:
                 f"{path}: names no run of the robot {robot.name}, whose runs are named by files "
                 f"such as {printable(form.run, 80)} (recording.run): name one of these"
             )
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise RecordingError(
+                f"{path}: recording.files of the robot {robot.name} makes it {', '.join(names)}: "
+                f"{', '.join(twice)} twice: name there the other files of the run"
+            )
         paths = [path, *(path.parent / name for name in names[1:])]
         for other in paths[1:]:
             if not other.is_file():
@@ -138,13 +146,22 @@ class _Files:
         }  # fmt: skip
         self.tables = [CsvTable(p, known.__contains__) for p in paths]
         for table in self.tables:
-            check_names(table.path, "column", [name for name in table.header if name in known])
+            needed = [name for name in table.header if name in known]
+            twice = sorted({name for name in needed if needed.count(name) > 1})
+            if twice:
+                raise RecordingError(
+                    f"{table.path}: column {', '.join(twice)} is there more than once: rename one "
+                    "of them in the header, or delete it"
+                )
+            check_names(table.path, "column", needed)
             if form.join and form.join not in table.header:
                 raise RecordingError(
                     f"{table.path}: missing column {form.join}, by which recording.join joins the "
-                    f"files; {table.said}"
+                    f"files; {table.said}{table.similar([form.join])}; name a column that each "
+                    "of them has"
                 )
-        for name in known - {form.join}:
+        # Time may stand in all of them, and is that of the file that names the run.
+        for name in known - {form.join, *form.time.columns}:
             both = [table.path for table in self.tables if name in table.header]
             if len(both) > 1:
                 raise RecordingError(
@@ -180,8 +197,9 @@ class _Files:
             table.said if len(self.tables) == 1 else f"{table.path.name}, {table.said}"
             for table in self.tables
         )
+        similar = next(filter(None, (table.similar(columns) for table in self.tables)), "")
         raise RecordingError(
-            f"{self.path}: missing column {', '.join(columns)}; {said}; "
+            f"{self.path}: missing column {', '.join(columns)}; {said}{similar}; "
             f"name the column of {what} in {where} of the robot {self.robot.name}"
         )
 
@@ -199,9 +217,9 @@ class _Files:
                 self._missing([name], "leave_out", "recording.leave_out.where")
         parts, indices = [], []
         for table in self.tables:
-            here = [name for name in dict.fromkeys(columns) if name in table.header]
             texts = [name for name in where if name in table.header]
-            rows = table.read([*here, *([join] if join else [])], texts)
+            asked = dict.fromkeys([*columns, *([join] if join else [])])
+            rows = table.read([name for name in asked if name in table.header], texts)
             index = rows.values[join] if join else np.arange(len(rows.numbers), dtype=float)
             self._check_index(table.path, index, rows.numbers)
             parts.append(rows)
@@ -214,9 +232,16 @@ class _Files:
             order = np.argsort(index, kind="stable")
             places = order[np.searchsorted(index[order], common)]
             numbers = rows.numbers[places] if i == 0 else numbers
-            known |= {name: values[places] for name, values in rows.values.items() if name != join}
+            known = {name: values[places] for name, values in rows.values.items()} | known
             for name, texts in rows.texts.items():
-                away |= np.array([_is_one_of(texts[place], where[name]) for place in places])
+                found = np.array([_is_one_of(texts[place], where[name]) for place in places])
+                if not np.any(found):
+                    values = ", ".join(map(str, where[name]))
+                    warn(
+                        self.tables[i].path,
+                        f"recording.leave_out.where.{name}: no row has {values}",
+                    )
+                away |= found
         first, last = self.form.leave_out.first, self.form.leave_out.last
         away[:first] = True
         away[len(away) - min(last, len(away)) :] = True
@@ -224,7 +249,9 @@ class _Files:
             warn(self.path, f"left out by recording.leave_out: {np.count_nonzero(away)} rows")
         kept = ~away
         if not np.any(kept):
-            raise RecordingError(f"{self.path}: recording.leave_out leaves no row")
+            raise RecordingError(
+                f"{self.path}: recording.leave_out leaves no row of {len(away)}: leave out fewer"
+            )
         return {name: v[kept] for name, v in known.items()}, common[kept], numbers[kept]
 
     def _check_index(self, path: Path, index: np.ndarray, numbers: np.ndarray) -> None:
@@ -287,35 +314,6 @@ def _is_one_of(text: str, values: Sequence[float | str]) -> bool:
         return False
 
 
-# --------------------------------------------------------------------------------------------- time
-
-
-def _time(
-    path: Path,
-    form: RecordingFormat,
-    stamps: str,
-    known: dict[str, np.ndarray],
-    index: np.ndarray,
-    numbers: np.ndarray,
-) -> np.ndarray:
-    """(T,) s; stamps that are not in seconds, and counted periods, start at 0."""
-    if not stamps:
-        return (index - index[0]) * form.time.period_s
-    unit = form.time.columns[stamps]
-    t_s = known[stamps] * factor(unit, "s")
-    return t_s if unit == "s" else t_s - t_s[0]
-
-
-def _advice(form: RecordingFormat) -> str:
-    """How the stamps' unit is given, with a place for the {unit}."""
-    if UNIT_IN_NAME in (form.time.column or ""):
-        named = form.time.column.replace(UNIT_IN_NAME, "{unit}")
-        return f", or name the column {named}"
-    if form.time.unit == "s":
-        return ", or say unit: {unit} in recording.time of the robot's description"
-    return f" as recording.time says {form.time.unit}"
-
-
 # ------------------------------------------------------------------------------------------- values
 
 
@@ -327,27 +325,38 @@ def _check_units(
     seen: np.ndarray,
 ) -> None:
     """Raises RecordingError where numbers are too large for the unit that they are said to have,
-    warns where all commands are too small."""
+    warns where they are too small for it, or beyond the limits."""
+    told = list(zip(commands, values.T, strict=True))
+    # The output that moves most tells the unit best.
+    moved = sorted(zip(outputs, seen.T, strict=True), key=lambda one: -np.ptp(one[1]))
 
-    def refuse(wanted: _Wanted, fault: str | None) -> None:
-        if fault:
-            raise RecordingError(
-                f"{files.of(wanted.column)}: column {wanted.column}: {fault}; say the unit in "
-                f"recording.columns.{wanted.quantity.name} of the robot {files.robot.name}"
-            )
+    def said(wanted: _Wanted, fault: str, limits: str = "") -> str:
+        name = wanted.quantity.name
+        return (
+            f"column {wanted.column}: {fault}; say the unit in recording.columns.{name}"
+            f"{limits} of the robot {files.robot.name}"
+        )
 
-    for wanted, column in zip(commands, values.T, strict=True):
-        refuse(wanted, command_fault(wanted.quantity, column, wanted.factor))
-    for wanted, column in zip(outputs, seen.T, strict=True):
-        refuse(wanted, output_fault(wanted.quantity, column, wanted.factor))
-    small = [
-        (wanted.column, said)
-        for wanted, column in zip(commands, values.T, strict=True)
-        if (said := small_command(wanted.quantity, column, wanted.factor))
-    ]
-    if small and len(small) == len(commands):
-        columns = ", ".join(column for column, _ in small)
-        warn(files.of(small[0][0]), f"column {columns}: {small[0][1]}")
+    for wanted, column in told:
+        if fault := command_fault(wanted.quantity, column, wanted.factor):
+            fault = said(wanted, fault, ", or other limits in commands,")
+            raise RecordingError(f"{files.of(wanted.column)}: {fault}")
+    for wanted, column in moved:
+        if fault := output_fault(wanted.quantity, column, wanted.factor):
+            raise RecordingError(f"{files.of(wanted.column)}: {said(wanted, fault)}")
+    moving = [wanted for wanted, column in told if np.ptp(column) > 0]
+    for doubt, least in ((small_command, len(moving)), (command_outside, 1)):
+        doubts = {w: fault for w, c in told if (fault := doubt(w.quantity, c, w.factor))}
+        # One command may well hardly move in a run; that none does is strange.
+        for wanted, fault in list(doubts.items())[: len(doubts) >= least]:
+            others = listed("", [other.column for other in doubts if other is not wanted])
+            fault = f"{fault} So it is with {others}" if others else fault
+            warn(files.of(wanted.column), said(wanted, fault, ", or other limits in commands,"))
+    lengths = [one for one in moved if UNITS[one[0].quantity.unit][0] == "length"]
+    if lengths and np.any(np.ptp(values, axis=0) > 0):
+        wanted, column = lengths[0]
+        if fault := small_output(wanted.quantity, column, wanted.factor):
+            warn(files.of(wanted.column), said(wanted, fault))
 
 
 def _measured_signals(

@@ -17,6 +17,7 @@ import numpy as np
 
 from soft_control.learning.recording import RecordingError, listed, warn
 from soft_control.plain_text import printable
+from soft_control.robots.units import UNITS
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 BLANK = {"", "-", "na", "n/a", "nan", "null", "none"}
@@ -69,6 +70,15 @@ class CsvTable:
         separator = DELIMITERS.get(delimiter, repr(delimiter))
         return f"split at each {separator}, the header has {names or 'no name'}"
 
+    def similar(self, names: Sequence[str]) -> str:
+        """What the header has in place of names that it lacks, for a message: `: is it x (mm)?`,
+        nothing where nothing is like them."""
+        if len(self.header) == 1 and len(self.header[0].split()) > 1:
+            return ": separate columns by commas, semicolons, tabs or bars"
+        stems = {_stem(name) for name in names}
+        alike = [name for name in self.header if _stem(name) in stems]
+        return f": is it {printable(alike[0], 40)}?" if alike else ""
+
     def read(self, columns: Sequence[str], texts: Sequence[str] = ()) -> Rows:
         """Numbers of some columns and the text of others, of all rows.
 
@@ -103,6 +113,14 @@ class CsvTable:
             range(rows), _rows(self.path, self._layout, self._lines), strict=False
         ):
             yield [field.strip() for field in fields[: len(self.header)]]
+
+
+def _stem(name: str) -> str:
+    """What `x`, `X (mm)` and `x_mm` have in common."""
+    match = re.fullmatch(r"(.*?)[ _(\[]+([a-z%/]+)[)\]]?", name.lower())
+    if match and match[2] in {unit.lower() for unit in UNITS}:
+        name = match[1]
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 # ------------------------------------------------------------------------------------------ dialect
@@ -193,13 +211,22 @@ def _rows(path: Path, layout: _Layout, lines: list[str]) -> Iterator[tuple[int, 
                 yield row, [""] * width
             elif len(fields) < width or beyond:
                 raise RecordingError(
-                    f"{path}: row {row} has {len(fields)} fields, the header has {width}"
+                    f"{path}: row {row} has {len(fields)} fields, the header has {width}: "
+                    f"{_cure(layout, fields)}"
                 )
             else:
                 yield row, fields
             row = layout.first_row + reader.line_num
     except csv.Error as error:
         raise RecordingError(f"{path}: row {row}: {error}; is a quote left open?") from None
+
+
+def _cure(layout: _Layout, fields: Sequence[str]) -> str:
+    """What may help a row that has another number of fields than the header."""
+    twice = len(fields) >= 1.5 * len(layout.header)
+    if twice and layout.delimiter == "," and all(re.fullmatch(r"\s*-?\d+", f) for f in fields):
+        return "are there decimal commas? Then separate the columns by semicolons or tabs"
+    return "complete the row or delete it"
 
 
 class _Number:
@@ -236,5 +263,5 @@ class _Number:
         mixed = " beside decimal points" if self.point and self.comma else ""
         return RecordingError(
             f"{self.path}: row {self.row}, column {column}: "
-            f"not a number{mixed}: {printable(field, 60)!r}"
+            f"not a number{mixed}: {printable(field, 60)!r}: correct it, or leave the field blank"
         )

@@ -26,6 +26,7 @@ from soft_control.learning.recording import (
     warn,
 )
 from soft_control.robots.description import AXES, RobotDescription
+from soft_control.robots.recording_format import RecordingFormat
 
 __all__ = [
     "AXES", "Recording", "RecordingError", "RecordingWarning",
@@ -84,6 +85,8 @@ def read_recordings(
         if not found:
             raise RecordingError(f"{path}: no bag in this directory; name CSV files one by one")
         paths += found
+    if robot is not None and robot.recording is not None:
+        paths = [path for path in paths if not _belongs_to_another(path, paths, robot.recording)]
     return [read_recording(path, robot) for path in paths]
 
 
@@ -106,6 +109,16 @@ def split_tail(run: Recording, share: float) -> tuple[Recording, Recording]:
         source = f"{run.source}, {since_s[first]:.6g} to {since_s[end - 1]:.6g} s"
         parts.append(replace(run.rows(np.arange(first, end), starts), source=source))
     return parts[0], parts[1]
+
+
+def _belongs_to_another(path: Path, paths: Sequence[Path], form: RecordingFormat) -> bool:
+    """Whether a file is read with another of `paths` and names no run: who gives `*.csv` gives
+    both."""
+    if form.files_of(path.name) is not None:
+        return False
+    return any(
+        path == other.parent / name for other in paths for name in form.files_of(other.name) or ()
+    )
 
 
 # --------------------------------------------------------------------------------- grid and windows

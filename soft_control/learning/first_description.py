@@ -2,316 +2,97 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 
-from soft_control.learning.csv_table import BLANK, CsvTable
-from soft_control.learning.recording import RecordingError, natural
-from soft_control.learning.stamps import EPOCH_S, STEP_MAX_S, STEP_MIN_S
+from soft_control.learning.dataset import read_recording
+from soft_control.learning.described_bag import look_at_bag, told_by_its_run
+from soft_control.learning.described_column import COMMANDS, OTHERS, OUTPUTS
+from soft_control.learning.described_files import Found, look_at_files
+from soft_control.learning.description_text import written
+from soft_control.learning.recording import Recording, RecordingError, RecordingWarning
 from soft_control.plain_text import printable
-from soft_control.robots.units import UNITS, of_one_kind
+from soft_control.robots.description import RobotDescription, described
 
-ROWS = 200_000
-"""That are looked at of each file."""
-PERIOD_S = 0.01
-"""Written where nothing tells."""
-SUFFIX = re.compile(r"^(.*?)[ _]*[\[(]?([A-Za-z%]+(?:/s)?)[\])]?$")
-"""`x_m`, `x (mm)`, `u0_deg`: a name and a unit."""
-COMMAND = re.compile(
-    r"(u|cmd|command|input|motor|servo|act|pwm|duty|p_?set|setpoint)s?[_ ]?\d*", re.I
-)
-POSITION = re.compile(r"(.*?)[_ ]?([xyz])[_ ]?(\d*)", re.I)
-TIME = re.compile(r"(t|time|stamp|timestamp|sec|seconds)", re.I)
-INDEX = re.compile(r"(id|index|idx|sample|step|k|n|row|frame)", re.I)
-REFERENCE = re.compile(r"(ref|des|desired|target|goal)[_ ].*", re.I)
+NEAR_MIDDLE, NEAR_ROWS = 0.1, 100
+"""Of a command's range: rows whose commands are all so near to the middle show the robot near its
+rest, the first row best, for there it did not move yet; of others at most so many, the nearest. In
+run 1 of the trunk their median is 16 mm away from where its tip hung at first."""
+DIGITS = 4
+"""Of a value at rest."""
 
 
-@dataclass
-class _Column:
-    """One column of the files."""
+def first_description(
+    paths: Sequence[Path], name: str, told: Mapping[str, str] | None = None
+) -> str:
+    """YAML text that `robots.load` reads, guessed from CSV files of one or of many runs, or from a
+    bag; a bag of this project says itself what its robot is. `told` are roles by column of a file.
 
-    name: str
-    file: str
-    values: np.ndarray
-    unit: str = "1"
-    why: str = ""
-    role: str = ""
-    base: str = ""
-    """The name without its unit."""
-    point: str = ""
-    axis: str = ""
-
-
-@dataclass
-class _Seen:
-    """What the files have."""
-
-    paths: list[Path]
-    columns: list[_Column] = field(default_factory=list)
-    join: str = ""
-    time: str = ""
-    lengths: dict[str, int] = field(default_factory=dict)
-
-    def of(self, role: str) -> list[_Column]:
-        return [column for column in self.columns if column.role == role]
-
-
-def first_description(paths: Sequence[Path], name: str) -> str:
-    """YAML text that `robots.load` reads, guessed from the CSV files of one run, or from a bag.
-
-    Raises RecordingError for files that cannot be read, or hold no command or no output.
+    Raises RecordingError for files that cannot be read, or hold no command or no output; warns of
+    files that nothing is guessed from.
     """
-    if len(paths) == 1 and paths[0].is_dir():
-        raise RecordingError(
-            f"{paths[0]}: a bag of this project describes its robot itself; of another one, name "
-            "the CSV files"
-        )
-    seen = _Seen(list(paths))
-    for path in paths:
-        _look(path, seen)
-    _find_join(seen)
-    _find_roles(seen)
-    for role in ("command", "output"):
-        if not seen.of(role):
-            names = ", ".join(printable(column.name, 40) for column in seen.columns)
-            raise RecordingError(
-                f"{paths[0]}: no column looks like a robot's {role}: the files have {names or 'no'}"
-                " columns of numbers; name the files of commands and of what was observed together"
-            )
-    return _written(seen, name)
+    bags = [path for path in paths if path.is_dir()]
+    if bags and (told := told_by_its_run(bags[0])):
+        return told
+    if bags and len(paths) > 1:
+        raise RecordingError(f"{bags[0]}: is a folder: name one bag alone, or CSV files")
+    found = look_at_bag(bags[0]) if bags else look_at_files(paths, told)
+    _leave_out_still_ones(found)
+    _check_complete(found, paths[0])
+    robot = described(yaml.safe_load(written(found, name)), str(paths[0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RecordingWarning)  # they were said when it was looked at
+        run = read_recording(found.runs[0], robot)
+    return written(found, name, _at_rest(found, robot, run))
 
 
-def _look(path: Path, seen: _Seen) -> None:
-    """Columns of numbers, with their values."""
-    if not path.is_file():
-        raise RecordingError(f"{path}: no such file")
-    table = CsvTable(path, lambda field: bool(field) and not _is_number(field))
-    rows = list(table.fields(ROWS))
-    seen.lengths[path.name] = len(rows)
-    known = {column.name for column in seen.columns}
-    for i, name in enumerate(table.header):
-        values = np.array([_number(row[i]) if i < len(row) else math.nan for row in rows])
-        if not name or np.mean(np.isfinite(values)) < 0.5:
-            continue
-        if name in known:
-            if INDEX.fullmatch(name):
-                seen.join = name
-            continue
-        seen.columns.append(_Column(name, path.name, values[np.isfinite(values)]))
-
-
-def _is_number(text: str) -> bool:
-    return math.isfinite(_number(text))
-
-
-def _number(text: str) -> float:
-    try:
-        return math.nan if text.lower() in BLANK else float(text.replace(",", "."))
-    except ValueError:
-        return math.nan
-
-
-def _find_join(seen: _Seen) -> None:
-    for column in seen.columns:
-        steps = np.diff(column.values)
-        if not len(steps):
-            continue
-        if INDEX.fullmatch(column.name) and np.all(steps == 1):
-            column.role = "index"
-            column.why = "counts the rows"
-            seen.join = column.name
-        elif np.all(steps >= 0) and np.any(steps > 0) and not seen.time:
-            stem, unit = _split(column.name)
-            if TIME.fullmatch(stem) or TIME.fullmatch(column.name):
-                column.role, seen.time = "time", column.name
-                column.unit, column.why = _time_unit(column, unit)
-
-
-def _time_unit(column: _Column, named: str) -> tuple[str, str]:
-    step = float(np.median(np.diff(column.values)))
-    if named in of_one_kind("s"):
-        return named, f"by its name; a row every {step:g} {named}"
-    for unit in ("s", "ms", "us", "ns"):
-        size = UNITS[unit][1]
-        fits = STEP_MIN_S <= step * size <= STEP_MAX_S
-        if fits and (column.values[-1] < 1e8 or EPOCH_S[0] < column.values[-1] * size < EPOCH_S[1]):
-            return unit, f"guessed: a row every {step:g}, which makes {1 / (step * size):.4g} Hz"
-    return "s", "guessed: nothing tells"
-
-
-def _split(name: str) -> tuple[str, str]:
-    """A column's name without its unit, and the unit; the name and nothing where it has none."""
-    match = SUFFIX.match(name)
-    if match and match[1] and match[2] in UNITS and match[2] not in ("in",):
-        rest = name[: len(name) - len(name[len(match[1]) :])]
-        separated = name[len(rest) : len(rest) + 1] in " _[("
-        if separated or len(match[2]) > 2:
-            return match[1], match[2]
-    return name, ""
-
-
-def _find_roles(seen: _Seen) -> None:
-    for column in seen.columns:
-        if column.role:
-            continue
-        column.base, unit = _split(column.name)
-        place = POSITION.fullmatch(column.base)
-        if REFERENCE.fullmatch(column.base):
-            column.role = "reference"
-        elif COMMAND.fullmatch(column.base):
-            column.role, column.why = "command", "called as a command is"
-        elif place and (not place[1] or not place[1][-1].isalpha() or len(place[1]) > 2):
-            column.role, column.axis = "output", place[2].lower()
-            stem = place[1].strip("_ ")
-            column.point = f"{stem or 'body'}_{place[3]}" if place[3] else stem or "tip"
-            column.why = f"coordinate {column.axis} of a point, by its name"
-        else:
-            column.role, column.why = "signal", "neither command nor coordinate by its name"
-        _guess_unit(column, unit)
-    if not seen.of("command") and len(seen.paths) > 1:
-        # A file of its own without coordinates is what the robot was told.
-        seen_in = {column.file for column in seen.of("output")}
-        for column in seen.of("signal"):
-            if column.file not in seen_in:
-                column.role, column.why = "command", "in a file without coordinates"
-
-
-def _guess_unit(column: _Column, named: str) -> None:
-    largest = float(np.max(np.abs(column.values))) if len(column.values) else 0.0
-    span = float(np.ptp(column.values)) if len(column.values) else 0.0
-    reach = f"{column.values.min():.4g} to {column.values.max():.4g}" if len(column.values) else ""
-    if named:
-        column.unit = named
-        column.why += f"; {named} by its name, {reach}"
-        return
-    if column.role == "output" and column.axis:
-        column.unit = "m" if span < 2.0 else "mm"
-        column.why += f"; {column.unit} guessed: {reach}"
-    elif column.role == "signal" and re.match(r"(phi|theta|angle|q)", column.name, re.I):
-        column.unit = "rad" if largest < 2 * math.pi else "deg"
-        column.why += f"; {column.unit} guessed: an angle of {reach}"
-    elif column.role == "command" and largest > 2 * math.pi:
-        column.unit = "deg"
-        column.why += f"; deg guessed: {reach}"
-    elif column.role == "command" and largest > 1.0:
-        column.unit = "rad"
-        column.why += f"; rad guessed: {reach}"
-    else:
-        column.why += f"; no unit known: {reach}"
-
-
-# -------------------------------------------------------------------------------------------- words
-
-
-def _inside(unit: str) -> str:
-    return of_one_kind(unit)[0]
-
-
-def _shown(column: _Column) -> str:
-    """The unit on paper: millimetres of a coordinate, else the recorded one."""
-    return "mm" if UNITS[column.unit][0] == "length" else column.unit
-
-
-def _quoted(text: str) -> str:
-    plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text)
-    reserved = text.lower() in {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-    return text if plain and not reserved else json.dumps(text)
-
-
-def _units_of(column: _Column) -> str:
-    inside, shown = _inside(column.unit), _shown(column)
-    text = f"unit: {_quoted(inside)}"
-    return text if shown == inside else f"{text}, display_unit: {_quoted(shown)}"
-
-
-def _written(seen: _Seen, name: str) -> str:
-    commands = sorted(seen.of("command"), key=lambda column: natural(column.name))
-    outputs, signals = seen.of("output"), seen.of("signal")
-    rate, time_lines = _time_lines(seen)
-    lines = [
-        f"# A first description of {printable(name)}, guessed from "
-        f"{', '.join(printable(path.name, 60) for path in seen.paths)}.",
-        "# Correct it: what stands behind a # says why each guess was made. Units are those of",
-        "# soft_control/robots/units.py; `softctl train RUNS --robot FILE` reads it.",
-        f"name: {_quoted(name)}",
-        f"rate_hz: {rate}",
-        "commands:  # limits are what was recorded: put in those of the actuators",
-    ]
-    for column in commands:
-        low, high = _limits(column)
-        lines.append(
-            f"  - {{name: {_quoted(column.base)}, {_units_of(column)}, "
-            f"min: {low} {column.unit}, max: {high} {column.unit}}}  # {column.why}"
-        )
-    lines.append("outputs:")
+def _leave_out_still_ones(found: Found) -> None:
+    """Points, and outputs that are no coordinates, that never move: nothing could be learned."""
+    outputs = found.of(OUTPUTS)
     for column in outputs:
-        lines.append(
-            f"  - {{name: {_quoted(column.base)}, {_units_of(column)}, "
-            f"point: {_quoted(column.point)}, axis: {_quoted(column.axis)}}}  # {column.why}"
-        )
-    if signals:
-        lines.append("signals:  # what a sensor tells; delete what is none")
-    for column in signals:
-        lines.append(f"  - {{name: {_quoted(column.base)}, {_units_of(column)}}}  # {column.why}")
-    lines += ["recording:", *_file_lines(seen), *time_lines]
-    found = [column for column in (*commands, *outputs, *signals)]
-    differ = [c for c in found if c.name != c.base or c.unit != _shown(c)]
-    if differ:
-        lines.append("  columns:  # where it is not the name and the unit on paper above")
-    for column in differ:
-        lines.append(
-            f"    {_quoted(column.base)}: {{column: {_quoted(column.name)}, "
-            f"unit: {_quoted(column.unit)}}}"
-        )
-    return "\n".join(lines) + "\n"
+        group = [c for c in outputs if c is column or (c.axis and c.point == column.point)]
+        if not any(c.moves for c in group):
+            column.role, column.why = OTHERS, f"an output that stands still at {column.low:g}"
 
 
-def _limits(column: _Column) -> tuple[str, str]:
-    low, high = float(column.values.min()), float(column.values.max())
-    if low == high:
-        low, high = low - 1.0, high + 1.0
-    return f"{low:.6g}", f"{high:.6g}"
+def _check_complete(found: Found, path: Path) -> None:
+    for role, remedy in (
+        (
+            COMMANDS,
+            "name the columns of what the robot is told with --command, or add their file",
+        ),
+        (OUTPUTS, "name the columns of what it does with --output, or add their file"),
+    ):
+        if not any(column.moves for column in found.of(role)):
+            names = ", ".join(printable(column.name, 40) for column in found.columns)
+            raise RecordingError(
+                f"{path}: no column that moves looks like a robot's {role}; there are "
+                f"{names or 'no columns'} of numbers: {remedy}"
+            )
 
 
-def _time_lines(seen: _Seen) -> tuple[str, list[str]]:
-    stamps = next((column for column in seen.columns if column.role == "time"), None)
-    if stamps is None:
-        rate = f"{1 / PERIOD_S:.6g}  # guessed: no column tells the time; put in the robot's own"
-        return rate, [
-            f"  time: {{period_s: {PERIOD_S}}}  # guessed: no column tells the time; put in the "
-            "time from one row to the next"
-        ]
-    step_s = float(np.median(np.diff(stamps.values))) * UNITS[stamps.unit][1]
-    rate = f"{1 / step_s:.4g}  # by column {printable(stamps.name, 40)}"
-    return rate, [
-        f"  time: {{column: {_quoted(stamps.name)}, unit: {stamps.unit}}}  # {stamps.why}"
-    ]
-
-
-def _file_lines(seen: _Seen) -> list[str]:
-    if len(seen.paths) == 1:
-        return []
-    outputs = [column.file for column in seen.of("output")]
-    run = max(set(outputs), key=outputs.count)
-    others = [path.name for path in seen.paths if path.name != run]
-    numbers = re.findall(r"\d+", run)
-    pattern, put = re.escape(run).replace("\\_", "_"), others
-    if numbers and all(numbers[0] in other for other in others):
-        head, tail = run.split(numbers[0], 1)
-        stem, dot, end = tail.rpartition(".")
-        pattern = f"{re.escape(head)}(\\d+){re.escape(stem)}(_.*)?{re.escape(dot + end)}"
-        put = [other.replace(numbers[0], "\\1", 1) for other in others]
-    lines = [
-        f"  run: '{pattern}'  # the file that has the outputs names a run",
-        f"  files: [{', '.join(json.dumps(other) for other in put)}]  # belong to it: \\1 is its "
-        "number",
-    ]
-    if seen.join:
-        lines.append(f"  join: {_quoted(seen.join)}  # is in all files and counts the rows")
-    return lines
+def _at_rest(found: Found, robot: RobotDescription, run: Recording) -> dict[str, str]:
+    """The outputs' values at rest in a run, as text with units; says in `found` why."""
+    ranges = robot.command_max - robot.command_min
+    away = np.max(np.abs(run.commands - robot.command_neutral) / ranges, axis=1)
+    near = np.argsort(away, kind="stable")[:NEAR_ROWS]
+    near = near[away[near] <= NEAR_MIDDLE]
+    if away[0] <= NEAR_MIDDLE:
+        rest = run.outputs[0]
+        why = "the first row, whose commands are near mid-range,"
+    elif len(near):
+        rest = np.median(run.outputs[near], axis=0)
+        why = f"the median of the {len(near)} rows with all commands nearest to mid-range"
+    else:
+        rest = run.outputs[0]
+        why = "the first row, for in none all commands are near mid-range,"
+    found.rest_why = f"rest is {why} in {printable(found.runs[0].name, 60)}"
+    return {
+        column.base: f"{output.factor * value:.{DIGITS}g}"
+        + (f" {output.shown_in}" if output.shown_in != output.unit else "")
+        for column, output, value in zip(found.of(OUTPUTS), robot.outputs, rest, strict=True)
+    }

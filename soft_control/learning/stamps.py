@@ -23,7 +23,7 @@ LEAP_S = 60.0
 """A step this long is a clock that was set, or a stamp that was never filled in."""
 
 
-def first_of_each_stamp(path: Path, t_s: np.ndarray, rows: Sequence[str]) -> np.ndarray:
+def first_of_each_stamp(path: str | Path, t_s: np.ndarray, rows: Sequence[str]) -> np.ndarray:
     """Which rows to keep (T,). Raises RecordingError where time goes back, warns where it leaps."""
     steps = np.diff(t_s)
     backwards = np.flatnonzero(steps < 0)

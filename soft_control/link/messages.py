@@ -19,6 +19,7 @@ from soft_control.link.framing import CONTENT_LIMIT, CONTENT_MAX
 
 PROTOCOL_VERSION = 3
 SIGNAL_LSB = 1e-4
+SIGNAL_MAX = 32767 * SIGNAL_LSB
 HASH_SIZE = 16
 BOARD_SIZE = 16
 
@@ -369,7 +370,7 @@ def too_long(sizes: Sizes) -> list[str]:
 
 
 def signal_counts(calibrated: Sequence[float]) -> tuple[int, ...]:
-    """Calibrated signals as the wire has them, in units of SIGNAL_LSB; cut off at ±3.2767."""
+    """Calibrated signals as the wire has them, in units of SIGNAL_LSB; cut off at ±SIGNAL_MAX."""
     if not all(map(math.isfinite, calibrated)):
         raise MessageError(f"signals {list(calibrated)} are not all finite")
     return tuple(max(-32767, min(32767, round(value / SIGNAL_LSB))) for value in calibrated)

@@ -36,7 +36,7 @@ class LightLaceParameters(NodeParameters):
         description="Calibration maximum of each channel; 0 for a dead one. Empty, of a robot "
         "without signals: lines have no counts and only beat time.",
     )
-    signal_names: Names = Field([], description="Of the channels; default lace_00, lace_01, …")
+    signal_names: Names = Field([], description="Of the channels; by default they are numbered.")
     signed: bool = Field(False, description="Whether counts may be negative.")
     port_timeout_s: float = Field(10.0, ge=0, description="The port may appear within, s.")
     silence_timeout_s: float = Field(

@@ -7,30 +7,35 @@ scales takes them from here. A robot is a YAML file, config/robots/<name>.yaml o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
 
 from soft_control.plain_text import first_fault
 from soft_control.robots import units
 from soft_control.robots.config_files import PLAIN_NAME
-from soft_control.robots.recording_format import Column, RecordingFormat, Topics
+from soft_control.robots.recording_format import Column, RecordingFormat, Strict, Topics
 
 AXES = ("x", "y", "z")
 """Components of a message that carries outputs, in their order."""
 
-Text = Annotated[str, Field(min_length=1, max_length=100)]
+
+def _printable(text: str) -> str:
+    """Names go on into C, HTML and terminals, where a line feed has no business."""
+    if not text.isprintable():
+        raise ValueError("holds a control character")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
 PlainName = Annotated[str, Field(pattern=rf"^{PLAIN_NAME.pattern}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Quantity(_Strict):
+class Quantity(Strict):
     """Anything with a name and a unit."""
 
     name: Text
@@ -83,8 +88,14 @@ class Command(Quantity):
     @model_validator(mode="after")
     def _is_a_range(self) -> Command:
         if not self.min < self.max:
-            raise ValueError(f"{self.name}: min {self.min:g} is not below max {self.max:g}")
+            low, high = (f"{self.factor * limit:.6g}" for limit in (self.min, self.max))
+            unit = "" if self.shown_in == "1" else f" {self.shown_in}"
+            raise ValueError(f"{self.name}: min {low}{unit} is not below max {high}{unit}")
         return self
+
+
+LIMIT = re.compile(r"\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*([A-Za-z%1]\S*)?\s*")
+"""A number and a unit, or a number alone: YAML takes 9e4, which has no point, for text."""
 
 
 def _without_units(values: Any, fields: dict[str, str]) -> Any:
@@ -103,11 +114,15 @@ def _without_units(values: Any, fields: dict[str, str]) -> Any:
 
 def _number_in(text: str, what: str, unit: Any, per: str) -> float:
     """`-50 deg`, and `110 deg/s` of a speed, in `unit`."""
-    number, _, given = text.strip().partition(" ")
+    match = LIMIT.fullmatch(text)
     try:
-        if not given.endswith(per):
+        if match is None:
+            raise ValueError(f"must be a number and a unit, such as -5 {unit}{per}")
+        if match[2] is None:
+            return float(match[1])
+        if not match[2].endswith(per):
             raise ValueError(f"must end in {per}")
-        return float(number) * units.factor(given.strip().removesuffix(per), str(unit))
+        return float(match[1]) * units.factor(match[2].removesuffix(per), str(unit))
     except ValueError as error:
         raise ValueError(f"{what} {text!r}: {error}") from None
 
@@ -143,7 +158,7 @@ class Signal(Quantity):
     Recordings hold calibrated values."""
 
 
-class OutputGroup(_Strict):
+class OutputGroup(Strict):
     """Outputs whose errors make one distance: a point's coordinates, or one output by itself."""
 
     name: str
@@ -170,7 +185,7 @@ class OutputGroup(_Strict):
         return placed
 
 
-class RobotDescription(_Strict):
+class RobotDescription(Strict):
     """A robot, real or simulated: m commands, n outputs, p signals.
 
     Raises pydantic.ValidationError, which is a ValueError, for what no robot can be.
@@ -219,13 +234,25 @@ class RobotDescription(_Strict):
     def _check_recording(self) -> None:
         if self.recording is None:
             return
-        quantities = {q.name: q for q in (*self.commands, *self.outputs, *self.signals)}
+        quantities: dict[str, Quantity] = {}
+        for quantity in (*self.commands, *self.outputs, *self.signals):
+            if quantity.name in quantities:
+                raise ValueError(
+                    f"recording: {quantity.name} is the name of two of commands, outputs and "
+                    "signals: rename one, and say its column in recording.columns"
+                )
+            quantities[quantity.name] = quantity
         outputs = {o.name: o for o in self.outputs}
+        signals = {signal.name for signal in self.signals}
         for section, known in (("columns", quantities), ("reference", outputs)):
             for name, column in getattr(self.recording, section).items():
                 if name not in known:
                     raise ValueError(
                         f"recording.{section}: {name} is none of {', '.join(known) or 'nothing'}"
+                    )
+                if column.full_scale is not None and name not in signals:
+                    raise ValueError(
+                        f"recording.{section}.{name}: full_scale is of signals alone; say the unit"
                     )
                 try:
                     units.factor(column.unit or known[name].shown_in, known[name].unit)
@@ -241,7 +268,9 @@ class RobotDescription(_Strict):
         columns = getattr(self.recording, section) if self.recording else {}
         column = columns.get(quantity.name, Column())
         recorded = column.unit or quantity.shown_in
-        return column.column or quantity.name, units.factor(recorded, quantity.unit)
+        scale = column.full_scale
+        factor = 1.0 / scale if scale else units.factor(recorded, quantity.unit)
+        return column.column or quantity.name, factor
 
     def bare(self) -> RobotDescription:
         """The robot alone: without what its trainings and runs are told."""
@@ -355,14 +384,26 @@ class RobotDescription(_Strict):
 
 
 def described(values: Any, source: str) -> RobotDescription:
-    """The description in `values`, read from YAML or JSON.
+    """The description in `values`, read from YAML or JSON. A name without a value, such as what is
+    left of `signals:` when all below it are deleted, is as if it were not there.
 
     Raises ValueError naming `source` and the first field that is wrong, in one line.
     """
     try:
-        return RobotDescription.model_validate(values)
+        return RobotDescription.model_validate(_without_nothing(values, 3))
     except ValidationError as error:
         raise ValueError(f"{source}: {first_fault(error)}") from None
+
+
+def _without_nothing(values: Any, depth: int) -> Any:
+    """Without names that have no value, so many mappings and lists deep: 3 reach
+    recording.columns; YAML may hold itself."""
+    if isinstance(values, dict) and depth:
+        there = {name: value for name, value in values.items() if value is not None}
+        return {name: _without_nothing(value, depth - 1) for name, value in there.items()}
+    if isinstance(values, list) and depth:
+        return [_without_nothing(value, depth - 1) for value in values]
+    return values
 
 
 def tip(unit: str = "m", display_unit: str = "mm", axes: str = "xyz") -> tuple[Output, ...]:

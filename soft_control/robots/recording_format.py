@@ -23,7 +23,9 @@ UNIT_IN_NAME = "{unit}"
 TIME_UNITS = ("s", "ms", "us", "ns")
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Of a file that people write: an unknown name is refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
@@ -47,16 +49,19 @@ Pattern = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_pa
 Topic = Annotated[str, Field(pattern=r"^/?[A-Za-z_~{][A-Za-z0-9_/~{}]*$", max_length=200)]
 
 
-class Column(_Strict):
+class Column(Strict):
     """Where a quantity is found in a recording, and what its numbers mean."""
 
     column: Header | None = None
     """The name in the header; by default the quantity's own."""
     unit: Annotated[str, AfterValidator(check_unit)] | None = None
     """Of the numbers there; by default the quantity's unit on paper."""
+    full_scale: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
+    """Of a signal, the number there that becomes 1, whatever its unit, as a sensor's driver
+    calibrates it: signals go to the controller in steps of 0.0001 from -3.2767 to 3.2767."""
 
 
-class Time(_Strict):
+class Time(Strict):
     """When the rows were sampled: a column of stamps, or a period where nothing tells."""
 
     column: Header | None = None
@@ -82,7 +87,7 @@ class Time(_Strict):
         return {self.column.replace(UNIT_IN_NAME, unit): unit for unit in TIME_UNITS}
 
 
-class Rows(_Strict):
+class Rows(Strict):
     """Rows to leave out."""
 
     first: Annotated[int, Field(ge=0)] = 0
@@ -93,7 +98,7 @@ class Rows(_Strict):
     """Column to the values whose rows are left out: {state: [idle, homing]}."""
 
 
-class Topics(_Strict):
+class Topics(Strict):
     """Where a bag has the quantities. Numbers there are in the quantities' own units."""
 
     commands: Topic = "/command"
@@ -106,7 +111,7 @@ class Topics(_Strict):
     """Point to the PointStamped or PoseStamped that has its coordinates."""
 
 
-class RecordingFormat(_Strict):
+class RecordingFormat(Strict):
     """How a recording of a robot is read."""
 
     run: Pattern | None = None

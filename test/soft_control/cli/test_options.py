@@ -49,7 +49,7 @@ def test_settings_are_put_beside_the_options():
         ("[" * 100_000, {}, "nested too deeply"),
         ("null", {}, "--settings 'null' is no JSON object"),
         ('{"rate_hz": 50}', {"rate_hz": 120.0}, "--settings: rate_hz has an option of its own"),
-        ('{"sed": 1}', {}, "--settings: sed = 1: Extra inputs"),
+        ('{"sed": 1}', {}, "--settings: sed = 1: no such setting"),
         ('{"seed": "x"}', {}, "--settings: seed = 'x': "),
         ('{"hidden": [1, "x"]}', {}, "--settings: hidden.1 = 'x': "),
         ("{}", {"rate_hz": -1.0}, "--rate-hz = -1.0: Input should be greater than 0"),

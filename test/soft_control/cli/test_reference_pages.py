@@ -6,11 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("rclpy", reason="nodes' parameters need ROS 2: pip install soft_control[ros]")
 
 from soft_control.cli.app import BENCHMARKS, COMMANDS  # noqa: E402
-from soft_control.cli.reference_pages import kind, sections, write_pages  # noqa: E402
+from soft_control.cli.reference_pages import ROBOT_EXAMPLE, kind, sections, write_pages  # noqa: E402
+from soft_control.robots.description import described  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[3]
 PAGES = PROJECT / "docs" / "reference"
@@ -67,6 +69,12 @@ def test_kinds_in_words(schema, said):
     assert kind(schema) == said
 
 
+def test_the_example_of_a_robot_is_one():
+    robot = described(yaml.safe_load(ROBOT_EXAMPLE), "example")
+    assert robot.recording.files_of("seen_3.csv") == ("seen_3.csv", "told_3.csv")
+    assert robot.output_rest.tolist() == [0.0, -0.12, 0.0] and len(robot.groups) == 2
+
+
 def test_every_command_is_on_the_page_with_an_example():
     page = (PAGES / "commands.md").read_text(encoding="utf-8")
     for name in [*COMMANDS, *(f"benchmark {name}" for name in BENCHMARKS)]:
@@ -74,7 +82,7 @@ def test_every_command_is_on_the_page_with_an_example():
         assert f"```sh\nsoftctl {name} " in about, name
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "commands.md", "glossary.md"])
+@pytest.mark.parametrize("name", ["configuration.md", "commands.md", "robot.md", "glossary.md"])
 def test_links_lead_somewhere(name):
     page = (PAGES / name).read_text(encoding="utf-8")
     anchors = {

@@ -114,11 +114,39 @@ SEEN = "ID,p (psi),z,phi\n" + "".join(f"{i},10,{i}e-3,0\n" for i in range(20))
             "",
             "",
             {"columns": ROBOT["recording"]["columns"] | {"u0": {"unit": "rad"}}},
-            r"told_1.csv: column u0: u0 reaches 19 rad, .* in deg\?; .*recording.columns.u0",
+            r"told_1.csv: column u0: u0 goes from 0 to 1089 deg, .* in deg\?; .*columns.u0",
         ),
-        (SEEN.replace("e-3", ""), "", {}, r"seen_1.csv: column z: z spans 19 m: .* in mm\?"),
+        (SEEN.replace("e-3", ""), "", {}, r"seen_1.csv: column z: z spans 19 m, .* in cm\?"),
         ("", "", {"time": {"column": "t"}}, r"missing column t; .*recording.time"),
         ("", "", {"leave_out": {"first": 20}}, r"recording.leave_out leaves no row"),
+        ("", TOLD.replace("u1", "U1 (deg)"), {}, r"missing column u1; .*: is it U1 \(deg\)\?"),
+        (SEEN.replace(",", " "), "", {}, r"seen_1.csv: missing column ID.* by commas, semicolons"),
+        (SEEN.replace("z", "phi"), "", {}, r"seen_1.csv: column phi is there more than once: rena"),
+        ("", TOLD.replace("7,7,", "7,x,"), {}, r"told_1.csv: row 9, column u0: not a.* blank"),
+        ("", TOLD.replace("7,7,0", "7,7"), {}, r"told_1.csv: row 9 has 2 fields.* or delete it"),
+        ("", TOLD.replace("7,7,0", "7,7,1,0,1"), {}, r"row 9 has 5 .*: are there decimal commas"),
+        ("", "", {"files": [r"seen_\1.csv"]}, r"recording.files of .*: seen_1.csv twice"),
+        ("", "", {"files": [r"told_\1.csv"] * 2}, r"recording.files of .*: told_1.csv twice"),
+        (
+            "",
+            "",
+            {"time": {"period_s": 10}},
+            r"seen_1.csv: recording.time.period_s = 10 makes .* s",
+        ),
+        ("", "", {"time": {"column": "phi", "unit": "s"}}, r"column phi: a sample comes every 2 s"),
+        ("", "", {"time": {"column": "p (psi)"}}, r"column p \(psi\): a sample comes every 1 s"),
+        (
+            re.sub(r"\n(\d+),10,", r"\n\1,1,", SEEN),
+            "",
+            {"time": {"column": "p (psi)"}},
+            r"seen_1.csv: column p \(psi\): the time is 1 s in all rows: name another .* period_s",
+        ),
+        (
+            re.sub(r"\n(\d+),", lambda k: f"\n{17 + int(k[1]) / 100},", SEEN),
+            re.sub(r"\n(\d+),", lambda k: f"\n{17 + int(k[1]) / 100},", TOLD),
+            {},
+            r"seen_1.csv: column ID grows by 0.01 from row to row: .* recording.time: \{column: ID",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line_with_file_column_and_remedy(
@@ -127,6 +155,71 @@ def test_what_does_not_fit_is_one_line_with_file_column_and_remedy(
     with pytest.raises(RecordingError, match=said) as refused:
         read_recording(write(tmp_path, seen, told), arm(**changes))
     assert "\n" not in str(refused.value)
+
+
+def test_files_may_be_joined_by_their_stamps(tmp_path):
+    """Two loggers of one clock; and a time that both files have beside the column of the join."""
+    stamped = [re.sub(r"\n(\d+),", lambda k: f"\n{int(k[1]) / 100},", t) for t in (SEEN, TOLD)]
+    run = read_recording(write(tmp_path, *stamped), arm(join="ID", time={"column": "ID"}))
+    np.testing.assert_allclose(run.t_s, np.arange(20) / 100)
+    np.testing.assert_allclose(run.commands[:, 0], np.radians(np.arange(20)))
+    seen = re.sub(r"\n(\d+),10", lambda k: f"\n{k[1]},{int(k[1]) / 50}", SEEN).replace("psi", "s")
+    told = TOLD.replace("u1", "p (s)")
+    form = arm(time={"column": "p (s)"}, columns={"pressure": {"column": "phi", "unit": "Pa"}})
+    form = form.model_copy(update={"commands": form.commands[:1]})
+    run = read_recording(write(tmp_path, seen, told), form)
+    np.testing.assert_allclose(run.t_s, np.arange(20) / 50)  # of the file that names the run
+
+
+@pytest.mark.parametrize(
+    ("limits", "unit_of_z", "said"),
+    [
+        ((-5, 5), "m", r"u0: u0 goes from 0 to 19 deg, described are -5 to 5 deg.* limits\?; say"),
+        (
+            (-2e3, 2e3),
+            "m",
+            r"0.47 % of the range: .* in rad\?; say the unit in recording.columns.u0",
+        ),
+        ((-40, 20), "mm", r"z: z spans 0.019 mm, .* in m\?; say the unit in recording.columns.z"),
+    ],
+)
+def test_numbers_that_contradict_the_description_are_said(tmp_path, limits, unit_of_z, said):
+    columns = ROBOT["recording"]["columns"] | {"z": {"unit": unit_of_z}}
+    limits = dict(zip(("min", "max"), np.radians(limits).tolist(), strict=True))
+    commands = [command | limits for command in ROBOT["commands"]]
+    robot = arm(columns=columns).model_dump(mode="json") | {"commands": commands}
+    with pytest.warns(RecordingWarning, match=said):
+        read_recording(write(tmp_path, told=TOLD), described(robot, "arm.yaml"))
+
+
+def test_limits_in_another_unit_than_their_number_says_are_found(tmp_path):
+    """`max: 20` of a command in rad that is shown in deg."""
+    commands = [command | {"min": -20, "max": 20} for command in ROBOT["commands"]]
+    robot = described(arm().model_dump(mode="json") | {"commands": commands}, "arm.yaml")
+    with pytest.warns(RecordingWarning, match="is the limit meant as `max: 20 deg`"):
+        read_recording(write(tmp_path), robot)
+
+
+def test_a_signal_is_brought_to_its_full_scale(tmp_path):
+    columns = ROBOT["recording"]["columns"]
+    run = read_recording(write(tmp_path), arm(columns=columns | {"phi": {"full_scale": 2}}))
+    np.testing.assert_allclose(run.signals[:, 0], np.arange(20))
+    with pytest.raises(ValueError, match="recording.columns.u0: full_scale is of signals alone"):
+        arm(columns={"u0": {"full_scale": 2}})
+
+
+def test_values_that_no_row_has_leave_nothing_out_and_are_said(tmp_path):
+    form = arm(leave_out={"where": {"phi": [99, "idle"]}})
+    with pytest.warns(RecordingWarning, match=r"leave_out.where.phi: no row has 99.0, idle"):
+        assert len(read_recording(write(tmp_path), form)) == 20
+
+
+def test_who_names_all_files_names_each_run_once(tmp_path):
+    write(tmp_path)
+    runs = read_recordings([tmp_path / "seen_1.csv", tmp_path / "told_1.csv"], arm())
+    assert [run.source for run in runs] == ["seen_1"]
+    with pytest.raises(RecordingError, match="told_1.csv: names no run of the robot arm"):
+        read_recordings([tmp_path / "told_1.csv"], arm())
 
 
 def test_commands_that_hardly_move_may_be_in_another_unit(tmp_path):

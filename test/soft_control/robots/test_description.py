@@ -79,7 +79,21 @@ def test_units_on_paper_come_with_their_factor():
             {"outputs": [{"name": n, "axis": "x", "point": "tip"} for n in "ab"]},
             "axes of point tip x: twice",
         ),
-        ({"speed": 1.0}, "speed = "),
+        ({"speed": 1.0}, "speed = 1.0: no such setting"),
+        ({"commands": None}, "commands: missing"),
+        ({"commands": "a"}, "commands = 'a': must be a list"),
+        (
+            {"commands": [{"name": True, "min": 0, "max": 1}]},
+            "commands.0.name = True: must be text",
+        ),
+        ({"commands": [{"name": "a\n", "min": 0, "max": 1}]}, "holds a control character"),
+        ({"commands": [{"name": 65 * "a", "min": 0, "max": 1}]}, "at most 64 characters"),
+        ({"rate_hz": "fast"}, "rate_hz = 'fast': must be a number"),
+        ({"recording": {"time": 0.01}}, "recording.time = 0.01: must be `name: value` lines"),
+        (
+            {"signals": [{"name": "bend"}], "recording": {"time": {"period_s": 0.01}}},
+            "recording: bend is the name of two of commands, outputs and signals: rename one",
+        ),
         ({"rig\n": 1.0}, "rig"),
     ],
 )
@@ -179,7 +193,8 @@ def test_a_rig_moves_within_the_limits_of_its_description(name: str):
     [
         ({"min": "-1 mm", "max": 1}, "min '-1 mm': mm is of length, rad of angle"),
         ({"min": "-1 turn", "max": 1}, "unknown unit 'turn'"),
-        ({"min": "little", "max": 1}, "min 'little'"),
+        ({"min": "little", "max": 1}, "min 'little': must be a number and a unit, such as -5 rad"),
+        ({"min": "90 deg", "max": "-9e1deg"}, "a: min 1.5708 rad is not below max -1.5708 rad"),
         ({"min": 0, "max": 1, "speed_max": "90 deg"}, "speed_max '90 deg': must end in /s"),
         ({"min": 0, "max": 1, "speed_max": 0}, "speed_max = 0"),
     ],
@@ -193,7 +208,39 @@ def test_a_limit_of_another_kind_is_refused(limits: dict, said: str):
     assert said in str(refused.value)
 
 
+def test_a_name_without_a_value_is_as_if_it_were_not_there():
+    values = description().model_dump(mode="json") | {"signals": None, "recording": None}
+    assert described(values, "arm.yaml").signals == ()
+    with pytest.raises(ValueError, match="arm.yaml: outputs: missing"):
+        described(values | {"outputs": None}, "arm.yaml")
+    values["recording"] = {"time": {"period_s": 0.01}, "columns": {"bend": None}, "topics": None}
+    assert described(values, "arm.yaml").recording.columns == {}
+    values["recording"]["columns"]["bend"] = values["recording"]
+    with pytest.raises(ValueError, match="arm.yaml: recording.columns.bend.time = "):
+        described(values, "arm.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "rate_hz: 50\nrate_hz: 100\n",
+            "a.yaml: line 2, column 1: not YAML: rate_hz is there twice",
+        ),
+        ("commands:\n\t- a\n", "a.yaml: line 2, column 1: .*; indent by blanks"),
+        ("2020-01-01: 1\n", "a.yaml: the name 2020-01-01 must be text: in quotes"),
+        ("a: 1\n---\na: 2\n", "line 2, column 1: .* another document"),
+        ("a: \xe9", "a.yaml: not YAML in UTF-8, byte 3"),
+    ],
+)
+def test_what_yaml_takes_otherwise_than_meant_is_said_with_its_line(tmp_path, text, said):
+    (tmp_path / "a.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=said):
+        read_yaml(tmp_path / "a.yaml")
+
+
 def test_limits_are_read_in_the_unit_that_they_name():
+    assert Command(name="a", unit="Pa", min="9e4", max="1e2kPa").min == 9e4  # text to YAML 1.1
     command = Command(name="a", unit="rad", min="-90 deg", max=1, speed_max="180 deg/s")
     assert command.min == -math.pi / 2 and command.speed_max == math.pi
     assert Output(name="y", unit="m", rest="-312 mm").rest == -0.312

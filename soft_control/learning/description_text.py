@@ -1,0 +1,90 @@
+"""A guessed description as YAML, each line with the reason for what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from soft_control.learning.described_column import (
+    COMMANDS,
+    OTHERS,
+    OUTPUTS,
+    REFERENCES,
+    SIGNALS,
+    Column,
+)
+from soft_control.learning.described_files import Found, quoted
+from soft_control.learning.recording import listed, natural
+from soft_control.plain_text import printable
+
+
+def written(found: Found, name: str, rest: Mapping[str, str] | None = None) -> str:
+    """YAML that `robots.load` reads; `rest` are the outputs' values at rest, with their units."""
+    commands = sorted(found.of(COMMANDS), key=lambda column: natural(column.name))
+    outputs, signals = found.of(OUTPUTS), found.of(SIGNALS)
+    sources = [printable(source, 60) for source in found.sources]
+    lines = [
+        f"# A first description of {printable(name)}, guessed from {listed('', sources)}.",
+        "# Correct it: what stands behind a # says why each guess was made. All fields and units",
+        "# are in docs/reference/robot.md; `softctl train RUNS --robot FILE` reads it.",
+        f"name: {quoted(name)}",
+        f"rate_hz: {1 / found.period_s:.4g}  # {found.rate_why}",
+        "commands:  # limits and speeds are what was recorded: put in those of the actuators",
+        *(_command(column, found) for column in commands if column.moves),
+        *(_still(column) for column in commands if not column.moves),
+        f"outputs:  # what is to follow a reference{_behind(found.rest_why)}",
+        *(_output(column, rest or {}) for column in outputs),
+    ]
+    if signals:
+        lines.append("signals:  # what a sensor tells; delete what is none")
+    for column in signals:
+        lines.append(f"  - {{name: {quoted(column.base)}, {_units(column)}}}  # {column.why}")
+    lines += [
+        f"# left out: {printable(column.name, 60)}, {column.why}" for column in found.of(OTHERS)
+    ]
+    lines += ["recording:", *found.recording]
+    quantities = [*(c for c in commands if c.moves), *outputs, *signals]
+    differ = [c for c in quantities if c.name != c.base or c.unit != c.shown or c.full_scale]
+    if differ and not found.is_bag:
+        lines.append("  columns:  # where it is not the name and the unit on paper above")
+        lines += [_place(column.base, column) for column in differ]
+    references = {column.of: column for column in found.of(REFERENCES)}
+    if outputs and all(output.base in references for output in outputs):
+        lines.append("  reference:")
+        lines += [_place(output.base, references[output.base]) for output in outputs]
+    return "\n".join(lines) + "\n"
+
+
+def _behind(why: str) -> str:
+    return f"; {why}" if why else ""
+
+
+def _command(column: Column, found: Found) -> str:
+    unit = "" if column.unit == column.inside else f" {column.unit}"
+    per = f"{unit}/s" if unit else ""
+    speed = f"{column.speed(found.periods_s, found.period_s):.4g}{per}"
+    limits = f"min: {column.low:.6g}{unit}, max: {column.high:.6g}{unit}, speed_max: {speed}"
+    return f"  - {{name: {quoted(column.base)}, {_units(column)}, {limits}}}  # {column.why}"
+
+
+def _still(column: Column) -> str:
+    return f"  # left out: {printable(column.name, 60)}, which stands still at {column.low:g}"
+
+
+def _output(column: Column, rest: Mapping[str, str]) -> str:
+    place = f", point: {quoted(column.point)}, axis: {quoted(column.axis)}" if column.axis else ""
+    at_rest = f", rest: {rest[column.base]}" if column.base in rest else ""
+    return f"  - {{name: {quoted(column.base)}, {_units(column)}{place}{at_rest}}}  # {column.why}"
+
+
+def _units(column: Column) -> str:
+    text = f"unit: {quoted(column.inside)}"
+    return (
+        text if column.shown == column.inside else f"{text}, display_unit: {quoted(column.shown)}"
+    )
+
+
+def _place(name: str, column: Column) -> str:
+    named = f"column: {quoted(column.name)}, " if column.name != name else ""
+    if column.full_scale:
+        return f"    {quoted(name)}: {{{named}full_scale: {column.full_scale}}}"
+    return f"    {quoted(name)}: {{{named}unit: {quoted(column.unit)}}}"
