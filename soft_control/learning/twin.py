@@ -164,7 +164,7 @@ def learn(
         free_run=_errors(robot, models, judged),
         network_hash=write_network(out_dir, networks),
     )
-    rest = _rest(twin, networks)
+    rest = rest_of(twin, networks)
     twin = TwinCard.model_validate({**dict(twin), "rest": rest})
     write_card(out_dir, twin)
     return twin
@@ -240,7 +240,7 @@ def _errors(robot: RobotDescription, models: Sequence[Model], run: Recording) ->
     ]
 
 
-def _rest(twin: TwinCard, layers: Sequence) -> list[list[float]]:
+def rest_of(twin: TwinCard, layers: Sequence) -> list[list[float]]:
     """The normalised state in which each network stays under mid-range commands: where its free
     run from the mean of the recordings settles. Raises TrainingError where one does not settle."""
     numbers = np.concatenate(
