@@ -21,6 +21,7 @@ COMMANDS = {
     "describe": describing.describe,
     "collect": recording.collect,
     "train": learning.train,
+    "twin": learning.twin,
     "check-model": learning.check_model,
     "codegen": building.codegen,
     "build": building.build,
@@ -61,6 +62,7 @@ app = group_of(
     softctl collect --out data/tendon                record the rig
     softctl train data/tendon --out models/tendon    learn its forward kinematics
     softctl check-model models/tendon                is what it learned fit for the controller?
+    softctl twin data/tendon --out twins/tendon      a rig learned from recordings, to rehearse on
     softctl build models/tendon --out build/tendon   network and controller become firmware
     softctl run --target pil --out runs/mpc          track a reference with it
     softctl run --controller pid --out runs/pid      and with the baseline

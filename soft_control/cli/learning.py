@@ -1,4 +1,4 @@
-"""softctl train and check-model: recordings become a network, which is judged for the MPC."""
+"""softctl train, twin and check-model: recordings become networks, which are judged."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from soft_control.cli.options import described, folder_option, from_json, seed_option
 from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table
+from soft_control.rigs import RIGS
 
 
 def train(
@@ -96,14 +97,106 @@ def train(
     say(f"model {card.model_hash} in {out}")
 
 
+def twin(
+    recordings: Annotated[
+        list[Path],
+        typer.Argument(help="Bags (or directories of them) and CSV files."),
+    ],
+    robot: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that describes the robot, such as `describe` writes; default: what the "
+            "bags' runs say of theirs."
+        ),
+    ] = None,
+    out: Annotated[Path, folder_option("Directory for the twin.")] = Path("twins/robot"),
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run to judge the twin by; default: the last recording, of a lone one its end."
+        ),
+    ] = None,
+    rate_hz: Annotated[
+        float | None, described("rate_hz", "Rate of the twin, Hz; default: the robot's.")
+    ] = None,
+    settings: Annotated[
+        str, typer.Option(help="More settings as JSON, e.g. '{\"networks\": 8}'.")
+    ] = "{}",
+) -> None:
+    """Learn a simulated rig from recordings, to rehearse on before anything moves.
+
+    Several networks, larger than a controller's and from seeds of their own, predict outputs and
+    signals; transport delay and noise are measured. Its directory may stand wherever a rig's name
+    is taken. Nothing is chosen on the run that it is judged by. --settings takes every field of
+    TwinSettings, see docs/reference/configuration.md.
+
+    \b
+    softctl twin observations_1.csv --robot trunk.yaml --out twins/trunk
+    softctl twin data/arm --validation friday --out twins/arm --settings '{"networks": 8}'
+    """
+    from soft_control import robots
+    from soft_control.learning.dataset import read_recording, read_recordings
+    from soft_control.learning.twin import TwinSettings, held_out_of, learn
+
+    chosen = from_json(TwinSettings, settings, "--settings")
+    description = robots.load(robot.resolve()) if robot else None
+    runs = read_recordings(recordings, description)
+    if validation:
+        judged = read_recording(validation, description)
+    else:
+        runs, judged = held_out_of(runs)
+    with progress_bar("{task.fields[note]}") as bar:
+        task = bar.add_task("learning a twin", note="")
+
+        def show(state) -> None:
+            note = f"{state.stage}, loss {state.loss:.2e}" if state.loss == state.loss else ""
+            bar.update(task, completed=state.update, total=state.updates, note=note or state.stage)
+
+        card = learn(runs, judged, chosen, rate_hz, out, show)
+    show_twin(card)
+    say(f"twin of {card.robot.name} in {out}; to rehearse on it:")
+    say(f"softctl run --rig {out} --model MODEL --firmware BUILD --rate-hz {card.rate_hz:g}")
+
+
+def show_twin(card) -> None:
+    show_table(
+        "free run, RMSE",
+        "twin",
+        "spread of what was measured",
+        rows=[
+            (
+                f"{e.group}{'' if e.unit == '1' else f', {e.unit}'}",
+                f"{e.error:.3f}",
+                f"{e.spread:.3f}",
+            )
+            for e in card.free_run
+        ],
+        title=f"on {card.held_out}",
+    )
+    robot = card.robot
+    felt = {signal.name: signal for signal in robot.signals}
+    quantities = [*robot.outputs, *(felt[name] for name in card.moving)]
+    delay = f"{card.input_delay} samples, {1e3 * card.input_delay / card.rate_hz:.0f} ms"
+    noises = [
+        (f"noise of {q.title}", f"{q.factor * noise:.2g}")
+        for q, noise in zip(quantities, card.noise, strict=True)
+    ]
+    show_table(rows=[("transport delay", delay), *noises])
+
+
 def check_model(
     model: Annotated[Path, typer.Argument(help="Directory of `train`.")] = Path("models/tendon"),
     recordings: Annotated[
         list[Path] | None,
         typer.Option(
             "--recording",
-            help="Bags or CSV files that it was not trained on; default: half a minute of the "
-            "simulated rig.",
+            help="Bags or CSV files that it was not trained on; default: half a minute of a rig.",
+        ),
+    ] = None,
+    rig: Annotated[
+        str | None,
+        described(
+            "rig", "Rig or directory of a twin to take that from; default: the model's own rig."
         ),
     ] = None,
     seed: Annotated[int, seed_option("Of what is drawn at random.")] = 900,
@@ -118,18 +211,29 @@ def check_model(
     \b
     softctl check-model models/tendon --recording friday.csv
     softctl check-model models/tendon --json > report.json
+    softctl check-model models/trunk --rig twins/trunk
     """
     from soft_control.learning.dataset import read_recordings
     from soft_control.learning.model import load_card
     from soft_control.learning.model_check import check
 
     card = load_card(model)
+    if recordings and rig:
+        raise typer.BadParameter("--recording and --rig both say what to check by: give one")
     if recordings:
         runs = read_recordings(recordings, card.robot)
     else:
+        from soft_control.experiment.checks import check_model as compare
         from soft_control.experiment.closed_loop import record
+        from soft_control.rigs import describe
 
-        runs = [record(card.rig, seed, 30.0, card.rate_hz)]
+        if rig is None and card.rig not in RIGS:
+            raise ValueError(
+                f"no rig simulates the robot {card.rig}: check by a --recording, or by a twin of "
+                "`softctl twin`, --rig DIR"
+            )
+        compare(card, model, describe(rig or card.rig))
+        runs = [record(rig or card.rig, seed, 30.0, card.rate_hz)]
     found = check(model, runs, seed)
     if as_json:
         say_json(found.model_dump(mode="json"))

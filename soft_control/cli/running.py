@@ -30,11 +30,14 @@ TUNED = [name for name, entry in CONTROLLERS.items() if entry.tuner]
 
 def run(
     rig: Annotated[str, described("rig")] = "tendon",
+    robot: Annotated[str, described("robot")] = "",
     controller: Annotated[str, described("controller")] = "mpc",
     target: Annotated[str, described("target")] = "pil",
     reference: Annotated[str, described("reference")] = "figure_eight",
     clock: Annotated[str, described("clock")] = "lockstep",
-    rate_hz: Annotated[float, described("rate_hz")] = 120.0,
+    rate_hz: Annotated[
+        float | None, described("rate_hz", "Control rate, Hz; default: the robot's.")
+    ] = None,
     duration_s: Annotated[float, described("duration_s")] = 20.0,
     seed: Annotated[int, described("seed")] = 0,
     load: Annotated[str, described("load")] = "",
@@ -53,16 +56,19 @@ def run(
     softctl run --controller pid --reference swirl --duration-s 40 --out runs/pid
     softctl run --target hil --port /dev/ttyACM0 --clock realtime --out runs/board
     softctl run --target sil --load 0,0,-2@10 --out runs/loaded
+    softctl run --rig twins/trunk --model models/trunk --firmware build/trunk --out runs/trunk
     """
     from soft_control.experiment.report import read_entries, table
+    from soft_control.rigs import describe
 
     chosen = Experiment(
         rig=rig,
+        robot=robot,
         controller=controller,
         target=target,
         reference=reference,
         clock=clock,
-        rate_hz=rate_hz,
+        rate_hz=describe(rig).rate_hz if rate_hz is None else rate_hz,
         duration_s=duration_s,
         seed=seed,
         load=load,
@@ -167,6 +173,9 @@ def tune(
     controller: Annotated[str, typer.Option(help=f"Which one: {', '.join(TUNED)}.")] = "mpc",
     reference: Annotated[str, described("reference")] = "figure_eight",
     model: Annotated[Path, described("model")] = Path("models/tendon"),
+    rig: Annotated[
+        str | None, described("rig", "Rig or directory of a twin; default: the rig of the model.")
+    ] = None,
     duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
     trials: Annotated[int, typer.Option(min=1, help="Points to try, each on several runs.")] = 60,
     seed: Annotated[int, seed_option("Of search and noise: the same seed finds the same.")] = 0,
@@ -175,7 +184,7 @@ def tune(
         file_option("Parameter file; default: config/tuned/RIG_NODE.yaml, in use from then on."),
     ] = None,
 ) -> None:
-    """Find the MPC's weights or the PID's gains on the model's simulated rig and write them.
+    """Find the MPC's weights or the PID's gains on a simulated rig or a twin and write them.
 
     The optimiser (optuna's CMA-ES) minimises the mean tracking error over the nominal rig and two
     whose gain is a fifth lower and a quarter higher, so that what it finds does not cycle on the
@@ -186,6 +195,7 @@ def tune(
     \b
     softctl tune --controller pid --model models/tendon --trials 300
     softctl tune --controller mpc --model models/tendon --out weights.yaml
+    softctl tune --controller mpc --model models/trunk --rig twins/trunk
     """
     from soft_control.experiment.tuning import tune as find
 
@@ -195,7 +205,7 @@ def tune(
         def show(made: int, best: float) -> None:
             bar.update(task, completed=made, note=f"best mean RMSE so far {best:.3f} mm")
 
-        found, path = find(controller, model, reference, duration_s, trials, seed, out, show)
+        found, path = find(controller, model, reference, duration_s, trials, seed, out, show, rig)
     rows = [(name.replace("_", " "), f"{value:.4g}") for name, value in found.values.items()]
     show_table("found", "", rows=rows, title=f"mean RMSE {found.score:.3f} mm")
     say(f"written to {path}")

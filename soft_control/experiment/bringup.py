@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from soft_control import paths
+from soft_control import paths, robots
 from soft_control.control.controllers import CONTROLLERS, ControllerEntry, controller
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.references import Reference
@@ -19,7 +19,7 @@ from soft_control.experiment.settings import Experiment
 from soft_control.firmware_files import FirmwareBuild, read_build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import first_fault
-from soft_control.rigs import describe
+from soft_control.rigs import describe, is_twin
 from soft_control.robots import said_in
 from soft_control.robots.config_files import as_mapping, read_yaml
 from soft_control.robots.description import RobotDescription
@@ -74,6 +74,27 @@ def node_parameters(node: str, robot: str | RobotDescription) -> dict[str, Any]:
     return merged(merged(common, robot.nodes.get(node, {})), tuned)
 
 
+def controller_parameters(
+    entry: ControllerEntry, robot: RobotDescription, rate_hz: float
+) -> dict[str, Any]:
+    """The parameters of a controller's node for a robot. One that needs `move_max`, of which no file
+    says anything, gets what the robot's speeds allow in a sample.
+
+    Raises ValueError as `node_parameters`.
+    """
+    parameters = node_parameters(entry.node, robot)
+    if "move_max" in entry.sizes and "move_max" not in parameters:
+        parameters |= moves(robot, rate_hz)
+    return parameters
+
+
+def moves(robot: RobotDescription, rate_hz: float) -> dict[str, list[float]]:
+    """`move_max`, the largest move of each command in a sample that the speeds of the robot allow;
+    nothing where one of them is not known."""
+    speeds = [command.speed_max for command in robot.commands]
+    return {} if None in speeds else {"move_max": [speed / rate_hz for speed in speeds]}
+
+
 def _of_node(path: Path, node: str) -> dict[str, Any]:
     """Parameters of `node` in a ROS parameter file; none where there is no such file."""
     values = read_yaml(path)
@@ -117,15 +138,14 @@ def check(experiment: Experiment) -> Setup:
     checks.check_out(experiment.out)
     checks.check_length(experiment.duration_s, experiment.rate_hz)
     checks.check_target(entry, experiment.target, experiment.port)
-    robot = describe(experiment.rig)
-    if not robot.signals:
-        raise ValueError(f"{robot.name} has no signals: a run needs at least one, its clock")
+    robot = robot_of(experiment)
     points = [point_topic(group.name) for group in robot.groups if group.is_point]
     load = checks.load_options(experiment.load, robot)
     checks.check_load(load, experiment.duration_s)
 
     names = ["rig", "lightlace", *(["reference"] if entry.tracks else []), entry.node, "logger"]
     parameters = {name: node_parameters(name, robot) for name in names}
+    parameters[entry.node] = controller_parameters(entry, robot, experiment.rate_hz)
     for name, values in parameters.items():
         checks.check_ros(name, without_outputs(values))
     checks.check_sizes(entry, experiment.controller, parameters[entry.node], robot)
@@ -150,9 +170,20 @@ def check(experiment: Experiment) -> Setup:
     return Setup(entry, robot, points, load, card, build, curve, parameters)
 
 
+def robot_of(experiment: Experiment) -> RobotDescription:
+    """The robot of the experiment's rig, whose nodes are told what a later description says where
+    the experiment names one. Raises ValueError where that one is of another robot."""
+    robot = describe(experiment.rig)
+    if not experiment.robot:
+        return robot
+    later = robots.load(experiment.robot)
+    checks.check_same(later, robot, f"the rig {experiment.rig}")
+    return robot.model_copy(update={"nodes": later.nodes})
+
+
 def record(experiment: Experiment, setup: Setup) -> RunRecord:
     """What is written down of the run."""
-    asked = experiment.model_dump(mode="json", exclude={"rig", "target", "reference"})
+    asked = experiment.model_dump(mode="json", exclude={"rig", "robot", "target", "reference"})
     entry = setup.entry
     return RunRecord(
         robot=setup.robot,
@@ -164,6 +195,7 @@ def record(experiment: Experiment, setup: Setup) -> RunRecord:
         curve=setup.curve,
         build=setup.build.model_dump(mode="json") if setup.build else None,
         model_hash=setup.card.model_hash if setup.card else None,
+        twin=experiment.rig if is_twin(experiment.rig) else None,
         **asked,
     )
 
@@ -174,9 +206,10 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
     lace_port = str(run_dir / checks.LACE_PORT)
     clock, rate_hz = experiment.clock, experiment.rate_hz
     available = offered(experiment, setup)
+    twin = is_twin(experiment.rig)
     graph: dict[str, dict[str, Any]] = {
         "rig": {
-            "rig": experiment.rig,
+            "rig": str(Path(experiment.rig).absolute()) if twin else experiment.rig,
             "seed": experiment.seed,
             **setup.load,
             "rate_hz": rate_hz,
@@ -187,8 +220,9 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
         "lightlace": {
             "port": lace_port,
             "clock": clock,
-            "signal_names": list(robot.signal_names),
-            "full_scale_counts": list(robot.full_scale_counts),
+            **({"signal_names": list(robot.signal_names)} if robot.signals else {}),
+            **({"full_scale_counts": list(robot.full_scale_counts)} if robot.signals else {}),
+            **({"signed": True} if twin else {}),
         },
         "reference": {
             **curve_parameters(setup, run_dir),
@@ -281,7 +315,7 @@ def sees_position(controller_name: str, robot: str | RobotDescription) -> bool:
 
 def reference_curve(experiment: Experiment, card: ModelCard) -> Reference | SampledReference:
     """The rig's reference on the model's surface."""
-    robot = describe(experiment.rig)
+    robot = robot_of(experiment)
     parameters = node_parameters("reference", robot)
     return checks.curve_of(experiment.reference, parameters, card.surface, robot)
 
@@ -294,7 +328,7 @@ def model_settings(model_dir: Path, robot: RobotDescription | None = None) -> Mp
     """
     card = load_card(model_dir)
     if robot is not None:
-        checks.check_same(robot, card.robot, model_dir)
+        checks.check_same(robot, card.robot, f"the model in {model_dir}")
     return mpc_settings(robot or card.robot, card.rate_hz)
 
 
@@ -315,9 +349,8 @@ def mpc_settings(robot: str | RobotDescription, rate_hz: float | None = None) ->
     for key, value in described.items():
         if asked.get(key, value) != value:
             raise ValueError(f"{source}: {key} {asked[key]!r}, but the robot says {value!r}")
-    speeds = [command.speed_max for command in robot.commands]
-    if "move_max" not in asked and None not in speeds:
-        described["move_max"] = [speed / (rate_hz or robot.rate_hz) for speed in speeds]
+    if "move_max" not in asked:
+        described |= moves(robot, rate_hz or robot.rate_hz)
     try:
         return MpcSettings(**asked | described)
     except ValidationError as error:

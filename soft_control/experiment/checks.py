@@ -181,17 +181,15 @@ def check_model(card: ModelCard, folder: Path, robot: RobotDescription) -> None:
         )
 
 
-def check_same(robot: RobotDescription, trained: RobotDescription, folder: Path) -> None:
-    """A description is of the robot that a model was trained on: the same quantities in the same
-    units. Limits, and what its nodes are told, may be others."""
+def check_same(robot: RobotDescription, known: RobotDescription, of: str) -> None:
+    """A description is of the robot of a model or rig, which `of` calls by name: the same
+    quantities in the same units. Limits, and what its nodes are told, may be others."""
     for what in ("commands", "outputs", "signals"):
-        given, known = (
-            [f"{q.name} ({q.unit})" for q in getattr(r, what)] for r in (robot, trained)
-        )
-        if given != known:
+        given, wanted = ([f"{q.name} ({q.unit})" for q in getattr(r, what)] for r in (robot, known))
+        if given != wanted:
             raise ValueError(
-                f"{said_in(robot)} has the {what} {', '.join(given) or 'none'}, the model in "
-                f"{folder} was trained with {', '.join(known) or 'none'}: train again"
+                f"{said_in(robot)} has the {what} {', '.join(given) or 'none'}, {of} has "
+                f"{', '.join(wanted) or 'none'}: make it again from this description"
             )
 
 

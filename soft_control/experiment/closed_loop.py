@@ -14,10 +14,12 @@ from typing import Protocol
 import numpy as np
 
 from soft_control.control import pid
+from soft_control.control.controllers import controller
 from soft_control.control.disturbance import gain, signal_trust
 from soft_control.control.mpc_settings import MpcSettings, physical_settings
 from soft_control.control.problem import Sizes, Start, Weights
-from soft_control.experiment.bringup import node_parameters
+from soft_control.experiment.bringup import controller_parameters
+from soft_control.experiment.checks import check_sizes
 from soft_control.firmware_files import read_build
 from soft_control.learning.calibration import Calibration
 from soft_control.learning.dataset import Recording
@@ -221,13 +223,11 @@ def calibration(rig: Rig) -> Calibration:
 def record(rig_name: str, seed: int, duration_s: float, rate_hz: float) -> Recording:
     """What `softctl collect` records."""
     rig = make_rig(rig_name, seed=seed)
+    entry = controller("excitation")
+    parameters = controller_parameters(entry, rig.description, rate_hz)
+    check_sizes(entry, "excitation", parameters, rig.description)
     commands = excitation(
-        duration_s,
-        rate_hz,
-        rig.command_min,
-        rig.command_max,
-        seed=seed,
-        **node_parameters("excitation", rig.description),
+        duration_s, rate_hz, rig.command_min, rig.command_max, seed=seed, **parameters
     )
     seen = []
     for command in commands:

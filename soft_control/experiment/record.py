@@ -69,6 +69,8 @@ class RunRecord(BaseModel):
     """None where there is no firmware."""
     model_hash: str | None
     """None where there is no model."""
+    twin: str | None = None
+    """Directory of the twin that stood in for the robot; None: no twin did."""
 
 
 def write_record(run_dir: Path, record: RunRecord) -> None:

@@ -9,13 +9,21 @@ from pydantic import BaseModel, Field, field_validator
 
 from soft_control.control.controllers import CONTROLLERS, TARGETS
 from soft_control.control.references import SHAPES
-from soft_control.rigs import RIGS
+from soft_control.rigs import RIGS, check_rig
 
 
 class Experiment(BaseModel, extra="forbid"):
     """One run: rig x controller x target x reference."""
 
-    rig: str = Field("tendon", description=f"Simulated rig: {', '.join(RIGS)}.")
+    rig: str = Field(
+        "tendon",
+        description=f"Simulated rig: {', '.join(RIGS)}; or a directory of `softctl twin`.",
+    )
+    robot: str = Field(
+        "",
+        description="A later description of the rig's robot, by file or name, for what its nodes "
+        "are told; by default the rig's own.",
+    )
     controller: str = Field(
         "mpc",
         description="; ".join(f"{name}: {entry.help}" for name, entry in CONTROLLERS.items()) + ".",
@@ -56,7 +64,9 @@ class Experiment(BaseModel, extra="forbid"):
     @field_validator("rig", "controller", "target", "reference")
     @classmethod
     def _known(cls, value: str, info: Any) -> str:
-        known = {"rig": RIGS, "controller": CONTROLLERS, "target": TARGETS, "reference": SHAPES}
+        if info.field_name == "rig":
+            return check_rig(value)
+        known = {"controller": CONTROLLERS, "target": TARGETS, "reference": SHAPES}
         choices = known[info.field_name]
         if info.field_name == "reference" and value.lower().endswith(".csv"):
             return value

@@ -26,13 +26,14 @@ from soft_control.experiment.bringup import (
     reference_curve,
     sees_position,
 )
+from soft_control.experiment.checks import check_model
 from soft_control.experiment.closed_loop import Firmware, PidController, Trace, run
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.summary import SETTLE_S
 from soft_control.firmware_build import build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import printable
-from soft_control.rigs import Rig, make_rig
+from soft_control.rigs import Rig, describe, make_rig
 from soft_control.robots.description import RobotDescription
 
 TUNING_GAINS = (1.0, 0.8, 1.25)
@@ -229,14 +230,16 @@ def tune_mpc(
     gains: Sequence[float] | None = None,
     score: Score = rmse,
     progress: Callable[[int, float], None] = lambda trial, best: None,
+    rig: str | None = None,
 ) -> tuple[dict[str, Any], Found]:
     """Parameters of the mcu node with the least mean score, as `tune_pid` finds those of the PID.
 
-    The firmware is built once and runs as sil; each trial sends it other weights.
+    The firmware is built once and runs as sil; each trial sends it other weights. The rig is by
+    default that of the model's robot.
     """
     card = load_card(model_dir)
     gains = gains or mpc_tuning_gains(card.robot)
-    rigs = [make_rig(card.rig, seed=seed, gain=gain) for gain in gains]
+    rigs = [make_rig(rig or card.rig, seed=seed, gain=gain) for gain in gains]
     settings = mpc_settings(card.robot)
     with tempfile.TemporaryDirectory() as folder:
         build(model_dir, settings, folder, boards=("host",))
@@ -292,10 +295,16 @@ Progress = Callable[[int, float], None]
 
 
 def pid_for_model(
-    card: ModelCard, model_dir: Path, followed: Followed, trials: int, seed: int, progress: Progress
+    card: ModelCard,
+    model_dir: Path,
+    rig: str,
+    followed: Followed,
+    trials: int,
+    seed: int,
+    progress: Progress,
 ) -> Tuned:
     """The PID's gains, on rigs of several gains."""
-    parameters, found = tune_pid(card.rig, followed, card.rate_hz, trials, seed, progress=progress)
+    parameters, found = tune_pid(rig, followed, card.rate_hz, trials, seed, progress=progress)
     robot = card.robot
     units = [
         " or ".join(dict.fromkeys(quantity.unit for quantity in quantities))
@@ -308,10 +317,16 @@ def pid_for_model(
 
 
 def mpc_for_model(
-    card: ModelCard, model_dir: Path, followed: Followed, trials: int, seed: int, progress: Progress
+    card: ModelCard,
+    model_dir: Path,
+    rig: str,
+    followed: Followed,
+    trials: int,
+    seed: int,
+    progress: Progress,
 ) -> Tuned:
     """The MPC's weights of moves."""
-    parameters, found = tune_mpc(model_dir, followed, trials, seed, progress=progress)
+    parameters, found = tune_mpc(model_dir, followed, trials, seed, progress=progress, rig=rig)
     return Tuned(parameters, found, mpc_tuning_gains(card.robot))
 
 
@@ -324,11 +339,14 @@ def tune(
     seed: int,
     out: Path | None = None,
     progress: Progress = lambda trial, best: None,
+    rig: str | None = None,
 ) -> tuple[Found, Path]:
-    """Tunes the controller `name` for the model's rig on the named reference and a step, each
-    followed for `duration_s`, and writes the parameters, by default into config/tuned/.
+    """Tunes the controller `name` on a rig, by default that of the model's robot, for the named
+    reference and a step, each followed for `duration_s`, and writes the parameters, by default into
+    config/tuned/.
 
-    Raises ValueError for a controller that is not tuned. Returns what was found, and the file.
+    Raises ValueError for a controller that is not tuned, and for the rig of another robot. Returns
+    what was found, and the file.
     """
     entry = controller(name)
     if not entry.tuner:
@@ -336,13 +354,15 @@ def tune(
         raise ValueError(f"controller '{name}' is not tuned: choose {' or '.join(can)}")
     card = load_card(model_dir)
     shapes = (reference, STEP_REFERENCE)
-    curves = [reference_curve(Experiment(rig=card.rig, reference=s), card) for s in shapes]
+    rig = rig or card.rig
+    check_model(card, model_dir, describe(rig))
+    curves = [reference_curve(Experiment(rig=rig, reference=s), card) for s in shapes]
     followed = [(curve.values, duration_s) for curve in curves]
     module, _, function = entry.tuner.partition(":")
     tuner = getattr(importlib.import_module(module), function)
-    tuned: Tuned = tuner(card, model_dir, followed, trials, seed, progress)
+    tuned: Tuned = tuner(card, model_dir, rig, followed, trials, seed, progress)
     comment = [
-        f"Written by `softctl tune` for the {card.rig} rig, {reference} and a step, "
+        f"Written by `softctl tune` for the rig {rig}, {reference} and a step, "
         f"{card.rate_hz:g} Hz, seed {seed}, {trials} trials:",
         f"mean RMSE {tuned.found.score:.3f}{_unit(card.robot)} over rigs whose gain is "
         f"{', '.join(f'{gain:g}' for gain in tuned.gains)} times the nominal one.",

@@ -90,16 +90,6 @@ def read_recordings(
     return [read_recording(path, robot) for path in paths]
 
 
-def _belongs_to_another(path: Path, paths: Sequence[Path], form: RecordingFormat) -> bool:
-    """Whether a file is read with another of `paths` and names no run: who gives `*.csv` gives
-    both."""
-    if form.files_of(path.name) is not None:
-        return False
-    return any(
-        path == other.parent / name for other in paths for name in form.files_of(other.name) or ()
-    )
-
-
 def split_tail(run: Recording, share: float) -> tuple[Recording, Recording]:
     """A recording without the last `share` of its time, and that end, as two recordings whose
     sources say their seconds. Never samples here and there: neighbours are nearly equal.
@@ -119,6 +109,16 @@ def split_tail(run: Recording, share: float) -> tuple[Recording, Recording]:
         source = f"{run.source}, {since_s[first]:.6g} to {since_s[end - 1]:.6g} s"
         parts.append(replace(run.rows(np.arange(first, end), starts), source=source))
     return parts[0], parts[1]
+
+
+def _belongs_to_another(path: Path, paths: Sequence[Path], form: RecordingFormat) -> bool:
+    """Whether a file is read with another of `paths` and names no run: who gives `*.csv` gives
+    both."""
+    if form.files_of(path.name) is not None:
+        return False
+    return any(
+        path == other.parent / name for other in paths for name in form.files_of(other.name) or ()
+    )
 
 
 # --------------------------------------------------------------------------------- grid and windows

@@ -33,7 +33,7 @@ __all__ = [
     "CARD_FILE", "NETWORK_FILE", "ROLLOUT_SAMPLES", "Errors", "IncrementNetwork", "Model",
     "ModelCard", "ModelError", "SignalMap", "card_samples", "card_windows", "evaluate", "file_hash",
     "fit_signal_map", "free_run", "least_squares_baseline", "load_card", "load_model",
-    "normalised_windows", "overall", "rollouts",
+    "error_weights", "normalised_windows", "overall", "rollouts",
 ]  # fmt: skip
 
 ROLLOUT_SAMPLES = 10
@@ -205,10 +205,29 @@ def normalised_windows(card: ModelCard, x: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------------ metrics
 
 
+def error_weights(card: ModelCard) -> np.ndarray:
+    """(n,) factors of normalised errors by which those of one unit on paper count alike: a
+    millimetre of a body that hardly moves is no more than one of the tip. 1 where no two groups
+    share a unit.
+
+    On the trunk's run 1, of which the last tenth was held out, three networks erred by 6.9 mm at
+    the tip so, and by 8.4 mm with errors that counted by each body's own scale.
+    """
+    robot = card.robot
+    scale = np.array(card.output_scale) * robot.output_factors
+    weights = np.ones(len(scale))
+    for unit in {output.shown_in for output in robot.outputs}:
+        columns = [i for i, output in enumerate(robot.outputs) if output.shown_in == unit]
+        relative = scale[columns] / np.max(scale[columns])
+        weights[columns] = relative / np.sqrt(np.mean(relative**2))
+    return weights
+
+
 def overall(card: ModelCard, error: np.ndarray) -> float:
-    """Root mean square of all errors (T, n) in the scales of the card: one number for all groups,
+    """Root mean square of all errors (T, n) as training counts them: one number for all groups,
     which of one point ranks as its distance does."""
-    return float(np.sqrt(np.mean(np.sum((error / np.array(card.output_scale)) ** 2, axis=1))))
+    counted = error_weights(card) * error / np.array(card.output_scale)
+    return float(np.sqrt(np.mean(np.sum(counted**2, axis=1))))
 
 
 def evaluate(model: Predictor, recordings: Recording | Sequence[Recording]) -> list[Errors]:

@@ -27,6 +27,7 @@ from soft_control.learning.model import (
     Model,
     ModelCard,
     card_windows,
+    error_weights,
     evaluate,
     file_hash,
     fit_signal_map,
@@ -96,7 +97,7 @@ def train(
         teachers = _teachers(card, runs, validation_runs, settings, progress)
         progress(Progress(stage="imagined runs", update=0, updates=1))
         known += imagine(runs, teachers, settings)
-    trainee = _fit(card, known, validation_runs, settings, progress)
+    trainee = fit(card, known, validation_runs, settings, progress)
     if not np.all(np.isfinite(np.concatenate([w.ravel() for w in trainee.weights()]))):
         raise TrainingError("the training diverged; choose a smaller learning_rate")
 
@@ -136,6 +137,7 @@ class _Trainee:
     def __init__(self, card: ModelCard, settings: TrainingSettings, basis: np.ndarray):
         tf, _ = _tensorflow()
         self.card = card
+        self.weights_of_errors = tf.constant(error_weights(card), tf.float32)
         self.keras = _build(card, settings)
         self.dense = [layer for layer in self.keras.layers if layer.weights]
         self.basis = basis
@@ -166,7 +168,8 @@ class _Trainee:
         def update(commands, state, signals, labels):
             with tf.GradientTape() as tape:
                 outputs, end = self.rollout(commands, state, signals)
-                loss = tf.reduce_mean(tf.reduce_sum((outputs - labels) ** 2, axis=-1))
+                errors = self.weights_of_errors * (outputs - labels)
+                loss = tf.reduce_mean(tf.reduce_sum(errors**2, axis=-1))
             adam.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
             return loss, end
 
@@ -266,7 +269,7 @@ def _differences(card: ModelCard, gain: float) -> np.ndarray:
 # ----------------------------------------------------------------------------------------- training
 
 
-def _fit(
+def fit(
     card: ModelCard,
     runs: Sequence[Recording],
     validation: Sequence[Recording],
@@ -305,7 +308,7 @@ def _teachers(
             "updates": settings.teacher_updates,
         }
         teacher = settings.model_copy(update=own)
-        found.append(_fit(card, runs, validation, teacher, show).as_model())
+        found.append(fit(card, runs, validation, teacher, show).as_model())
     return found
 
 

@@ -1,6 +1,7 @@
 """The sensor board's ASCII line, one a sample, in both formats in use: `a,b,…` and `<a, b, …>`.
 
-LightLace boards count from 0 up; magnetometer boards write the same line with signed counts.
+LightLace boards count from 0 up; magnetometer boards write the same line with signed counts. A line
+of no channels is the beat of a robot without signals.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def parse_line(line: bytes, channels: int, signed: bool = False) -> list[int]:
     text = line.strip().decode("ascii", errors="replace")
     if text.startswith("<") != text.endswith(">"):
         raise LaceLineError(f"torn line {_excerpt(line)}")
-    fields = [field.strip() for field in text.removeprefix("<").removesuffix(">").split(",")]
+    inside = text.removeprefix("<").removesuffix(">").strip()
+    fields = [field.strip() for field in inside.split(",")] if inside or channels else []
     if len(fields) != channels:
         raise LaceLineError(f"{len(fields)} fields instead of {channels} in {_excerpt(line)}")
     count = re.compile(rf"{'-?' if signed else ''}[0-9]{{1,{COUNT_DIGITS}}}")

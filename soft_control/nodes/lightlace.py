@@ -32,7 +32,9 @@ class LightLaceParameters(NodeParameters):
         "realtime", description="What stamps a sample: /clock, or the time at which it came."
     )
     full_scale_counts: list[float] = Field(
-        min_length=1, description="Calibration maximum of each channel; 0 for a dead one."
+        [],
+        description="Calibration maximum of each channel; 0 for a dead one. Empty, of a robot "
+        "without signals: lines have no counts and only beat time.",
     )
     signal_names: Names = Field([], description="Of the channels; by default they are numbered.")
     signed: bool = Field(False, description="Whether counts may be negative.")

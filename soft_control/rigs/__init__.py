@@ -2,7 +2,8 @@
 
 A rig takes actuator commands, moves, and answers with a sample, as the real one does. A new rig is
 one file here, one line in `RIGS`, its description in config/robots/ and its values in config/:
-docs/tutorials/new_rig.md.
+docs/tutorials/new_rig.md. Where the name of one is taken, the directory of a twin may stand that
+`softctl twin` learned from recordings.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from soft_control import robots
+from soft_control.plain_text import printable
+from soft_control.rigs.twin_files import CARD_FILE, is_twin
 from soft_control.robots.description import RobotDescription
 
 RIGS = {
@@ -22,6 +25,9 @@ RIGS = {
     "mass_spring_damper": "soft_control.rigs.mass_spring_damper:MassSpringDamperRig",
 }
 """Name to module:class, imported on demand: one rig does not need the packages of another."""
+
+LEARNED = "soft_control.rigs.learned:LearnedRig"
+"""Of all twins; its first argument is the directory."""
 
 
 @dataclass(frozen=True)
@@ -68,22 +74,33 @@ class Rig(Protocol):
 
 
 def make_rig(name: str, **options: Any) -> Rig:
-    """Rig by name; `options` go to its constructor: seed, and parameters to change (gain=1.2).
+    """Rig by name, or a twin by its directory; `options` go to its constructor: seed, and
+    parameters to change (gain=1.2).
 
-    Raises ValueError for an unknown name or parameter.
+    Raises ValueError for an unknown name or parameter, and for a twin that cannot be used.
     """
-    if name not in RIGS:
-        raise ValueError(f"unknown rig '{name}': choose one of {', '.join(sorted(RIGS))}")
-    module, _, cls = RIGS[name].partition(":")
-    return getattr(importlib.import_module(module), cls)(**options)
+    check_rig(name)
+    module, _, cls = RIGS.get(name, LEARNED).partition(":")
+    directory = () if name in RIGS else (name,)
+    return getattr(importlib.import_module(module), cls)(*directory, **options)
+
+
+def check_rig(name: str) -> str:
+    """`name` itself. Raises ValueError for what is neither a rig nor a twin's directory."""
+    if name not in RIGS and not is_twin(name):
+        raise ValueError(
+            f"unknown rig '{printable(name)}': choose one of {', '.join(sorted(RIGS))}, or a "
+            f"directory with {CARD_FILE} that `softctl twin` wrote"
+        )
+    return name
 
 
 def describe(name: str) -> RobotDescription:
-    """The description of the robot `name`: a simulated rig's own one, or else that of
-    config/robots/<name>.yaml.
+    """The description of the robot `name`: that of a simulated rig or of a twin's directory, or
+    else of config/robots/<name>.yaml.
 
-    Raises ValueError in one line for a robot that is neither, or a file that cannot be used.
+    Raises ValueError in one line for what is none of them, or a file that cannot be used.
     """
-    if name in RIGS:
+    if name in RIGS or is_twin(name):
         return make_rig(name).description
     return robots.load(name)

@@ -1,18 +1,100 @@
-"""A quickly trained tendon rig and its firmware, for tests that run the whole loop."""
+"""A quickly trained tendon rig and its firmware, and twins by hand, for tests of the whole loop."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from soft_control.experiment.bringup import mpc_settings
 from soft_control.experiment.closed_loop import record
 from soft_control.firmware_build import build
 from soft_control.learning.training import TrainingSettings, train
+from soft_control.rigs.twin_files import TwinCard, write_card, write_network
+from soft_control.robots.description import Command, Output, RobotDescription, Signal
 
 RATE_HZ = 120.0
+TWIN_RATE_HZ = 50.0
+
+
+def arm(signals: bool = True) -> RobotDescription:
+    """Two pressures move a tip in a plane and push with a force; felt by a signal of both signs."""
+    felt = (Signal(name="still"), Signal(name="bend", unit="rad", display_unit="deg"))
+    return RobotDescription(
+        name="arm",
+        commands=(
+            Command(name="left", unit="Pa", display_unit="kPa", min=0.0, max=2e5, speed_max=8e5),
+            Command(name="right", unit="Pa", display_unit="kPa", min=-1e5, max=1e5, speed_max=8e5),
+        ),
+        outputs=(
+            Output(name="x", unit="m", display_unit="mm", axis="x", point="tip"),
+            Output(name="z", unit="m", display_unit="mm", axis="z", point="tip"),
+            Output(name="push", unit="N"),
+        ),
+        signals=felt if signals else (),
+        rate_hz=TWIN_RATE_HZ,
+    )
+
+
+def hand_made_twin(
+    folder: Path, signals: bool = True, delay: int = 2, **changes: Any
+) -> SimpleNamespace:
+    """A twin of `arm` of two networks whose numbers are chosen, not learned: its outputs go to what
+    its commands say, and are 0 at rest; its signal too, but for an offset.
+
+    An increment is 0.1 / s · (tanh(s · G u) - tanh(s · z)) + b, s = 0.5, with G of each network's
+    own; at rest s · z = artanh(s · b / 0.1).
+    """
+    robot = arm(signals)
+    size = len(robot.outputs) + signals
+    lags = 2
+    s, bias = 0.5, 0.004
+    networks = []
+    for seed in (1, 2):
+        gains = np.eye(size, 2) + 0.3 * np.random.default_rng(seed).standard_normal((size, 2))
+        # x = u(k-d), u(k-d-1), z(k), z(k-1): the second of each is not looked at.
+        first = np.zeros((2 * lags + lags * size, 2 * size))
+        first[:2, :size] = s * gains.T
+        first[2 * lags : 2 * lags + size, size:] = s * np.eye(size)
+        second = 0.1 / s * np.vstack([np.eye(size), -np.eye(size)])
+        networks.append([(first, np.zeros(2 * size)), (second, np.full(size, bias))])
+    at_rest = np.arctanh(s * bias / 0.1) / s
+    scale = np.array([0.02, 0.02, 3.0, 0.4][:size])
+    offset = -scale * at_rest + np.array([0.0, 0.0, 0.0, -0.02][:size])
+    folder.mkdir(parents=True, exist_ok=True)
+    values = dict(
+        robot=robot.calibrated([1.0, 1e4]) if signals else robot,
+        rate_hz=TWIN_RATE_HZ,
+        input_lags=lags,
+        state_lags=lags,
+        input_delay=delay,
+        command_offset=robot.command_neutral.tolist(),
+        command_scale=((robot.command_max - robot.command_min) / 2).tolist(),
+        moving=["bend"] if signals else [],
+        still={"still": 7.0} if signals else {},
+        state_offset=offset.tolist(),
+        state_scale=scale.tolist(),
+        noise=[2e-5, 2e-5, 0.01, 1e-3][:size],
+        hidden=[2 * size],
+        rest=[[at_rest] * size] * 2,
+        recordings=["by hand"],
+        held_out="nothing",
+        free_run=[],
+        network_hash=write_network(folder, networks),
+    )
+    card = TwinCard.model_validate(values | changes)
+    write_card(folder, card)
+    return SimpleNamespace(folder=folder, card=card, networks=networks)
+
+
+@pytest.fixture(scope="session")
+def twin_by_hand() -> Callable[..., SimpleNamespace]:
+    """twin_by_hand(folder, …) writes a twin: its folder, its card, and its networks' numbers."""
+    return hand_made_twin
 
 
 @pytest.fixture(scope="session")

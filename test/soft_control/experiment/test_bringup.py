@@ -582,9 +582,22 @@ def test_a_later_description_goes_over_that_of_the_model(monkeypatch, tmp_path):
     later = robot.model_copy(update={"nodes": {"mcu": {"mpc": mpc}}})
     assert model_settings(tmp_path, later).horizon == 5
     other = later.model_copy(update={"signals": later.signals[:1]})
-    said = "the description of mass_spring_damper has the signals strain .1., .* train again"
+    said = "the description of mass_spring_damper has the signals strain .1., the model in .* has"
     with pytest.raises(ValueError, match=said):
         model_settings(tmp_path, other)
+
+
+def test_nodes_are_told_what_a_later_description_says(experiment, tmp_path):
+    """Size and place of the reference here; the robot itself stays the rig's."""
+    values = yaml.safe_load(paths.robot("tendon").read_text())
+    values["nodes"]["reference"]["outputs"]["z"]["amplitude"] = 0.01
+    file = tmp_path / "later.yaml"
+    file.write_text(yaml.safe_dump(values))
+    setup = check(experiment(robot=str(file)))
+    assert setup.curve.amplitude == (0.0, 0.0125, 0.01)
+    assert setup.robot.bare() == describe("tendon").bare()
+    with pytest.raises(ValueError, match="has the commands .*, the rig tendon has servo_0"):
+        check(experiment(robot="hasel"))
 
 
 def test_a_robot_without_a_simulation_is_trained_and_built(crane, tmp_path):
