@@ -203,11 +203,11 @@ def tune(
         task = bar.add_task(f"tuning {controller}", total=trials, note="")
 
         def show(made: int, best: float) -> None:
-            bar.update(task, completed=made, note=f"best mean RMSE so far {best:.3f} mm")
+            bar.update(task, completed=made, note=f"best mean RMSE so far {best:.3f}")
 
         found, path = find(controller, model, reference, duration_s, trials, seed, out, show, rig)
     rows = [(name.replace("_", " "), f"{value:.4g}") for name, value in found.values.items()]
-    show_table("found", "", rows=rows, title=f"mean RMSE {found.score:.3f} mm")
+    show_table("found", "", rows=rows, title=f"mean RMSE {found.score:.3f}{found.unit}")
     say(f"written to {path}")
 
 

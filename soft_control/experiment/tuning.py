@@ -10,7 +10,7 @@ import importlib
 import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ class Found:
     score: float
     trials: int
     """Points tried."""
+    unit: str = ""
+    """Of the score, as it follows a number; nothing where several units or none went into it."""
 
 
 @dataclass(frozen=True)
@@ -370,7 +372,7 @@ def tune(
     ]
     path = out or paths.tuned(card.rig, entry.node)
     write_parameters(path, entry.node, tuned.parameters, comment)
-    return tuned.found, path
+    return replace(tuned.found, unit=_unit(card.robot)), path
 
 
 def _unit(robot: RobotDescription) -> str:

@@ -121,15 +121,15 @@ def test_a_microcontroller_that_goes_silent_is_a_failed_run(monkeypatch, softctl
 
 
 def test_tune_says_what_it_found_and_where_it_is(monkeypatch, softctl):
-    def tune(controller, model, reference, duration_s, trials, seed, out, progress):
+    def tune(controller, model, reference, duration_s, trials, seed, out, progress, rig):
         progress(1, 0.5)
-        found = tuning.Found({"kp_0": 0.25}, 0.5, trials)
+        found = tuning.Found({"kp_0": 0.25}, 0.5, trials, " kPa")
         return found, out or Path("config/tuned/tendon_pid.yaml")
 
     monkeypatch.setattr(tuning, "tune", tune)
     ended = softctl("tune", "--controller", "pid", "--out", "gains.yaml")
     assert ended.code == 0
-    assert "kp 0" in ended.out and "0.25" in ended.out and "mean RMSE 0.500 mm" in ended.out
+    assert "kp 0" in ended.out and "0.25" in ended.out and "mean RMSE 0.500 kPa" in ended.out
     assert ended.out.endswith("written to gains.yaml\n")
 
 
