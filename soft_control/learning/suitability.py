@@ -103,16 +103,21 @@ def compare_ranges(card: ModelCard, recording: Recording) -> None:
         )
     commands = recording.command(card.command_names)
     signals = recording.signal(card.signal_names)
-    for what, names, values, ranges, shares in (
-        ("command", card.command_names, commands, trained.commands, None),
-        ("output", card.output_names, outputs, trained.outputs, spans),
-        ("signal", card.signal_names, signals, trained.signals, None),
+    felt = [signal for signal in card.robot.signals if signal.name in card.signal_names]
+    felt.sort(key=lambda signal: card.signal_names.index(signal.name))
+    for what, quantities, values, ranges, shares in (
+        ("command", card.robot.commands, commands, trained.commands, None),
+        ("output", card.robot.outputs, outputs, trained.outputs, spans),
+        ("signal", felt, signals, trained.signals, None),
     ):
         spread = [high - low for low, high in ranges] if shares is None else shares
         outside = [
-            f"{name} {_extent(column)} (trained on {low:.4g} to {high:.4g})"
-            for name, column, (low, high), span in zip(names, values.T, ranges, spread, strict=True)
-            if _is_outside(column, low, high, span)
+            f"{q.title} {_extent(q.factor * column)} "
+            f"(trained on {_extent(q.factor * np.array(trained_on))})"
+            for q, column, trained_on, span in zip(
+                quantities, values.T, ranges, spread, strict=True
+            )
+            if _is_outside(column, *trained_on, span)
         ]
         if outside:
             warn(source, f"{what} beyond what the model was trained on: {listed('', outside)}")
@@ -123,7 +128,7 @@ def _is_outside(values: np.ndarray, low: float, high: float, span: float) -> boo
 
 
 def _extent(values: np.ndarray) -> str:
-    return f"{values.min():.4g} to {values.max():.4g}"
+    return f"{values.min() + 0.0:.4g} to {values.max() + 0.0:.4g}"  # no -0
 
 
 def _ranges(values: np.ndarray) -> list[Range]:

@@ -89,13 +89,13 @@ def test_commands_are_put_in_the_order_of_the_card(card):
     [
         (
             {"commands": recording().commands * [1.5, 1.0]},
-            r"command beyond .*: servo_0 -1\.\d+ to 1\.\d+ \(trained on -0\.99\d* to 0\.99",
+            r"command beyond .*: servo_0, deg -\d+\.\d+ to \d+\.\d+ \(trained on -5[67]\.\d* to 5[67]",
         ),
         (
             {"outputs": recording().outputs + [0, 0, 0.05]},
-            r"output beyond .*: z 0\.03\d* to 0\.0\d+ \(trained on -0\.0",
+            r"output beyond .*: z, mm 3\d\.\d* to \d+\.\d+ \(trained on -",
         ),
-        ({"outputs": recording().outputs + [0, 0.01, 0]}, "output beyond .*: y 0.01 to 0.01"),
+        ({"outputs": recording().outputs + [0, 0.01, 0]}, "output beyond .*: y, mm 10 to 10 \(trained on 0 to 0"),
         ({"signals": recording().signals * 44}, r"signal beyond .*: lace_00 0\.0\d* to 4"),
         ({"frame": "world"}, "points in frame world, the model was trained in rig_base"),
     ],
