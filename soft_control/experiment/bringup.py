@@ -71,7 +71,16 @@ def node_parameters(node: str, robot: str | RobotDescription) -> dict[str, Any]:
             raise ValueError(f"{said_in(robot)}: nodes.{name}: no node of {', '.join(NODES)}")
     files = (paths.config(node), paths.tuned(robot.name, node))
     common, tuned = (_of_node(path, node) for path in files)
-    return merged(merged(common, robot.nodes.get(node, {})), tuned)
+    return _of_one_kind(merged(merged(common, robot.nodes.get(node, {})), tuned))
+
+
+def _of_one_kind(value: Any) -> Any:
+    """ROS has no list of whole and other numbers: [1, 0.5], as people write it, is [1.0, 0.5]."""
+    if isinstance(value, dict):
+        return {key: _of_one_kind(inner) for key, inner in value.items()}
+    if isinstance(value, list) and {type(one) for one in value} == {int, float}:
+        return [float(one) for one in value]
+    return value
 
 
 def controller_parameters(

@@ -71,14 +71,18 @@ def _weights(commands: Sequence[Column], outputs: Sequence[Column]) -> list[str]
         span = (column.high - column.low) * units.factor(column.unit, column.shown)
         spans[column.shown] = max(spans.get(column.shown, 0.0), span)
     first = spans[outputs[0].shown]
+
+    def listed_numbers(values: Sequence[float]) -> str:
+        return ", ".join(str(float(f"{value:.2g}")) for value in values)
+
     costs = [(first / spans[column.shown]) ** 2 for column in outputs]
     moves = [MOVE_COST * (first / (column.high - column.low)) ** 2 for column in commands]
     return [
         "nodes:",
         "  mcu:",
         "    mpc:  # first weights, per unit on paper squared; `softctl tune` finds better ones",
-        f"      output_weight: [{', '.join(f'{cost:.2g}' for cost in costs)}]  # by their spans",
-        f"      move_weight: [{', '.join(f'{cost:.2g}' for cost in moves)}]  # by their ranges",
+        f"      output_weight: [{listed_numbers(costs)}]  # by their spans",
+        f"      move_weight: [{listed_numbers(moves)}]  # by their ranges",
     ]
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from soft_control import paths
+from soft_control import paths, robots
 from soft_control.control.controllers import CONTROLLERS
 from soft_control.control.sampled_reference import read_reference
 from soft_control.experiment import bringup, checks
@@ -644,3 +644,11 @@ def test_a_robot_without_a_simulation_is_trained_and_built(crane, tmp_path):
 def test_names_of_robots_name_no_other_files():
     with pytest.raises(ValueError, match="unknown robot|no such file|is no name"):
         node_parameters("mcu", "../../etc/passwd")
+
+
+def test_whole_numbers_beside_others_are_numbers():
+    robot = robots.load("tendon")
+    nodes = {"mcu": {"mpc": {"output_weight": [1, 0.5, 2], "move_weight": [1, 2]}}}
+    mpc = node_parameters("mcu", robot.model_copy(update={"nodes": nodes}))["mpc"]
+    assert [type(weight) for weight in mpc["output_weight"]] == [float] * 3
+    assert mpc["move_weight"] == [1, 2] and type(mpc["move_weight"][0]) is int
