@@ -21,6 +21,8 @@ from soft_control.experiment.record import RECORD_FILE
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard
 from soft_control.learning.surface import Surface
+from soft_control.plain_text import printable
+from soft_control.rigs import RIGS, describe
 from soft_control.robots.config_files import as_mapping, read_yaml
 from soft_control.robots.description import RobotDescription
 
@@ -175,6 +177,20 @@ def check_model(card: ModelCard, folder: Path, robot: RobotDescription) -> None:
             f"the model in {folder} has the outputs {', '.join(card.output_names)}; {robot.name} "
             f"has {', '.join(robot.output_names)}"
         )
+
+
+def rig_for(card: ModelCard, folder: Path, rig: str | None) -> str:
+    """The rig or twin's directory on which a model is tried: `rig`, by default the one that is
+    called as the model's robot."""
+    if rig is None and card.rig not in RIGS:
+        raise ValueError(
+            f"no rig simulates the robot {printable(card.rig)} of the model in {folder}: name a "
+            "twin that `softctl twin` has learned from recordings, --rig DIR"
+        )
+    if rig is None:
+        return card.rig
+    check_model(card, folder, describe(rig))
+    return rig
 
 
 def check_build(

@@ -194,7 +194,9 @@ def file_hash(path: Path) -> str:
 
 
 def write_network(directory: Path, networks: list[Layers]) -> str:
-    """Writes twin.npy from kernels (inputs, units) and biases (units,) of each network; its hash."""
+    """Writes twin.npy from kernels (inputs, units) and biases (units,) of each network.
+
+    Returns its hash."""
     numbers = [np.concatenate([w.ravel(), b.ravel()]) for layers in networks for w, b in layers]
     np.save(directory / NETWORK_FILE, np.concatenate(numbers).astype("<f4"), allow_pickle=False)
     return file_hash(directory / NETWORK_FILE)
