@@ -164,12 +164,17 @@ def show_twin(card) -> None:
     robot = card.robot
     felt = {signal.name: signal for signal in robot.signals}
     quantities = [*robot.outputs, *(felt[name] for name in card.moving)]
-    delay = f"{card.input_delay} samples, {1e3 * card.input_delay / card.rate_hz:.0f} ms"
-    noises = [
-        (f"noise of {q.title}", f"{q.factor * noise:.2g}")
-        for q, noise in zip(quantities, card.noise, strict=True)
-    ]
-    show_table(rows=[("transport delay", delay), *noises])
+    show_table(
+        "quantity",
+        "at rest",
+        "noise",
+        rows=[
+            (q.title, f"{q.factor * at_rest:.5g}", f"{q.factor * noise:.2g}")
+            for q, at_rest, noise in zip(quantities, card.at_rest, card.noise, strict=True)
+        ],
+    )
+    delay_ms = 1e3 * card.input_delay / card.rate_hz
+    say(f"transport delay {card.input_delay} samples, {delay_ms:.0f} ms")
 
 
 def check_model(

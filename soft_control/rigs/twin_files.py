@@ -116,6 +116,11 @@ class TwinCard(Strict):
         return len(self.robot.outputs) + len(self.moving)
 
     @property
+    def at_rest(self) -> np.ndarray:
+        """(z,) state at rest under mid-range commands, in units."""
+        return np.mean(self.rest, axis=0) * self.state_scale + self.state_offset
+
+    @property
     def shapes(self) -> list[tuple[int, int]]:
         """Of the kernels, layer by layer."""
         inputs = self.input_lags * len(self.robot.commands) + self.state_lags * self.size

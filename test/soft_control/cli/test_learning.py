@@ -120,7 +120,7 @@ def learned(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         asked.append((recordings, held_out, settings, rate_hz, out))
         return SimpleNamespace(
             robot=robot, rate_hz=50.0, input_delay=3, moving=["s"], noise=[2e-5, 0.25],
-            free_run=free_run, held_out="b\x1b[2J", rest=[],
+            free_run=free_run, held_out="b\x1b[2J", at_rest=[-0.0125, 3.5],
         )  # fmt: skip
 
     monkeypatch.setattr(dataset, "read_recordings", lambda paths, robot: [Run(p) for p in paths])
@@ -142,7 +142,7 @@ def test_a_twin_is_judged_by_the_last_recording_and_says_how_to_go_on(softctl, l
     assert settings.networks == 2 and settings.hidden == (64, 64)
     for said in (
         "on b\\x1b[2J", "│ tip, mm", "1.500", "20.000", "3 samples, 60 ms",
-        "noise of z, mm", "0.02", "noise of s", "0.25",
+        "│ z, mm", "-12.5", "0.02", "│ s ", "3.5", "0.25",
         "softctl run --rig t --model MODEL --firmware BUILD --rate-hz 50",
     ):  # fmt: skip
         assert said in ended.out, said
