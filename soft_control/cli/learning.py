@@ -9,7 +9,6 @@ import typer
 
 from soft_control.cli.options import described, folder_option, from_json, seed_option
 from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table
-from soft_control.rigs import RIGS
 
 
 def train(
@@ -176,12 +175,17 @@ def show_twin(card) -> None:
     robot = card.robot
     felt = {signal.name: signal for signal in robot.signals}
     quantities = [*robot.outputs, *(felt[name] for name in card.moving)]
-    delay = f"{card.input_delay} samples, {1e3 * card.input_delay / card.rate_hz:.0f} ms"
-    noises = [
-        (f"noise of {q.title}", f"{q.factor * noise:.2g}")
-        for q, noise in zip(quantities, card.noise, strict=True)
-    ]
-    show_table(rows=[("transport delay", delay), *noises])
+    show_table(
+        "quantity",
+        "at rest",
+        "noise",
+        rows=[
+            (q.title, f"{q.factor * at_rest:.5g}", f"{q.factor * noise:.2g}")
+            for q, at_rest, noise in zip(quantities, card.at_rest, card.noise, strict=True)
+        ],
+    )
+    delay_ms = 1e3 * card.input_delay / card.rate_hz
+    say(f"transport delay {card.input_delay} samples, {delay_ms:.0f} ms")
 
 
 def check_model(
@@ -223,17 +227,10 @@ def check_model(
     if recordings:
         runs = read_recordings(recordings, card.robot)
     else:
-        from soft_control.experiment.checks import check_model as compare
+        from soft_control.experiment.checks import rig_for
         from soft_control.experiment.closed_loop import record
-        from soft_control.rigs import describe
 
-        if rig is None and card.rig not in RIGS:
-            raise ValueError(
-                f"no rig simulates the robot {card.rig}: check by a --recording, or by a twin of "
-                "`softctl twin`, --rig DIR"
-            )
-        compare(card, model, describe(rig or card.rig))
-        runs = [record(rig or card.rig, seed, 30.0, card.rate_hz)]
+        runs = [record(rig_for(card, model, rig), seed, 30.0, card.rate_hz)]
     found = check(model, runs, seed)
     if as_json:
         say_json(found.model_dump(mode="json"))

@@ -21,7 +21,9 @@ from soft_control.benchmarks.pages import write_page
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.experiment.settings import Experiment
 from soft_control.learning.training import TrainingSettings
+from soft_control.learning.twin import TwinSettings
 from soft_control.rigs import RIGS, make_rig
+from soft_control.rigs.learned import LearnedParameters
 from soft_control.robots.config_files import read_yaml
 from soft_control.robots.description import RobotDescription
 from soft_control.robots.units import UNITS
@@ -123,6 +125,10 @@ def sections() -> dict[str, list[Section]]:
     return {
         "run": [section(Experiment, "softctl run")],
         "training": [section(TrainingSettings, "softctl train --settings")],
+        "twin": [
+            section(TwinSettings, "softctl twin --settings"),
+            section(LearnedParameters, "learned"),
+        ],
         "mpc": [section(MpcSettings, "mpc", "mcu", _node_values("mcu").get("mpc", {}))],
         "robot": [section(RobotDescription, "robot")],
         "rigs": [section(make_rig(name).Parameters, name, name, _config(name)) for name in RIGS],

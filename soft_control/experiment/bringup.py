@@ -86,8 +86,8 @@ def _of_one_kind(value: Any) -> Any:
 def controller_parameters(
     entry: ControllerEntry, robot: RobotDescription, rate_hz: float
 ) -> dict[str, Any]:
-    """The parameters of a controller's node for a robot. One that needs `move_max`, of which no file
-    says anything, gets what the robot's speeds allow in a sample.
+    """The parameters of a controller's node for a robot. One that needs `move_max`, of which no
+    file says anything, gets what the robot's speeds allow in a sample.
 
     Raises ValueError as `node_parameters`.
     """

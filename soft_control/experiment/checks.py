@@ -22,6 +22,8 @@ from soft_control.experiment.recorded_reference import is_recorded, read_recorde
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard
 from soft_control.learning.surface import Surface
+from soft_control.plain_text import printable
+from soft_control.rigs import RIGS, describe
 from soft_control.robots import said_in
 from soft_control.robots.config_files import as_mapping, read_yaml
 from soft_control.robots.description import RobotDescription
@@ -191,6 +193,20 @@ def check_same(robot: RobotDescription, known: RobotDescription, of: str) -> Non
                 f"{said_in(robot)} has the {what} {', '.join(given) or 'none'}, {of} has "
                 f"{', '.join(wanted) or 'none'}: make it again from this description"
             )
+
+
+def rig_for(card: ModelCard, folder: Path, rig: str | None) -> str:
+    """The rig or twin's directory on which a model is tried: `rig`, by default the one that is
+    called as the model's robot."""
+    if rig is None and card.rig not in RIGS:
+        raise ValueError(
+            f"no rig simulates the robot {printable(card.rig)} of the model in {folder}: name a "
+            "twin that `softctl twin` has learned from recordings, --rig DIR"
+        )
+    if rig is None:
+        return card.rig
+    check_model(card, folder, describe(rig))
+    return rig
 
 
 def check_build(

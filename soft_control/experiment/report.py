@@ -85,8 +85,10 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
     def statuses(s: dict) -> str:
         return ", ".join(f"{name} {count}" for name, count in s["solver_status"].items()) or "-"
 
+    twins = [printable(entry.run.record.twin or "-") for entry in entries]
     return [
         *(row(*of) for of in error_rows(entries[0].run.record)),
+        *([("on the twin", twins)] if set(twins) != {"-"} else []),
         said("sees the measured outputs", lambda record: record.sees_position),
         said("has preview", lambda record: record.has_preview),
         row("step cost, instructions, median / max", cost),

@@ -189,6 +189,7 @@ def measure(run: Run) -> dict[str, Any]:
     found = errors(run)
     return {
         "rig": record.robot.name,
+        "twin": record.twin,
         **{key: getattr(record, key) for key in ("controller", "target", "reference", "clock")},
         "rate_hz": record.rate_hz,
         "duration_s": round(taken / record.rate_hz, 6),

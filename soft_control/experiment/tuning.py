@@ -26,14 +26,14 @@ from soft_control.experiment.bringup import (
     reference_curve,
     sees_position,
 )
-from soft_control.experiment.checks import check_model
+from soft_control.experiment.checks import rig_for
 from soft_control.experiment.closed_loop import Firmware, PidController, Trace, run
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.summary import SETTLE_S
 from soft_control.firmware_build import build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import printable
-from soft_control.rigs import Rig, describe, make_rig
+from soft_control.rigs import Rig, make_rig
 from soft_control.robots.description import RobotDescription
 
 TUNING_GAINS = (1.0, 0.8, 1.25)
@@ -356,15 +356,15 @@ def tune(
         raise ValueError(f"controller '{name}' is not tuned: choose {' or '.join(can)}")
     card = load_card(model_dir)
     shapes = (reference, STEP_REFERENCE)
-    rig = rig or card.rig
-    check_model(card, model_dir, describe(rig))
+    rig = rig_for(card, model_dir, rig)
     curves = [reference_curve(Experiment(rig=rig, reference=s), card) for s in shapes]
     followed = [(curve.values, duration_s) for curve in curves]
     module, _, function = entry.tuner.partition(":")
     tuner = getattr(importlib.import_module(module), function)
     tuned: Tuned = tuner(card, model_dir, rig, followed, trials, seed, progress)
+    place = "" if rig == card.rig else f" {rig}"
     comment = [
-        f"Written by `softctl tune` for the rig {rig}, {reference} and a step, "
+        f"Written by `softctl tune` for the {card.rig} rig{place}, {reference} and a step, "
         f"{card.rate_hz:g} Hz, seed {seed}, {trials} trials:",
         f"mean RMSE {tuned.found.score:.3f}{_unit(card.robot)} over rigs whose gain is "
         f"{', '.join(f'{gain:g}' for gain in tuned.gains)} times the nominal one.",

@@ -354,9 +354,10 @@ def _joined(
 
 
 def by_name(path: Path, topic: str, messages: Sequence[Any]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Values (T, …) in the order of the first message's names, whatever the order of the others."""
+    """Values (T, …) in the order of the first message's names, whatever the order of the others;
+    none where it has neither, as the signals of a robot without any."""
     names = tuple(messages[0].name)
-    if not names:
+    if not names and len(messages[0].position):
         raise RecordingError(
             f"{path}: {topic}: the messages have values but no names; "
             f"whoever publishes them must fill `name`, one for each value"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from soft_control.learning.blank_card import blank_card, robot_of
 from soft_control.learning.dataset import live_signals, resample, window_samples
@@ -21,7 +21,11 @@ from soft_control.learning.errors import rmse
 from soft_control.learning.model import ROLLOUT_SAMPLES, Model, ModelCard, free_run
 from soft_control.learning.noise import measured_noise
 from soft_control.learning.recording import Recording
-from soft_control.learning.settings import TrainingError, TrainingSettings
+from soft_control.learning.settings import (
+    UPDATE_SAMPLES_MAX,
+    TrainingError,
+    TrainingSettings,
+)
 from soft_control.learning.suitability import check_long_enough
 from soft_control.learning.training import Progress, fit
 from soft_control.learning.transport_delay import transport_delay
@@ -75,6 +79,16 @@ class TwinSettings(BaseModel):
     """Longest delay that is looked for."""
     seed: int = Field(10_000, ge=0, lt=2**31 - 64)
     """Of the first network, then one up: far from those of a controller's network."""
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> TwinSettings:
+        samples = self.batch * self.rollout_samples
+        if samples > UPDATE_SAMPLES_MAX:
+            raise ValueError(
+                f"batch = {self.batch} times rollout_samples = {self.rollout_samples} are "
+                f"{samples} samples an update, at most {UPDATE_SAMPLES_MAX} are possible"
+            )
+        return self
 
 
 def held_out_of(recordings: Sequence[Recording]) -> tuple[list[Recording], Recording]:
@@ -143,7 +157,8 @@ def learn(
     still = [name for name in robot.signal_names if name not in moving]
     spans = np.ptp(np.vstack([run.signal(moving) for run in runs]), axis=0)
     values = {name: _constant(runs, name) for name in still}
-    scales = _full_scales(robot, dict(zip(moving, zip(noise[len(robot.outputs) :], spans))), values)
+    felt = zip(moving, noise[len(robot.outputs) :], spans, strict=True)
+    scales = _full_scales(robot, {name: (n, span) for name, n, span in felt}, values)
     twin = TwinCard(
         robot=robot.calibrated(scales) if scales else robot,
         rate_hz=rate_hz,

@@ -96,7 +96,7 @@ class LearnedRig(SimulatedRig):
         card, robot = self.card, self.card.robot
         outputs = len(robot.outputs)
         self._offset, self._scale = np.array(card.state_offset), np.array(card.state_scale)
-        self._rest_output = self._physical(np.array(card.rest)[:, None])[:outputs]
+        self._rest_output = card.at_rest[:outputs]
         self._columns = [robot.signal_names.index(name) for name in card.moving]
         self._still = np.array([card.still.get(name, 0.0) for name in robot.signal_names])
         self._signal_noise = np.array(card.noise[outputs:])

@@ -116,6 +116,11 @@ class TwinCard(Strict):
         return len(self.robot.outputs) + len(self.moving)
 
     @property
+    def at_rest(self) -> np.ndarray:
+        """(z,) state at rest under mid-range commands, in units."""
+        return np.mean(self.rest, axis=0) * self.state_scale + self.state_offset
+
+    @property
     def shapes(self) -> list[tuple[int, int]]:
         """Of the kernels, layer by layer."""
         inputs = self.input_lags * len(self.robot.commands) + self.state_lags * self.size
@@ -194,7 +199,9 @@ def file_hash(path: Path) -> str:
 
 
 def write_network(directory: Path, networks: list[Layers]) -> str:
-    """Writes twin.npy from kernels (inputs, units) and biases (units,) of each network; its hash."""
+    """Writes twin.npy from kernels (inputs, units) and biases (units,) of each network.
+
+    Returns its hash."""
     numbers = [np.concatenate([w.ravel(), b.ravel()]) for layers in networks for w, b in layers]
     np.save(directory / NETWORK_FILE, np.concatenate(numbers).astype("<f4"), allow_pickle=False)
     return file_hash(directory / NETWORK_FILE)

@@ -84,7 +84,11 @@ def words(example: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
-def test_examples_are_commands_that_can_be_read(path):
+def test_examples_are_commands_that_can_be_read(path, tmp_path, monkeypatch):
+    """In a folder with the twin that some of them name."""
+    (tmp_path / "twins" / "trunk").mkdir(parents=True)
+    (tmp_path / "twins" / "trunk" / "twin.json").touch()
+    monkeypatch.chdir(tmp_path)
     lines = command_of(path).help.replace("\\\n", " ").splitlines()
     for line in lines:
         if line.strip().startswith("softctl "):
@@ -106,13 +110,14 @@ def test_names_of_commands_and_options_do_not_change():
         "collect": "--out --rig --runs --duration-s --rate-hz --seed",
         "describe": "--out",
         "train": "--out --validation --rig --robot --rate-hz --settings",
-        "check-model": "--recording --seed --json",
+        "twin": "--robot --out --validation --rate-hz --settings",
+        "check-model": "--recording --rig --seed --json",
         "codegen": "--out",
         "build": "--out",
         "run": "--rig --controller --target --reference --clock --rate-hz --duration-s --seed "
         "--load --model --firmware --port --out",
         "replay": "--model --firmware --target --port --baseline --out",
-        "tune": "--controller --reference --model --duration-s --trials --seed --out",
+        "tune": "--controller --reference --model --rig --duration-s --trials --seed --out",
         "report": "--out",
         "benchmark msd": "--out --parameters",
         "benchmark ipopt": "--published --problems --seed --out",
@@ -254,8 +259,9 @@ SETTINGS = [
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=range(len(SETTINGS)))
 def test_settings_that_are_none_are_one_line(settings, softctl):
-    line = softctl("train", "x", "--settings", settings).mistake()
-    assert "--settings" in line and len(line) < 1200
+    for command in ("train", "twin"):
+        line = softctl(command, "x", "--settings", settings).mistake()
+        assert "--settings" in line and len(line) < 1200
 
 
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", r"1/2\xe9"), ("latin-1", "½é")])

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from soft_control.cli.terminal import FAILED, MISTAKEN
-from soft_control.learning import dataset, model, model_check, training
+from soft_control.learning import dataset, model, model_check, training, twin
 from soft_control.learning.card import Errors
+from soft_control.robots.description import described
 
 
 @dataclass(frozen=True)
@@ -121,3 +122,63 @@ def test_a_network_that_is_unfit_is_exit_code_1(unfit, monkeypatch, softctl):
 
 def test_no_recording_is_a_mistake(softctl):
     assert softctl("check-model", "m", "--recording", "nowhere").code == MISTAKEN
+
+
+@pytest.fixture
+def learned(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+    """Recordings are their paths, and no twin is learned; returns what was asked for."""
+    asked = []
+    free_run = [SimpleNamespace(group="tip", unit="mm", error=1.5, spread=20.0)]
+    robot = described(
+        {
+            "name": "arm",
+            "rate_hz": 50.0,
+            "commands": [{"name": "u", "min": 0.0, "max": 1.0}],
+            "outputs": [{"name": "z", "unit": "m", "display_unit": "mm"}],
+            "signals": [{"name": "dead"}, {"name": "s"}],
+        },
+        "arm",
+    )
+
+    def learn(recordings, held_out, settings, rate_hz, out, progress):
+        progress(training.Progress(stage="network 1 of 4, rollout", update=1, updates=2, loss=0.1))
+        asked.append((recordings, held_out, settings, rate_hz, out))
+        return SimpleNamespace(
+            robot=robot, rate_hz=50.0, input_delay=3, moving=["s"], noise=[2e-5, 0.25],
+            free_run=free_run, held_out="b\x1b[2J", at_rest=[-0.0125, 3.5],
+        )  # fmt: skip
+
+    monkeypatch.setattr(dataset, "read_recordings", lambda paths, robot: [Run(p) for p in paths])
+    monkeypatch.setattr(dataset, "read_recording", lambda path, robot: Run(path))
+    monkeypatch.setattr(twin, "learn", learn)
+    return asked
+
+
+def test_a_twin_is_judged_by_the_last_recording_and_says_how_to_go_on(softctl, learned):
+    ended = softctl("twin", "a", "b", "--out", "t", "--settings", '{"networks": 2}')
+    assert ended.code == 0 and ended.err == ""
+    ((recordings, held_out, settings, rate_hz, out),) = learned
+    assert (recordings, held_out, rate_hz, out) == (
+        [Run(Path("a"))],
+        Run(Path("b")),
+        None,
+        Path("t"),
+    )
+    assert settings.networks == 2 and settings.hidden == (64, 64)
+    for said in (
+        "on b\\x1b[2J", "│ tip, mm", "1.500", "20.000", "3 samples, 60 ms",
+        "│ z, mm", "-12.5", "0.02", "│ s ", "3.5", "0.25",
+        "softctl run --rig t --model MODEL --firmware BUILD --rate-hz 50",
+    ):  # fmt: skip
+        assert said in ended.out, said
+
+
+def test_a_twin_may_be_judged_by_a_run_that_is_named(softctl, learned):
+    assert softctl("twin", "a", "--validation", "c", "--rate-hz", 25).code == 0
+    assert learned[0][:2] == ([Run(Path("a"))], Run(Path("c"))) and learned[0][3] == 25.0
+
+
+def test_recording_and_rig_are_two_ways_to_check_by(softctl, monkeypatch):
+    monkeypatch.setattr(model, "load_card", lambda folder: SimpleNamespace(robot=None))
+    line = softctl("check-model", "m", "--recording", "a", "--rig", "tendon").mistake()
+    assert "--recording and --rig both say what to check by" in line

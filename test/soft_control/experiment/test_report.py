@@ -26,6 +26,13 @@ def test_the_report_says_what_the_record_says(run_dir, record):
     assert rows["has preview"] == ["no", "yes"]
 
 
+def test_a_run_on_a_twin_is_none_on_the_robot(run_dir, record):
+    on_both = read_entries([run_dir("a", given=record(twin="twins/a\x1b[2J")), run_dir("b")])
+    assert dict(table(on_both))["on the twin"] == ["twins/a\\x1b[2J", "-"]
+    assert "on the twin" not in dict(table(on_both[1:]))
+    assert [entry.summary["twin"] for entry in on_both] == ["twins/a\x1b[2J", None]
+
+
 def test_errors_are_shown_in_the_units_of_the_description(run_dir):
     rows = dict(table(read_entries([run_dir(off=(3e-3, -4e-3, 0.5)), run_dir("b", samples=30)])))
     assert rows["tip: tracking error RMSE, mm"] == ["5.00", "-"]

@@ -95,7 +95,10 @@ def test_commands_are_put_in_the_order_of_the_card(card):
             {"outputs": recording().outputs + [0, 0, 0.05]},
             r"output beyond .*: z, mm 3\d\.\d* to \d+\.\d+ \(trained on -",
         ),
-        ({"outputs": recording().outputs + [0, 0.01, 0]}, "output beyond .*: y, mm 10 to 10 \(trained on 0 to 0"),
+        (
+            {"outputs": recording().outputs + [0, 0.01, 0]},
+            r"output beyond .*: y, mm 10 to 10 \(trained on 0 to 0",
+        ),
         ({"signals": recording().signals * 44}, r"signal beyond .*: lace_00 0\.0\d* to 4"),
         ({"frame": "world"}, "points in frame world, the model was trained in rig_base"),
     ],

@@ -20,7 +20,7 @@ def commands(seed: int) -> np.ndarray:
 
 
 def linear(given: np.ndarray, delay: int) -> np.ndarray:
-    """(T, 2) outputs with time constants of 5 and 20 samples, by scipy: y(k+1) = A y(k) + B u(k-d)."""
+    """(T, 2) by scipy: y(k+1) = A y(k) + B u(k-d), with time constants of 5 and 20 samples."""
     a = np.diag([np.exp(-1 / 5), np.exp(-1 / 20)])
     b = (np.eye(2) - a) @ np.array([[1.0, 0.4], [-0.3, 1.0]])
     late = np.vstack([np.zeros((delay, 2)), given])[: len(given)]

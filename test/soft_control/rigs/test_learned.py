@@ -1,4 +1,4 @@
-"""A twin steps as its networks say, at rest stays at rest, and is read from files with suspicion."""
+"""A twin steps as its networks say, at rest stays at rest, and its files are read as data."""
 
 from __future__ import annotations
 
