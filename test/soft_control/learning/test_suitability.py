@@ -89,7 +89,8 @@ def test_commands_are_put_in_the_order_of_the_card(card):
     [
         (
             {"commands": recording().commands * [1.5, 1.0]},
-            r"command beyond .*: servo_0, deg -\d+\.\d+ to \d+\.\d+ \(trained on -5[67]\.\d* to 5[67]",
+            r"command beyond .*: servo_0, deg -\d+\.\d+ to \d+\.\d+ "
+            r"\(trained on -5[67]\.\d* to 5[67]",
         ),
         (
             {"outputs": recording().outputs + [0, 0, 0.05]},
