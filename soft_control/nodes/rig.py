@@ -27,7 +27,7 @@ from soft_control.topics import CLOCK, COMMAND, OUTPUTS, point_topic
 
 
 class RigParameters(NodeParameters):
-    rig: str = Field("tendon", description="Which one: a name of soft_control/rigs.")
+    rig: str = Field("tendon", description="Which one: a name of soft_control/rigs, or a twin's.")
     seed: int = Field(0, ge=0, description="Of its noise.")
     rate_hz: float = Field(120.0, gt=0, description="Samples a second.")
     duration_s: float = Field(20.0, gt=0, description="Length of the run, at least one sample.")

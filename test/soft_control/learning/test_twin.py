@@ -13,7 +13,7 @@ from soft_control.learning.excitation import excitation
 from soft_control.learning.recording import Recording, RecordingError
 from soft_control.learning.settings import TrainingError
 from soft_control.rigs import make_rig
-from soft_control.robots.description import RobotDescription, described
+from soft_control.robots.description import RobotDescription, Signal, described
 
 RATE_HZ, SAMPLES, DELAY = 50.0, 3_000, 4
 NOISE = np.array([5e-5, 8e-5, 0.02, 2e-3])
@@ -149,6 +149,24 @@ def test_it_stands_in_for_the_robot(twin, robot):
     assert card.recordings[0].endswith("run_1") and card.held_out.endswith("run_2")
 
 
+@pytest.mark.parametrize(
+    ("own", "noise", "values", "wanted"),
+    [
+        (1.0, 8e-3, [-0.7, 0.7], 1e3),
+        (44.0, 0.02, [0.0, 1.0], 440.0),
+        (1.0, 0.0, [0.0, 2.0], 1e5),
+        (1711.0, 0.0031, [-2.0, 2.0], 1711.0),
+        (0.0, 0.5, [0.0, 90.0], 10.0),
+        (1.0, 1e-6, [1e5, 1e5 + 1.0], 1e3),
+    ],
+)
+def test_a_count_is_finer_than_the_noise_and_has_ten_digits_at_most(own, noise, values, wanted):
+    from soft_control.learning.twin import full_scales
+
+    signal = Signal(name="s", full_scale_counts=own)
+    assert full_scales((signal,), {"s": (noise, np.array(values))}, {}) == [wanted]
+
+
 def test_of_a_lone_recording_the_end_is_held_out(runs):
     from soft_control.learning.twin import held_out_of
 
@@ -172,6 +190,24 @@ def test_a_twin_that_does_not_come_to_rest_is_refused(twin_by_hand, tmp_path):
     away = [[(w, b * 0.0 + 0.5 * i) for i, (w, b) in enumerate(n)] for n in by_hand.networks]
     with pytest.raises(TrainingError, match="no twin: under mid-range commands it moves on by"):
         rest_of(by_hand.card, away)
+
+
+def test_a_network_that_trembles_is_found(twin, runs):
+    """z(k+1) = a z(k) + g u: with a = -1.01 it swings ever farther from sample to sample, with 0.9
+    it comes to rest, and where it moves on with 1.001 a sample it creeps too fast to rest."""
+    from soft_control.learning.blank_card import blank_card
+    from soft_control.learning.model import IncrementNetwork, Model
+    from soft_control.learning.settings import TrainingSettings
+    from soft_control.learning.twin import restless
+
+    settings = TrainingSettings(rate_hz=RATE_HZ, input_lags=1, output_lags=1, signals=False)
+    with pytest.warns(match="dead"):
+        card = blank_card(runs[0].robot, runs[:1], [], settings)
+    commands = runs[0].commands[[0, 500, 900]]
+    for a, wanted in ((-1.01, 3), (0.9, 0), (1.001, 3)):
+        kernel = np.vstack([0.1 * np.ones((2, 3)), (a - 1.0) * np.eye(3)])
+        model = Model(card, IncrementNetwork([(kernel, np.zeros(3))], card.command_columns))
+        assert restless(model, commands) == wanted
 
 
 def test_recordings_too_short_to_judge_by_are_refused_before_anything_is_learned(runs, tmp_path):

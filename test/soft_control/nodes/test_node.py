@@ -45,7 +45,7 @@ EXCITATION = TWO | dict.fromkeys(("command_min", "command_max", "move_max"), [0.
         (RigParameters, {"lace_port": "p", "duration_s": 0.004}, "duration_s = 0.004 holds no"),
         (RigParameters, {"lace_port": "p", "duration_s": float("inf")}, "duration_s = inf"),
         (RigParameters, {}, "parameter lace_port is missing"),
-        (LightLaceParameters, {"port": "p", "full_scale_counts": []}, "full_scale_counts = "),
+        (LightLaceParameters, {"port": "p", "signal_names": ["s"]}, r"full_scale_counts = \[\]: w"),
         (
             LightLaceParameters,
             {"port": "p", "full_scale_counts": [1, 2], "signal_names": ["s"]},
