@@ -53,7 +53,7 @@ def train(
       --settings '{"signals": false, "hidden": [24]}'
     """
     from soft_control import robots
-    from soft_control.learning.dataset import read_recordings, split_tail
+    from soft_control.learning.dataset import hold_out, read_recordings
     from soft_control.learning.settings import TrainingSettings, described_settings
     from soft_control.learning.training import train as fit
     from soft_control.rigs import describe
@@ -72,10 +72,8 @@ def train(
     chosen = from_json(
         TrainingSettings, settings, "--settings", base, rig=rig, rate_hz=rate_hz or 120.0
     )
-    if not held_out and len(training) > 1:
-        held_out = [training.pop()]
-    elif not held_out and chosen.held_out_share:
-        training[0], *held_out = split_tail(training[0], chosen.held_out_share)
+    if not held_out:
+        training, held_out = hold_out(training, chosen.held_out_share)
     with progress_bar("{task.fields[note]}") as bar:
         task = bar.add_task("training", note="")
 
@@ -134,8 +132,9 @@ def twin(
     softctl twin data/arm --validation friday --out twins/arm --settings '{"networks": 8}'
     """
     from soft_control import robots
-    from soft_control.learning.dataset import read_recording, read_recordings
-    from soft_control.learning.twin import TwinSettings, held_out_of, learn
+    from soft_control.learning.dataset import hold_out, read_recording, read_recordings
+    from soft_control.learning.settings import HELD_OUT_SHARE
+    from soft_control.learning.twin import TwinSettings, learn
 
     chosen = from_json(TwinSettings, settings, "--settings")
     description = robots.load(robot.resolve()) if robot else None
@@ -143,7 +142,7 @@ def twin(
     if validation:
         judged = read_recording(validation, description)
     else:
-        runs, judged = held_out_of(runs)
+        runs, (judged,) = hold_out(runs, HELD_OUT_SHARE)
     with progress_bar("{task.fields[note]}") as bar:
         task = bar.add_task("learning a twin", note="")
 

@@ -30,8 +30,8 @@ from soft_control.robots.recording_format import RecordingFormat
 
 __all__ = [
     "AXES", "Recording", "RecordingError", "RecordingWarning",
-    "live_signals", "read_recording", "read_recordings", "read_topics", "resample", "split_tail",
-    "window_samples", "windows",
+    "hold_out", "live_signals", "read_recording", "read_recordings", "read_topics", "resample",
+    "split_tail", "window_samples", "windows",
 ]  # fmt: skip
 
 GAP_STEPS = 5.0
@@ -88,6 +88,20 @@ def read_recordings(
     if robot is not None and robot.recording is not None:
         paths = [path for path in paths if not _belongs_to_another(path, paths, robot.recording)]
     return [read_recording(path, robot) for path in paths]
+
+
+def hold_out(
+    recordings: Sequence[Recording], share: float
+) -> tuple[list[Recording], list[Recording]]:
+    """What to learn from and what to judge by: the last recording, or the last `share` of the time
+    of one that is alone, none where that is 0. Raises RecordingError as `split_tail`."""
+    *others, last = recordings
+    if others:
+        return others, [last]
+    if not share:
+        return [last], []
+    head, tail = split_tail(last, share)
+    return [head], [tail]
 
 
 def split_tail(run: Recording, share: float) -> tuple[Recording, Recording]:

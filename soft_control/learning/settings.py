@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from soft_control.plain_text import first_fault
 from soft_control.robots.description import PlainName, RobotDescription
 
+HELD_OUT_SHARE = 0.1
+"""Of a recording that is alone: its end, by which a network is judged."""
 IMAGINED_SAMPLES_MAX = 10**6
 """In all imagined runs, 72,000 by default. Each takes what the network sees of it, some 50 numbers
 of 4 bytes, and while they are made of 8: 0.6 GB."""
@@ -52,7 +54,7 @@ class TrainingSettings(BaseModel):
     """Samples through which the gradient of an update goes back."""
     reset_share: float = Field(0.1, ge=0, le=1)
     """Share of the rollouts that an update puts back to the measured truth somewhere else."""
-    held_out_share: float = Field(0.1, ge=0, lt=1)
+    held_out_share: float = Field(HELD_OUT_SHARE, ge=0, lt=1)
     """Share of the time of a recording that is alone and no run validates: its end, which chooses
     the best network and is not trained on; 0: all is trained on and the last network kept."""
     held_share: float = Field(0.5, ge=0, le=1)

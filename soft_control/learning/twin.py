@@ -33,8 +33,6 @@ from soft_control.rigs.learned import Networks
 from soft_control.rigs.twin_files import FreeRun, TwinCard, split, write_card, write_network
 from soft_control.robots.description import Output, RobotDescription, Signal
 
-HELD_OUT_SHARE = 0.1
-"""Of a lone recording: its end, from which the twin does not learn."""
 REST_S = 120.0
 """A twin that is not at rest after so long under mid-range commands has no rest."""
 REST_MOVE = 1e-6
@@ -98,21 +96,6 @@ class TwinSettings(BaseModel):
                 f"{samples} samples an update, at most {UPDATE_SAMPLES_MAX} are possible"
             )
         return self
-
-
-def held_out_of(recordings: Sequence[Recording]) -> tuple[list[Recording], Recording]:
-    """What to learn from and what to judge by: the last recording, or of a lone one its end."""
-    *others, last = recordings
-    if others:
-        return others, last
-    cut = len(last) - round(HELD_OUT_SHARE * len(last))
-    if not 2 <= cut <= len(last) - 2:
-        raise TrainingError(f"{last.source}: {len(last)} samples are too few to hold some out")
-    starts = [start for start in last.starts if start < cut]
-    late = [0, *(start - cut for start in last.starts if start > cut)]
-    head = last.rows(np.arange(cut), tuple(starts))
-    tail = last.rows(np.arange(cut, len(last)), tuple(late))
-    return [head], replace(tail, source=f"the last {HELD_OUT_SHARE:.0%} of {last.source}")
 
 
 def learn(

@@ -10,6 +10,7 @@ from soft_control.learning.dataset import (
     Recording,
     RecordingError,
     RecordingWarning,
+    hold_out,
     live_signals,
     read_recordings,
     resample,
@@ -73,6 +74,15 @@ def test_the_tail_of_a_recording_is_its_last_share_of_time():
     assert (len(head), len(tail)) == (21, 9)
     assert np.array_equal(np.vstack([head.outputs, tail.outputs]), run.outputs)
     assert head.source.endswith(", 0 to 0.2 s") and tail.source.endswith(", 0.21 to 0.29 s")
+
+
+def test_what_is_held_out_is_the_last_recording_or_the_end_of_a_single_one():
+    run, other = recording(), recording(10)
+    learned, judged = hold_out([run, other], 0.3)
+    assert learned[0] is run and judged[0] is other
+    (head,), (tail,) = hold_out([run], 0.3)
+    assert (len(head), len(tail)) == (21, 9)
+    assert hold_out([run], 0.0) == ([run], [])
 
 
 def test_segments_stay_apart_where_a_tail_is_split_off():

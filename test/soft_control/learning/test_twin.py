@@ -167,21 +167,6 @@ def test_a_count_is_finer_than_the_noise_and_has_ten_digits_at_most(own, noise, 
     assert full_scales((signal,), {"s": (noise, np.array(values))}, {}) == [wanted]
 
 
-def test_of_a_lone_recording_the_end_is_held_out(runs):
-    from soft_control.learning.twin import held_out_of
-
-    (head,), tail = held_out_of(runs[:1])
-    assert len(head) == 2_700 and len(tail) == 300
-    np.testing.assert_array_equal(np.vstack([head.outputs, tail.outputs]), runs[0].outputs)
-    assert tail.source == f"the last 10% of {runs[0].source}"
-    assert held_out_of(runs) == (runs[:1], runs[1])
-    gap = runs[0].rows(np.arange(SAMPLES), (0, 1_000, 2_800))
-    (head,), tail = held_out_of([gap])
-    assert head.starts == (0, 1_000) and tail.starts == (0, 100)
-    with pytest.raises(TrainingError, match="3 samples are too few to hold some out"):
-        held_out_of([runs[0].rows(np.arange(3))])
-
-
 def test_a_twin_that_does_not_come_to_rest_is_refused(twin_by_hand, tmp_path):
     from soft_control.learning.twin import rest_of
 
