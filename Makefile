@@ -8,7 +8,10 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
 EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
 
-.PHONY: demo test fuzz docs bench setup clean
+# Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
+TRUNK := ../shared/data/trunk_rig
+
+.PHONY: demo test fuzz docs bench trunk setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -43,6 +46,27 @@ fuzz:
 docs: setup
 	$(BIN)/python -m soft_control.cli.reference_pages
 
+# All that docs/trunk.md says, from the recordings: some half an hour, and no part of the tests.
+trunk: models/trunk/fk.json twins/trunk/twin.json
+	$(BIN)/softctl build models/trunk --robot trunk --out build/trunk
+	rm -rf runs/trunk && mkdir -p runs/trunk
+	sed 's/^  mcu:$$/  mcu:\n    tethered: true/' config/robots/trunk.yaml > runs/trunk/tethered.yaml
+	for target in sil pil; do for run in 2 1_100g 1_300g; do \
+	  $(BIN)/softctl replay $(TRUNK)/observations_$$run.csv --model models/trunk --firmware build/trunk \
+	    --target $$target --out runs/trunk/replay_$${run}_$$target || exit 1; done; done
+	$(ON_TWIN) --robot trunk --reference $(TRUNK)/observations_2.csv --out runs/trunk/recorded
+	$(ON_TWIN) --robot runs/trunk/tethered.yaml --reference $(TRUNK)/observations_2.csv --out runs/trunk/tethered
+	$(ON_TWIN) --robot trunk --reference figure_eight --out runs/trunk/figure_eight
+	$(BIN)/python bench/trunk.py $(TRUNK) models/trunk build/trunk twins/trunk runs/trunk
+
+ON_TWIN = $(BIN)/softctl run --rig twins/trunk --model models/trunk --firmware build/trunk
+
+models/trunk/fk.json: $(VENV)/.ready config/robots/trunk.yaml $(LEARNING)
+	$(BIN)/softctl train $(TRUNK)/observations_1.csv --robot config/robots/trunk.yaml --out models/trunk
+
+twins/trunk/twin.json: $(VENV)/.ready config/robots/trunk.yaml $(LEARNING)
+	$(BIN)/softctl twin $(TRUNK)/observations_1.csv --robot config/robots/trunk.yaml --out twins/trunk
+
 # Counts instructions and reads no clock: the same numbers on any machine.
 bench: setup build/bench/.ready
 	$(BIN)/python bench/run.py
@@ -70,4 +94,4 @@ $(VENV)/.ready: setup.py pyproject.toml Makefile
 	touch $@
 
 clean:
-	rm -rf $(VENV) build models runs data *.egg-info
+	rm -rf $(VENV) build models twins runs data *.egg-info

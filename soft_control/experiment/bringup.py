@@ -180,14 +180,15 @@ def check(experiment: Experiment) -> Setup:
 
 
 def robot_of(experiment: Experiment) -> RobotDescription:
-    """The robot of the experiment's rig, whose nodes are told what a later description says where
-    the experiment names one. Raises ValueError where that one is of another robot."""
+    """The robot of the experiment's rig: by its own description, or by a later one where the
+    experiment names it; the rig's sensors stay calibrated as they are. Raises ValueError where that
+    one is of another robot."""
     robot = describe(experiment.rig)
     if not experiment.robot:
         return robot
     later = robots.load(experiment.robot)
     checks.check_same(later, robot, f"the rig {experiment.rig}")
-    return robot.model_copy(update={"nodes": later.nodes})
+    return later.calibrated(robot.full_scale_counts)
 
 
 def record(experiment: Experiment, setup: Setup) -> RunRecord:

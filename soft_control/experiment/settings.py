@@ -21,8 +21,8 @@ class Experiment(BaseModel, extra="forbid"):
     )
     robot: str = Field(
         "",
-        description="A later description of the rig's robot, by file or name, for what its nodes "
-        "are told; by default the rig's own.",
+        description="A later description of the rig's robot, by file or name; by default the rig's "
+        "own.",
     )
     controller: str = Field(
         "mpc",

@@ -587,15 +587,18 @@ def test_a_later_description_goes_over_that_of_the_model(monkeypatch, tmp_path):
         model_settings(tmp_path, other)
 
 
-def test_nodes_are_told_what_a_later_description_says(experiment, tmp_path):
-    """Size and place of the reference here; the robot itself stays the rig's."""
+def test_a_later_description_of_the_rigs_robot(experiment, tmp_path):
+    """Other sizes of the reference and another place of rest; the sensors are the rig's."""
     values = yaml.safe_load(paths.robot("tendon").read_text())
+    values["outputs"][1]["rest"] = "3 mm"
+    values["signals"][0]["full_scale_counts"] = 1.0
     values["nodes"]["reference"]["outputs"]["z"]["amplitude"] = 0.01
     file = tmp_path / "later.yaml"
     file.write_text(yaml.safe_dump(values))
     setup = check(experiment(robot=str(file)))
     assert setup.curve.amplitude == (0.0, 0.0125, 0.01)
-    assert setup.robot.bare() == describe("tendon").bare()
+    assert setup.curve.centre[1] == setup.robot.output_rest[1] == 0.003
+    assert setup.robot.full_scale_counts == describe("tendon").full_scale_counts
     with pytest.raises(ValueError, match="has the commands .*, the rig tendon has servo_0"):
         check(experiment(robot="hasel"))
 
