@@ -102,14 +102,15 @@ def _spans(output: Quantity, span_m: float) -> str:
 
 def _fitting_span(output: Quantity, span_m: float, scale: float) -> list[str]:
     """The units in which what spans so much would span what a soft robot does, the likeliest
-    first: 16 m in m are 16 mm in mm and 163 mm in cm, which is nearer to the usual 0.1 m."""
+    first: 16 m in m are 16 mm in mm and 163 mm in cm, which is nearer to the usual 0.1 m. Both are
+    asked for, as no number tells one from the other."""
     units = [unit for unit in _fitting(output, span_m, scale, (1e-3, SPAN_MAX_M)) if unit != "in"]
     spans = {unit: span_m * factor(unit, output.unit) / scale for unit in units}
     return sorted(units, key=lambda unit: abs(math.log10(spans[unit] / 0.1)))
 
 
 def _question(units: list[str]) -> str:
-    return f": are these numbers in {units[0]}?" if units else ""
+    return f": are these numbers in {' or '.join(units[:2])}?" if units else ""
 
 
 def _fitting(

@@ -398,9 +398,7 @@ def test_a_hostile_parameter_file_is_one_line(experiment, share, file: str, text
         assert Path(file).name in str(refused) or "node" in str(refused)
 
 
-@pytest.mark.parametrize(
-    "value", ["[1, a]", "[[1, 2]]", "null", "2020-01-01", "{a: [true, 1]}", "[1, 2.5]"]
-)
+@pytest.mark.parametrize("value", ["[1, a]", "[[1, 2]]", "null", "2020-01-01", "{a: [true, 1]}"])
 def test_a_parameter_that_ros_cannot_hold_is_named(experiment, share, value: str):
     (share / "logger.yaml").write_text(f"logger:\n  ros__parameters:\n    topics: {value}\n")
     with pytest.raises(ValueError, match=r"parameter logger\.topics"):

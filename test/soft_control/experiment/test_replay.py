@@ -108,7 +108,7 @@ def test_softctl_says_what_a_recording_is_not(tendon, run, tmp_path: Path):
     )
     assert done.returncode == 2
     assert (
-        "column x_m: x spans" in done.stderr
-        and "in mm?" in done.stderr
+        "column z_m: z spans" in done.stderr
+        and "in cm or mm?" in done.stderr
         and "Traceback" not in done.stderr
     )

@@ -263,23 +263,26 @@ def test_500_hostile_names_stay_text(run_dir, record, robot, tmp_path, monkeypat
     base = run_dir("base")
     values = json.loads((base / RECORD_FILE).read_text())
     hostile = [name[:100] for name in names(500, 9)]
+    with pytest.raises(ValueError, match="control character"):
+        Signal(name="a\x1b[2J")
     before = sorted(p for p in tmp_path.rglob("*"))
     pages = 10
     for page in range(pages):
         chosen = hostile[50 * page : 50 * (page + 1)]
+        called = [f"n{''.join(filter(str.isprintable, name))}"[:90] for name in chosen]
         mine = robot(
             commands=tuple(
-                Command(name=n + str(i), unit="V", min=0, max=1) for i, n in enumerate(chosen[:2])
+                Command(name=n + str(i), unit="V", min=0, max=1) for i, n in enumerate(called[:2])
             ),
             outputs=(
-                Output(name=chosen[4], unit="m", display_unit="mm", axis="x", point=chosen[5]),
+                Output(name=called[4], unit="m", display_unit="mm", axis="x", point=called[5]),
                 Output(
-                    name=chosen[6] + "z", unit="m", display_unit="mm", axis="z", point=chosen[5]
+                    name=called[6] + "z", unit="m", display_unit="mm", axis="z", point=called[5]
                 ),
-                Output(name=chosen[7] + "y", unit="N"),
+                Output(name=called[7] + "y", unit="N"),
             ),
-            signals=(Signal(name=chosen[9], full_scale_counts=1.0),),
-            frame=chosen[10],
+            signals=(Signal(name=called[9], full_scale_counts=1.0),),
+            frame=called[10],
         )
         entries = []
         for i, name in enumerate(chosen[10:]):

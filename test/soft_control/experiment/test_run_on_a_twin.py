@@ -132,8 +132,8 @@ def test_a_model_is_checked_on_a_twin(blind):
 def test_a_controller_is_tuned_on_a_twin(blind, tmp_path, monkeypatch):
     shutil.copytree(paths.share() / "config", tmp_path / "config")
     outputs = {"x": {"amplitude": 0.01}, "z": {"amplitude": 0.01}, "push": {"amplitude": 1.0}}
-    own = {"nodes": {"reference": {"outputs": outputs}}}
-    (tmp_path / "config" / "arm.yaml").write_text(json.dumps(own))
+    reference = {"reference": {"ros__parameters": {"outputs": outputs, "angular_rate": 0.8}}}
+    (tmp_path / "config" / "reference.yaml").write_text(json.dumps(reference))
     monkeypatch.setattr(paths, "share", lambda: tmp_path)
     twin = str(blind.twin.folder)
     found, path = tune("pid", blind.folder / "model", "figure_eight", 4.0, 2, 0, rig=twin)

@@ -116,7 +116,7 @@ SEEN = "ID,p (psi),z,phi\n" + "".join(f"{i},10,{i}e-3,0\n" for i in range(20))
             {"columns": ROBOT["recording"]["columns"] | {"u0": {"unit": "rad"}}},
             r"told_1.csv: column u0: u0 goes from 0 to 1089 deg, .* in deg\?; .*columns.u0",
         ),
-        (SEEN.replace("e-3", ""), "", {}, r"seen_1.csv: column z: z spans 19 m, .* in cm\?"),
+        (SEEN.replace("e-3", ""), "", {}, r"seen_1.csv: column z: z spans 19 m, .* in cm or mm\?"),
         ("", "", {"time": {"column": "t"}}, r"missing column t; .*recording.time"),
         ("", "", {"leave_out": {"first": 20}}, r"recording.leave_out leaves no row"),
         ("", TOLD.replace("u1", "U1 (deg)"), {}, r"missing column u1; .*: is it U1 \(deg\)\?"),
