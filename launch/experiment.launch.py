@@ -21,7 +21,7 @@ from launch import LaunchDescription
 from soft_control.experiment.bringup import prepare
 from soft_control.experiment.runner import write_parameters
 from soft_control.experiment.settings import Experiment
-from soft_control.robots.description import first_fault
+from soft_control.plain_text import first_fault
 
 FIELDS = Experiment.model_fields
 LOGGER_PATIENCE_S = "600"
@@ -66,7 +66,11 @@ def ended(name):
 
 def generate_launch_description():
     arguments = [
-        DeclareLaunchArgument(name, default_value=str(field.default), description=field.description)
+        DeclareLaunchArgument(
+            name,
+            default_value="" if field.default is None else str(field.default),
+            description=field.description,
+        )
         for name, field in FIELDS.items()
     ]
     unbuffered = SetEnvironmentVariable("PYTHONUNBUFFERED", "1")

@@ -20,7 +20,7 @@ def collect(
         int, typer.Option(min=1, help="How many runs; each has a seed of its own.")
     ] = 4,
     duration_s: Annotated[float, option("Length of each run, s.", min=1)] = 60.0,
-    rate_hz: Annotated[float, described("rate_hz")] = 120.0,
+    rate_hz: Annotated[float | None, described("rate_hz")] = None,
     seed: Annotated[int, seed_option("Seed of the first run; then one up.")] = 100,
 ) -> None:
     """Record a rig under open-loop commands: one rosbag2 bag a run, in OUT/run_SEED.

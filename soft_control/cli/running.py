@@ -35,9 +35,7 @@ def run(
     target: Annotated[str, described("target")] = "pil",
     reference: Annotated[str, described("reference")] = "figure_eight",
     clock: Annotated[str, described("clock")] = "lockstep",
-    rate_hz: Annotated[
-        float | None, described("rate_hz", "Control rate, Hz; default: the robot's.")
-    ] = None,
+    rate_hz: Annotated[float | None, described("rate_hz")] = None,
     duration_s: Annotated[float, described("duration_s")] = 20.0,
     seed: Annotated[int, described("seed")] = 0,
     load: Annotated[str, described("load")] = "",
@@ -59,7 +57,6 @@ def run(
     softctl run --rig twins/trunk --model models/trunk --firmware build/trunk --out runs/trunk
     """
     from soft_control.experiment.report import read_entries, table
-    from soft_control.rigs import describe
 
     chosen = Experiment(
         rig=rig,
@@ -68,7 +65,7 @@ def run(
         target=target,
         reference=reference,
         clock=clock,
-        rate_hz=describe(rig).rate_hz if rate_hz is None else rate_hz,
+        rate_hz=rate_hz,
         duration_s=duration_s,
         seed=seed,
         load=load,

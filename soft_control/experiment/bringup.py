@@ -41,6 +41,8 @@ class Setup:
 
     entry: ControllerEntry
     robot: RobotDescription
+    rate_hz: float
+    """Control rate."""
     points: list[str]
     """Topics of the robot's points."""
     load: dict[str, Any]
@@ -145,16 +147,17 @@ def check(experiment: Experiment) -> Setup:
     """
     entry = controller(experiment.controller)
     checks.check_out(experiment.out)
-    checks.check_length(experiment.duration_s, experiment.rate_hz)
     checks.check_target(entry, experiment.target, experiment.port)
     robot = robot_of(experiment)
+    rate_hz = experiment.rate_hz or robot.rate_hz
+    checks.check_length(experiment.duration_s, rate_hz)
     points = [point_topic(group.name) for group in robot.groups if group.is_point]
     load = checks.load_options(experiment.load, robot)
     checks.check_load(load, experiment.duration_s)
 
     names = ["rig", "lightlace", *(["reference"] if entry.tracks else []), entry.node, "logger"]
     parameters = {name: node_parameters(name, robot) for name in names}
-    parameters[entry.node] = controller_parameters(entry, robot, experiment.rate_hz)
+    parameters[entry.node] = controller_parameters(entry, robot, rate_hz)
     for name, values in parameters.items():
         checks.check_ros(name, without_outputs(values))
     checks.check_sizes(entry, experiment.controller, parameters[entry.node], robot)
@@ -170,13 +173,13 @@ def check(experiment: Experiment) -> Setup:
             experiment.firmware,
             card,
             experiment.model,
-            experiment.rate_hz,
+            rate_hz,
             experiment.target,
         )
     if entry.tracks:
         surface = card.surface if card else None
         curve = checks.curve_of(experiment.reference, parameters["reference"], surface, robot)
-    return Setup(entry, robot, points, load, card, build, curve, parameters)
+    return Setup(entry, robot, rate_hz, points, load, card, build, curve, parameters)
 
 
 def robot_of(experiment: Experiment) -> RobotDescription:
@@ -193,10 +196,12 @@ def robot_of(experiment: Experiment) -> RobotDescription:
 
 def record(experiment: Experiment, setup: Setup) -> RunRecord:
     """What is written down of the run."""
-    asked = experiment.model_dump(mode="json", exclude={"rig", "robot", "target", "reference"})
+    known = {"rig", "robot", "rate_hz", "target", "reference"}
+    asked = experiment.model_dump(mode="json", exclude=known)
     entry = setup.entry
     return RunRecord(
         robot=setup.robot,
+        rate_hz=setup.rate_hz,
         title=entry.title,
         sees_position=entry.sees_position(setup.parameters[entry.node]),
         has_preview=entry.has_preview,
@@ -214,7 +219,7 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
     """The graph of an experiment, in the order of the walk."""
     entry, robot = setup.entry, setup.robot
     lace_port = str(run_dir / checks.LACE_PORT)
-    clock, rate_hz = experiment.clock, experiment.rate_hz
+    clock, rate_hz = experiment.clock, setup.rate_hz
     available = offered(experiment, setup)
     twin = is_twin(experiment.rig)
     graph: dict[str, dict[str, Any]] = {
@@ -297,7 +302,7 @@ def offered(experiment: Experiment, setup: Setup) -> dict[str, Any]:
     # A firmware knows the outputs that its model predicts, whoever else acts those of the robot.
     known = card if "firmware" in setup.entry.needs else robot
     return {
-        "rate_hz": experiment.rate_hz,
+        "rate_hz": setup.rate_hz,
         "duration_s": experiment.duration_s,
         "seed": experiment.seed,
         "clock": experiment.clock,

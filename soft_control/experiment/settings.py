@@ -43,7 +43,9 @@ class Experiment(BaseModel, extra="forbid"):
         description="lockstep: the rig waits for each command, the same bits on any machine; "
         "realtime: the wall clock.",
     )
-    rate_hz: float = Field(120.0, gt=0, le=10_000, description="Control rate.")
+    rate_hz: float | None = Field(
+        None, gt=0, le=10_000, description="Control rate, Hz; by default the robot's."
+    )
     duration_s: float = Field(
         20.0, gt=0, le=1e6, description="Length of the run in the rig's time."
     )
@@ -60,6 +62,12 @@ class Experiment(BaseModel, extra="forbid"):
     )
     port: str = Field("", description="Serial port of the board (hil only), e.g. /dev/ttyACM0.")
     out: Path = Field(Path("runs/latest"), description="Directory of the run; must not exist.")
+
+    @field_validator("rate_hz", mode="before")
+    @classmethod
+    def _none_of_launch(cls, value: Any) -> Any:
+        """A launch file has texts only: an empty one is none."""
+        return None if value == "" else value
 
     @field_validator("rig", "controller", "target", "reference")
     @classmethod

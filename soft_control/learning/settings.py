@@ -23,6 +23,16 @@ class TrainingError(ValueError):
     """Recordings that nothing can be learned from."""
 
 
+def check_update(batch: int, rollout_samples: int) -> None:
+    """Raises ValueError where no memory holds a gradient step on so many rollouts so long."""
+    samples = batch * rollout_samples
+    if samples > UPDATE_SAMPLES_MAX:
+        raise ValueError(
+            f"batch = {batch} times rollout_samples = {rollout_samples} are {samples} samples an "
+            f"update, at most {UPDATE_SAMPLES_MAX} are possible"
+        )
+
+
 class TrainingSettings(BaseModel):
     """How a network is trained. The defaults suit minutes of excitation at 120 Hz."""
 
@@ -35,7 +45,7 @@ class TrainingSettings(BaseModel):
     input_lags: int = Field(3, ge=1, le=1000)
     """nd: commands that the network sees."""
     output_lags: int = Field(3, ge=1, le=1000)
-    """dd: positions that the network sees."""
+    """dd: outputs that the network sees."""
     input_delay: int = Field(5, ge=0, le=1000)
     """d: whole samples of transport delay."""
     signals: bool = True
@@ -86,12 +96,7 @@ class TrainingSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fits_into_memory(self) -> TrainingSettings:
-        samples = self.batch * self.rollout_samples
-        if samples > UPDATE_SAMPLES_MAX:
-            raise ValueError(
-                f"batch = {self.batch} times rollout_samples = {self.rollout_samples} are "
-                f"{samples} samples an update, at most {UPDATE_SAMPLES_MAX} are possible"
-            )
+        check_update(self.batch, self.rollout_samples)
         imagined = self.imagined_runs * self.imagined_s * self.rate_hz
         if self.teachers and imagined > IMAGINED_SAMPLES_MAX:
             raise ValueError(

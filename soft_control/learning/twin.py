@@ -22,9 +22,9 @@ from soft_control.learning.model import ROLLOUT_SAMPLES, Model, ModelCard, free_
 from soft_control.learning.noise import measured_noise
 from soft_control.learning.recording import Recording, warn
 from soft_control.learning.settings import (
-    UPDATE_SAMPLES_MAX,
     TrainingError,
     TrainingSettings,
+    check_update,
 )
 from soft_control.learning.suitability import check_long_enough
 from soft_control.learning.training import Progress, fit
@@ -89,12 +89,7 @@ class TwinSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fits_into_memory(self) -> TwinSettings:
-        samples = self.batch * self.rollout_samples
-        if samples > UPDATE_SAMPLES_MAX:
-            raise ValueError(
-                f"batch = {self.batch} times rollout_samples = {self.rollout_samples} are "
-                f"{samples} samples an update, at most {UPDATE_SAMPLES_MAX} are possible"
-            )
+        check_update(self.batch, self.rollout_samples)
         return self
 
 
