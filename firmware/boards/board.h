@@ -8,6 +8,9 @@
 
 typedef struct board board_t;
 
+/* The serial ports. Only the first is there on a board whose instruments hang on the host. */
+typedef enum { PORT_HOST, PORT_SENSOR, PORT_ACTUATOR, PORTS } port_t;
+
 typedef enum {
     STEP_COST_NONE = 0,
     STEP_COST_INSTRUCTIONS = 1,
@@ -23,20 +26,62 @@ typedef enum {
     RESET_FAULT = 5
 } reset_cause_t;
 
-/* Clocks, serial port, millisecond clock and step-cost counter. A board of its own has one
+/* What ended the last run before its time; addresses are those of the ELF. */
+typedef enum {
+    CRASH_NONE = 0,
+    CRASH_HARD_FAULT = 1,
+    CRASH_MEMORY_FAULT = 2, /* also a stack that has run into its guard */
+    CRASH_BUS_FAULT = 3,
+    CRASH_USAGE_FAULT = 4,
+    CRASH_ASSERTION = 5,
+    CRASH_INTERRUPT = 6, /* one that nobody asked for */
+    CRASH_WATCHDOG = 7
+} crash_cause_t;
+
+typedef struct {
+    uint8_t cause;       /* crash_cause_t */
+    uint32_t pc;         /* 0 where it is not known, as after a watchdog */
+    uint32_t lr;
+    uint32_t psr;
+    uint32_t status;     /* CFSR, or the line of the assertion */
+    uint32_t address;    /* that a memory or bus fault was about; 0: none */
+    uint32_t stack_free; /* bytes of the stack that were never used until then */
+} crash_t;
+
+/* Clocks, serial ports, clock and step-cost counter. A board of its own has one
  * instance; the host board (boards/host/sil.h) has as many as its user makes, and no board_init. */
 board_t *board_init(void);
 
 const char *board_name(const board_t *board);
 reset_cause_t board_reset_cause(const board_t *board);
 
-/* false: nothing has come */
-bool board_read_byte(board_t *board, uint8_t *byte);
-/* Returns when the last byte is on its way. */
-void board_write(board_t *board, const uint8_t *bytes, size_t size);
+/* What ended the last run, until the next power-on; NULL: nothing did. */
+const crash_t *board_crash(const board_t *board);
 
-/* Wraps after 49 days: compare differences. */
-uint32_t board_milliseconds(const board_t *board);
+/* For what can never be, unless the program or the memory is damaged: puts the outputs safe, keeps
+ * a record, starts again. `line` is of the source. */
+#define CHECK(board, condition) ((condition) ? (void)0 : board_fail((board), __LINE__))
+void board_fail(board_t *board, uint32_t line);
+
+/* The bytes that make the actuators safe, which a fault handler writes to their port; they must
+ * stay where they are. size 0: none, actuators keep what they were told last. */
+void board_safe_bytes(board_t *board, const uint8_t *bytes, size_t size);
+
+/* Tells the watchdog that a whole cycle has gone well. */
+void board_feed(board_t *board);
+
+/* Bytes of the stack that were never used since power-on; 0 where nobody knows. */
+uint32_t board_stack_free(const board_t *board);
+
+/* false: nothing has come */
+bool board_read_byte(board_t *board, port_t port, uint8_t *byte);
+
+/* All of the bytes or none: false where the line is so far behind that they would have to wait for
+ * room. They leave while the program goes on. */
+bool board_write(board_t *board, port_t port, const uint8_t *bytes, size_t size);
+
+/* Wraps after 71 minutes: compare differences. */
+uint32_t board_microseconds(const board_t *board);
 
 step_cost_unit_t board_step_cost_unit(const board_t *board);
 void board_step_cost_begin(board_t *board);
@@ -48,7 +93,10 @@ uint32_t board_step_cost_end(board_t *board);
 uint32_t board_ticks(const board_t *board);
 uint32_t board_ticks_per_us(const board_t *board);
 
-/* Sleeps until a byte or the next millisecond comes. */
+/* Sleeps until a byte comes, and no longer than until the next of SUBTICKS_HZ wake-ups a second,
+ * of which a whole number is a control period. */
+#define SUBTICKS_OF(rate_hz) ((uint32_t)(999.0f / (rate_hz)) + 1u)
+#define SUBTICKS_HZ (CONTROL_RATE_HZ * (float)SUBTICKS_OF(CONTROL_RATE_HZ))
 void board_idle(board_t *board);
 
 #endif
