@@ -14,25 +14,31 @@
 #include "controller_config.h"
 #include "wire/frame.h"
 
-#define PROTOCOL_VERSION 3
+#define PROTOCOL_VERSION 4
 
 /* One line a message that a host sends:
  *
  *   X(NAME, name, type, when, order)
  *
  *   NAME    NAME_FIELDS below lists its payload
- *   name    answer_name() in loop/control_loop.c takes it
- *   when    ANY_TIME, or RUNNING: only after RESET, else MESSAGE_WRONG_STATE
- *   order   IN_ORDER: its k must be that of the next sample, or at most GAP_MAX later, else
+ *   name    answer_name() in loop/answers.c takes it
+ *   when    ANY_TIME; RUNNING: only when armed, running or holding; RESTING: only when not.
+ *           Else MESSAGE_WRONG_STATE
+ *   order   IN_ORDER: its k must be that of the last or next sample, or at most GAP_MAX later, else
  *           MESSAGE_OUT_OF_ORDER; ANY_ORDER: it has no k, or any k will do */
-#define MESSAGES_FROM_HOST(X)                              \
-    X(HELLO, hello, 0x01, ANY_TIME, ANY_ORDER)             \
-    X(RESET, reset, 0x02, ANY_TIME, ANY_ORDER)             \
-    X(REFERENCE, reference, 0x03, RUNNING, ANY_ORDER)      \
-    X(SAMPLE, sample, 0x04, RUNNING, IN_ORDER)             \
-    X(OBSERVE, observe, 0x05, RUNNING, IN_ORDER)           \
-    X(MEASUREMENT, measurement, 0x06, RUNNING, ANY_ORDER)  \
-    X(CONFIGURE, configure, 0x07, ANY_TIME, ANY_ORDER)
+#define MESSAGES_FROM_HOST(X)                                    \
+    X(HELLO, hello, 0x01, ANY_TIME, ANY_ORDER)                   \
+    X(ARM, arm, 0x02, ANY_TIME, ANY_ORDER)                       \
+    X(REFERENCE, reference, 0x03, RUNNING, ANY_ORDER)            \
+    X(SAMPLE, sample, 0x04, RUNNING, IN_ORDER)                   \
+    X(OBSERVE, observe, 0x05, RUNNING, IN_ORDER)                 \
+    X(MEASUREMENT, measurement, 0x06, RUNNING, ANY_ORDER)        \
+    X(CONFIGURE, configure, 0x07, ANY_TIME, ANY_ORDER)           \
+    X(STOP, stop, 0x08, ANY_TIME, ANY_ORDER)                     \
+    X(DRIVE, drive, 0x09, RUNNING, ANY_ORDER)                    \
+    X(HEARTBEAT, heartbeat, 0x0A, ANY_TIME, ANY_ORDER)           \
+    X(TRAJECTORY, trajectory, 0x0B, RESTING, ANY_ORDER)          \
+    X(TRAJECTORY_END, trajectory_end, 0x0C, RESTING, ANY_ORDER)
 
 /* One line a message that the firmware sends:
  *
@@ -40,38 +46,61 @@
  *
  *   NAME    as above
  *   name    name_t is the struct with its fields */
-#define MESSAGES_TO_HOST(X)   \
-    X(BOOT, boot, 0x81)       \
-    X(INFO, info, 0x82)       \
-    X(COMMAND, command, 0x83) \
-    X(ERROR, error, 0x84)
+#define MESSAGES_TO_HOST(X)       \
+    X(BOOT, boot, 0x81)           \
+    X(INFO, info, 0x82)           \
+    X(TELEMETRY, telemetry, 0x83) \
+    X(ERROR, error, 0x84)         \
+    X(CRASH, crash, 0x85)
 
 /* The payloads, field by field in the order of the wire: F(S, kind, count, member). `member` is
  * one of the struct S, which is request_t for all messages of a host and name_t for those of the
- * firmware. A kind is u8, u16, i16, u32 or f32; from a host also points, which is a u8 with
+ * firmware. A kind is u8, u16, u32 or f32; from a host also points, which is a u8 with
  * their number and then OUTPUTS f32 for each; to a host also text, `count` characters padded
  * with zeros. */
 #define HELLO_FIELDS(F, S) F(S, u8, 0, line) /* none: C has no empty arrays */
-#define RESET_FIELDS(F, S)        \
-    F(S, u32, 1, k)               \
-    F(S, u16, 1, host_timeout_ms) \
-    F(S, f32, COMMANDS, command)  \
+#define ARM_FIELDS(F, S)                 \
+    F(S, u32, 1, k)                      \
+    F(S, u32, 1, host_us)                \
+    F(S, u8, sizeof(modes_t), modes)     \
+    F(S, u16, 1, times.host_timeout_ms)   \
+    F(S, u16, 1, times.sensor_timeout_ms) \
+    F(S, u16, 1, times.age_max_ms)       \
+    F(S, f32, COMMANDS, command)         \
     F(S, f32, OUTPUTS, outputs)
 #define REFERENCE_FIELDS(F, S) \
     F(S, u32, 1, k)            \
     F(S, points, 1, points.at)
 #define SAMPLE_FIELDS(F, S)     \
     F(S, u32, 1, k)             \
-    F(S, i16, SIGNALS, signals) \
+    F(S, u32, 1, host_us)       \
+    F(S, f32, SIGNALS, signals) \
     F(S, f32, OUTPUTS, points.at)
 #define OBSERVE_FIELDS(F, S)    \
     F(S, u32, 1, k)             \
-    F(S, i16, SIGNALS, signals) \
+    F(S, f32, SIGNALS, signals) \
     F(S, f32, COMMANDS, command)
 #define MEASUREMENT_FIELDS(F, S) \
     F(S, u32, 1, k)              \
+    F(S, u32, 1, host_us)        \
     F(S, f32, OUTPUTS, outputs)
 #define CONFIGURE_FIELDS(F, S) F(S, f32, sizeof(settings_t) / sizeof(float), settings)
+#define STOP_FIELDS(F, S) HELLO_FIELDS(F, S)
+#define DRIVE_FIELDS(F, S) \
+    F(S, u32, 1, k)        \
+    F(S, u32, 1, host_us)  \
+    F(S, f32, COMMANDS, command)
+#define HEARTBEAT_FIELDS(F, S) \
+    F(S, u32, 1, host_us)      \
+    F(S, u32, 1, received)
+#define TRAJECTORY_FIELDS(F, S) \
+    F(S, u16, 1, first)         \
+    F(S, points, 1, points.at)
+#define TRAJECTORY_END_FIELDS(F, S) \
+    F(S, u16, 1, count)             \
+    F(S, u8, 1, periodic)           \
+    F(S, u32, 1, step)              \
+    F(S, f32, OUTPUTS, outputs)
 
 #define BOOT_FIELDS(F, S)    \
     F(S, u8, 1, version)     \
@@ -85,21 +114,38 @@
     F(S, u8, sizeof(info_sizes_t), sizes)     \
     F(S, u8, 1, step_cost_unit)               \
     F(S, f32, 1, rate_hz)                     \
-    F(S, u32, 1, missed_samples)              \
-    F(S, u32, 1, lost_points)                 \
-    F(S, u32, 1, bad_frames)
-#define COMMAND_FIELDS(F, S)      \
+    F(S, u16, 1, trajectory_points)           \
+    F(S, u8, 1, state)                        \
+    F(S, u8, 1, cause)                        \
+    F(S, u32, sizeof(counters_t) / sizeof(uint32_t), counters)
+#define TELEMETRY_FIELDS(F, S)    \
     F(S, u32, 1, k)               \
+    F(S, u32, 1, time_us)         \
+    F(S, u32, 1, number)          \
+    F(S, u8, 1, state)            \
+    F(S, u8, 1, cause)            \
+    F(S, u16, 1, flags)           \
     F(S, u8, 1, status)           \
-    F(S, u8, 1, supervisor)       \
     F(S, u8, 1, iterations)       \
+    F(S, u16, 1, latency_us)      \
+    F(S, f32, SIGNALS, signals)   \
     F(S, f32, COMMANDS, command)  \
     F(S, f32, OUTPUTS, predicted) \
+    F(S, f32, OUTPUTS, reference) \
+    F(S, f32, OUTPUTS, offset)    \
     F(S, f32, 1, cost)            \
-    F(S, u32, 1, step_cost)
+    F(S, u32, 1, step_cost)       \
+    F(S, u32, 1, missed_samples)  \
+    F(S, u32, 1, telemetry_lost)  \
+    F(S, u8, 1, actuator_errors)  \
+    F(S, f32, 1, voltage)         \
+    F(S, f32, 1, temperature)
 #define ERROR_FIELDS(F, S) \
     F(S, u8, 1, code)      \
     F(S, u8, 1, type)
+#define CRASH_FIELDS(F, S)    \
+    F(S, u8, 1, cause)        \
+    F(S, u32, 6, registers)
 
 #define MESSAGE_HASH_SIZE 16
 #define MESSAGE_BOARD_SIZE 16
@@ -115,12 +161,34 @@ typedef enum {
     MESSAGE_WRONG_STATE = 3,
     MESSAGE_OUT_OF_ORDER = 4,
     MESSAGE_BAD_VALUE = 5,
-    MESSAGE_HOST_STALE = 6
+    MESSAGE_TOO_OLD = 6,
+    MESSAGE_INCOMPLETE = 7 /* a trajectory of which points have not come, or none at all */
 } message_error_t;
+
+/* What ARM chooses, one byte each. */
+typedef struct {
+    uint8_t clock;     /* clock_choice_t: what a control period is measured by */
+    uint8_t wiring;    /* wiring_t: where the instruments are */
+    uint8_t source;    /* source_t: where commands come from */
+    uint8_t tethered;  /* 1: measured outputs are to be waited for, where samples are the clock */
+    uint8_t host_lost; /* host_lost_t */
+} modes_t;
+
+typedef enum { CLOCK_SAMPLES, CLOCK_TIMER, CLOCKS } clock_choice_t;
+typedef enum { WIRING_HOST, WIRING_MCU, WIRINGS } wiring_t;
+typedef enum { SOURCE_MPC, SOURCE_HOST, SOURCES } source_t;
+typedef enum { HOST_LOST_CONTINUE, HOST_LOST_HOLD, HOST_LOST_STOP, HOST_LOST_CHOICES } host_lost_t;
+
+/* Silences that count; 0: none does. */
+typedef struct {
+    uint16_t host_timeout_ms;
+    uint16_t sensor_timeout_ms;
+    uint16_t age_max_ms; /* of a message, by the host's clock, beyond that of the freshest */
+} times_t;
 
 /* Bounds and weights as people and the wire give them: in physical units, in the order of the
  * wire, and floats only. Commands and outputs are in the units of the robot's description, weights
- * per unit squared. Bounds may be infinite. */
+ * per unit squared. Bounds of the outputs may be infinite. */
 typedef struct {
     float command_min[COMMANDS];
     float command_max[COMMANDS];
@@ -140,13 +208,20 @@ typedef struct {
  * fields of the message name, and leaves all others at zero. */
 typedef struct {
     uint8_t line; /* of the message in MESSAGES_FROM_HOST, the first is 0 */
-    uint16_t host_timeout_ms;
+    modes_t modes;
+    uint8_t periodic;
+    times_t times;
+    uint16_t first;
+    uint16_t count;
     uint32_t k;
-    int16_t signals[SIGNAL_SLOTS];
+    uint32_t host_us; /* the host's clock when it sent this */
+    uint32_t received;
+    uint32_t step;
+    float signals[SIGNAL_SLOTS];
     float command[COMMANDS];
     float outputs[OUTPUTS];
     struct {
-        uint32_t count; /* in REFERENCE; SAMPLE brings one point and leaves this at zero */
+        uint32_t count; /* SAMPLE brings one point and leaves this at zero */
         float at[MESSAGE_POINTS_MAX][OUTPUTS];
     } points;
     settings_t settings;
@@ -164,6 +239,23 @@ typedef struct {
     uint8_t horizon, control_horizon;
 } info_sizes_t;
 
+/* The first seven begin anew with ARM, the others with the start of the firmware. */
+typedef struct {
+    uint32_t missed_samples;    /* that never came, or whose step was late */
+    uint32_t lost_points;       /* of the reference, made up */
+    uint32_t telemetry_sent;
+    uint32_t telemetry_lost;    /* by the host's count of those that came */
+    uint32_t telemetry_dropped; /* the line had no room */
+    uint32_t refused;           /* messages that were too old */
+    uint32_t limited;           /* commands that the gate had to change */
+    uint32_t bad_frames;
+    uint32_t sensor_samples;
+    uint32_t sensor_dropped;    /* damaged or implausible */
+    uint32_t actuator_bad;      /* answers of the actuators */
+    uint32_t step_cost_max;
+    uint32_t stack_free;        /* bytes, 0: nobody knows */
+} counters_t;
+
 typedef struct {
     uint8_t version;
     const char *model_hash;
@@ -172,26 +264,45 @@ typedef struct {
     info_sizes_t sizes;
     uint8_t step_cost_unit;
     float rate_hz;
-    uint32_t missed_samples;
-    uint32_t lost_points;
-    uint32_t bad_frames;
+    uint16_t trajectory_points;
+    uint8_t state; /* state_t and cause_t of loop/supervisor.h */
+    uint8_t cause;
+    counters_t counters;
 } info_t;
 
 typedef struct {
     uint32_t k;
-    uint8_t status;
-    uint8_t supervisor;
+    uint32_t time_us; /* by the clock of the microcontroller, when the sample was taken */
+    uint32_t number;  /* of this TELEMETRY since ARM, from 0 */
+    uint8_t state;
+    uint8_t cause;
+    uint16_t flags; /* supervisor_flag_t */
+    uint8_t status; /* mpc_status_t, or MESSAGE_STATUS_NONE */
     uint8_t iterations;
+    uint16_t latency_us; /* from the last byte of the sensor to those of the actuator */
+    float signals[SIGNAL_SLOTS];
     float command[COMMANDS];
     float predicted[OUTPUTS];
+    float reference[OUTPUTS];
+    float offset[OUTPUTS];
     float cost;
     uint32_t step_cost;
-} command_t;
+    uint32_t missed_samples;
+    uint32_t telemetry_lost;
+    uint8_t actuator_errors;
+    float voltage; /* of the actuators' supply, V; 0: not known */
+    float temperature; /* of the hottest actuator, degrees C; 0: not known */
+} telemetry_t;
 
 typedef struct {
     uint8_t code; /* message_error_t */
     uint8_t type; /* of the refused frame */
 } error_t;
+
+typedef struct {
+    uint8_t cause;         /* crash_cause_t of boards/board.h */
+    uint32_t registers[6]; /* pc, lr, psr, status, address, stack_free of crash_t */
+} message_crash_t;
 
 /* One field of a payload: `count` values of a kind at `offset` in the struct of the message. */
 typedef struct {
@@ -200,16 +311,16 @@ typedef struct {
     unsigned offset : 16;
 } message_field_t;
 
-/* A line of either table; the firmware's own messages have no use for `running` and `in_order`. */
+/* A line of either table; the firmware's own messages have no use for `when` and `in_order`. */
 typedef struct {
     uint8_t type;
-    bool running;
+    uint8_t when;
     bool in_order;
     uint8_t field_count;
     const message_field_t *fields;
 } message_line_t;
 
-enum { ANY_TIME = false, RUNNING = true };
+enum { ANY_TIME, RUNNING, RESTING };
 enum { ANY_ORDER = false, IN_ORDER = true };
 
 /* FROM_HOST_HELLO, TO_HOST_BOOT ..: the number of a message's line in its table. */
