@@ -14,7 +14,7 @@
 #include "controller_config.h"
 #include "wire/frame.h"
 
-#define PROTOCOL_VERSION 3
+#define PROTOCOL_VERSION 4
 
 /* One line a message that a host sends:
  *
@@ -23,8 +23,8 @@
  *   NAME    NAME_FIELDS below lists its payload
  *   name    answer_name() in loop/control_loop.c takes it
  *   when    ANY_TIME, or RUNNING: only after RESET, else MESSAGE_WRONG_STATE
- *   order   IN_ORDER: its k must be that of the next sample, or at most GAP_MAX later, else
- *           MESSAGE_OUT_OF_ORDER; ANY_ORDER: it has no k, or any k will do */
+ *   order   IN_ORDER: its k must be that of the next sample, or at most GAP_MAX later, or that of
+ *           the last one, which is answered again; else MESSAGE_OUT_OF_ORDER; ANY_ORDER: it has no k, or any k will do */
 #define MESSAGES_FROM_HOST(X)                              \
     X(HELLO, hello, 0x01, ANY_TIME, ANY_ORDER)             \
     X(RESET, reset, 0x02, ANY_TIME, ANY_ORDER)             \
@@ -32,7 +32,8 @@
     X(SAMPLE, sample, 0x04, RUNNING, IN_ORDER)             \
     X(OBSERVE, observe, 0x05, RUNNING, IN_ORDER)           \
     X(MEASUREMENT, measurement, 0x06, RUNNING, ANY_ORDER)  \
-    X(CONFIGURE, configure, 0x07, ANY_TIME, ANY_ORDER)
+    X(CONFIGURE, configure, 0x07, ANY_TIME, ANY_ORDER)     \
+    X(STOP, stop, 0x08, ANY_TIME, ANY_ORDER)
 
 /* One line a message that the firmware sends:
  *
@@ -72,6 +73,7 @@
     F(S, u32, 1, k)              \
     F(S, f32, OUTPUTS, outputs)
 #define CONFIGURE_FIELDS(F, S) F(S, f32, sizeof(settings_t) / sizeof(float), settings)
+#define STOP_FIELDS(F, S) HELLO_FIELDS(F, S)
 
 #define BOOT_FIELDS(F, S)    \
     F(S, u8, 1, version)     \
@@ -120,7 +122,7 @@ typedef enum {
 
 /* Bounds and weights as people and the wire give them: in physical units, in the order of the
  * wire, and floats only. Commands and outputs are in the units of the robot's description, weights
- * per unit squared. Bounds may be infinite. */
+ * per unit squared. Bounds of the outputs may be infinite. */
 typedef struct {
     float command_min[COMMANDS];
     float command_max[COMMANDS];
