@@ -203,6 +203,7 @@ class Firmware:
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """Command (m,): see Controller."""
         if self._k == 0:
+            self._session.stop()  # the rig is back at rest, wherever the run before has ended
             self._session.reset(self._neutral, self._robot.output_rest, ahead[:-1])
         if self._tethered:
             self._session.measurement(self._k, seen.outputs)

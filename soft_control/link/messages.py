@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from soft_control.link.framing import CONTENT_LIMIT, CONTENT_MAX
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 SIGNAL_LSB = 1e-4
 SIGNAL_MAX = 32767 * SIGNAL_LSB
 HASH_SIZE = 16
@@ -262,7 +262,7 @@ class Measurement(Message, type=0x06, running=True):
 
 @dataclass(frozen=True)
 class Configure(Message, type=0x07, answer="Info"):
-    """Other bounds and weights, from the next sample on."""
+    """Other weights and narrower bounds, from the next sample on."""
 
     command_min: Floats = _wire("f", "commands")
     command_max: Floats = _wire("f", "commands")
@@ -276,6 +276,11 @@ class Configure(Message, type=0x07, answer="Info"):
     output_max: Floats = _wire("f", "outputs")
     bound_weight: Floats = _wire("f", "outputs")
     disturbance_ratio: float = _wire("f")
+
+
+@dataclass(frozen=True)
+class Stop(Message, type=0x08, answer="Info"):
+    """The run is over, and whatever was driven has been let go."""
 
 
 # ------------------------------------------------------------------ microcontroller to host

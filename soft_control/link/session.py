@@ -30,6 +30,7 @@ from soft_control.link.messages import (
     ResetCause,
     Sample,
     Sizes,
+    Stop,
     VersionError,
 )
 from soft_control.link.transport import (
@@ -43,7 +44,8 @@ from soft_control.link.transport import (
 __all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError", "open_session"]
 
 RETRY_S = 0.25
-"""HELLO and RESET are sent again after this long: a board may still be starting."""
+"""What is not answered is sent again after this long: a board may still be starting, a frame may be
+damaged on its way. A sample that comes twice is answered twice and taken once."""
 
 M = TypeVar("M", bound=Message)
 
@@ -119,7 +121,7 @@ class McuSession:
     def request(self, message: Message) -> Message | None:
         """The answer to any message of the table; None where the firmware does not answer one.
 
-        A message whose k must be in order is sent once, others are sent again until answered.
+        A message is sent again until it is answered.
         """
         answer = message.answered_by()
         if answer is None:
@@ -139,6 +141,9 @@ class McuSession:
     ) -> None:
         """Start a run at sample k, at rest at that command and those outputs.
 
+        A robot that is being driven goes on from its last command at bounded speed; where it is at
+        rest at another one, because somebody has put it there, say `stop` before.
+
         reference: the outputs wanted at samples k, k+1, … k+N-1; each sample then brings those of
         k+N.
         host_timeout_ms: silence after which the microcontroller holds its command; 0 = never.
@@ -155,9 +160,14 @@ class McuSession:
             points = tuple(_finite(point) for point in reference[first : first + step])
             self._send(Reference(k + first, points))
 
+    def stop(self) -> None:
+        """Ends a run: the next one may begin at any command."""
+        self.info = self._ask(Stop(), Info, self._timeout_s)
+
     def configure(self, settings: Mapping[str, Sequence[float] | float]) -> None:
-        """Other bounds and weights from the next sample on: the fields of messages.Configure, as
-        `control.mpc_settings.physical_settings` gives them; bounds may be infinite."""
+        """Other weights and bounds from the next sample on: the fields of messages.Configure, as
+        `control.mpc_settings.physical_settings` gives them. Bounds of commands and moves may only
+        be narrower than those of the build; those of outputs may be infinite."""
         values = {
             name: tuple(map(float, value)) if isinstance(value, Sequence) else float(value)
             for name, value in settings.items()
@@ -215,14 +225,16 @@ class McuSession:
                 raise self._silent(_title(type(request)), timeout_s)
 
     def _step(self, request: Message, answer: type[M]) -> M:
-        """Sends once, and passes answers to other samples over."""
+        """Sends until answered, and passes answers to other samples over."""
         self._asked = request.TYPE
-        self._send(request)
         deadline = time.monotonic() + self._timeout_s
-        while (found := self._receive(answer, deadline)) is not None:
-            if found.k == request.k:
-                self._last_k = request.k
-                return found
+        while time.monotonic() < deadline:
+            self._send(request)
+            patience = min(deadline, time.monotonic() + RETRY_S)
+            while (found := self._receive(answer, patience)) is not None:
+                if found.k == request.k:
+                    self._last_k = request.k
+                    return found
         raise self._silent(f"sample {request.k}", self._timeout_s)
 
     def _send(self, message: Message) -> None:

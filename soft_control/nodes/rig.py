@@ -25,6 +25,9 @@ from soft_control.nodes._node import main as run
 from soft_control.rigs import make_rig
 from soft_control.topics import CLOCK, COMMAND, OUTPUTS, point_topic
 
+WARNING_EVERY_S = 10.0
+"""A controller that lags behind would fill the log."""
+
 
 class RigParameters(NodeParameters):
     rig: str = Field("tendon", description="Which one: a name of soft_control/rigs, or a twin's.")
@@ -38,6 +41,12 @@ class RigParameters(NodeParameters):
     )
     command_timeout_s: float = Field(
         30.0, gt=0, description="Lockstep: a controller silent for so long is gone, s."
+    )
+    command_age_max: float = Field(
+        2.0,
+        gt=0,
+        description="Realtime: a command for a sample more than so many control periods ago is "
+        "refused.",
     )
     load_offset: list[float] = Field(
         [],
@@ -75,6 +84,7 @@ class RigSimulation(RigNode):
         self.command = (self.rig.command_min + self.rig.command_max) / 2
         self.k = 0
         self.now_ns: int | None = None
+        self.refused = 0
         self.lace = PseudoTerminal(Path(p.lace_port))
 
         self.outputs = self.publish_on(JointState, OUTPUTS)
@@ -98,13 +108,29 @@ class RigSimulation(RigNode):
             self.create_timer(self.period_ns / 1e9, self.on_tick)
 
     def on_command(self, message: JointState) -> None:
-        self.command = by_name(message, self.rig.command_names, COMMAND)
+        command = by_name(message, self.rig.command_names, COMMAND)
+        if not self.lockstep and self.is_too_old(message):
+            return
+        self.command = command
         if self.lockstep:
             if to_ns(message.header.stamp) != self.now_ns:
                 raise ValueError(f"a command came that does not answer sample {self.k}")
             self.watch.reset()
             self.step(1 / self.parameters.rate_hz)
             self.sample(self.now_ns + self.period_ns)
+
+    def is_too_old(self, message: JointState) -> bool:
+        """A controller that was stopped and goes on would have the robot make up for what it has
+        missed."""
+        age_s = (self.get_clock().now().nanoseconds - to_ns(message.header.stamp)) / 1e9
+        if age_s <= self.parameters.command_age_max / self.parameters.rate_hz:
+            return False
+        self.refused += 1
+        self.get_logger().warning(
+            f"refused a command for a sample {age_s:.3f} s ago ({self.refused} so far)",
+            throttle_duration_sec=WARNING_EVERY_S,
+        )
+        return True
 
     def on_tick(self) -> None:
         """Realtime: one more sample, whatever has come; the rig has moved since the last one for as

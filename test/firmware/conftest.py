@@ -257,6 +257,8 @@ class ReferenceRing(ctypes.Structure):
 
 class Supervisor(ctypes.Structure):
     _fields_ = [
+        ("driving", c_bool),
+        ("command", c_float * M),
         ("last_sample_ms", c_uint32),
         ("missed_samples", c_uint32),
         ("host_timeout_ms", c_uint16),

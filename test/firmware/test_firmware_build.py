@@ -312,7 +312,8 @@ def test_extreme_settings_that_are_taken_stay_finite(c, model_dir, settings):
         else:
             setattr(given, name, value)
     c.lib.settings_valid.restype = ctypes.c_bool
-    assert c.lib.settings_valid(ctypes.byref(given))
+    built = controller_config(c).settings
+    assert c.lib.settings_valid(ctypes.byref(given), ctypes.byref(built))
     mpc = c.Limits()
     units = controller_config(c).units
     c.lib.settings_normalise(ctypes.byref(given), ctypes.byref(units), ctypes.byref(mpc))
@@ -324,7 +325,7 @@ def test_extreme_settings_that_are_taken_stay_finite(c, model_dir, settings):
     assert list(offset) == pytest.approx([0.999] * 3, abs=1e-3)
     for name, value in (("disturbance_ratio", 1001.0), ("disturbance_ratio", math.nan)):
         setattr(given, name, value)
-        assert not c.lib.settings_valid(ctypes.byref(given))
+        assert not c.lib.settings_valid(ctypes.byref(given), ctypes.byref(built))
 
 
 def test_a_slow_model_has_a_budget_that_fits(model_dir, settings):

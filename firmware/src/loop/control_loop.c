@@ -212,11 +212,31 @@ static void supervise(control_loop_t *loop, sample_t *sample)
     if (sample->observing) {
         return;
     }
-    if (sample->result.status == MPC_NOT_FINITE) {
+    const units_t *units = &loop->config->units;
+    const settings_t *built = &loop->config->settings;
+    float *command = sample->result.command;
+    float asked[COMMANDS];
+    float sent[COMMANDS];
+
+    if (sample->result.status == MPC_NOT_FINITE || !all_finite(command, COMMANDS)) {
         sample->flags |= SUPERVISOR_NOT_FINITE;
     }
-    sample->flags = supervisor_gate(&loop->mpc_config, loop->mpc.commands[0],
-                                    sample->result.command, sample->flags);
+    for (int i = 0; i < COMMANDS; i++) {
+        if (command[i] < loop->mpc_config.command_min[i]
+            || command[i] > loop->mpc_config.command_max[i]) {
+            sample->flags |= SUPERVISOR_LIMITED;
+        }
+        asked[i] = settings_command(&loop->settings, units, i, command[i]);
+    }
+    memcpy(sent, asked, sizeof sent);
+    sample->flags = supervisor_gate(&loop->supervisor, &loop->settings, built, sent, sample->flags);
+    for (int i = 0; i < COMMANDS; i++) {
+        /* Without an intervention the network goes on with the solver's own bits. */
+        if (!(sent[i] <= asked[i] && sent[i] >= asked[i])
+            || (sample->flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_LIMITED)) != 0u) {
+            command[i] = normalised(sent[i], units->command_offset[i], units->command_scale[i]);
+        }
+    }
 }
 
 /* The actuators hang on the host, which applies the command that report sends. Here it counts as
@@ -242,15 +262,17 @@ static void report(control_loop_t *loop, const sample_t *sample)
     };
     for (int i = 0; i < COMMANDS; i++) {
         /* An observed command goes back as it came, within the bounds or not. */
-        const float asked = sample->result.command[i];
+        const float observed = sample->result.command[i];
         command.command[i] = sample->observing
-                                 ? asked * units->command_scale[i] + units->command_offset[i]
-                                 : settings_command(&loop->settings, units, i, asked);
+                                 ? observed * units->command_scale[i] + units->command_offset[i]
+                                 : loop->supervisor.command[i];
     }
     for (int i = 0; i < OUTPUTS; i++) {
         const float predicted = loop->mpc.outputs[0][i] + loop->estimate.offset[i];
         command.predicted[i] = predicted * units->output_scale[i] + units->output_offset[i];
     }
+    loop->command = command;
+    loop->answered = true;
     send(loop, TO_HOST_COMMAND, &command);
 }
 
@@ -282,6 +304,8 @@ static message_error_t answer_hello(control_loop_t *loop, request_t *request)
 
 static message_error_t answer_reset(control_loop_t *loop, request_t *request)
 {
+    float start[COMMANDS];
+    memcpy(start, request->command, sizeof start);
     normalise_command(loop->config, request->command);
     normalise_outputs(loop->config, request->outputs);
     if (!all_finite(request->command, COMMANDS) || !all_finite(request->outputs, OUTPUTS)) {
@@ -291,8 +315,10 @@ static message_error_t answer_reset(control_loop_t *loop, request_t *request)
     loop->estimate = (estimate_t){.offset = {0.0f}};
     loop->measured = false;
     reference_ring_reset(&loop->reference, request->k, request->outputs);
-    supervisor_reset(&loop->supervisor, board_milliseconds(loop->board), request->host_timeout_ms);
+    supervisor_reset(&loop->supervisor, &loop->config->settings, start,
+                     board_milliseconds(loop->board), request->host_timeout_ms);
     loop->next_k = request->k;
+    loop->answered = false;
     loop->running = true;
     send_info(loop);
     return MESSAGE_OK;
@@ -333,6 +359,15 @@ static message_error_t answer_measurement(control_loop_t *loop, request_t *reque
     return MESSAGE_OK;
 }
 
+static message_error_t answer_stop(control_loop_t *loop, request_t *request)
+{
+    (void)request;
+    loop->running = false;
+    loop->supervisor.driving = false;
+    send_info(loop);
+    return MESSAGE_OK;
+}
+
 static void configure(control_loop_t *loop, const settings_t *settings)
 {
     loop->settings = *settings;
@@ -341,7 +376,7 @@ static void configure(control_loop_t *loop, const settings_t *settings)
 
 static message_error_t answer_configure(control_loop_t *loop, request_t *request)
 {
-    if (!settings_valid(&request->settings)) {
+    if (!settings_valid(&request->settings, &loop->config->settings)) {
         return MESSAGE_BAD_VALUE;
     }
     configure(loop, &request->settings);
@@ -364,6 +399,11 @@ static message_error_t take(control_loop_t *loop, const uint8_t *content, size_t
     }
     if (message_from_host[request.line].running && !loop->running) {
         return MESSAGE_WRONG_STATE;
+    }
+    if (message_from_host[request.line].in_order && loop->answered
+        && request.k + 1u == loop->next_k) {
+        send(loop, TO_HOST_COMMAND, &loop->command); /* the answer, or the sample, was damaged */
+        return MESSAGE_OK;
     }
     /* A k in the past is out of order as well: the difference wraps and becomes large. */
     if (message_from_host[request.line].in_order && request.k - loop->next_k > GAP_MAX) {

@@ -30,7 +30,7 @@ typedef struct {
     float signal_map[OUTPUTS][SIGNALS]; /* outputs = map * signals, both normalised */
     float signal_trust[OUTPUTS]; /* variance of a measured output over that of the signals' */
 #endif
-    settings_t settings; /* until CONFIGURE brings others */
+    settings_t settings; /* until CONFIGURE brings others; its bounds can only become narrower */
     const char *model_hash; /* 16 hex digits each */
     const char *build_id;
 } controller_config_t;
@@ -43,6 +43,8 @@ typedef struct {
     frame_decoder_t decoder;
     bool running; /* a RESET has come */
     uint32_t next_k;
+    bool answered;     /* the sample before next_k, */
+    command_t command; /* with this, which is sent again where it did not arrive */
     settings_t settings;
     mpc_config_t mpc_config; /* the same normalised, the offset taken off the outputs' bounds */
     mpc_state_t mpc;

@@ -26,9 +26,20 @@ static bool bounds_valid(const float *low, const float *high, int count)
     return valid;
 }
 
-bool settings_valid(const settings_t *settings)
+static bool commands_narrower(const settings_t *settings, const settings_t *built)
 {
-    return within(settings->move_max, COMMANDS, INFINITY)
+    bool valid = true;
+    for (int i = 0; i < COMMANDS; i++) {
+        valid = valid && settings->command_min[i] >= built->command_min[i]
+                && settings->command_max[i] <= built->command_max[i]
+                && settings->move_max[i] >= 0.0f && settings->move_max[i] <= built->move_max[i];
+    }
+    return valid;
+}
+
+bool settings_valid(const settings_t *settings, const settings_t *built)
+{
+    return commands_narrower(settings, built)
            && bounds_valid(settings->command_min, settings->command_max, COMMANDS)
            && bounds_valid(settings->output_min, settings->output_max, OUTPUTS)
            && weights_valid(settings->move_weight, COMMANDS)

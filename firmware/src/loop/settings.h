@@ -24,8 +24,10 @@ typedef struct {
 #define WEIGHT_MAX 1e16f
 #define DISTURBANCE_RATIO_MAX 1000.0f
 
-/* Are there bounds that leave room, and weights that are not negative and not beyond the limits? */
-bool settings_valid(const settings_t *settings);
+/* Are there bounds that leave room, and weights that are not negative and not beyond the limits?
+ * Bounds of commands and moves can only be narrower than those of `built`, what the firmware was
+ * built with: these are finite, so nothing infinite passes. */
+bool settings_valid(const settings_t *settings, const settings_t *built);
 
 /* Sets `mpc` by `settings`. Commands that keep its bounds keep the physical ones but for the
  * last bits, which settings_command keeps. */

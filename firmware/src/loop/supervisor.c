@@ -2,9 +2,16 @@
 
 #include "solver/number.h"
 
-void supervisor_reset(supervisor_t *supervisor, uint32_t now_ms, uint16_t host_timeout_ms)
+void supervisor_reset(supervisor_t *supervisor, const settings_t *built,
+                      const float command[COMMANDS], uint32_t now_ms, uint16_t host_timeout_ms)
 {
-    *supervisor = (supervisor_t){.last_sample_ms = now_ms, .host_timeout_ms = host_timeout_ms};
+    for (int i = 0; i < COMMANDS && !supervisor->driving; i++) {
+        supervisor->command[i] = clamp(command[i], built->command_min[i], built->command_max[i]);
+    }
+    supervisor->last_sample_ms = now_ms;
+    supervisor->missed_samples = 0;
+    supervisor->host_timeout_ms = host_timeout_ms;
+    supervisor->stale_reported = false;
 }
 
 bool supervisor_stale(const supervisor_t *supervisor, uint32_t now_ms)
@@ -30,23 +37,25 @@ unsigned supervisor_sample(supervisor_t *supervisor, uint32_t now_ms)
     return stale ? SUPERVISOR_HOST_STALE : 0u;
 }
 
-unsigned supervisor_gate(const mpc_config_t *limits, const float last[COMMANDS],
-                         float command[COMMANDS], unsigned flags)
+unsigned supervisor_gate(supervisor_t *supervisor, const settings_t *settings,
+                         const settings_t *built, float command[COMMANDS], unsigned flags)
 {
     if (!all_finite(command, COMMANDS)) {
         flags |= SUPERVISOR_NOT_FINITE;
     }
-    if ((flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_HOST_STALE)) != 0u) {
-        memcpy(command, last, COMMANDS * sizeof command[0]);
-    }
     for (int i = 0; i < COMMANDS; i++) {
-        const float asked = command[i];
-        const float move_max = limits->move_max[i];
-        const float near = clamp(asked, last[i] - move_max, last[i] + move_max);
-        command[i] = clamp(near, limits->command_min[i], limits->command_max[i]);
+        const float last = supervisor->command[i];
+        const bool held = (flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_HOST_STALE)) != 0u;
+        const float asked = held ? last : command[i];
+        const float move_max = smaller(settings->move_max[i], built->move_max[i]);
+        const float wanted = clamp(asked, settings->command_min[i], settings->command_max[i]);
+        const float near = clamp(wanted, last - move_max, last + move_max);
+        command[i] = clamp(near, built->command_min[i], built->command_max[i]);
         if (command[i] < asked || command[i] > asked) {
             flags |= SUPERVISOR_LIMITED;
         }
     }
+    memcpy(supervisor->command, command, sizeof supervisor->command);
+    supervisor->driving = true;
     return flags;
 }

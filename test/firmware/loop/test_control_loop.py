@@ -28,8 +28,10 @@ from soft_control.link.messages import (
     Reference,
     Reset,
     Sample,
+    Stop,
     decode,
 )
+from soft_control.link.transport import TransportError
 from soft_control.rigs import describe
 
 REST = (-0.17, -0.4)
@@ -176,10 +178,14 @@ def test_configure_changes_the_problem_at_once(open_target, settings):
     other.session.configure(narrow)
     after = [other.step() for _ in range(30)]
     commands = [answer.command for answer in after]
-    # No single move leads there: the bounds on the commands come first.
+    # No single move leads there: the move limit comes first.
     assert after[0].status == SolverStatus.INFEASIBLE_PROBLEM
-    assert SolverStatus.INFEASIBLE_PROBLEM not in {answer.status for answer in after[1:]}
-    assert all(-0.3125 <= u <= -0.25 and -0.5 <= v <= -0.4375 for u, v in commands)
+    assert np.abs(np.diff(commands, axis=0)).max() <= np.float32(settings.move_max[0]) + 1.2e-7
+    inside = [-0.3125 <= u <= -0.25 and -0.5 <= v <= -0.4375 for u, v in commands]
+    there = inside.index(True)
+    assert 0 < there < 15 and all(inside[there:])
+    settled = {answer.status for answer in after[there + 1 :]}
+    assert SolverStatus.INFEASIBLE_PROBLEM not in settled
     still = physical | {"move_weight": [1e9, 1e9]}
     other.session.configure(still)
     settled = [other.step().command for _ in range(10)]
@@ -193,6 +199,12 @@ def test_configure_changes_the_problem_at_once(open_target, settings):
     "change",
     [
         {"command_min": [2.0, -1.0]},
+        {"command_min": [-math.inf, -1.0], "command_max": [math.inf, 0.0]},
+        {"command_min": [-1e38, -1.0]},
+        {"command_max": [1e30, 0.5]},
+        {"command_min": [math.nan, -1.0]},
+        {"move_max": [0.06, 0.05]},
+        {"move_max": [math.inf, 0.05]},
         {"move_max": [-0.1, 0.1]},
         {"output_weight": [1.0, -1.0, 1.0]},
         {"terminal_weight": [1.0, math.nan, 1.0]},
@@ -309,7 +321,7 @@ def test_order_errors_change_nothing(open_target):
     for _ in range(5):
         good.step()
         disturbed.step()
-    for k in (0, 4, 106, 2**32 - 1):
+    for k in (0, 3, 106, 2**32 - 1):
         with pytest.raises(LinkError, match=r"refused SAMPLE: out of order \(last good sample 4\)"):
             disturbed.session.sample(k, [0.5] * 4, ORIGIN)
     assert disturbed.step() == good.step()
@@ -415,13 +427,81 @@ def test_a_stale_host_is_reported_once_and_its_next_sample_held(firmware):
     assert not again.supervisor & Supervisor.HOST_STALE and again.command != before.command
 
 
-def test_a_new_reset_starts_afresh(open_target):
+def test_after_stop_a_new_reset_starts_afresh(open_target):
     session = open_target("sil")
     first = [Run(session).step() for _ in range(1)]
     run = Run(session)
     for _ in range(20):
         run.step()
+    session.stop()
     assert [Run(session).step() for _ in range(1)] == first
+
+
+def test_a_reset_in_mid_run_never_jumps(open_target, settings):
+    """The host may be wrong about where the robot is; the firmware knows what it has sent."""
+    session = open_target("sil")
+    run = Run(session)
+    last = [run.step() for _ in range(40)][-1].command
+    assert np.abs(np.subtract(last, REST)).max() > 2 * settings.move_max[0]
+    session.reset(settings.command_max, ORIGIN)
+    for k in range(10):
+        answer = session.sample(k, [0.5] * 4, ORIGIN)
+        move = np.abs(np.subtract(answer.command, last))
+        # The sum of a command and a move is rounded to float32, 1.2e-7 apart at 1.745.
+        assert (move <= np.float32(settings.move_max) + 1.2e-7).all()
+        last = answer.command
+
+
+def test_stop_ends_a_run(firmware):
+    raw = Raw(firmware.library)
+    raw.ask(Reset(0, 0, REST, ORIGIN))
+    assert isinstance(raw.ask(Stop())[0], Info)
+    assert raw.ask(Sample(0, (5000,) * 4, ORIGIN)) == [Error(ErrorCode.WRONG_STATE, Sample.TYPE)]
+
+
+class Noisy:
+    """A transport on which one bit of one frame is flipped, on the way there or back."""
+
+    name, advice = "noisy", "nothing"
+
+    def __init__(self, inner, damaged: int, there: bool) -> None:
+        self.inner, self.damaged, self.there = inner, damaged, there
+        self.frames = 0
+
+    def _spoilt(self, data: bytes) -> bytes:
+        self.frames += 1
+        if self.frames != self.damaged:
+            return data
+        return data[:3] + bytes([data[3] ^ 0x10]) + data[4:]
+
+    def write(self, data: bytes) -> None:
+        self.inner.write(self._spoilt(data) if self.there else data)
+
+    def read(self, timeout_s: float) -> bytes:
+        try:
+            data = self.inner.read(timeout_s)
+        except TransportError:
+            return b""  # as on a line
+        return data if self.there else self._spoilt(data)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "back"])
+def test_one_damaged_frame_changes_nothing(firmware, open_target, monkeypatch, there):
+    """A sample is asked for again, answered again, and taken once."""
+    monkeypatch.setattr("soft_control.link.session.RETRY_S", 0.01)
+    undisturbed = Run(open_target("sil"))
+    wanted = [undisturbed.step() for _ in range(20)]
+    # HELLO, RESET and the points of REFERENCE come first; what is damaged is a sample.
+    for damaged in (8, 15):
+        noisy = Noisy(SilTransport(firmware.library), damaged, there)
+        with McuSession(noisy) as session:
+            run = Run(session)
+            assert [run.step() for _ in range(20)] == wanted
+            assert session.hello().bad_frames == (1 if there else 0)
+        assert noisy.frames > damaged
 
 
 requests = st.one_of(

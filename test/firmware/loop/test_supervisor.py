@@ -13,17 +13,21 @@ from hypothesis import strategies as st
 from soft_control.link import Supervisor
 
 any_float = st.floats(width=32, allow_nan=True, allow_infinity=True)
-LIMITS = {"command_min": (-1.0, -2.0), "command_max": (1.0, 0.5), "move_max": (0.1, 0.25)}
+BUILT = {"command_min": (-1.0, -2.0), "command_max": (1.0, 0.5), "move_max": (0.1, 0.25)}
 
 
 def floats(values):
     return (ctypes.c_float * len(values))(*values)
 
 
-def gate(c, last, command, flags=0):
-    limits = c.Limits(**LIMITS)
+def gate(c, last, command, flags=0, settings=BUILT):
+    """What leaves, and the flags; the supervisor remembers what left."""
+    state = c.Supervisor(command=tuple(last))
     asked = floats(command)
-    found = c.lib.supervisor_gate(ctypes.byref(limits), floats(last), asked, ctypes.c_uint(flags))
+    limits = (c.Settings(**settings), c.Settings(**BUILT))
+    pointers = [ctypes.byref(limit) for limit in limits]
+    found = c.lib.supervisor_gate(ctypes.byref(state), *pointers, asked, ctypes.c_uint(flags))
+    assert state.driving and tuple(state.command) == tuple(asked)
     return tuple(asked), Supervisor(found)
 
 
@@ -51,6 +55,32 @@ def test_moves_and_limits_are_enforced(c):
     assert flags == Supervisor.LIMITED
 
 
+def test_bounds_narrowed_around_another_place_are_reached_at_bounded_speed(c):
+    narrow = BUILT | {"command_min": (0.5, -2.0), "command_max": (0.5, 0.5)}
+    last, way = (-0.3, 0.0), []
+    for _ in range(10):
+        last, flags = gate(c, last, (0.5, 0.0), settings=narrow)
+        way.append(last[0])
+        assert bool(flags & Supervisor.LIMITED) == (last[0] < 0.5)
+    assert np.diff([-0.3, *way]) == pytest.approx([0.1] * 8 + [0.0] * 2, abs=1e-6)
+
+
+def test_a_run_begins_within_the_limits_and_a_robot_under_way_is_where_it_is(c):
+    state, built = c.Supervisor(), c.Settings(**BUILT)
+
+    def reset(command):
+        c.lib.supervisor_reset(
+            ctypes.byref(state), ctypes.byref(built), floats(command), 0, ctypes.c_uint16(0)
+        )
+        return tuple(state.command)
+
+    assert reset((0.25, -5.0)) == (0.25, -2.0)
+    c.lib.supervisor_gate(
+        ctypes.byref(state), ctypes.byref(built), ctypes.byref(built), floats((0.25, -2.0)), 0
+    )
+    assert reset((-1.0, 0.5)) == (0.25, -2.0)
+
+
 def test_not_finite_holds_all_commands(c):
     for bad in (math.nan, math.inf, -math.inf):
         command, flags = gate(c, (0.5, 0.25), (0.5625, bad))
@@ -67,12 +97,17 @@ def test_stale_host_holds(c):
     last=st.tuples(st.floats(-1, 1, width=32), st.floats(-2, 0.5, width=32)),
     command=st.tuples(any_float, any_float),
     flags=st.integers(0, 31),
+    bounds=st.lists(any_float, min_size=6, max_size=6),
 )
-def test_whatever_comes_what_leaves_is_within_bounds(c, last, command, flags):
-    out, _ = gate(c, last, command, flags)
+def test_whatever_comes_what_leaves_is_within_bounds(c, last, command, flags, bounds):
+    """Also where the settings are of no use at all."""
+    settings = {key: bounds[2 * i : 2 * i + 2] for i, key in enumerate(BUILT)}
+    settings["move_max"] = [abs(move) for move in settings["move_max"]]
+    settings = {key: tuple(values) for key, values in settings.items()}
+    out, _ = gate(c, last, command, flags, settings)
     for i in range(c.M):
-        assert LIMITS["command_min"][i] <= out[i] <= LIMITS["command_max"][i]
-        move = np.float32(LIMITS["move_max"][i])
+        assert BUILT["command_min"][i] <= out[i] <= BUILT["command_max"][i]
+        move = np.float32(BUILT["move_max"][i])
         assert np.float32(last[i]) - move <= np.float32(out[i]) <= np.float32(last[i]) + move
 
 
@@ -81,7 +116,9 @@ def test_stale_is_reported_once_a_silence(c):
     lib, this = c.lib, ctypes.byref(state)
     u32 = ctypes.c_uint32
     start = 2**32 - 50  # the millisecond clock wraps on the way
-    lib.supervisor_reset(this, u32(start), ctypes.c_uint16(100))
+    built = c.Settings(**BUILT)
+    rest = floats((0.0, 0.0))
+    lib.supervisor_reset(this, ctypes.byref(built), rest, u32(start), ctypes.c_uint16(100))
     assert not lib.supervisor_became_stale(this, u32(start + 100))
     assert lib.supervisor_became_stale(this, u32(start + 101))
     assert not lib.supervisor_became_stale(this, u32(start + 102))
@@ -92,7 +129,8 @@ def test_stale_is_reported_once_a_silence(c):
 
 def test_no_timeout_is_never_stale(c):
     state = c.Supervisor()
-    c.lib.supervisor_reset(ctypes.byref(state), ctypes.c_uint32(0), ctypes.c_uint16(0))
+    built, rest = c.Settings(**BUILT), floats((0.0, 0.0))
+    c.lib.supervisor_reset(ctypes.byref(state), ctypes.byref(built), rest, 0, ctypes.c_uint16(0))
     assert not c.lib.supervisor_stale(ctypes.byref(state), ctypes.c_uint32(2**31))
 
 

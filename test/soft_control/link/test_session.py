@@ -276,7 +276,7 @@ def test_another_model_build_or_version_closes_the_port():
             McuSession(port, **expected)
         assert port.closed
     port = FakePort(lambda message: [encode_frame(bytes([Info.TYPE, 9]))])
-    with pytest.raises(VersionError, match="version 9, this host 3"):
+    with pytest.raises(VersionError, match=f"version 9, this host {PROTOCOL_VERSION}"):
         McuSession(port)
     assert port.closed
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -26,8 +28,23 @@ def rig(make_node, tmp_path):
 def test_commands_are_taken_by_name(rig):
     node = rig(clock="realtime")
     assert node.rig.command_names == ("servo_0", "servo_1")
-    node.on_command(joint_state(0, ["servo_1", "servo_0"], [0.2, 0.1]))
+    now_ns = node.get_clock().now().nanoseconds
+    node.on_command(joint_state(now_ns, ["servo_1", "servo_0"], [0.2, 0.1]))
     np.testing.assert_array_equal(node.command, [0.1, 0.2])
+
+
+def test_a_controller_that_was_stopped_does_not_make_up_for_it(rig, monkeypatch):
+    """It goes on with the commands of the three seconds that it has missed; only the last two are
+    young enough."""
+    node = rig(clock="realtime", rate_hz=100.0)
+    now_ns = 10_000_000_000
+    monkeypatch.setattr(node.get_clock(), "now", lambda: SimpleNamespace(nanoseconds=now_ns))
+    acted = []
+    for k in range(-300, 1):
+        node.on_command(joint_state(now_ns + 10_000_000 * k, ["servo_0", "servo_1"], [k, k]))
+        acted.append(float(node.command[0]))
+    assert acted[:298] == [acted[0]] * 298 and acted[0] != -300 and acted[298:] == [-2, -1, 0]
+    assert node.refused == 298
 
 
 @pytest.mark.parametrize(
