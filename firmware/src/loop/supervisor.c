@@ -2,60 +2,90 @@
 
 #include "solver/number.h"
 
-void supervisor_reset(supervisor_t *supervisor, const settings_t *built,
-                      const float command[COMMANDS], uint32_t now_ms, uint16_t host_timeout_ms)
+bool supervisor_active(const supervisor_t *supervisor)
+{
+    return supervisor->state == STATE_ARMED || supervisor->state == STATE_RUNNING
+           || supervisor->state == STATE_HOLDING;
+}
+
+void supervisor_arm(supervisor_t *supervisor, const limits_t *limits, const float command[COMMANDS])
 {
     for (int i = 0; i < COMMANDS && !supervisor->driving; i++) {
-        supervisor->command[i] = clamp(command[i], built->command_min[i], built->command_max[i]);
+        supervisor->command[i] = clamp(command[i], limits->command_min[i], limits->command_max[i]);
     }
-    supervisor->last_sample_ms = now_ms;
-    supervisor->missed_samples = 0;
-    supervisor->host_timeout_ms = host_timeout_ms;
-    supervisor->stale_reported = false;
+    supervisor->state = STATE_ARMED;
+    supervisor->cause = CAUSE_NONE;
+    supervisor->sensor_faults = 0;
+    supervisor->solver_failures = 0;
+    supervisor->deadline_misses = 0;
+    supervisor->limited = 0;
 }
 
-bool supervisor_stale(const supervisor_t *supervisor, uint32_t now_ms)
+void supervisor_enter(supervisor_t *supervisor, state_t state, cause_t cause)
 {
-    return supervisor->host_timeout_ms != 0u
-           && now_ms - supervisor->last_sample_ms > supervisor->host_timeout_ms;
-}
-
-bool supervisor_became_stale(supervisor_t *supervisor, uint32_t now_ms)
-{
-    if (supervisor->stale_reported || !supervisor_stale(supervisor, now_ms)) {
-        return false;
+    if (supervisor->state != STATE_STOPPED && supervisor->state != STATE_FAULT) {
+        supervisor->state = (uint8_t)state;
+        supervisor->cause = (uint8_t)cause;
     }
-    supervisor->stale_reported = true;
-    return true;
 }
 
-unsigned supervisor_sample(supervisor_t *supervisor, uint32_t now_ms)
+/* Counts what is wrong in a row; true beyond what is tolerated. */
+static bool too_many(uint8_t *in_a_row, bool wrong, unsigned tolerated)
 {
-    const bool stale = supervisor_stale(supervisor, now_ms);
-    supervisor->last_sample_ms = now_ms;
-    supervisor->stale_reported = false;
-    return stale ? SUPERVISOR_HOST_STALE : 0u;
+    *in_a_row = (uint8_t)(wrong ? *in_a_row + (*in_a_row < UINT8_MAX) : 0);
+    return *in_a_row > tolerated;
+}
+
+void supervisor_sensor(supervisor_t *supervisor, cause_t fault)
+{
+    if (too_many(&supervisor->sensor_faults, fault != CAUSE_NONE, SENSOR_FAULTS_MAX)) {
+        supervisor_enter(supervisor, STATE_STOPPED, fault);
+    }
+}
+
+void supervisor_step(supervisor_t *supervisor, bool solver_failed, bool late)
+{
+    if (too_many(&supervisor->solver_failures, solver_failed, SOLVER_FAILURES_MAX)) {
+        supervisor_enter(supervisor, STATE_FAULT, CAUSE_SOLVER_FAILED);
+    }
+    if (too_many(&supervisor->deadline_misses, late, DEADLINE_MISSES_MAX)) {
+        supervisor_enter(supervisor, STATE_FAULT, CAUSE_DEADLINE_MISSED);
+    }
 }
 
 unsigned supervisor_gate(supervisor_t *supervisor, const settings_t *settings,
-                         const settings_t *built, float command[COMMANDS], unsigned flags)
+                         const limits_t *limits, float share, float command[COMMANDS],
+                         unsigned flags)
 {
     if (!all_finite(command, COMMANDS)) {
         flags |= SUPERVISOR_NOT_FINITE;
     }
     for (int i = 0; i < COMMANDS; i++) {
         const float last = supervisor->command[i];
-        const bool held = (flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_HOST_STALE)) != 0u;
-        const float asked = held ? last : command[i];
-        const float move_max = smaller(settings->move_max[i], built->move_max[i]);
-        const float wanted = clamp(asked, settings->command_min[i], settings->command_max[i]);
+        const float asked = (flags & SUPERVISOR_NOT_FINITE) != 0u ? last : command[i];
+        const float move_max = share * smaller(settings->move_max[i], limits->move_max[i]);
+        const float low = limits->command_min[i];
+        float wanted = clamp(asked, settings->command_min[i], settings->command_max[i]);
+        if (supervisor->load[i] > limits->load_max[i]) {
+            /* At the mean that is allowed for ever; beyond it the mean would grow on. */
+            wanted = smaller(wanted, low + limits->load_max[i]);
+        }
         const float near = clamp(wanted, last - move_max, last + move_max);
-        command[i] = clamp(near, built->command_min[i], built->command_max[i]);
+        command[i] = clamp(near, low, limits->command_max[i]);
+        supervisor->load[i] += limits->load_share * (command[i] - low - supervisor->load[i]);
         if (command[i] < asked || command[i] > asked) {
             flags |= SUPERVISOR_LIMITED;
         }
     }
+    supervisor->limited += (flags & SUPERVISOR_LIMITED) != 0u;
     memcpy(supervisor->command, command, sizeof supervisor->command);
     supervisor->driving = true;
     return flags;
+}
+
+void supervisor_safe(const supervisor_t *supervisor, const limits_t *limits, float command[COMMANDS])
+{
+    const bool neutral = limits->safe_output == SAFE_NEUTRAL;
+    memcpy(command, neutral ? limits->neutral : supervisor->command,
+           COMMANDS * sizeof command[0]);
 }
