@@ -4,116 +4,95 @@
 
 #include "solver/number.h"
 
-/* ------------------------------------------------------------------ what is sent */
+/* How long before a control period the newest signals should have come: the board's clock is
+ * shifted a little each period until they do. */
+#define SENSOR_LEAD_US 1000
 
-/* `message` is the struct of that line of MESSAGES_TO_HOST. */
-static void send(control_loop_t *loop, int line, const void *message)
+bool loop_send(control_loop_t *loop, int line, const void *message)
 {
     uint8_t content[FRAME_CONTENT_MAX];
     uint8_t frame[FRAME_SIZE_MAX];
     const size_t size = message_encode(&message_to_host[line], message, content);
-    board_write(loop->board, frame, frame_encode(content, size, frame));
+    return board_write(loop->board, PORT_HOST, frame, frame_encode(content, size, frame));
 }
 
-static void send_error(control_loop_t *loop, message_error_t code, uint8_t type)
+uint32_t loop_time(const control_loop_t *loop)
 {
-    const error_t error = {.code = (uint8_t)code, .type = type};
-    send(loop, TO_HOST_ERROR, &error);
+    return supervisor_active(&loop->supervisor) && loop->modes.clock == CLOCK_SAMPLES
+               ? (loop->next_k - loop->first_k) * PERIOD_US
+               : board_microseconds(loop->board);
 }
-
-static void send_info(control_loop_t *loop)
-{
-    static const info_sizes_t sizes = {
-        .commands = COMMANDS,
-        .outputs = OUTPUTS,
-        .signals = SIGNALS,
-        .input_lags = INPUT_LAGS,
-        .output_lags = OUTPUT_LAGS,
-        .input_delay = INPUT_DELAY,
-        .horizon = HORIZON,
-        .control_horizon = CONTROL_HORIZON,
-    };
-    const info_t info = {
-        .version = PROTOCOL_VERSION,
-        .model_hash = loop->config->model_hash,
-        .build_id = loop->config->build_id,
-        .board = board_name(loop->board),
-        .sizes = sizes,
-        .step_cost_unit = (uint8_t)board_step_cost_unit(loop->board),
-        .rate_hz = CONTROL_RATE_HZ,
-        .missed_samples = loop->supervisor.missed_samples,
-        .lost_points = loop->reference.lost,
-        .bad_frames = loop->decoder.bad_frames,
-    };
-    send(loop, TO_HOST_INFO, &info);
-}
-
-/* ------------------------------------------------------------------ physical to normalised */
 
 static float normalised(float physical, float offset, float scale)
 {
     return (physical - offset) / scale;
 }
 
-static void normalise_command(const controller_config_t *config, float command[COMMANDS])
+static float physical(float normalised, float offset, float scale)
 {
-    for (int i = 0; i < COMMANDS; i++) {
-        command[i] = normalised(command[i], config->units.command_offset[i],
-                                config->units.command_scale[i]);
-    }
-}
-
-static void normalise_outputs(const controller_config_t *config, float outputs[OUTPUTS])
-{
-    for (int i = 0; i < OUTPUTS; i++) {
-        outputs[i] = normalised(outputs[i], config->units.output_offset[i],
-                                config->units.output_scale[i]);
-    }
+    return normalised * scale + offset;
 }
 
 /* ------------------------------------------------------------------ the walk */
 
-/* One sample on its walk, in normalised units. */
+/* One sample on its walk. */
 typedef struct {
     uint32_t k;
-    bool observing; /* the command has come with the sample: nothing is controlled */
-    unsigned flags; /* supervisor_flag_t */
-    unsigned status; /* mpc_status_t, or MESSAGE_STATUS_NONE */
-    float reference[HORIZON][OUTPUTS];
-    mpc_result_t result;
+    uint32_t time_us;
+    const float *observed; /* its command, which somebody else has chosen; NULL: it is controlled */
+    unsigned flags;        /* supervisor_flag_t */
+    unsigned status;       /* mpc_status_t, or MESSAGE_STATUS_NONE */
+    float reference[HORIZON][OUTPUTS]; /* normalised */
+    mpc_result_t result;               /* its command is normalised, too */
+    float command[COMMANDS];           /* physical */
     uint32_t step_cost;
+    uint16_t latency_us;
 } sample_t;
 
 /* Crosses samples that never came: the actuators held their command meanwhile, and so does the
  * network. */
-static unsigned bridge_gap(control_loop_t *loop, uint32_t k)
+static void bridge_gap(control_loop_t *loop, sample_t *sample)
 {
-    unsigned flags = 0;
-    while (loop->next_k != k) {
+    while (loop->next_k != sample->k) {
         float held[COMMANDS];
         memcpy(held, loop->mpc.commands[0], sizeof held);
         mpc_advance(&loop->mpc, held);
-        loop->supervisor.missed_samples++;
+        loop->counters.missed_samples++;
         loop->next_k++;
-        flags = SUPERVISOR_GAP;
+        sample->flags |= SUPERVISOR_GAP;
     }
-    return flags;
 }
 
-/* The signals of the sample, and the time at which it came. */
-static void acquire(control_loop_t *loop, const request_t *request, sample_t *sample)
+/* The signals of the sample. Those of the MCU's own sensor are calibrated here; those of SAMPLE
+ * are calibrated already. */
+static void acquire(control_loop_t *loop, sample_t *sample)
 {
-    sample->flags = supervisor_sample(&loop->supervisor, board_milliseconds(loop->board));
-    sample->flags |= bridge_gap(loop, sample->k);
+    const controller_config_t *config = loop->config;
+
+    sample->time_us = board_microseconds(loop->board);
+    bridge_gap(loop, sample);
+    if (loop->modes.wiring == WIRING_MCU) {
+        if (!loop->sensing.fresh) {
+            sample->flags |= SUPERVISOR_SENSOR_HELD;
+        }
+        for (int i = 0; i < SIGNALS && loop->sensing.fresh; i++) {
+            const float full = config->full_scale_counts[i];
+            const float counts = (float)loop->sensing.counts[config->signal_channel[i]];
+            loop->telemetry.signals[i] = full > 0.0f ? counts / full : 0.0f;
+        }
+        supervisor_sensor(&loop->supervisor, (cause_t)loop->sensing.fault);
+        loop->sensing.fresh = false;
+        loop->sensing.fault = CAUSE_NONE;
+    }
 #if SIGNALS > 0
     for (int i = 0; i < SIGNALS; i++) {
-        loop->mpc.signals[i] =
-            normalised((float)request->signals[i] * SIGNAL_LSB, loop->config->signal_offset[i],
-                       loop->config->signal_scale[i]);
+        loop->mpc.signals[i] = normalised(loop->telemetry.signals[i], config->signal_offset[i],
+                                          config->signal_scale[i]);
     }
-#else
-    (void)request;
 #endif
+    if (loop->supervisor.state == STATE_ARMED) {
+        loop->supervisor.state = STATE_RUNNING;
+    }
 }
 
 static void see_measured(control_loop_t *loop)
@@ -149,8 +128,9 @@ static void see_signals(control_loop_t *loop)
 static void estimate(control_loop_t *loop, const sample_t *sample)
 {
     const units_t *units = &loop->config->units;
+    const bool newest = loop->modes.clock == CLOCK_TIMER;
 
-    if (loop->measured && loop->measured_k == sample->k) {
+    if (loop->measured && (newest || loop->measured_k == sample->k)) {
         see_measured(loop);
     } else {
         see_signals(loop);
@@ -165,13 +145,13 @@ static void estimate(control_loop_t *loop, const sample_t *sample)
 }
 
 /* The reference over the horizon, the offset taken off. */
-static void reference(control_loop_t *loop, const request_t *request, sample_t *sample)
+static void reference(control_loop_t *loop, sample_t *sample)
 {
-    if (sample->observing) {
+    reference_advance(&loop->reference, sample->k);
+    if (sample->observed != NULL || loop->modes.source == SOURCE_HOST) {
         return;
     }
-    reference_ring_put(&loop->reference, sample->k, sample->k + HORIZON, request->points.at[0]);
-    if (reference_ring_horizon(&loop->reference, sample->k, sample->reference) > 0u) {
+    if (reference_horizon(&loop->reference, sample->reference) > 0u) {
         sample->flags |= SUPERVISOR_LOST_POINT;
     }
     for (int j = 0; j < HORIZON; j++) {
@@ -187,229 +167,364 @@ static uint32_t now(void *context)
     return board_ticks(board);
 }
 
-/* The command: the solver's, or the one that is observed. The step cost begins here. */
-static void control(control_loop_t *loop, const request_t *request, sample_t *sample)
+/* The command: the solver's, the host's, or the one that is observed. The step cost begins here. */
+static void control(control_loop_t *loop, sample_t *sample)
 {
+    const units_t *units = &loop->config->units;
     const mpc_clock_t clock = {.now = now,
                                .context = loop->board,
                                .budget = STEP_BUDGET_US * board_ticks_per_us(loop->board)};
-
+    const float *given = sample->observed != NULL              ? sample->observed
+                         : loop->modes.source == SOURCE_HOST ? loop->drive
+                                                               : NULL;
     board_step_cost_begin(loop->board);
-    if (sample->observing) {
+    if (given != NULL) {
         sample->status = MESSAGE_STATUS_NONE;
-        memcpy(sample->result.command, request->command, sizeof request->command);
+        memcpy(sample->command, given, sizeof sample->command);
+        for (int i = 0; i < COMMANDS; i++) {
+            sample->result.command[i] =
+                normalised(given[i], units->command_offset[i], units->command_scale[i]);
+        }
         return;
     }
     /* The cast only adds the const that C99 does not add to arrays of arrays. */
     sample->result = mpc_step(&loop->mpc_config, &loop->mpc,
                               (const float(*)[OUTPUTS])sample->reference, &clock);
     sample->status = sample->result.status;
+    if (sample->status == MPC_NOT_FINITE) {
+        sample->flags |= SUPERVISOR_NOT_FINITE;
+    }
+    for (int i = 0; i < COMMANDS; i++) {
+        const float asked = sample->result.command[i];
+        if (asked < loop->mpc_config.command_min[i] || asked > loop->mpc_config.command_max[i]) {
+            sample->flags |= SUPERVISOR_LIMITED;
+        }
+        sample->command[i] = settings_command(&loop->settings, units, i, asked);
+    }
+}
+
+/* How much of a move the time since the last command allows, 0 .. 1. */
+static float share_of_period(control_loop_t *loop)
+{
+    const uint32_t now_us = board_microseconds(loop->board);
+    const uint32_t passed = now_us - loop->gate_us;
+
+    loop->gate_us = now_us;
+    return loop->modes.clock == CLOCK_SAMPLES || passed >= PERIOD_US
+               ? 1.0f
+               : (float)passed / (float)PERIOD_US;
 }
 
 /* The last gate before the actuators; an observed command has passed them already. */
 static void supervise(control_loop_t *loop, sample_t *sample)
 {
-    if (sample->observing) {
+    const units_t *units = &loop->config->units;
+    supervisor_t *supervisor = &loop->supervisor;
+    float asked[COMMANDS];
+
+    if (sample->observed != NULL) {
         return;
     }
-    const units_t *units = &loop->config->units;
-    const settings_t *built = &loop->config->settings;
-    float *command = sample->result.command;
-    float asked[COMMANDS];
-    float sent[COMMANDS];
-
-    if (sample->result.status == MPC_NOT_FINITE || !all_finite(command, COMMANDS)) {
-        sample->flags |= SUPERVISOR_NOT_FINITE;
+    supervisor_step(supervisor, (sample->flags & SUPERVISOR_NOT_FINITE) != 0u, loop->late);
+    if (supervisor->state != STATE_RUNNING) {
+        supervisor_safe(supervisor, &loop->config->limits, sample->command);
     }
-    for (int i = 0; i < COMMANDS; i++) {
-        if (command[i] < loop->mpc_config.command_min[i]
-            || command[i] > loop->mpc_config.command_max[i]) {
-            sample->flags |= SUPERVISOR_LIMITED;
-        }
-        asked[i] = settings_command(&loop->settings, units, i, command[i]);
-    }
-    memcpy(sent, asked, sizeof sent);
-    sample->flags = supervisor_gate(&loop->supervisor, &loop->settings, built, sent, sample->flags);
+    memcpy(asked, sample->command, sizeof asked);
+    sample->flags = supervisor_gate(supervisor, &loop->settings, &loop->config->limits,
+                                    share_of_period(loop), sample->command, sample->flags);
     for (int i = 0; i < COMMANDS; i++) {
         /* Without an intervention the network goes on with the solver's own bits. */
-        if (!(sent[i] <= asked[i] && sent[i] >= asked[i])
-            || (sample->flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_LIMITED)) != 0u) {
-            command[i] = normalised(sent[i], units->command_offset[i], units->command_scale[i]);
+        if (supervisor->state != STATE_RUNNING
+            || (sample->flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_LIMITED)) != 0u
+            || !(sample->command[i] <= asked[i] && sample->command[i] >= asked[i])) {
+            sample->result.command[i] = normalised(sample->command[i], units->command_offset[i],
+                                                   units->command_scale[i]);
         }
     }
 }
 
-/* The actuators hang on the host, which applies the command that report sends. Here it counts as
- * applied: the network predicts the next sample with it. The step cost ends here. */
+/* The bytes that tell the actuators. */
+static void tell_actuators(control_loop_t *loop, const float command[COMMANDS])
+{
+    const actuator_config_t *config = &loop->config->actuator;
+    const uint8_t state = loop->supervisor.state;
+    uint8_t bytes[ACTUATOR_BYTES_MAX];
+    size_t size;
+
+    if ((state == STATE_STOPPED || state == STATE_FAULT)
+        && loop->config->limits.safe_output == SAFE_DISARM) {
+        size = actuator_disarm(&loop->actuator, config, bytes);
+        loop->supervisor.driving = false;
+    } else {
+        size = actuator_drive(&loop->actuator, config, command, bytes);
+    }
+    (void)board_write(loop->board, PORT_ACTUATOR, bytes, size);
+}
+
+/* Where the actuators hang on the host, it applies the command that report sends. From here on it
+ * counts as applied: the network predicts the next sample with it. The step cost ends here. */
 static void actuate(control_loop_t *loop, sample_t *sample)
 {
+    if (loop->modes.wiring == WIRING_MCU) {
+        tell_actuators(loop, sample->command);
+        const uint32_t latency = board_microseconds(loop->board) - loop->sensing.at_us;
+        sample->latency_us = (uint16_t)(latency < UINT16_MAX ? latency : UINT16_MAX);
+    }
     mpc_advance(&loop->mpc, sample->result.command);
     sample->step_cost = board_step_cost_end(loop->board);
+    if (sample->step_cost > loop->counters.step_cost_max) {
+        loop->counters.step_cost_max = sample->step_cost;
+    }
     loop->next_k = sample->k + 1u;
 }
 
-/* COMMAND, in physical units. */
+/* TELEMETRY, in physical units: the answer to SAMPLE, or unasked. */
 static void report(control_loop_t *loop, const sample_t *sample)
 {
     const units_t *units = &loop->config->units;
-    command_t command = {
-        .k = sample->k,
-        .status = (uint8_t)sample->status,
-        .supervisor = (uint8_t)sample->flags,
-        .iterations = sample->result.iterations,
-        .cost = sample->result.cost,
-        .step_cost = sample->step_cost,
-    };
-    for (int i = 0; i < COMMANDS; i++) {
-        /* An observed command goes back as it came, within the bounds or not. */
-        const float observed = sample->result.command[i];
-        command.command[i] = sample->observing
-                                 ? observed * units->command_scale[i] + units->command_offset[i]
-                                 : loop->supervisor.command[i];
-    }
+    telemetry_t *telemetry = &loop->telemetry;
+
+    telemetry->k = sample->k;
+    telemetry->time_us = sample->time_us;
+    telemetry->number = loop->counters.telemetry_sent;
+    telemetry->state = loop->supervisor.state;
+    telemetry->cause = loop->supervisor.cause;
+    telemetry->flags = (uint16_t)sample->flags;
+    telemetry->status = (uint8_t)sample->status;
+    telemetry->iterations = sample->result.iterations;
+    telemetry->latency_us = sample->latency_us;
+    memcpy(telemetry->command, sample->command, sizeof telemetry->command);
     for (int i = 0; i < OUTPUTS; i++) {
-        const float predicted = loop->mpc.outputs[0][i] + loop->estimate.offset[i];
-        command.predicted[i] = predicted * units->output_scale[i] + units->output_offset[i];
+        const float scale = units->output_scale[i];
+        const float offset = loop->estimate.offset[i];
+        const float predicted = loop->mpc.outputs[0][i] + offset;
+        telemetry->predicted[i] = physical(predicted, units->output_offset[i], scale);
+        telemetry->reference[i] =
+            physical(loop->reference.before[i], units->output_offset[i], scale);
+        telemetry->offset[i] = offset * scale;
     }
-    loop->command = command;
+    telemetry->cost = sample->result.cost;
+    telemetry->step_cost = sample->step_cost;
+    telemetry->missed_samples = loop->counters.missed_samples;
+    telemetry->telemetry_lost = loop->counters.telemetry_lost;
+    telemetry->actuator_errors = loop->status.errors;
+    telemetry->voltage = loop->status.voltage;
+    telemetry->temperature = loop->status.temperature;
     loop->answered = true;
-    send(loop, TO_HOST_COMMAND, &command);
+    if (loop->modes.wiring == WIRING_MCU && sample->k % TELEMETRY_EVERY != 0u) {
+        return;
+    }
+    if (loop_send(loop, TO_HOST_TELEMETRY, telemetry)) {
+        loop->counters.telemetry_sent++;
+    } else {
+        loop->counters.telemetry_dropped++;
+    }
 }
 
-/* One sample goes round once, from its frame to its COMMAND. */
-static void walk(control_loop_t *loop, const request_t *request, bool observing)
+/* One sample goes round once. */
+void loop_sample(control_loop_t *loop, uint32_t k, const float *observed)
 {
-    sample_t sample = {.k = request->k, .observing = observing};
+    sample_t sample = {.k = k, .observed = observed};
 
-    acquire(loop, request, &sample);
+    acquire(loop, &sample);
     estimate(loop, &sample);
-    reference(loop, request, &sample);
-    control(loop, request, &sample);
+    reference(loop, &sample);
+    control(loop, &sample);
     supervise(loop, &sample);
     actuate(loop, &sample);
     report(loop, &sample);
 }
 
-/* ------------------------------------------------------------------ answers */
+/* ------------------------------------------------------------------ what makes a sample */
 
-/* Each takes one message of the host. It may normalise the numbers of the request in place. If it
- * returns an error, nothing has changed and the host is told. */
-
-static message_error_t answer_hello(control_loop_t *loop, request_t *request)
+static void take_host(control_loop_t *loop)
 {
-    (void)request;
-    send_info(loop);
-    return MESSAGE_OK;
-}
-
-static message_error_t answer_reset(control_loop_t *loop, request_t *request)
-{
-    float start[COMMANDS];
-    memcpy(start, request->command, sizeof start);
-    normalise_command(loop->config, request->command);
-    normalise_outputs(loop->config, request->outputs);
-    if (!all_finite(request->command, COMMANDS) || !all_finite(request->outputs, OUTPUTS)) {
-        return MESSAGE_BAD_VALUE;
+    uint8_t byte;
+    while (board_read_byte(loop->board, PORT_HOST, &byte)) {
+        const size_t size = frame_decode(&loop->decoder, byte);
+        if (size > 0u) {
+            loop->host_seen_us = loop_time(loop);
+            const message_error_t error = loop_answer(loop, loop->decoder.body, size);
+            if (error != MESSAGE_OK) {
+                const error_t refusal = {.code = (uint8_t)error, .type = loop->decoder.body[0]};
+                (void)loop_send(loop, TO_HOST_ERROR, &refusal);
+            }
+        }
     }
-    mpc_reset(&loop->mpc, request->command, request->outputs);
-    loop->estimate = (estimate_t){.offset = {0.0f}};
-    loop->measured = false;
-    reference_ring_reset(&loop->reference, request->k, request->outputs);
-    supervisor_reset(&loop->supervisor, &loop->config->settings, start,
-                     board_milliseconds(loop->board), request->host_timeout_ms);
-    loop->next_k = request->k;
-    loop->answered = false;
-    loop->running = true;
-    send_info(loop);
-    return MESSAGE_OK;
 }
 
-static message_error_t answer_reference(control_loop_t *loop, request_t *request)
+static cause_t actuator_fault(const limits_t *limits, const actuator_status_t *status)
 {
-    for (uint32_t i = 0; i < request->points.count; i++) {
-        normalise_outputs(loop->config, request->points.at[i]);
-        reference_ring_put(&loop->reference, loop->next_k, request->k + i, request->points.at[i]);
+    return (status->errors & limits->actuator_errors) != 0u ? CAUSE_ACTUATOR_ERROR
+           : status->voltage > 0.0f && !(status->voltage >= limits->voltage_min
+                                         && status->voltage <= limits->voltage_max)
+               ? CAUSE_ACTUATOR_VOLTAGE
+           : status->temperature > limits->temperature_max ? CAUSE_ACTUATOR_TEMPERATURE
+                                                           : CAUSE_NONE;
+}
+
+static void take_actuator(control_loop_t *loop)
+{
+    const limits_t *limits = &loop->config->limits;
+    uint8_t byte;
+    while (board_read_byte(loop->board, PORT_ACTUATOR, &byte)) {
+        if (actuator_decode(&loop->actuator, &loop->config->actuator, byte, &loop->status)) {
+            const cause_t fault = actuator_fault(limits, &loop->status);
+            loop->unanswered = 0;
+            if (fault != CAUSE_NONE && supervisor_active(&loop->supervisor)) {
+                supervisor_enter(&loop->supervisor, STATE_FAULT, fault);
+            }
+        }
     }
-    return MESSAGE_OK;
 }
 
-static message_error_t answer_sample(control_loop_t *loop, request_t *request)
+/* True: a sample of the sensor has come, good or not. */
+static bool take_sensor(control_loop_t *loop)
 {
-    normalise_outputs(loop->config, request->points.at[0]);
-    walk(loop, request, false);
-    return MESSAGE_OK;
-}
-
-static message_error_t answer_observe(control_loop_t *loop, request_t *request)
-{
-    normalise_command(loop->config, request->command);
-    if (!all_finite(request->command, COMMANDS)) {
-        return MESSAGE_BAD_VALUE;
+    const controller_config_t *config = loop->config;
+    uint8_t byte;
+    while (board_read_byte(loop->board, PORT_SENSOR, &byte)) {
+        if (sensing_take(&loop->sensing, &loop->sensor, &config->sensor, &config->limits, byte,
+                         board_microseconds(loop->board))) {
+            return true;
+        }
     }
-    walk(loop, request, true);
-    return MESSAGE_OK;
+    return false;
 }
 
-static message_error_t answer_measurement(control_loop_t *loop, request_t *request)
+/* Have the parts of the next sample that the host brings come? */
+static bool host_ready(const control_loop_t *loop)
 {
-    normalise_outputs(loop->config, request->outputs);
-    loop->measured = true;
-    loop->measured_k = request->k;
-    memcpy(loop->outputs, request->outputs, sizeof loop->outputs);
-    return MESSAGE_OK;
+    const bool measured = !loop->modes.tethered
+                          || (loop->measured && loop->measured_k == loop->next_k);
+    const bool driven = loop->modes.source != SOURCE_HOST
+                        || (loop->driven && loop->driven_k == loop->next_k);
+    return measured && driven;
 }
 
-static message_error_t answer_stop(control_loop_t *loop, request_t *request)
+static void count_unanswered(control_loop_t *loop)
 {
-    (void)request;
-    loop->running = false;
-    loop->supervisor.driving = false;
-    send_info(loop);
-    return MESSAGE_OK;
+    const uint16_t tolerated = loop->config->limits.actuator_samples;
+    loop->unanswered = (uint16_t)(loop->unanswered + (loop->unanswered < UINT16_MAX));
+    if (tolerated > 0u && loop->unanswered > tolerated) {
+        supervisor_enter(&loop->supervisor, STATE_FAULT, CAUSE_ACTUATOR_SILENT);
+    }
 }
 
-static void configure(control_loop_t *loop, const settings_t *settings)
+/* Samples of the sensor are the clock. */
+static void follow_sensor(control_loop_t *loop)
 {
-    loop->settings = *settings;
-    settings_normalise(settings, &loop->config->units, &loop->mpc_config);
+    for (;;) {
+        if (!loop->pending) {
+            loop->pending = take_sensor(loop);
+        }
+        if (!loop->pending || !host_ready(loop) || !supervisor_active(&loop->supervisor)) {
+            return;
+        }
+        loop->pending = false;
+        loop_sample(loop, loop->next_k, NULL);
+        loop->driven = false;
+        count_unanswered(loop);
+    }
 }
 
-static message_error_t answer_configure(control_loop_t *loop, request_t *request)
+/* The board's timer is the clock, and follows the sensor's: a hundredth of a period at most. */
+static void follow_timer(control_loop_t *loop)
 {
-    if (!settings_valid(&request->settings, &loop->config->settings)) {
-        return MESSAGE_BAD_VALUE;
+    while (take_sensor(loop)) {
     }
-    configure(loop, &request->settings);
-    send_info(loop);
-    return MESSAGE_OK;
+    const uint32_t now_us = board_microseconds(loop->board);
+    const uint32_t behind = now_us - loop->due_us;
+    if ((int32_t)behind < 0) {
+        return;
+    }
+    uint32_t k = loop->next_k;
+    if (behind >= PERIOD_US) {
+        k += behind / PERIOD_US < GAP_MAX ? behind / PERIOD_US : GAP_MAX;
+        loop->due_us = now_us;
+    }
+    const int32_t reach = (int32_t)PERIOD_US / 100;
+    const int32_t early = SENSOR_LEAD_US - (int32_t)(now_us - loop->sensing.at_us);
+    const int32_t shift = !loop->sensing.fresh ? 0
+                          : early > reach      ? reach
+                          : early < -reach     ? -reach
+                                               : early;
+    loop->due_us += PERIOD_US + (uint32_t)shift;
+    loop_sample(loop, k, NULL);
+    loop->late = (int32_t)(board_microseconds(loop->board) - loop->due_us) > 0;
+    count_unanswered(loop);
 }
 
-/* Who takes each message, line by line as in MESSAGES_FROM_HOST. */
-#define ANSWER(NAME, name, type, when, order) answer_##name,
-static message_error_t (*const answers[FROM_HOST_LINES])(control_loop_t *, request_t *) = {
-    MESSAGES_FROM_HOST(ANSWER)};
+/* ------------------------------------------------------------------ what the time brings */
 
-static message_error_t take(control_loop_t *loop, const uint8_t *content, size_t size)
+static bool passed(const control_loop_t *loop, uint32_t since_us, uint32_t now_us, uint16_t limit_ms)
 {
-    request_t request;
-    const message_error_t error = message_decode(content, size, &request);
+    (void)loop;
+    return limit_ms > 0u && now_us - since_us > limit_ms * 1000u;
+}
 
-    if (error != MESSAGE_OK) {
-        return error;
+static void watch_silences(control_loop_t *loop)
+{
+    const uint32_t now_us = board_microseconds(loop->board);
+
+    if (loop->modes.wiring == WIRING_MCU
+        && passed(loop, loop->sensing.at_us, now_us, loop->times.sensor_timeout_ms)) {
+        supervisor_enter(&loop->supervisor, STATE_STOPPED, CAUSE_SENSOR_SILENT);
     }
-    if (message_from_host[request.line].running && !loop->running) {
-        return MESSAGE_WRONG_STATE;
+    if (passed(loop, loop->host_seen_us, loop_time(loop), loop->times.host_timeout_ms)) {
+        if (loop->modes.host_lost == HOST_LOST_STOP) {
+            supervisor_enter(&loop->supervisor, STATE_STOPPED, CAUSE_HOST_LOST);
+        } else if (loop->modes.host_lost == HOST_LOST_HOLD) {
+            supervisor_enter(&loop->supervisor, STATE_HOLDING, CAUSE_HOST_LOST);
+        }
     }
-    if (message_from_host[request.line].in_order && loop->answered
-        && request.k + 1u == loop->next_k) {
-        send(loop, TO_HOST_COMMAND, &loop->command); /* the answer, or the sample, was damaged */
-        return MESSAGE_OK;
+}
+
+/* Stopped and fault have a control period of their own: there may be nothing else that ticks. */
+static void drive_safe(control_loop_t *loop)
+{
+    const uint32_t now_us = board_microseconds(loop->board);
+    const bool entered = loop->safe_state != loop->supervisor.state;
+    sample_t sample = {.k = loop->next_k, .time_us = now_us, .status = MESSAGE_STATUS_NONE};
+
+    loop->safe_state = loop->supervisor.state;
+    while (take_sensor(loop)) {
     }
-    /* A k in the past is out of order as well: the difference wraps and becomes large. */
-    if (message_from_host[request.line].in_order && request.k - loop->next_k > GAP_MAX) {
-        return MESSAGE_OUT_OF_ORDER;
+    if (!entered && now_us - loop->gate_us < PERIOD_US) {
+        return;
     }
-    return answers[request.line](loop, &request);
+    supervisor_safe(&loop->supervisor, &loop->config->limits, sample.command);
+    sample.flags = supervisor_gate(&loop->supervisor, &loop->settings, &loop->config->limits,
+                                   entered ? 0.0f : 1.0f, sample.command, 0u);
+    loop->gate_us = now_us;
+    tell_actuators(loop, sample.command);
+    loop->next_k++;
+    report(loop, &sample);
+}
+
+void control_loop_poll(control_loop_t *loop)
+{
+    const uint8_t *state = &loop->supervisor.state;
+
+    take_host(loop);
+    take_actuator(loop);
+    if (supervisor_active(&loop->supervisor)) {
+        watch_silences(loop);
+    }
+    if (loop->modes.wiring != WIRING_MCU || *state == STATE_IDLE) {
+        while (take_sensor(loop)) {
+        }
+    } else if (supervisor_active(&loop->supervisor)) {
+        (loop->modes.clock == CLOCK_SAMPLES ? follow_sensor : follow_timer)(loop);
+    }
+    if (loop->modes.wiring == WIRING_MCU && (*state == STATE_STOPPED || *state == STATE_FAULT)) {
+        drive_safe(loop);
+    }
+    loop->counters.bad_frames = loop->decoder.bad_frames;
+    loop->counters.sensor_samples = loop->sensor.samples;
+    loop->counters.sensor_dropped = loop->sensor.dropped;
+    loop->counters.limited = loop->supervisor.limited;
+    loop->counters.lost_points = loop->reference.lost;
 }
 
 void control_loop_start(control_loop_t *loop, board_t *board, const controller_config_t *config)
@@ -417,27 +532,14 @@ void control_loop_start(control_loop_t *loop, board_t *board, const controller_c
     memset(loop, 0, sizeof *loop);
     loop->board = board;
     loop->config = config;
-    configure(loop, &config->settings);
+    loop_configure(loop, &config->settings);
+    loop->supervisor.state = STATE_IDLE;
     const boot_t boot = {.version = PROTOCOL_VERSION,
                          .reset_cause = (uint8_t)board_reset_cause(board),
                          .board = board_name(board)};
-    send(loop, TO_HOST_BOOT, &boot);
-}
-
-void control_loop_poll(control_loop_t *loop)
-{
-    uint8_t byte;
-    while (board_read_byte(loop->board, &byte)) {
-        const size_t size = frame_decode(&loop->decoder, byte);
-        if (size > 0u) {
-            const message_error_t error = take(loop, loop->decoder.body, size);
-            if (error != MESSAGE_OK) {
-                send_error(loop, error, loop->decoder.body[0]);
-            }
-        }
-    }
-    if (loop->running
-        && supervisor_became_stale(&loop->supervisor, board_milliseconds(loop->board))) {
-        send_error(loop, MESSAGE_HOST_STALE, 0u);
+    (void)loop_send(loop, TO_HOST_BOOT, &boot);
+    if (board_crash(board) != NULL) {
+        loop->supervisor.state = STATE_FAULT;
+        loop->supervisor.cause = CAUSE_CRASHED;
     }
 }

@@ -1,4 +1,10 @@
-/* The control loop: bytes in, commands out. */
+/* The control loop: bytes in, commands out.
+ *
+ * What makes a sample depends on where the instruments are and what the clock is:
+ *
+ *     wiring host                  SAMPLE or OBSERVE of the host
+ *     wiring mcu, clock samples    a sample of the sensor: the same bits however fast it goes
+ *     wiring mcu, clock timer      a control period of the board has passed; the newest signals */
 #ifndef CONTROL_LOOP_H
 #define CONTROL_LOOP_H
 
@@ -7,18 +13,20 @@
 
 #include "boards/board.h"
 #include "controller_config.h"
+#include "instruments/instruments.h"
 #include "loop/estimate.h"
-#include "loop/reference_ring.h"
+#include "loop/host_clock.h"
+#include "loop/reference.h"
+#include "loop/sensing.h"
 #include "loop/settings.h"
 #include "loop/supervisor.h"
 #include "solver/mpc.h"
 #include "wire/frame.h"
 #include "wire/message.h"
 
-/* One unit of a signal on the wire. */
-#define SIGNAL_LSB 1e-4f
+#define PERIOD_US ((uint32_t)(1e6f / CONTROL_RATE_HZ + 0.5f))
 
-/* A longer gap than this cannot be bridged by holding the command: the host has to reset. */
+/* A longer gap than this cannot be bridged by holding the command: the host has to arm anew. */
 #define GAP_MAX 100u
 
 /* What is fixed when a firmware is built. The network and the MPC see normalised values only. */
@@ -26,11 +34,16 @@ typedef struct {
     units_t units;
     float signal_offset[SIGNAL_SLOTS];
     float signal_scale[SIGNAL_SLOTS];
+    uint8_t signal_channel[SIGNAL_SLOTS];   /* of the sensor */
+    float full_scale_counts[SIGNAL_SLOTS];  /* signal = counts / this; 0: a dead channel, 0 */
 #if SIGNAL_ESTIMATE
     float signal_map[OUTPUTS][SIGNALS]; /* outputs = map * signals, both normalised */
     float signal_trust[OUTPUTS]; /* variance of a measured output over that of the signals' */
 #endif
     settings_t settings; /* until CONFIGURE brings others; its bounds can only become narrower */
+    limits_t limits;
+    sensor_config_t sensor;
+    actuator_config_t actuator;
     const char *model_hash; /* 16 hex digits each */
     const char *build_id;
 } controller_config_t;
@@ -41,25 +54,64 @@ typedef struct {
     board_t *board;
     const controller_config_t *config;
     frame_decoder_t decoder;
-    bool running; /* a RESET has come */
-    uint32_t next_k;
-    bool answered;     /* the sample before next_k, */
-    command_t command; /* with this, which is sent again where it did not arrive */
+
+    modes_t modes;
+    times_t times;
     settings_t settings;
     mpc_config_t mpc_config; /* the same normalised, the offset taken off the outputs' bounds */
     mpc_state_t mpc;
     estimate_t estimate;
-    bool measured;          /* a MEASUREMENT of sample measured_k has come: */
+    reference_t reference;
+    supervisor_t supervisor;
+    counters_t counters;
+
+    uint32_t next_k;
+    uint32_t first_k;
+    bool answered;         /* the sample before next_k, */
+    telemetry_t telemetry; /* with this, which is sent again where it did not arrive */
+
+    host_clock_t host_clock;
+    uint32_t host_seen_us; /* when the last good frame came, by loop_time() */
+    bool measured;         /* outputs of sample measured_k have come: */
     uint32_t measured_k;
     float outputs[OUTPUTS]; /* normalised */
-    reference_ring_t reference;
-    supervisor_t supervisor;
+    bool driven;            /* the host's command for sample driven_k has come: */
+    uint32_t driven_k;
+    float drive[COMMANDS]; /* physical */
+
+    sensor_t sensor;
+    actuator_t actuator;
+    sensing_t sensing;
+    actuator_status_t status;
+    uint16_t unanswered; /* samples since the last status of the actuators */
+    bool pending;        /* a sample of the sensor waits for what the host has to say */
+    uint32_t due_us;     /* of the next control period */
+    uint32_t gate_us;    /* when the last command left */
+    bool late;           /* the step before was not done when the next one was due */
+    uint8_t safe_state;  /* in which the safe output was driven last */
 } control_loop_t;
 
 /* Starts afresh and says BOOT. */
 void control_loop_start(control_loop_t *loop, board_t *board, const controller_config_t *config);
 
-/* Takes every byte that has come and answers every whole frame among them. */
+/* Takes every byte that has come, makes every sample that is due, and looks at the clock. */
 void control_loop_poll(control_loop_t *loop);
+
+/* ------------------------------------------------------------------ between this and answers.c */
+
+/* Time in us that the time-outs are about: the board's, or that of the samples. */
+uint32_t loop_time(const control_loop_t *loop);
+
+/* One sample goes round once. A sample that is observed has its command with it. */
+void loop_sample(control_loop_t *loop, uint32_t k, const float *observed);
+
+/* `message` is the struct of that line of MESSAGES_TO_HOST. False: the line had no room. */
+bool loop_send(control_loop_t *loop, int line, const void *message);
+
+/* Answers the content of a good frame. */
+message_error_t loop_answer(control_loop_t *loop, const uint8_t *content, size_t size);
+
+void loop_send_info(control_loop_t *loop);
+void loop_configure(control_loop_t *loop, const settings_t *settings);
 
 #endif

@@ -1,0 +1,286 @@
+/* What each message of the host does. An answer may normalise the numbers of its request in place;
+ * if it returns an error, nothing has changed and the host is told. */
+#include "loop/control_loop.h"
+
+#include <string.h>
+
+#include "solver/number.h"
+
+void loop_send_info(control_loop_t *loop)
+{
+    static const info_sizes_t sizes = {
+        .commands = COMMANDS,
+        .outputs = OUTPUTS,
+        .signals = SIGNALS,
+        .input_lags = INPUT_LAGS,
+        .output_lags = OUTPUT_LAGS,
+        .input_delay = INPUT_DELAY,
+        .horizon = HORIZON,
+        .control_horizon = CONTROL_HORIZON,
+    };
+    loop->counters.stack_free = board_stack_free(loop->board);
+    const info_t info = {
+        .version = PROTOCOL_VERSION,
+        .model_hash = loop->config->model_hash,
+        .build_id = loop->config->build_id,
+        .board = board_name(loop->board),
+        .sizes = sizes,
+        .step_cost_unit = (uint8_t)board_step_cost_unit(loop->board),
+        .rate_hz = CONTROL_RATE_HZ,
+        .trajectory_points = REFERENCE_POINTS,
+        .state = loop->supervisor.state,
+        .cause = loop->supervisor.cause,
+        .counters = loop->counters,
+    };
+    (void)loop_send(loop, TO_HOST_INFO, &info);
+}
+
+void loop_configure(control_loop_t *loop, const settings_t *settings)
+{
+    loop->settings = *settings;
+    settings_normalise(settings, &loop->config->units, &loop->mpc_config);
+}
+
+static void normalise_command(const units_t *units, float command[COMMANDS])
+{
+    for (int i = 0; i < COMMANDS; i++) {
+        command[i] = (command[i] - units->command_offset[i]) / units->command_scale[i];
+    }
+}
+
+static void normalise_outputs(const units_t *units, float outputs[OUTPUTS])
+{
+    for (int i = 0; i < OUTPUTS; i++) {
+        outputs[i] = (outputs[i] - units->output_offset[i]) / units->output_scale[i];
+    }
+}
+
+/* A message of the past must not be acted on. */
+static bool too_old(control_loop_t *loop, uint32_t host_us)
+{
+    const uint32_t now_us = board_microseconds(loop->board);
+    const uint32_t age_us = host_clock_age(&loop->host_clock, now_us, host_us);
+    const bool old = loop->times.age_max_ms > 0u && age_us > loop->times.age_max_ms * 1000u;
+
+    loop->counters.refused += old;
+    return old;
+}
+
+static message_error_t answer_hello(control_loop_t *loop, request_t *request)
+{
+    (void)request;
+    loop_send_info(loop);
+    const crash_t *crash = board_crash(loop->board);
+    if (crash != NULL) {
+        const message_crash_t message = {
+            .cause = crash->cause,
+            .registers = {crash->pc, crash->lr, crash->psr, crash->status, crash->address,
+                          crash->stack_free},
+        };
+        (void)loop_send(loop, TO_HOST_CRASH, &message);
+    }
+    return MESSAGE_OK;
+}
+
+static bool modes_valid(const modes_t *modes)
+{
+    return modes->clock < CLOCKS && modes->wiring < WIRINGS && modes->source < SOURCES
+           && modes->tethered <= 1u && modes->host_lost < HOST_LOST_CHOICES;
+}
+
+static message_error_t answer_arm(control_loop_t *loop, request_t *request)
+{
+    const uint32_t now_us = board_microseconds(loop->board);
+    const units_t *units = &loop->config->units;
+
+    /* A run that goes on is not armed from under itself; one that holds its command may go on. */
+    if (loop->supervisor.state == STATE_RUNNING && loop->modes.wiring == WIRING_MCU) {
+        return MESSAGE_WRONG_STATE;
+    }
+    if (!modes_valid(&request->modes) || !all_finite(request->command, COMMANDS)
+        || !all_finite(request->outputs, OUTPUTS)) {
+        return MESSAGE_BAD_VALUE;
+    }
+    loop->modes = request->modes;
+    loop->times = request->times;
+    supervisor_arm(&loop->supervisor, &loop->config->limits, request->command);
+    normalise_command(units, request->command);
+    normalise_outputs(units, request->outputs);
+    mpc_reset(&loop->mpc, request->command, request->outputs);
+    loop->estimate = (estimate_t){.offset = {0.0f}};
+    reference_reset(&loop->reference, request->k, request->outputs);
+    loop->counters = (counters_t){.telemetry_dropped = loop->counters.telemetry_dropped,
+                                  .actuator_bad = loop->counters.actuator_bad};
+    loop->first_k = request->k;
+    loop->next_k = request->k;
+    loop->answered = false;
+    loop->measured = false;
+    loop->driven = false;
+    loop->pending = false;
+    loop->late = false;
+    loop->unanswered = 0;
+    loop->safe_state = STATE_ARMED;
+    loop->due_us = now_us + PERIOD_US;
+    loop->gate_us = now_us - PERIOD_US;
+    loop->host_seen_us = loop_time(loop);
+    host_clock_start(&loop->host_clock, now_us, request->host_us);
+    sensing_start(&loop->sensing, now_us);
+    loop_send_info(loop);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_stop(control_loop_t *loop, request_t *request)
+{
+    (void)request;
+    if (loop->modes.wiring == WIRING_MCU && supervisor_active(&loop->supervisor)) {
+        supervisor_enter(&loop->supervisor, STATE_STOPPED, CAUSE_ASKED);
+    } else if (loop->modes.wiring == WIRING_HOST) {
+        loop->supervisor.state = STATE_IDLE;
+        loop->supervisor.cause = CAUSE_ASKED;
+        loop->supervisor.driving = false;
+    }
+    loop_send_info(loop);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_reference(control_loop_t *loop, request_t *request)
+{
+    for (uint32_t i = 0; i < request->points.count; i++) {
+        normalise_outputs(&loop->config->units, request->points.at[i]);
+        reference_put(&loop->reference, request->k + i, request->points.at[i]);
+    }
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_trajectory(control_loop_t *loop, request_t *request)
+{
+    for (uint32_t i = 0; i < request->points.count; i++) {
+        normalise_outputs(&loop->config->units, request->points.at[i]);
+    }
+    /* The cast only adds the const that C99 does not add to arrays of arrays. */
+    return reference_upload(&loop->reference, request->first, request->points.count,
+                            (const float(*)[OUTPUTS])request->points.at)
+               ? MESSAGE_OK
+               : MESSAGE_BAD_VALUE;
+}
+
+static message_error_t answer_trajectory_end(control_loop_t *loop, request_t *request)
+{
+    for (int i = 0; i < OUTPUTS; i++) {
+        request->outputs[i] /= loop->config->units.output_scale[i];
+    }
+    if (!reference_follow(&loop->reference, request->count, request->periodic != 0u, request->step,
+                          request->outputs)) {
+        return MESSAGE_INCOMPLETE;
+    }
+    loop_send_info(loop);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_sample(control_loop_t *loop, request_t *request)
+{
+    if (loop->modes.wiring != WIRING_HOST) {
+        return MESSAGE_WRONG_STATE;
+    }
+    if (!all_finite(request->signals, SIGNAL_SLOTS)) {
+        return MESSAGE_BAD_VALUE;
+    }
+    if (too_old(loop, request->host_us)) {
+        return MESSAGE_TOO_OLD;
+    }
+    normalise_outputs(&loop->config->units, request->points.at[0]);
+    reference_put(&loop->reference, request->k + HORIZON, request->points.at[0]);
+    memcpy(loop->telemetry.signals, request->signals, sizeof request->signals);
+    loop_sample(loop, request->k, NULL);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_observe(control_loop_t *loop, request_t *request)
+{
+    if (loop->modes.wiring != WIRING_HOST) {
+        return MESSAGE_WRONG_STATE;
+    }
+    if (!all_finite(request->command, COMMANDS) || !all_finite(request->signals, SIGNAL_SLOTS)) {
+        return MESSAGE_BAD_VALUE;
+    }
+    memcpy(loop->telemetry.signals, request->signals, sizeof request->signals);
+    loop_sample(loop, request->k, request->command);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_measurement(control_loop_t *loop, request_t *request)
+{
+    if (too_old(loop, request->host_us)) {
+        return MESSAGE_TOO_OLD;
+    }
+    normalise_outputs(&loop->config->units, request->outputs);
+    loop->measured = true;
+    loop->measured_k = request->k;
+    memcpy(loop->outputs, request->outputs, sizeof loop->outputs);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_drive(control_loop_t *loop, request_t *request)
+{
+    if (loop->modes.source != SOURCE_HOST || loop->modes.wiring != WIRING_MCU) {
+        return MESSAGE_WRONG_STATE;
+    }
+    if (!all_finite(request->command, COMMANDS)) {
+        return MESSAGE_BAD_VALUE;
+    }
+    if (too_old(loop, request->host_us)) {
+        return MESSAGE_TOO_OLD;
+    }
+    loop->driven = true;
+    loop->driven_k = request->k;
+    memcpy(loop->drive, request->command, sizeof loop->drive);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_heartbeat(control_loop_t *loop, request_t *request)
+{
+    /* What is under way to the host now counts as lost until the next heartbeat. */
+    loop->counters.telemetry_lost = loop->counters.telemetry_sent - request->received;
+    (void)too_old(loop, request->host_us);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_configure(control_loop_t *loop, request_t *request)
+{
+    if (!settings_valid(&request->settings, &loop->config->settings)) {
+        return MESSAGE_BAD_VALUE;
+    }
+    loop_configure(loop, &request->settings);
+    loop_send_info(loop);
+    return MESSAGE_OK;
+}
+
+/* Who takes each message, line by line as in MESSAGES_FROM_HOST. */
+#define ANSWER(NAME, name, type, when, order) answer_##name,
+static message_error_t (*const answers[FROM_HOST_LINES])(control_loop_t *, request_t *) = {
+    MESSAGES_FROM_HOST(ANSWER)};
+
+message_error_t loop_answer(control_loop_t *loop, const uint8_t *content, size_t size)
+{
+    request_t request;
+    const message_error_t error = message_decode(content, size, &request);
+
+    if (error != MESSAGE_OK) {
+        return error;
+    }
+    const message_line_t *line = &message_from_host[request.line];
+    const bool active = supervisor_active(&loop->supervisor);
+    if ((line->when == RUNNING && !active) || (line->when == RESTING && active)) {
+        return MESSAGE_WRONG_STATE;
+    }
+    if (line->in_order && loop->answered && request.k + 1u == loop->next_k) {
+        /* The answer, or the sample, was damaged. */
+        (void)loop_send(loop, TO_HOST_TELEMETRY, &loop->telemetry);
+        return MESSAGE_OK;
+    }
+    /* A k in the past is out of order as well: the difference wraps and becomes large. */
+    if (line->in_order && request.k - loop->next_k > GAP_MAX) {
+        return MESSAGE_OUT_OF_ORDER;
+    }
+    return answers[request.line](loop, &request);
+}
