@@ -1,19 +1,26 @@
 #include "boards/host/sil.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "boards/board.h"
 #include "loop/control_loop.h"
 
-/* What waits to be read. When it is full, frames are lost, as on a line that nobody reads. */
+/* What waits to be read on a line. When it is full, frames are lost, as on a line that nobody
+ * reads. */
 #define OUT_SIZE 8192
 
-struct board {
+typedef struct {
     const uint8_t *in;
     size_t in_left;
-    uint32_t milliseconds;
     size_t out_size;
     uint8_t out[OUT_SIZE];
+} line_t;
+
+struct board {
+    line_t lines[PORTS];
+    uint32_t microseconds;
+    uint32_t step_us; /* that each control step is made to take */
 };
 
 struct sil {
@@ -33,27 +40,63 @@ reset_cause_t board_reset_cause(const board_t *board)
     return RESET_POWER_ON;
 }
 
-bool board_read_byte(board_t *board, uint8_t *byte)
+bool board_read_byte(board_t *board, port_t port, uint8_t *byte)
 {
-    if (board->in_left == 0u) {
+    line_t *line = &board->lines[port];
+    if (line->in_left == 0u) {
         return false;
     }
-    *byte = *board->in++;
-    board->in_left--;
+    *byte = *line->in++;
+    line->in_left--;
     return true;
 }
 
-void board_write(board_t *board, const uint8_t *bytes, size_t size)
+bool board_write(board_t *board, port_t port, const uint8_t *bytes, size_t size)
 {
-    if (size <= OUT_SIZE - board->out_size) {
-        memcpy(&board->out[board->out_size], bytes, size);
-        board->out_size += size;
+    line_t *line = &board->lines[port];
+    if (size > OUT_SIZE - line->out_size) {
+        return false;
     }
+    memcpy(&line->out[line->out_size], bytes, size);
+    line->out_size += size;
+    return true;
 }
 
-uint32_t board_milliseconds(const board_t *board)
+uint32_t board_microseconds(const board_t *board)
 {
-    return board->milliseconds;
+    return board->microseconds;
+}
+
+/* A process that crashes tells its host in other ways, and needs no watchdog. */
+const crash_t *board_crash(const board_t *board)
+{
+    (void)board;
+    return NULL;
+}
+
+void board_fail(board_t *board, uint32_t line)
+{
+    (void)board;
+    (void)line;
+    abort();
+}
+
+void board_safe_bytes(board_t *board, const uint8_t *bytes, size_t size)
+{
+    (void)board;
+    (void)bytes;
+    (void)size;
+}
+
+void board_feed(board_t *board)
+{
+    (void)board;
+}
+
+uint32_t board_stack_free(const board_t *board)
+{
+    (void)board;
+    return 0;
 }
 
 /* A host's own counters say nothing about the microcontroller. */
@@ -70,7 +113,7 @@ void board_step_cost_begin(board_t *board)
 
 uint32_t board_step_cost_end(board_t *board)
 {
-    (void)board;
+    board->microseconds += board->step_us;
     return 0;
 }
 
@@ -92,25 +135,32 @@ size_t sil_size(void)
     return sizeof(sil_t);
 }
 
-void sil_start(sil_t *sil, uint32_t milliseconds)
+void sil_start(sil_t *sil, uint32_t microseconds)
 {
-    sil->board = (board_t){.milliseconds = milliseconds};
+    memset(&sil->board, 0, sizeof sil->board);
+    sil->board.microseconds = microseconds;
     control_loop_start(&sil->loop, &sil->board, &controller_config);
 }
 
-void sil_write(sil_t *sil, uint32_t milliseconds, const uint8_t *bytes, size_t size)
+void sil_write(sil_t *sil, uint32_t port, uint32_t microseconds, const uint8_t *bytes, size_t size)
 {
-    sil->board.milliseconds = milliseconds;
-    sil->board.in = bytes;
-    sil->board.in_left = size;
+    sil->board.microseconds = microseconds;
+    sil->board.lines[port].in = bytes;
+    sil->board.lines[port].in_left = size;
     control_loop_poll(&sil->loop);
 }
 
-size_t sil_read(sil_t *sil, uint8_t *bytes, size_t capacity)
+size_t sil_read(sil_t *sil, uint32_t port, uint8_t *bytes, size_t capacity)
 {
-    const size_t size = sil->board.out_size < capacity ? sil->board.out_size : capacity;
-    memcpy(bytes, sil->board.out, size);
-    sil->board.out_size -= size;
-    memmove(sil->board.out, &sil->board.out[size], sil->board.out_size);
+    line_t *line = &sil->board.lines[port];
+    const size_t size = line->out_size < capacity ? line->out_size : capacity;
+    memcpy(bytes, line->out, size);
+    line->out_size -= size;
+    memmove(line->out, &line->out[size], line->out_size);
     return size;
+}
+
+void sil_slow(sil_t *sil, uint32_t microseconds)
+{
+    sil->board.step_us = microseconds;
 }

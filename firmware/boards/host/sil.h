@@ -10,13 +10,18 @@ typedef struct sil sil_t;
 
 size_t sil_size(void);
 
-/* Power-on: the instance says BOOT. */
-void sil_start(sil_t *sil, uint32_t milliseconds);
+/* Power-on: the instance says BOOT. `microseconds` is its clock, which wraps. */
+void sil_start(sil_t *sil, uint32_t microseconds);
 
-/* The firmware takes the bytes and does what they ask, at that time of its clock. */
-void sil_write(sil_t *sil, uint32_t milliseconds, const uint8_t *bytes, size_t size);
+/* Bytes come on a port (port_t of boards/board.h), at that time of the firmware's clock, and it does
+   what they ask. It does not keep what it has not taken: while a sample waits for the host, write
+   no more to the sensor's port. */
+void sil_write(sil_t *sil, uint32_t port, uint32_t microseconds, const uint8_t *bytes, size_t size);
 
-/* Takes up to capacity bytes that the firmware has written. Returns how many. */
-size_t sil_read(sil_t *sil, uint8_t *bytes, size_t capacity);
+/* Takes up to capacity bytes that the firmware has written to a port. Returns how many. */
+size_t sil_read(sil_t *sil, uint32_t port, uint8_t *bytes, size_t capacity);
+
+/* From now on the clock goes on by so much in each control step, which takes none otherwise. */
+void sil_slow(sil_t *sil, uint32_t microseconds);
 
 #endif

@@ -10,6 +10,7 @@ int main(void)
     control_loop_start(&loop, board, &controller_config);
     for (;;) {
         control_loop_poll(&loop);
+        board_feed(board);
         board_idle(board);
     }
 }
