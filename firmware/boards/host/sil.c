@@ -10,9 +10,12 @@
  * reads. */
 #define OUT_SIZE 8192
 
+/* What has come on a line and is not taken yet; a power of two. */
+#define IN_SIZE 4096
+
 typedef struct {
-    const uint8_t *in;
-    size_t in_left;
+    uint32_t in_head, in_tail;
+    uint8_t in[IN_SIZE];
     size_t out_size;
     uint8_t out[OUT_SIZE];
 } line_t;
@@ -43,11 +46,10 @@ reset_cause_t board_reset_cause(const board_t *board)
 bool board_read_byte(board_t *board, port_t port, uint8_t *byte)
 {
     line_t *line = &board->lines[port];
-    if (line->in_left == 0u) {
+    if (line->in_tail == line->in_head) {
         return false;
     }
-    *byte = *line->in++;
-    line->in_left--;
+    *byte = line->in[line->in_tail++ % IN_SIZE];
     return true;
 }
 
@@ -144,9 +146,16 @@ void sil_start(sil_t *sil, uint32_t microseconds)
 
 void sil_write(sil_t *sil, uint32_t port, uint32_t microseconds, const uint8_t *bytes, size_t size)
 {
+    line_t *line = &sil->board.lines[port];
     sil->board.microseconds = microseconds;
-    sil->board.lines[port].in = bytes;
-    sil->board.lines[port].in_left = size;
+    for (size_t i = 0; i < size; i++) {
+        if (line->in_head - line->in_tail == IN_SIZE) {
+            control_loop_poll(&sil->loop);
+        }
+        if (line->in_head - line->in_tail < IN_SIZE) { /* else the byte is lost */
+            line->in[line->in_head++ % IN_SIZE] = bytes[i];
+        }
+    }
     control_loop_poll(&sil->loop);
 }
 

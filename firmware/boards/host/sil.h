@@ -14,8 +14,7 @@ size_t sil_size(void);
 void sil_start(sil_t *sil, uint32_t microseconds);
 
 /* Bytes come on a port (port_t of boards/board.h), at that time of the firmware's clock, and it does
-   what they ask. It does not keep what it has not taken: while a sample waits for the host, write
-   no more to the sensor's port. */
+   what they ask. What it cannot take yet waits, up to 4096 bytes a port. */
 void sil_write(sil_t *sil, uint32_t port, uint32_t microseconds, const uint8_t *bytes, size_t size);
 
 /* Takes up to capacity bytes that the firmware has written to a port. Returns how many. */
