@@ -72,7 +72,7 @@ static message_error_t answer_hello(control_loop_t *loop, request_t *request)
     loop_send_info(loop);
     const crash_t *crash = board_crash(loop->board);
     if (crash != NULL) {
-        const message_crash_t message = {
+        const crash_report_t message = {
             .cause = crash->cause,
             .registers = {crash->pc, crash->lr, crash->psr, crash->status, crash->address,
                           crash->stack_free},

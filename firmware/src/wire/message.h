@@ -51,7 +51,7 @@
     X(INFO, info, 0x82)           \
     X(TELEMETRY, telemetry, 0x83) \
     X(ERROR, error, 0x84)         \
-    X(CRASH, crash, 0x85)
+    X(CRASH, crash_report, 0x85)
 
 /* The payloads, field by field in the order of the wire: F(S, kind, count, member). `member` is
  * one of the struct S, which is request_t for all messages of a host and name_t for those of the
@@ -302,7 +302,7 @@ typedef struct {
 typedef struct {
     uint8_t cause;         /* crash_cause_t of boards/board.h */
     uint32_t registers[6]; /* pc, lr, psr, status, address, stack_free of crash_t */
-} message_crash_t;
+} crash_report_t;
 
 /* One field of a payload: `count` values of a kind at `offset` in the struct of the message. */
 typedef struct {
