@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from soft_control.link.messages import Command, Info, SolverStatus, Supervisor
+from soft_control.link.messages import Info, SolverStatus, Supervisor, Telemetry
 from soft_control.link.session import (
     LinkError,
     McuSession,
@@ -13,7 +13,6 @@ from soft_control.link.session import (
 from soft_control.link.transport import HilTransport, PilTransport, SilTransport
 
 __all__ = [
-    "Command",
     "HilTransport",
     "Info",
     "LinkError",
@@ -23,6 +22,7 @@ __all__ = [
     "SilTransport",
     "SolverStatus",
     "Supervisor",
+    "Telemetry",
     "VersionError",
     "open_session",
 ]

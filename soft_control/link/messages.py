@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from soft_control.link.framing import CONTENT_LIMIT, CONTENT_MAX
 
-PROTOCOL_VERSION = 4
-SIGNAL_LSB = 1e-4
-SIGNAL_MAX = 32767 * SIGNAL_LSB
+PROTOCOL_VERSION = 5
 HASH_SIZE = 16
 BOARD_SIZE = 16
 
@@ -54,6 +51,79 @@ class Supervisor(enum.IntFlag):
     HOST_STALE = 0x04
     GAP = 0x08
     LOST_POINT = 0x10
+    SENSOR_HELD = 0x20
+    LATE = 0x40
+
+
+class State(enum.IntEnum):
+    """Of the firmware; the table of docs/protocol.md says what leads from one to another."""
+
+    BOOT = 0
+    IDLE = 1
+    ARMED = 2
+    RUNNING = 3
+    HOLDING = 4
+    STOPPED = 5
+    FAULT = 6
+
+
+class Cause(enum.IntEnum):
+    """Why the state is what it is."""
+
+    NONE = 0
+    ASKED = 1
+    HOST_LOST = 2
+    SENSOR_SILENT = 3
+    SENSOR_DAMAGED = 4
+    SENSOR_RANGE = 5
+    SENSOR_RATE = 6
+    SENSOR_FROZEN = 7
+    SOLVER_FAILED = 8
+    DEADLINE_MISSED = 9
+    ACTUATOR_ERROR = 10
+    ACTUATOR_VOLTAGE = 11
+    ACTUATOR_TEMPERATURE = 12
+    ACTUATOR_SILENT = 13
+    CRASHED = 14
+
+
+class Clock(enum.IntEnum):
+    """What a control period is measured by."""
+
+    SAMPLES = 0
+    TIMER = 1
+
+
+class Wiring(enum.IntEnum):
+    """Where sensor and actuators are."""
+
+    HOST = 0
+    MCU = 1
+
+
+class Source(enum.IntEnum):
+    """Where commands come from."""
+
+    MPC = 0
+    HOST = 1
+
+
+class HostLost(enum.IntEnum):
+    """What the firmware does when the host has been silent for too long."""
+
+    CONTINUE = 0
+    HOLD = 1
+    STOP = 2
+
+
+class When(enum.Enum):
+    """In which states the firmware takes a message."""
+
+    ANY_TIME = "any time"
+    RUNNING = "running"
+    """armed, running or holding"""
+    RESTING = "resting"
+    """not so"""
 
 
 class ErrorCode(enum.IntEnum):
@@ -64,7 +134,8 @@ class ErrorCode(enum.IntEnum):
     WRONG_STATE = 3
     OUT_OF_ORDER = 4
     BAD_VALUE = 5
-    HOST_STALE = 6
+    TOO_OLD = 6
+    INCOMPLETE = 7
 
 
 class ResetCause(enum.IntEnum):
@@ -110,21 +181,25 @@ MESSAGES: dict[int, type[Message]] = {}
 class Message:
     """Base of all messages.
 
-    A subclass says its type on the wire, whether the firmware takes it only in a run (after RESET),
-    whether its k must be in order, and the name of the class that answers it.
+    A subclass says its type on the wire, when the firmware takes it, whether its k must be in
+    order, and the name of the class that answers it.
     """
 
     TYPE: ClassVar[int]
-    RUNNING: ClassVar[bool]
+    WHEN: ClassVar[When]
     IN_ORDER: ClassVar[bool]
     ANSWER: ClassVar[str | None]
 
     def __init_subclass__(
-        cls, type: int, running: bool = False, in_order: bool = False, answer: str | None = None
+        cls,
+        type: int,
+        when: When = When.ANY_TIME,
+        in_order: bool = False,
+        answer: str | None = None,
     ) -> None:
         if type in MESSAGES:
             raise TypeError(f"message type 0x{type:02x}: {cls.__name__}, {MESSAGES[type].__name__}")
-        cls.TYPE, cls.RUNNING, cls.IN_ORDER, cls.ANSWER = type, running, in_order, answer
+        cls.TYPE, cls.WHEN, cls.IN_ORDER, cls.ANSWER = type, when, in_order, answer
         MESSAGES[type] = cls
 
     @classmethod
@@ -217,17 +292,25 @@ class Hello(Message, type=0x01, answer="Info"):
 
 
 @dataclass(frozen=True)
-class Reset(Message, type=0x02, answer="Info"):
-    """Start of a run: the next sample is k, all lags are the given ones."""
+class Arm(Message, type=0x02, answer="Info"):
+    """Everything is set for a run: the next sample is k, all lags are the given ones."""
 
     k: int = _wire("I")
+    host_us: int = _wire("I")
+    clock: int = _wire("B")
+    wiring: int = _wire("B")
+    source: int = _wire("B")
+    tethered: int = _wire("B")
+    host_lost: int = _wire("B")
     host_timeout_ms: int = _wire("H")
+    sensor_timeout_ms: int = _wire("H")
+    age_max_ms: int = _wire("H")
     command: Floats = _wire("f", "commands")
     outputs: Floats = _wire("f", "outputs")
 
 
 @dataclass(frozen=True)
-class Reference(Message, type=0x03, running=True):
+class Reference(Message, type=0x03, when=When.RUNNING):
     """Points of the reference, the first one for sample k."""
 
     k: int = _wire("I")
@@ -235,28 +318,30 @@ class Reference(Message, type=0x03, running=True):
 
 
 @dataclass(frozen=True)
-class Sample(Message, type=0x04, running=True, in_order=True, answer="Command"):
+class Sample(Message, type=0x04, when=When.RUNNING, in_order=True, answer="Telemetry"):
     """A control step: signals of sample k, reference of sample k + N."""
 
     k: int = _wire("I")
-    signals: tuple[int, ...] = _wire("h", "signals")
+    host_us: int = _wire("I")
+    signals: Floats = _wire("f", "signals")
     reference: Floats = _wire("f", "outputs")
 
 
 @dataclass(frozen=True)
-class Observe(Message, type=0x05, running=True, in_order=True, answer="Command"):
+class Observe(Message, type=0x05, when=When.RUNNING, in_order=True, answer="Telemetry"):
     """A step of a replay: the prediction goes on with this command."""
 
     k: int = _wire("I")
-    signals: tuple[int, ...] = _wire("h", "signals")
+    signals: Floats = _wire("f", "signals")
     command: Floats = _wire("f", "commands")
 
 
 @dataclass(frozen=True)
-class Measurement(Message, type=0x06, running=True):
+class Measurement(Message, type=0x06, when=When.RUNNING):
     """The measured outputs of sample k, sent before its SAMPLE."""
 
     k: int = _wire("I")
+    host_us: int = _wire("I")
     outputs: Floats = _wire("f", "outputs")
 
 
@@ -281,6 +366,41 @@ class Configure(Message, type=0x07, answer="Info"):
 @dataclass(frozen=True)
 class Stop(Message, type=0x08, answer="Info"):
     """The run is over, and whatever was driven has been let go."""
+
+
+@dataclass(frozen=True)
+class Drive(Message, type=0x09, when=When.RUNNING):
+    """The host's own command for sample k, which passes the gate of the microcontroller."""
+
+    k: int = _wire("I")
+    host_us: int = _wire("I")
+    command: Floats = _wire("f", "commands")
+
+
+@dataclass(frozen=True)
+class Heartbeat(Message, type=0x0A):
+    """The host is there, and has received so many TELEMETRY since ARM."""
+
+    host_us: int = _wire("I")
+    received: int = _wire("I")
+
+
+@dataclass(frozen=True)
+class Trajectory(Message, type=0x0B, when=When.RESTING):
+    """Points of a trajectory, the first one of this number; point 0 begins a new one."""
+
+    first: int = _wire("H")
+    points: tuple[Floats, ...] = _wire(POINTS)
+
+
+@dataclass(frozen=True)
+class TrajectoryEnd(Message, type=0x0C, when=When.RESTING, answer="Info"):
+    """All points have been sent: the reference follows them. count 0: it is streamed again."""
+
+    count: int = _wire("H")
+    periodic: int = _wire("B")
+    step: int = _wire("I")
+    blend: Floats = _wire("f", "outputs")
 
 
 # ------------------------------------------------------------------ microcontroller to host
@@ -313,9 +433,22 @@ class Info(Message, type=0x82):
     control_horizon: int = _wire("B")
     step_cost_unit: int = _wire("B")
     rate_hz: float = _wire("f")
+    trajectory_points: int = _wire("H")
+    state: int = _wire("B")
+    cause: int = _wire("B")
     missed_samples: int = _wire("I")
     lost_points: int = _wire("I")
+    telemetry_sent: int = _wire("I")
+    telemetry_lost: int = _wire("I")
+    telemetry_dropped: int = _wire("I")
+    refused: int = _wire("I")
+    limited: int = _wire("I")
     bad_frames: int = _wire("I")
+    sensor_samples: int = _wire("I")
+    sensor_dropped: int = _wire("I")
+    actuator_bad: int = _wire("I")
+    step_cost_max: int = _wire("I")
+    stack_free: int = _wire("I")
 
     @property
     def sizes(self) -> Sizes:
@@ -323,17 +456,31 @@ class Info(Message, type=0x82):
 
 
 @dataclass(frozen=True)
-class Command(Message, type=0x83):
-    """The answer to sample k: `command` applies now, the outputs `predicted` are for k + 1."""
+class Telemetry(Message, type=0x83):
+    """A sample of the walk: `command` applies from sample k on, the outputs `predicted` are for
+    k + 1, `reference` and `signals` are those of k."""
 
     k: int = _wire("I")
+    time_us: int = _wire("I")
+    number: int = _wire("I")
+    state: int = _wire("B")
+    cause: int = _wire("B")
+    flags: int = _wire("H")
     status: int = _wire("B")
-    supervisor: int = _wire("B")
     iterations: int = _wire("B")
+    latency_us: int = _wire("H")
+    signals: Floats = _wire("f", "signals")
     command: Floats = _wire("f", "commands")
     predicted: Floats = _wire("f", "outputs")
+    reference: Floats = _wire("f", "outputs")
+    offset: Floats = _wire("f", "outputs")
     cost: float = _wire("f")
     step_cost: int = _wire("I")
+    missed_samples: int = _wire("I")
+    telemetry_lost: int = _wire("I")
+    actuator_errors: int = _wire("B")
+    voltage: float = _wire("f")
+    temperature: float = _wire("f")
 
 
 @dataclass(frozen=True)
@@ -342,6 +489,19 @@ class Error(Message, type=0x84):
 
     code: int = _wire("B")
     type: int = _wire("B")
+
+
+@dataclass(frozen=True)
+class Crash(Message, type=0x85):
+    """What ended the run before the last start: registers as the processor has them."""
+
+    cause: int = _wire("B")
+    pc: int = _wire("I")
+    lr: int = _wire("I")
+    psr: int = _wire("I")
+    status: int = _wire("I")
+    address: int = _wire("I")
+    stack_free: int = _wire("I")
 
 
 def decode(content: bytes, sizes: Sizes) -> Message:
@@ -373,9 +533,3 @@ def too_long(sizes: Sizes) -> list[str]:
     """Names of the messages that fit into no frame at such sizes."""
     return [m.__name__.upper() for m in MESSAGES.values() if m.length_min(sizes) > CONTENT_LIMIT]
 
-
-def signal_counts(calibrated: Sequence[float]) -> tuple[int, ...]:
-    """Calibrated signals as the wire has them, in units of SIGNAL_LSB; cut off at ±SIGNAL_MAX."""
-    if not all(map(math.isfinite, calibrated)):
-        raise MessageError(f"signals {list(calibrated)} are not all finite")
-    return tuple(max(-32767, min(32767, round(value / SIGNAL_LSB))) for value in calibrated)

@@ -14,24 +14,33 @@ import numpy as np
 from soft_control.link import messages
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
+    Arm,
     Boot,
-    Command,
+    Clock,
     Configure,
+    Crash,
+    Drive,
     Error,
     ErrorCode,
+    Heartbeat,
     Hello,
+    HostLost,
     Info,
     Measurement,
     Message,
     MessageError,
     Observe,
     Reference,
-    Reset,
     ResetCause,
     Sample,
     Sizes,
+    Source,
     Stop,
+    Telemetry,
+    Trajectory,
+    TrajectoryEnd,
     VersionError,
+    Wiring,
 )
 from soft_control.link.transport import (
     HilTransport,
@@ -98,8 +107,10 @@ class McuSession:
 
         Raises LinkError, VersionError, and ModelMismatch if it is not the given model and build.
         """
-        self.stale_reports = 0
-        """How often the microcontroller has said that the host was silent for too long."""
+        self.crash: Crash | None = None
+        """What ended the firmware's run before the last start, if anything did."""
+        self.received = 0
+        """TELEMETRY that has come since `arm`."""
         self._transport = transport
         self._timeout_s = timeout_s
         self._decoder = FrameDecoder()
@@ -131,27 +142,71 @@ class McuSession:
             return self._step(message, answer)
         return self._ask(message, answer, self._timeout_s)
 
-    def reset(
+    def arm(
         self,
         command: Sequence[float],
         outputs: Sequence[float],
         reference: Sequence[Sequence[float]] = (),
         k: int = 0,
+        *,
+        clock: Clock = Clock.SAMPLES,
+        wiring: Wiring = Wiring.HOST,
+        source: Source = Source.MPC,
+        tethered: bool = False,
+        host_lost: HostLost = HostLost.CONTINUE,
         host_timeout_ms: int = 0,
+        sensor_timeout_ms: int = 0,
+        age_max_ms: int = 0,
     ) -> None:
-        """Start a run at sample k, at rest at that command and those outputs.
+        """Everything is set for a run that begins at sample k, at rest at that command and those
+        outputs; the next sample starts it.
 
         A robot that is being driven goes on from its last command at bounded speed; where it is at
         rest at another one, because somebody has put it there, say `stop` before.
 
-        reference: the outputs wanted at samples k, k+1, … k+N-1; each sample then brings those of
-        k+N.
-        host_timeout_ms: silence after which the microcontroller holds its command; 0 = never.
+        reference: the outputs wanted at samples k, k+1, … k+N-1, where they are streamed; each
+        sample of wiring `host` then brings those of k+N.
+        host_timeout_ms, sensor_timeout_ms: silences that count; 0: none does.
+        age_max_ms: older messages are refused; 0: none is.
         """
-        request = Reset(k, host_timeout_ms, _finite(command), _finite(outputs))
+        request = Arm(
+            k,
+            host_us(),
+            clock,
+            wiring,
+            source,
+            int(tethered),
+            host_lost,
+            host_timeout_ms,
+            sensor_timeout_ms,
+            age_max_ms,
+            _finite(command),
+            _finite(outputs),
+        )
         self._last_k = None
+        self.received = 0
         self.info = self._ask(request, Info, self._timeout_s)
         self.preload(k, reference)
+
+    def upload(
+        self,
+        points: Sequence[Sequence[float]],
+        step: int,
+        periodic: bool,
+        blend: Sequence[float],
+    ) -> None:
+        """A trajectory (T, n) that the reference follows from the next `arm` on; only while nothing
+        runs.
+
+        step: of its way in a sample, in units of 2^-32 of the way. blend: how far each output may
+        move in a sample until it has met the trajectory; may be infinite.
+        """
+        pieces = messages.points_max(self._sizes)
+        for first in range(0, len(points), pieces):
+            piece = tuple(_finite(point) for point in points[first : first + pieces])
+            self._send(Trajectory(first, piece))
+        end = TrajectoryEnd(len(points), int(periodic), step, tuple(map(float, blend)))
+        self.info = self._ask(end, Info, self._timeout_s)
 
     def preload(self, k: int, reference: Sequence[Sequence[float]]) -> None:
         """The reference of samples k, k+1, …, (T, n), none beyond the horizon."""
@@ -176,17 +231,32 @@ class McuSession:
 
     def measurement(self, k: int, outputs: Sequence[float]) -> None:
         """The measured outputs of sample k; to be told before the sample itself."""
-        self._send(Measurement(k, _finite(outputs)))
+        self._send(Measurement(k, host_us(), _finite(outputs)))
 
-    def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Command:
+    def drive(self, k: int, command: Sequence[float]) -> None:
+        """The host's own command for sample k, where it is the source of them."""
+        self._send(Drive(k, host_us(), _finite(command)))
+
+    def heartbeat(self) -> None:
+        """The host is there; the microcontroller learns how much of what it has sent has come."""
+        self._send(Heartbeat(host_us(), self.received))
+
+    def telemetry(self, timeout_s: float) -> Telemetry | None:
+        """The next TELEMETRY of wiring `mcu`; None where none comes within the time."""
+        found = self._receive(Telemetry, time.monotonic() + timeout_s)
+        if found is not None:
+            self._last_k = found.k
+            self.received += 1
+        return found
+
+    def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Telemetry:
         """The command for sample k, from its signals and the reference of sample k + N."""
-        counts = messages.signal_counts(signals)
-        return self._step(Sample(k, counts, _finite(reference)), Command)
+        request = Sample(k, host_us(), _finite(signals), _finite(reference))
+        return self._step(request, Telemetry)
 
-    def observe(self, k: int, signals: Sequence[float], command: Sequence[float]) -> Command:
+    def observe(self, k: int, signals: Sequence[float], command: Sequence[float]) -> Telemetry:
         """The prediction for sample k + 1 if `command` is applied at k; nothing is controlled."""
-        counts = messages.signal_counts(signals)
-        return self._step(Observe(k, counts, _finite(command)), Command)
+        return self._step(Observe(k, _finite(signals), _finite(command)), Telemetry)
 
     def close(self) -> None:
         """Never raises."""
@@ -268,11 +338,11 @@ class McuSession:
 
     def _react(self, message: Message | None, wanted: type[Message]) -> None:
         if isinstance(message, Error):
-            if message.code == ErrorCode.HOST_STALE:
-                self.stale_reports += 1
-            elif wanted is Command or message.type == self._asked:
+            if wanted is Telemetry or message.type == self._asked:
                 raise self._failed(_refusal(message))
-        elif isinstance(message, Boot) and wanted is Command:
+        elif isinstance(message, Crash):
+            self.crash = message
+        elif isinstance(message, Boot) and wanted is Telemetry:
             cause = _name(ResetCause, message.reset_cause)
             raise self._failed(f"the microcontroller has started again (cause: {cause})")
 
@@ -329,6 +399,11 @@ def _check_identity(info: Info, model_hash: str | None, build_id: str | None) ->
         raise ModelMismatch(
             f"the microcontroller runs build {info.build_id}, not {build_id}: {advice}"
         )
+
+
+def host_us() -> int:
+    """This host's clock as messages carry it: us, 32 bits, from anywhere."""
+    return time.monotonic_ns() // 1000 & 0xFFFFFFFF
 
 
 def _finite(values: Sequence[float]) -> tuple[float, ...]:
