@@ -11,6 +11,7 @@ from soft_control.cli import (
     benchmarks,
     building,
     describing,
+    energy,
     learning,
     recording,
     running,
@@ -29,6 +30,7 @@ COMMANDS = {
     "replay": running.replay,
     "tune": running.tune,
     "report": running.report,
+    "energy": energy.energy,
 }
 BENCHMARKS = {
     "msd": benchmarks.msd,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nn4mc_codegen.printing.c import template_environment
+from soft_control.experiment.energy import power_row
 from soft_control.experiment.figures import Entry, draw_all
 from soft_control.experiment.record import RunRecord
 from soft_control.experiment.summary import measure, read_run
@@ -85,6 +86,10 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
     def statuses(s: dict) -> str:
         return ", ".join(f"{name} {count}" for name, count in s["solver_status"].items()) or "-"
 
+    powers = [
+        power_row(entry.summary, entry.run.record.robot, entry.run.record.rate_hz)
+        for entry in entries
+    ]
     twins = [printable(entry.run.record.twin or "-") for entry in entries]
     return [
         *(row(*of) for of in error_rows(entries[0].run.record)),
@@ -93,6 +98,7 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
         said("has preview", lambda record: record.has_preview),
         row("step cost, instructions, median / max", cost),
         row("flash / RAM", memory),
+        ("estimated power", powers),
         row("solver status", statuses),
         row("commands outside bounds", lambda s: str(s["commands_outside_bounds"])),
         row("deadline misses", lambda s: str(s["deadline_misses"])),

@@ -119,6 +119,7 @@ def test_names_of_commands_and_options_do_not_change():
         "replay": "--model --firmware --target --port --baseline --out",
         "tune": "--controller --reference --model --rig --duration-s --trials --seed --out",
         "report": "--out",
+        "energy": "--part --rate-hz --line-bytes",
         "benchmark msd": "--out --parameters",
         "benchmark ipopt": "--published --problems --seed --out",
         "benchmark closed-loop": "--reference --duration-s --seed --out",
