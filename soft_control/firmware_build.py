@@ -31,9 +31,15 @@ from soft_control.control.mpc_settings import (
     physical_settings,
 )
 from soft_control.firmware_files import BUILD_FILE, BuildError, FirmwareBuild, read_build, record_of
+from soft_control.firmware_instruments import (
+    actuator_config,
+    limits,
+    sensor_config,
+    telemetry_every,
+)
 from soft_control.learning.card import NETWORK_FILE, ModelCard, load_card
 from soft_control.link.framing import CONTENT_LIMIT
-from soft_control.link.messages import Sizes, content_max, too_long
+from soft_control.link.messages import Sizes, Telemetry, content_max, too_long
 from soft_control.paths import share
 
 LOG_FILE = "build.log"
@@ -83,6 +89,7 @@ def build(
     card = load_card(model_dir)
     try:
         settings = check(settings, card)
+        actuator_config(card.robot)
         physical = physical_settings(settings, card.robot)
     except ValueError as error:
         raise BuildError(str(error)) from None
@@ -158,8 +165,18 @@ def _render(
     """controller_config.[ch], with the bounds and weights of `physical_settings`. Text of the card
     only gets into comments, through their filter."""
     signal_map = card.signal_map if settings.signal_estimate else None
+    robot, channels = card.robot, card.robot.signal_names
+    used = [channels.index(name) for name in card.signal_names]
     values = {
         "card": card,
+        "sensor": robot.instruments.sensor,
+        "actuators": robot.instruments.actuators,
+        "limits": limits(robot, physical["move_max"], card.rate_hz),
+        "sensor_config": sensor_config(robot),
+        "actuator_config": actuator_config(robot),
+        "signal_channel": used or [0],
+        "full_scale_counts": [robot.full_scale_counts[i] for i in used] or [1.0],
+        "telemetry_every": telemetry_every(Telemetry.length_min(_sizes(card)), card.rate_hz),
         "signal_map": signal_map,
         "signal_trust": signal_map
         and signal_trust(signal_map.residual, settings.output_noise).tolist(),
@@ -183,6 +200,7 @@ def _render(
 def _environment() -> jinja2.Environment:
     environment = template_environment(TEMPLATES)
     environment.filters["c_floats"] = _c_floats
+    environment.filters["c_value"] = _c_value
     return environment
 
 
@@ -191,6 +209,15 @@ def _c_floats(value: float | list[float]) -> str:
     if isinstance(value, list):
         return "{" + ", ".join(map(c_float, value)) + "}"
     return c_float(value)
+
+
+def _c_value(value: float | int | bool | list) -> str:
+    """A number, a truth value or a list of numbers, as a C literal or initialiser."""
+    if isinstance(value, list):
+        return "{" + ", ".join(map(_c_value, value)) + "}"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else c_float(value)
 
 
 # --------------------------------------------------------------------------- build

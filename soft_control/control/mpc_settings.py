@@ -61,6 +61,8 @@ class MpcSettings(BaseModel):
     """Step lengths 1, ½, ¼, ⅛ that are tried before an iteration gives up."""
     tail_continues: bool = True
     """Beyond Nc the last move goes on; otherwise the command is held."""
+    trajectory_points: int = Field(1200, ge=2, le=10_000)
+    """Points of a reference that the firmware holds: uploaded once, or streamed ahead."""
     method: Literal["gauss_newton", "newton", "soloway"] = "gauss_newton"
     """Second derivatives of the network left out; taken; taken, with the barrier of Soloway and
     Haley's cost, for comparison."""

@@ -532,4 +532,3 @@ def points_max(sizes: Sizes) -> int:
 def too_long(sizes: Sizes) -> list[str]:
     """Names of the messages that fit into no frame at such sizes."""
     return [m.__name__.upper() for m in MESSAGES.values() if m.length_min(sizes) > CONTENT_LIMIT]
-

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_va
 from soft_control.plain_text import first_fault
 from soft_control.robots import units
 from soft_control.robots.config_files import PLAIN_NAME
+from soft_control.robots.instruments import Instruments
 from soft_control.robots.recording_format import Column, RecordingFormat, Strict, Topics
 
 AXES = ("x", "y", "z")
@@ -203,6 +204,8 @@ class RobotDescription(Strict):
     """Coordinate frame of all points."""
     rate_hz: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     """Control rate that the robot is made for."""
+    instruments: Instruments = Instruments()
+    """Its sensor and its actuators, as they hang on a wire."""
     recording: RecordingFormat | None = None
     """How its recordings are read; a bag of this project's needs none."""
     training: dict[str, JsonValue] = {}

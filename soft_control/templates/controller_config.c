@@ -29,6 +29,23 @@ const controller_config_t controller_config = {
         .{{ name }} = {{ values | c_floats }},
 {% endfor %}
     },
+    .limits = {
+{% for name, values in limits.items() %}
+        .{{ name }} = {{ values | c_value }},
+{% endfor %}
+    },
+    .signal_channel = {{ signal_channel | c_value }},
+    .full_scale_counts = {{ full_scale_counts | c_value }},
+    .sensor = {
+{% for name, values in sensor_config.items() %}
+        .{{ name }} = {{ values | c_value }},
+{% endfor %}
+    },
+    .actuator = {
+{% for name, values in actuator_config.items() %}
+        .{{ name }} = {{ values | c_value }},
+{% endfor %}
+    },
     .model_hash = FK_MODEL_HASH,
     .build_id = "{{ build_id }}",
 };

@@ -11,6 +11,21 @@
 #define OUTPUT_LAGS {{ card.output_lags }}
 #define INPUT_DELAY {{ card.input_delay }}
 #define CONTROL_RATE_HZ {{ card.rate_hz | c_floats }}
+#define REFERENCE_POINTS {{ settings.trajectory_points }} /* streamed ahead, or of a trajectory */
+#define TELEMETRY_EVERY {{ telemetry_every }}u /* samples: what the host's line has room for */
+
+#define SENSOR {{ sensor.kind }}
+#define SENSOR_HEADER "instruments/{{ sensor.kind }}.h"
+#define SENSOR_BAUD {{ sensor.baud }}u
+#define SENSOR_CHANNELS {{ card.robot.signals | length }}
+#define SENSOR_SLOTS {{ [card.robot.signals | length, 1] | max }}
+#define ACTUATOR {{ actuators.kind }}
+#define ACTUATOR_HEADER "instruments/{{ actuators.kind }}.h"
+#define ACTUATOR_BAUD {{ actuators.baud }}u
+{% if actuators.kind == "dynamixel" %}
+#define ACTUATOR_HALF_DUPLEX 1
+{% endif %}
+
 #define FRAME_CONTENT_MAX {{ content_max }} /* bytes: room for the longest message */
 
 #define HORIZON {{ settings.horizon }}
