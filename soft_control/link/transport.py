@@ -8,6 +8,7 @@ hil   a board on a serial port
 from __future__ import annotations
 
 import ctypes
+import enum
 import functools
 import shutil
 import signal
@@ -22,6 +23,14 @@ from typing import Protocol
 import serial
 
 from soft_control.processes import die_with_parent
+
+class Port(enum.IntEnum):
+    """Of the firmware."""
+
+    HOST = 0
+    SENSOR = 1
+    ACTUATOR = 2
+
 
 BAUD = 2_000_000
 READ_SIZE = 4096
@@ -68,7 +77,7 @@ class SilTransport:
     advice = "the firmware library does not answer; build it again"
 
     def __init__(self, library: str | Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """clock (s) is the firmware's millisecond clock. Raises TransportError."""
+        """clock (s) is the firmware's clock. Raises TransportError."""
         library = Path(library).resolve()
         try:
             self._library = _load(library, library.stat().st_mtime_ns)
@@ -78,24 +87,37 @@ class SilTransport:
         # 8-byte aligned, as the compiler expects of any object.
         self._sil = (ctypes.c_uint64 * (-(-self._library.sil_size() // 8)))()
         self._out = (ctypes.c_uint8 * READ_SIZE)()
-        self._library.sil_start(self._sil, self._milliseconds())
+        self._library.sil_start(self._sil, self._microseconds())
 
     def write(self, data: bytes) -> None:
+        self.write_to(Port.HOST, data)
+
+    def write_to(self, port: Port, data: bytes) -> None:
+        """Bytes come on one of the firmware's ports; none let its time pass."""
         size = ctypes.c_size_t(len(data))
-        self._library.sil_write(self._sil, self._milliseconds(), data, size)
+        self._library.sil_write(self._sil, port, self._microseconds(), data, size)
+
+    def read_from(self, port: Port) -> bytes:
+        """What the firmware has written to one of its ports; never waits."""
+        size = self._library.sil_read(self._sil, port, self._out, ctypes.c_size_t(READ_SIZE))
+        return bytes(self._out[:size])
+
+    def slow(self, step_us: int) -> None:
+        """From now on the clock goes on by so much in each control step."""
+        self._library.sil_slow(self._sil, step_us)
 
     def read(self, timeout_s: float) -> bytes:
         """All that will ever come is there already: never waits."""
-        size = self._library.sil_read(self._sil, self._out, ctypes.c_size_t(READ_SIZE))
-        if size == 0:
+        data = self.read_from(Port.HOST)
+        if not data:
             raise TransportError(f"no answer: {self.advice}")
-        return bytes(self._out[:size])
+        return data
 
     def close(self) -> None:
         pass
 
-    def _milliseconds(self) -> ctypes.c_uint32:
-        return ctypes.c_uint32(int(self._clock() * 1000.0))
+    def _microseconds(self) -> ctypes.c_uint32:
+        return ctypes.c_uint32(int(self._clock() * 1e6) & 0xFFFFFFFF)
 
 
 class PilTransport:

@@ -131,13 +131,19 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
 
 static message_error_t answer_stop(control_loop_t *loop, request_t *request)
 {
+    supervisor_t *supervisor = &loop->supervisor;
+
     (void)request;
-    if (loop->modes.wiring == WIRING_MCU && supervisor_active(&loop->supervisor)) {
-        supervisor_enter(&loop->supervisor, STATE_STOPPED, CAUSE_ASKED);
-    } else if (loop->modes.wiring == WIRING_HOST) {
-        loop->supervisor.state = STATE_IDLE;
-        loop->supervisor.cause = CAUSE_ASKED;
-        loop->supervisor.driving = false;
+    if (loop->modes.wiring == WIRING_MCU && supervisor_active(supervisor)) {
+        supervisor_enter(supervisor, STATE_STOPPED, CAUSE_ASKED);
+    } else {
+        /* Said once more, or where the host drives the actuators: they are let go. */
+        if (loop->modes.wiring == WIRING_MCU && supervisor->driving) {
+            loop_let_go(loop);
+        }
+        supervisor->driving = false;
+        supervisor->state = STATE_IDLE;
+        supervisor->cause = CAUSE_ASKED;
     }
     loop_send_info(loop);
     return MESSAGE_OK;

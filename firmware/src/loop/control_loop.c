@@ -243,22 +243,28 @@ static void supervise(control_loop_t *loop, sample_t *sample)
     }
 }
 
+void loop_let_go(control_loop_t *loop)
+{
+    uint8_t bytes[ACTUATOR_BYTES_MAX];
+    const size_t size = actuator_disarm(&loop->actuator, &loop->config->actuator, bytes);
+    (void)board_write(loop->board, PORT_ACTUATOR, bytes, size);
+    loop->supervisor.driving = false;
+}
+
 /* The bytes that tell the actuators. */
 static void tell_actuators(control_loop_t *loop, const float command[COMMANDS])
 {
     const actuator_config_t *config = &loop->config->actuator;
     const uint8_t state = loop->supervisor.state;
     uint8_t bytes[ACTUATOR_BYTES_MAX];
-    size_t size;
 
     if ((state == STATE_STOPPED || state == STATE_FAULT)
         && loop->config->limits.safe_output == SAFE_DISARM) {
-        size = actuator_disarm(&loop->actuator, config, bytes);
-        loop->supervisor.driving = false;
+        loop_let_go(loop);
     } else {
-        size = actuator_drive(&loop->actuator, config, command, bytes);
+        const size_t size = actuator_drive(&loop->actuator, config, command, bytes);
+        (void)board_write(loop->board, PORT_ACTUATOR, bytes, size);
     }
-    (void)board_write(loop->board, PORT_ACTUATOR, bytes, size);
 }
 
 /* Where the actuators hang on the host, it applies the command that report sends. From here on it

@@ -111,6 +111,9 @@ bool loop_send(control_loop_t *loop, int line, const void *message);
 /* Answers the content of a good frame. */
 message_error_t loop_answer(control_loop_t *loop, const uint8_t *content, size_t size);
 
+/* Bytes that disarm the actuators. */
+void loop_let_go(control_loop_t *loop);
+
 void loop_send_info(control_loop_t *loop);
 void loop_configure(control_loop_t *loop, const settings_t *settings);
 
