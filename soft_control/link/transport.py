@@ -31,6 +31,7 @@ from soft_control.processes import die_with_parent
 
 BAUD = 2_000_000
 READ_SIZE = 4096
+MACHINE = "netduinoplus2"
 PIPE_SIZE = 1 << 20
 """What Linux lets any user have."""
 
@@ -123,14 +124,14 @@ class PilTransport:
         self,
         elf: str | Path,
         qemu: str = "qemu-system-arm",
-        machine: str = "netduinoplus2",
+        machine: str | None = None,
         sensor: Path | None = None,
         actuator: Path | None = None,
     ) -> None:
-        """machine is QEMU's name of what models the board. sensor and actuator are terminals, pseudo
-        ones or serial ports, that become the board's second and third serial line; they are made
-        raw. Without one nothing ever comes on that line, and what is sent is lost. A terminal whose
-        other end is not read holds some kB, then QEMU waits for it.
+        """machine is QEMU's name of what models the board, None: that of the STM32F405. sensor and
+        actuator are terminals, pseudo or real, that become the board's second and third serial
+        line; they are made raw. Without one nothing ever comes on that line, and what is sent is
+        lost. A terminal whose other end is not read holds some kB, then QEMU waits for it.
 
         Raises TransportError."""
         elf = Path(elf)
@@ -152,7 +153,7 @@ class PilTransport:
         line.with_suffix(".in").symlink_to(f"/proc/self/fd/{their_in}")
         line.with_suffix(".out").symlink_to(f"/proc/self/fd/{their_out}")
         # A tick of the virtual clock is an instruction: the board counts its step with it.
-        board = ["-M", machine, "-icount", "shift=0", "-kernel", str(elf)]
+        board = ["-M", machine or MACHINE, "-icount", "shift=0", "-kernel", str(elf)]
         quiet = ["-display", "none", "-monitor", "none", "-parallel", "none"]
         host = ["-chardev", f"pipe,id=host,path={line}", "-serial", "chardev:host"]
         ports = [*_serial_line("sensor", sensor), *_serial_line("actuator", actuator)]
