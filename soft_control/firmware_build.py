@@ -94,6 +94,9 @@ def build(
     _check_frames(card)
     known = board_table()
     wanted = boards or [name for name, board in known.items() if not board.on_request]
+    for name in wanted:
+        if name not in known:
+            raise BuildError(f"no board {name!r}; there are {', '.join(known)}")
     targets = [name for name in wanted if known[name].flash_bytes]
     if len(targets) > 1:
         raise BuildError(f"{' and '.join(targets)}: one folder has room for one of them")

@@ -10,6 +10,7 @@ import typer
 from soft_control.cli import (
     benchmarks,
     building,
+    crashing,
     describing,
     learning,
     recording,
@@ -25,6 +26,7 @@ COMMANDS = {
     "check-model": learning.check_model,
     "codegen": building.codegen,
     "build": building.build,
+    "crash": crashing.crash,
     "run": running.run,
     "replay": running.replay,
     "tune": running.tune,

@@ -20,6 +20,9 @@ static struct {
 /* Subticks left, 0: nobody has fed yet. */
 uint32_t crash_watchdog_left;
 
+static const uint8_t *safe_bytes;
+static size_t safe_size;
+
 /* A fault of the handler itself must not go round for ever. */
 static volatile bool crashing;
 
@@ -46,6 +49,12 @@ bool crash_is_new(void)
         record.sum = record_sum();
     }
     return is_new;
+}
+
+const crash_t *board_crash(const board_t *board)
+{
+    (void)board;
+    return crash_record();
 }
 
 void crash_forget(void)
@@ -93,8 +102,9 @@ void crash_guard_start(void)
     __asm__ volatile("dsb\n\tisb" ::: "memory");
 }
 
-uint32_t crash_stack_free(void)
+uint32_t board_stack_free(const board_t *board)
 {
+    (void)board;
     const uint32_t *word = stack_bottom;
     while (word < stack_top && *word == PAINT) {
         word++;
@@ -114,10 +124,11 @@ static bool is_return_address(uint32_t address)
 }
 
 /* Where the stack has run over there was no room for the frame that says where. The return address
- * that was pushed last tells who had called. */
-static uint32_t last_return_address(void)
+ * that was pushed last tells who had called. Below sp, and in a frame of which only a part is still
+ * in the stack, an older one may stand. */
+static uint32_t last_return_address(const uint32_t *sp)
 {
-    for (const uint32_t *word = stack_bottom; word < stack_top; word++) {
+    for (const uint32_t *word = sp > stack_bottom ? sp : stack_bottom; word < stack_top; word++) {
         if (is_return_address(*word)) {
             return *word;
         }
@@ -142,17 +153,33 @@ static void end(crash_t *crash)
     interrupts_off();
     if (!crashing) {
         crashing = true;
-        crash->stack_free = crash_stack_free();
+        crash->stack_free = board_stack_free(NULL);
         keep(crash, true);
-        crash_outputs_safe();
+        if (safe_size > 0u) {
+            crash_write_last(safe_bytes, safe_size);
+        }
     }
     crash_reset();
 }
 
-void crash_assertion(uint32_t pc, uint32_t line)
+void board_fail(board_t *board, uint32_t line)
 {
-    crash_t crash = {.cause = CRASH_ASSERTION, .pc = pc, .status = line};
+    (void)board;
+    crash_t crash = {
+        .cause = CRASH_ASSERTION,
+        .pc = (uint32_t)__builtin_return_address(0),
+        .status = line,
+    };
     end(&crash);
+}
+
+void board_safe_bytes(board_t *board, const uint8_t *bytes, size_t size)
+{
+    (void)board;
+    interrupts_off(); /* SysTick's watchdog must not find one half of it */
+    safe_bytes = bytes;
+    safe_size = size;
+    interrupts_on();
 }
 
 /* A fault while faults could not be taken arrives as a hard fault; its bits say which it was. */
@@ -183,9 +210,11 @@ static crash_cause_t cause_of(uint32_t exception, uint32_t status)
     }
 }
 
-/* crash_handler's second half, on a fresh stack; the frame's words are 0 where there is none. */
-void crash_exception(uint32_t pc, uint32_t lr, uint32_t psr) __attribute__((noreturn, used));
-void crash_exception(uint32_t pc, uint32_t lr, uint32_t psr)
+/* crash_handler's second half, on a fresh stack; the frame's words are 0 where there is none. sp is
+ * the interrupted program's. */
+void crash_exception(uint32_t pc, uint32_t lr, uint32_t psr, const uint32_t *sp)
+    __attribute__((noreturn, used));
+void crash_exception(uint32_t pc, uint32_t lr, uint32_t psr, const uint32_t *sp)
 {
     uint32_t exception;
     __asm__ volatile("mrs %0, ipsr" : "=r"(exception));
@@ -198,7 +227,7 @@ void crash_exception(uint32_t pc, uint32_t lr, uint32_t psr)
         .status = status,
     };
     if ((pc | lr | psr) == 0u) {
-        crash.lr = last_return_address();
+        crash.lr = last_return_address(sp);
     }
     if ((status & SCB_CFSR_MMARVALID) != 0u) {
         crash.address = SCB_MMFAR;
@@ -217,6 +246,7 @@ void crash_exception(uint32_t pc, uint32_t lr, uint32_t psr)
  *     r0  r1  r2  r3  r12  lr  pc  psr          lr is at 20, pc at 24, psr at 28
  *
  * A frame that has not been written whole (MSTKERR, STKERR) or lies outside of the stack is none.
+ * Where bit 4 of lr is 0, it goes on with 18 words for floating-point registers.
  * FPCCR.LSPACT (bit 0 of 0xE000EF34) goes: room for the floating-point registers has been left in
  * the frame, and the first such instruction would store them there. */
 __attribute__((naked)) void crash_handler(void)
@@ -241,12 +271,16 @@ __attribute__((naked)) void crash_handler(void)
         "ldr  r1, [r3, #20]\n"
         "ldr  r2, [r3, #28]\n"
         "1:\n"
-        "ldr  r3, =stack_top\n"
-        "mov  sp, r3\n"
-        "ldr  r3, =0xE000EF34\n"
-        "ldr  r12, [r3]\n"
+        "add  r3, r3, #32\n"
+        "tst  lr, #0x10\n"
+        "it   eq\n"
+        "addeq r3, r3, #72\n"
+        "ldr  r12, =stack_top\n"
+        "mov  sp, r12\n"
+        "ldr  lr, =0xE000EF34\n"
+        "ldr  r12, [lr]\n"
         "bic  r12, r12, #1\n"
-        "str  r12, [r3]\n"
+        "str  r12, [lr]\n"
         "b    crash_exception\n"
         ".ltorg\n");
 }

@@ -1,8 +1,10 @@
-/* How a run ends early: a record of it, outputs put safe, a reset that keeps the record. */
+/* How a run ends early: a record of it, outputs put safe, a reset that keeps the record. Behind
+ * board_crash, board_fail, board_safe_bytes and board_stack_free. */
 #ifndef CRASH_H
 #define CRASH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "boards/board.h"
@@ -21,7 +23,6 @@ void crash_systick_handler(void);
 void crash_feed(uint32_t subticks);
 
 void crash_reset(void) __attribute__((noreturn));
-void crash_assertion(uint32_t pc, uint32_t line) __attribute__((noreturn));
 
 /* What ended a run before its time since power-on, the last such; NULL: nothing did. */
 const crash_t *crash_record(void);
@@ -35,10 +36,8 @@ void crash_forget(void);
 /* A reset by a watchdog that is no exception: nobody was left to make a record. */
 void crash_watchdog_reset(void);
 
-uint32_t crash_stack_free(void);
-
-/* The board's: what has been begun on the actuators' line is finished, board_safe_bytes follow, by
- * polling, in bounded time and whatever else is broken. Interrupts are off. */
-void crash_outputs_safe(void);
+/* The board's own: sends by polling, in bounded time and whatever else is broken, what has been
+ * queued for the actuators, then these bytes. Interrupts are off. */
+void crash_write_last(const uint8_t *bytes, size_t size);
 
 #endif

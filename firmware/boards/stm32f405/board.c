@@ -17,11 +17,9 @@ struct board {
     reset_cause_t reset_cause;
     uint32_t step_cost_start;
     uint32_t step_cost_overhead;
-    const uint8_t *safe_bytes;
-    size_t safe_size;
 };
 
-static board_t board; /* the fault handlers have to find it */
+static board_t board;
 
 static reset_cause_t read_reset_cause(void)
 {
@@ -67,41 +65,6 @@ const char *board_name(const board_t *self)
 reset_cause_t board_reset_cause(const board_t *self)
 {
     return self->reset_cause;
-}
-
-/* ------------------------------------------------------------------ crashes */
-
-const crash_t *board_crash(const board_t *self)
-{
-    (void)self;
-    return crash_record();
-}
-
-void board_fail(board_t *self, uint32_t line)
-{
-    (void)self;
-    crash_assertion((uint32_t)__builtin_return_address(0), line);
-}
-
-void board_safe_bytes(board_t *self, const uint8_t *bytes, size_t size)
-{
-    interrupts_off();
-    self->safe_bytes = bytes;
-    self->safe_size = size;
-    interrupts_on();
-}
-
-void crash_outputs_safe(void)
-{
-    if (board.safe_size > 0u) {
-        usart_write_last(board.safe_bytes, board.safe_size);
-    }
-}
-
-uint32_t board_stack_free(const board_t *self)
-{
-    (void)self;
-    return crash_stack_free();
 }
 
 /* The independent watchdog cannot be stopped again, so it starts with the first cycle that has

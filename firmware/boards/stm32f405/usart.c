@@ -1,5 +1,6 @@
 #include "boards/stm32f405/usart.h"
 
+#include "boards/cortex_m4/crash.h"
 #include "boards/cortex_m4/ring.h"
 #include "boards/stm32f405/clock.h"
 #include "boards/stm32f405/stm32f405.h"
@@ -204,7 +205,7 @@ static void write_polling(usart_t *usart, uint8_t byte)
 }
 
 /* A packet that has been begun is finished, else the actuators would take the next for its rest. */
-void usart_write_last(const uint8_t *bytes, size_t size)
+void crash_write_last(const uint8_t *bytes, size_t size)
 {
     usart_t *usart = lines[PORT_ACTUATOR].usart;
     ring_t *out = &lines[PORT_ACTUATOR].out;
@@ -220,7 +221,7 @@ void usart_write_last(const uint8_t *bytes, size_t size)
     wait_for(usart, USART_SR_TC);
 }
 #else
-void usart_write_last(const uint8_t *bytes, size_t size)
+void crash_write_last(const uint8_t *bytes, size_t size)
 {
     (void)bytes;
     (void)size;

@@ -22,9 +22,6 @@ bool usart_write(port_t port, const uint8_t *bytes, size_t size);
 /* Is there a byte to read, on any of the lines? */
 bool usart_has_bytes(void);
 
-/* By polling, in bounded time, with interrupts off: what is queued for the actuators, then these. */
-void usart_write_last(const uint8_t *bytes, size_t size);
-
 void usart1_handler(void);
 void usart2_handler(void);
 void usart3_handler(void);
