@@ -58,6 +58,10 @@ class Board(BaseModel):
     """Files that make leaves."""
     flash_bytes: int | None = None
     """None: it is no microcontroller."""
+    machine: str | None = None
+    """QEMU's name of what models it."""
+    on_request: bool = False
+    """Built only where it is named."""
 
 
 def board_table() -> dict[str, Board]:
@@ -77,7 +81,8 @@ def build(
     out_dir: str | Path,
     boards: Sequence[str] | None = None,
 ) -> FirmwareBuild:
-    """Build the firmware of MODEL_DIR's network into OUT_DIR, for all boards or those named.
+    """Build the firmware of MODEL_DIR's network into OUT_DIR, for the boards named or all that are
+    not on request only. A folder has room for one microcontroller's.
 
     Same model, settings, sources and compilers: same bytes, and nothing is done twice. OUT_DIR gets
     all results at once when they are whole, and keeps the earlier ones if the build fails.
@@ -95,7 +100,14 @@ def build(
         raise BuildError(str(error)) from None
     _check_frames(card)
     known = board_table()
-    compilers = {board: _compiler_version(known[board]) for board in boards or known}
+    wanted = boards or [name for name, board in known.items() if not board.on_request]
+    for name in wanted:
+        if name not in known:
+            raise BuildError(f"no board {name!r}; there are {', '.join(known)}")
+    targets = [name for name in wanted if known[name].flash_bytes]
+    if len(targets) > 1:
+        raise BuildError(f"{' and '.join(targets)}: one folder has room for one of them")
+    compilers = {board: _compiler_version(known[board]) for board in wanted}
     sources = share() / "firmware"
 
     # make and the compilers only see names that are chosen here: the folder is private, and they
@@ -119,10 +131,11 @@ def build(
         for board in compilers:
             _make(Path(scratch), board, out_dir)
         result = FirmwareBuild(directory=out_dir, model_hash=card.model_hash, **same)
-        for flash_bytes in filter(None, (known[board].flash_bytes for board in compilers)):
+        for board in targets:
             size = elf_size(made / result.elf.name)
             result.flash_bytes, result.ram_bytes = size.flash_bytes, size.ram_bytes
-            result.flash_percent = round(100.0 * size.flash_bytes / flash_bytes, 3)
+            result.flash_percent = round(100.0 * size.flash_bytes / known[board].flash_bytes, 3)
+            result.machine = known[board].machine
         record = result.model_dump_json(indent=2) + "\n"
         (made / BUILD_FILE).write_text(record, encoding="utf-8")
         _move_results(made, out_dir)

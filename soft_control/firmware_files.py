@@ -36,9 +36,11 @@ class FirmwareBuild(BaseModel):
     flash_bytes: int | None = None
     """All that is loaded into flash: code, constants, initial values. None without an ELF."""
     flash_percent: float | None = None
-    """Of 1 MiB."""
+    """Of the board's."""
     ram_bytes: int | None = None
     """Static variables and the stack reserve."""
+    machine: str | None = None
+    """QEMU's name of what models the board of the ELF."""
 
     @property
     def elf(self) -> Path:

@@ -23,7 +23,7 @@ ROOMS = {
         {"link"},
         {"learning"},
         {"control"},
-        {"firmware_files"},
+        {"firmware_files", "firmware_crash"},
         {"firmware_build"},
         {"experiment"},
         {"benchmarks"},

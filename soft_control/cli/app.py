@@ -10,6 +10,7 @@ import typer
 from soft_control.cli import (
     benchmarks,
     building,
+    crashing,
     describing,
     energy,
     learning,
@@ -26,6 +27,7 @@ COMMANDS = {
     "check-model": learning.check_model,
     "codegen": building.codegen,
     "build": building.build,
+    "crash": crashing.crash,
     "run": running.run,
     "replay": running.replay,
     "tune": running.tune,

@@ -43,6 +43,12 @@ def build(
             "it was trained with."
         ),
     ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder of firmware/boards, built beside the host's; default: stm32f405."
+        ),
+    ] = None,
 ) -> None:
     """Network and controller become firmware, for the Cortex-M4F (pil, hil) and for the host (sil).
 
@@ -60,8 +66,9 @@ def build(
 
     with progress_bar() as bar:
         bar.add_task("compiling", total=None)
-        built = make(model, model_settings(model, robots.load(robot) if robot else None), out)
+        settings = model_settings(model, robots.load(robot) if robot else None)
+        built = make(model, settings, out, ("host", board) if board else None)
     say(
-        f"firmware {built.build_id}: flash {built.flash_bytes:,} B ({built.flash_percent:.2f} % of "
-        f"1 MiB), RAM {built.ram_bytes:,} B, in {out}"
+        f"firmware {built.build_id}: flash {built.flash_bytes:,} B ({built.flash_percent:.2f} %), "
+        f"RAM {built.ram_bytes:,} B, in {out}"
     )

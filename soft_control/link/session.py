@@ -71,6 +71,10 @@ class FirmwareFiles(Protocol):
         """For pil."""
 
     @property
+    def machine(self) -> str | None:
+        """QEMU's name of what models its board."""
+
+    @property
     def model_hash(self) -> str:
         """As INFO has it."""
 
@@ -372,7 +376,7 @@ def open_session(
         if target == "sil":
             transport: Transport = SilTransport(firmware.library)
         elif target == "pil":
-            transport = PilTransport(firmware.elf)
+            transport = PilTransport(firmware.elf, machine=firmware.machine)
         elif target == "hil" and port:
             transport = HilTransport(port)
         elif target == "hil":

@@ -7,15 +7,21 @@ hil   a board on a serial port
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import enum
+import fcntl
 import functools
+import math
+import os
+import select
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
+import termios
 import time
+import tty
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +40,9 @@ class Port(enum.IntEnum):
 
 BAUD = 2_000_000
 READ_SIZE = 4096
+MACHINE = "netduinoplus2"
+PIPE_SIZE = 1 << 20
+"""What Linux lets any user have."""
 
 
 class TransportError(RuntimeError):
@@ -121,7 +130,11 @@ class SilTransport:
 
 
 class PilTransport:
-    """The board's ELF under QEMU, at the other end of a socket pair.
+    """The board's ELF under QEMU, at the other end of two pipes.
+
+    Pipes and not a socket pair: a socket keeps a buffer for every write and QEMU writes byte by
+    byte, so that it was full after 277 bytes and QEMU stood still. These hold 1 MB: a host that
+    does not read does not stop the emulator for 80 s of telemetry at 12 kB/s.
 
     QEMU dies with the thread that made this object, however that ends, and with `close`.
     """
@@ -129,35 +142,61 @@ class PilTransport:
     name = "pil"
     advice = "the emulated firmware hangs; run it in sil to see why"
 
-    def __init__(self, elf: str | Path, qemu: str = "qemu-system-arm") -> None:
-        """Raises TransportError."""
+    def __init__(
+        self,
+        elf: str | Path,
+        qemu: str = "qemu-system-arm",
+        machine: str | None = None,
+        sensor: Path | None = None,
+        actuator: Path | None = None,
+    ) -> None:
+        """machine is QEMU's name of what models the board, None: that of the STM32F405. sensor and
+        actuator are terminals, pseudo or real, that become the board's second and third serial
+        line; they are made raw. Without one nothing ever comes on that line, and what is sent is
+        lost. A terminal whose other end is not read holds some kB, then QEMU waits for it.
+
+        Raises TransportError."""
         elf = Path(elf)
         program = shutil.which(qemu)
         if program is None:
             raise TransportError(f"{qemu} is not installed: apt install qemu-system-arm")
         if not elf.is_file():
             raise TransportError(f"{elf} is missing; build the firmware first")
+        for terminal in filter(None, (sensor, actuator)):
+            _make_raw(terminal)
         self._process: subprocess.Popen | None = None
         self._errors = tempfile.TemporaryFile()
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            # A tick of the virtual clock is an instruction: the board counts its step with it.
-            machine = ["-M", "netduinoplus2", "-icount", "shift=0", "-kernel", str(elf)]
-            quiet = ["-display", "none", "-monitor", "none", "-parallel", "none"]
-            line = ["-chardev", f"socket,id=line,fd={theirs.fileno()}", "-serial", "chardev:line"]
-            try:
-                self._process = subprocess.Popen(
-                    [program, *machine, *quiet, *line],
-                    stdin=subprocess.DEVNULL,
-                    stdout=self._errors,
-                    stderr=self._errors,
-                    pass_fds=[theirs.fileno()],
-                    preexec_fn=die_with_parent(),
-                    start_new_session=True,  # Ctrl-C is for us: we stop it in our own time
-                )
-            except OSError as error:
-                self.close()
-                raise TransportError(f"{program}: {error}") from error
+        # QEMU opens the two ends by name, as line.in and line.out, once it has started; those that
+        # it inherits say from the first moment on, and until it ends, that there is somebody.
+        their_in, self._out = os.pipe()
+        self._in, their_out = os.pipe()
+        self._links = tempfile.TemporaryDirectory(prefix="pil-")
+        line = Path(self._links.name) / "line"
+        line.with_suffix(".in").symlink_to(f"/proc/self/fd/{their_in}")
+        line.with_suffix(".out").symlink_to(f"/proc/self/fd/{their_out}")
+        # A tick of the virtual clock is an instruction: the board counts its step with it.
+        board = ["-M", machine or MACHINE, "-icount", "shift=0", "-kernel", str(elf)]
+        quiet = ["-display", "none", "-monitor", "none", "-parallel", "none"]
+        host = ["-chardev", f"pipe,id=host,path={line}", "-serial", "chardev:host"]
+        ports = [*_serial_line("sensor", sensor), *_serial_line("actuator", actuator)]
+        try:
+            for end in (self._out, self._in):
+                _enlarge(end)
+            self._process = subprocess.Popen(
+                [program, *board, *quiet, *host, *ports],
+                stdin=subprocess.DEVNULL,
+                stdout=self._errors,
+                stderr=self._errors,
+                pass_fds=[their_in, their_out],
+                preexec_fn=die_with_parent(),
+                start_new_session=True,  # Ctrl-C is for us: we stop it in our own time
+            )
+        except OSError as error:
+            self.close()
+            raise TransportError(f"{program}: {error}") from error
+        finally:
+            os.close(their_in)
+            os.close(their_out)
 
     @property
     def pid(self) -> int | None:
@@ -166,29 +205,33 @@ class PilTransport:
 
     def write(self, data: bytes) -> None:
         try:
-            self._socket.settimeout(None)
-            self._socket.sendall(data)
+            while data:
+                data = data[os.write(self._out, data) :]
         except OSError as error:
             raise self._gone() from error
 
     def read(self, timeout_s: float) -> bytes:
-        try:
-            self._socket.settimeout(max(timeout_s, 1e-6))
-            data = self._socket.recv(READ_SIZE)
-        except TimeoutError:
+        if self._process is None:
+            raise self._gone()
+        poll = select.poll()
+        poll.register(self._in, select.POLLIN)
+        if not poll.poll(math.ceil(max(timeout_s, 0.0) * 1000.0)):
             return b""
-        except OSError as error:
-            raise self._gone() from error
+        data = os.read(self._in, READ_SIZE)
         if not data:
             raise self._gone()
         return data
 
     def close(self) -> None:
-        self._socket.close()
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+        for end in (self._out, self._in):
+            if end >= 0:
+                os.close(end)
+        self._out = self._in = -1
+        self._links.cleanup()
         self._errors.close()
 
     def _gone(self) -> TransportError:
@@ -202,6 +245,34 @@ class PilTransport:
         self._errors.seek(0)
         words = " ".join(self._errors.read().decode(errors="replace").split())
         return TransportError(f"QEMU ended with {how}" + (f": {words}" if words else ""))
+
+
+def _enlarge(pipe: int) -> None:
+    """To PIPE_SIZE. A user who has many large pipes is refused: this one then keeps its 64 kB."""
+    with contextlib.suppress(PermissionError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+
+
+def _make_raw(terminal: Path) -> None:
+    """No byte is changed, echoed or waited for on its way through. Raises TransportError."""
+    try:
+        descriptor = os.open(terminal, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError as error:
+        raise TransportError(f"{terminal}: {error.strerror}") from error
+    try:
+        tty.setraw(descriptor)
+    except termios.error as error:
+        raise TransportError(f"{terminal} is no terminal") from error
+    finally:
+        os.close(descriptor)
+
+
+def _serial_line(name: str, terminal: Path | None) -> list[str]:
+    """QEMU's words for one. In its options a comma ends a value, two are one."""
+    if terminal is None:
+        return ["-serial", "null"]
+    path = str(terminal).replace(",", ",,")
+    return ["-chardev", f"serial,id={name},path={path}", "-serial", f"chardev:{name}"]
 
 
 class HilTransport:

@@ -341,10 +341,21 @@ def test_messages_that_fit_no_frame_are_named(model_dir, settings, tmp_path):
 
 def test_boards_are_the_folders_that_say_how_they_are_built():
     table = module.board_table()
-    assert list(table) == ["host", "stm32f405"]
+    assert list(table) == ["host", "mps2-an386", "stm32f405"]
     assert (table["host"].compiler, table["host"].flash_bytes) == ("gcc", None)
-    assert table["stm32f405"].products == ["firmware.elf", "firmware.bin"]
+    assert table["stm32f405"].products == ["firmware.elf", "firmware.bin", "firmware.map"]
     assert table["stm32f405"].flash_bytes == 1 << 20
+    assert table["stm32f405"].machine == "netduinoplus2"
+    assert [name for name, board in table.items() if board.on_request] == ["mps2-an386"]
+
+
+def test_a_folder_has_room_for_one_microcontroller(model_dir, settings, tmp_path):
+    both = ("stm32f405", "mps2-an386")
+    with pytest.raises(BuildError, match="stm32f405 and mps2-an386: one folder has room for one"):
+        build(model_dir, settings, tmp_path, both)
+    with pytest.raises(BuildError, match="no board 'abacus'; there are host, mps2-an386, stm32f40"):
+        build(model_dir, settings, tmp_path, ("abacus",))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_compiler_error_is_shown_and_the_earlier_build_stays(

@@ -18,7 +18,7 @@ def test_a_record_names_the_files_beside_it(tmp_path):
     built = read_build(tmp_path)
     assert (built.horizon, built.elf) == (12, tmp_path / "firmware.elf")
     assert built.model_dump() == RECORD | dict.fromkeys(
-        ("flash_bytes", "flash_percent", "ram_bytes")
+        ("flash_bytes", "flash_percent", "ram_bytes", "machine")
     )
 
 

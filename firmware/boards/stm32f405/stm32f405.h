@@ -1,10 +1,10 @@
-/* The registers in use, by the names of ST's reference manual RM0090 and of the ARMv7-M manual. */
+/* The registers in use, by the names of ST's reference manual RM0090. */
 #ifndef STM32F405_H
 #define STM32F405_H
 
 #include <stdint.h>
 
-#define REGISTER(address) (*(volatile uint32_t *)(address))
+#include "boards/cortex_m4/core.h"
 
 #define RCC_CR REGISTER(0x40023800u)
 #define RCC_CR_PLLON (1u << 24)
@@ -13,8 +13,12 @@
 #define RCC_CFGR REGISTER(0x40023808u)
 #define RCC_AHB1ENR REGISTER(0x40023830u)
 #define RCC_AHB1ENR_GPIOAEN (1u << 0)
+#define RCC_AHB1ENR_GPIOBEN (1u << 1)
 #define RCC_APB1ENR REGISTER(0x40023840u)
 #define RCC_APB1ENR_TIM2EN (1u << 0)
+#define RCC_APB1ENR_TIM5EN (1u << 3)
+#define RCC_APB1ENR_USART2EN (1u << 17)
+#define RCC_APB1ENR_USART3EN (1u << 18)
 #define RCC_APB2ENR REGISTER(0x40023844u)
 #define RCC_APB2ENR_USART1EN (1u << 4)
 #define RCC_CSR REGISTER(0x40023874u)
@@ -26,37 +30,44 @@
 
 #define FLASH_ACR REGISTER(0x40023C00u)
 
-#define GPIOA_MODER REGISTER(0x40020000u)
-#define GPIOA_OSPEEDR REGISTER(0x40020008u)
-#define GPIOA_PUPDR REGISTER(0x4002000Cu)
-#define GPIOA_AFRH REGISTER(0x40020024u)
+typedef struct {
+    volatile uint32_t moder, otyper, ospeedr, pupdr, idr, odr, bsrr, lckr, afr[2];
+} gpio_t;
+#define GPIOA ((gpio_t *)0x40020000u)
+#define GPIOB ((gpio_t *)0x40020400u)
 
-#define TIM2_CR1 REGISTER(0x40000000u)
-#define TIM2_EGR REGISTER(0x40000014u)
-#define TIM2_CNT REGISTER(0x40000024u)
-#define TIM2_PSC REGISTER(0x40000028u)
-#define TIM2_ARR REGISTER(0x4000002Cu)
+typedef struct {
+    volatile uint32_t cr1, cr2, smcr, dier, sr, egr, ccmr1, ccmr2, ccer, cnt, psc, arr;
+} timer_t;
+#define TIM2 ((timer_t *)0x40000000u)
+#define TIM5 ((timer_t *)0x40000C00u)
 
-#define USART1_SR REGISTER(0x40011000u)
+typedef struct {
+    volatile uint32_t sr, dr, brr, cr1, cr2, cr3;
+} usart_t;
+#define USART1 ((usart_t *)0x40011000u)
+#define USART2 ((usart_t *)0x40004400u)
+#define USART3 ((usart_t *)0x40004800u)
+#define USART_SR_ORE (1u << 3)
 #define USART_SR_RXNE (1u << 5)
+#define USART_SR_TC (1u << 6)
 #define USART_SR_TXE (1u << 7)
-#define USART1_DR REGISTER(0x40011004u)
-#define USART1_BRR REGISTER(0x40011008u)
-#define USART1_CR1 REGISTER(0x4001100Cu)
-#define USART_CR1_UE (1u << 13)
-#define USART_CR1_RXNEIE (1u << 5)
-#define USART_CR1_TE (1u << 3)
 #define USART_CR1_RE (1u << 2)
-#define USART1_IRQ 37
+#define USART_CR1_TE (1u << 3)
+#define USART_CR1_RXNEIE (1u << 5)
+#define USART_CR1_TCIE (1u << 6)
+#define USART_CR1_TXEIE (1u << 7)
+#define USART_CR1_UE (1u << 13)
+#define USART_CR3_HDSEL (1u << 3)
 
-#define SYSTICK_CTRL REGISTER(0xE000E010u)
-#define SYSTICK_LOAD REGISTER(0xE000E014u)
-#define SYSTICK_VAL REGISTER(0xE000E018u)
-#define NVIC_ISER(irq) REGISTER(0xE000E100u + 4u * ((irq) / 32u))
-#define SCB_AIRCR REGISTER(0xE000ED0Cu)
-#define SCB_CPACR REGISTER(0xE000ED88u)
-#define DEMCR REGISTER(0xE000EDFCu)
-#define DWT_CTRL REGISTER(0xE0001000u)
-#define DWT_CYCCNT REGISTER(0xE0001004u)
+#define IWDG_KR REGISTER(0x40003000u)
+#define IWDG_KR_START 0xCCCCu
+#define IWDG_KR_FEED 0xAAAAu
+#define IWDG_KR_UNLOCK 0x5555u
+#define IWDG_PR REGISTER(0x40003004u)
+#define IWDG_RLR REGISTER(0x40003008u)
+#define IWDG_RLR_MAX 4095u
+
+enum { USART1_IRQ = 37, USART2_IRQ = 38, USART3_IRQ = 39, INTERRUPTS = 82 };
 
 #endif

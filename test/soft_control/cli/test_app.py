@@ -113,7 +113,8 @@ def test_names_of_commands_and_options_do_not_change():
         "twin": "--robot --out --validation --rate-hz --settings",
         "check-model": "--recording --rig --seed --json",
         "codegen": "--out",
-        "build": "--out",
+        "build": "--out --board",
+        "crash": "--record",
         "run": "--rig --controller --target --reference --clock --rate-hz --duration-s --seed "
         "--load --model --firmware --port --out",
         "replay": "--model --firmware --target --port --baseline --out",

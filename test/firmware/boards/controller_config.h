@@ -1,0 +1,11 @@
+/* Of no robot: what the boards want to know. */
+#ifndef CONTROLLER_CONFIG_H
+#define CONTROLLER_CONFIG_H
+
+#define FRAME_CONTENT_MAX 100
+#define CONTROL_RATE_HZ 120.0f
+#ifndef INSTRUMENTS
+#define INSTRUMENTS 1
+#endif
+
+#endif
