@@ -71,7 +71,7 @@ static void keep(const crash_t *crash, bool is_new)
 
 void crash_watchdog_reset(void)
 {
-    const crash_t crash = {.cause = CRASH_WATCHDOG};
+    static const crash_t crash = {.cause = CRASH_WATCHDOG};
     keep(&crash, false);
 }
 
