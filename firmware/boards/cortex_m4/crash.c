@@ -115,7 +115,8 @@ uint32_t board_stack_free(const board_t *board)
 /* Does a call stand before this address? It is odd, as Thumb code's are, BL has 4 bytes, BLX 2. */
 static bool is_return_address(uint32_t address)
 {
-    if ((address & 1u) == 0u || address < (uint32_t)text_start + 4u || address > (uint32_t)text_end) {
+    if ((address & 1u) == 0u || address < (uint32_t)text_start + 4u
+        || address > (uint32_t)text_end) {
         return false;
     }
     const uint16_t *code = (const uint16_t *)(address - 1u);
