@@ -40,6 +40,7 @@ def test_nothing_is_left_open(program, tmp_path, monkeypatch):
     transport = PilTransport(program.elf, machine=program.machine)
     pid = transport.pid
     wait_for_boot(transport)
+    assert list(tmp_path.iterdir()) == []
     transport.close()
     transport.close()
     assert open_files() == before
