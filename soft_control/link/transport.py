@@ -221,6 +221,7 @@ class PilTransport:
         data = os.read(self._in, READ_SIZE)
         if not data:
             raise self._gone()
+        self._links.cleanup()  # QEMU has opened them; nothing is left of them if we are killed
         return data
 
     def close(self) -> None:
