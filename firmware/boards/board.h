@@ -41,9 +41,9 @@ typedef enum {
 typedef struct {
     uint8_t cause;       /* crash_cause_t */
     uint32_t pc;         /* 0 where it is not known, as after a watchdog */
-    uint32_t lr;
+    uint32_t lr;         /* where the stack has run over: the last return address on it */
     uint32_t psr;
-    uint32_t status;     /* CFSR, or the line of the assertion */
+    uint32_t status;     /* CFSR; the line of the assertion; the number of the exception */
     uint32_t address;    /* that a memory or bus fault was about; 0: none */
     uint32_t stack_free; /* bytes of the stack that were never used until then */
 } crash_t;
@@ -67,7 +67,8 @@ void board_fail(board_t *board, uint32_t line);
  * stay where they are. size 0: none, actuators keep what they were told last. */
 void board_safe_bytes(board_t *board, const uint8_t *bytes, size_t size);
 
-/* Tells the watchdog that a whole cycle has gone well. */
+/* Tells the watchdog that a whole cycle has gone well. The first call starts it; from then on the
+ * next must come within two control periods, or 250 ms where they are shorter. */
 void board_feed(board_t *board);
 
 /* Bytes of the stack that were never used since power-on; 0 where nobody knows. */

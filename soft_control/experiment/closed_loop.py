@@ -204,7 +204,7 @@ class Firmware:
         """Command (m,): see Controller."""
         if self._k == 0:
             self._session.stop()  # the rig is back at rest, wherever the run before has ended
-            self._session.reset(self._neutral, self._robot.output_rest, ahead[:-1])
+            self._session.arm(self._neutral, self._robot.output_rest, ahead[:-1])
         if self._tethered:
             self._session.measurement(self._k, seen.outputs)
         answer = self._session.sample(self._k, signals[self._live], ahead[-1])

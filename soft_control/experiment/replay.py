@@ -49,7 +49,7 @@ def replay(
     costs = []
     for start, end in recording.bounds:
         predicted[start] = outputs[start]
-        session.reset(commands[start], outputs[start])
+        session.arm(commands[start], outputs[start])
         for k in range(start, end - 1):
             answer = session.observe(k - start, signals[k], commands[k])
             predicted[k + 1] = answer.predicted

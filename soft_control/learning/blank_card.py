@@ -15,13 +15,9 @@ from soft_control.learning.recording import Recording
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.suitability import check_frames, trained_on
 from soft_control.learning.surface import fit_surface
-from soft_control.link.messages import SIGNAL_LSB, SIGNAL_MAX
 from soft_control.plain_text import first_fault, printable
 from soft_control.rigs import describe
 from soft_control.robots.description import RobotDescription
-
-SIGNAL_STEPS_MIN = 10
-"""Between the least and the largest of a signal: fewer tell nothing but their own rounding."""
 
 
 def robot_of(runs: Sequence[Recording], settings: TrainingSettings) -> RobotDescription:
@@ -72,7 +68,6 @@ def blank_card(
     names = [name for name in live_signals(runs) if name in robot.signal_names]
     names = names if settings.signals else []
     signals = np.vstack([run.signal(names) for run in runs])
-    _check_signals(sources, names, signals)
     low, high = commands.min(axis=0), commands.max(axis=0)
     still = [n for n, a, b in zip(robot.command_names, low, high, strict=True) if a == b]
     if still:
@@ -112,19 +107,6 @@ def blank_card(
         recordings=[run.source for run in runs],
         model_hash="",
     )
-
-
-def _check_signals(sources: str, names: Sequence[str], signals: np.ndarray) -> None:
-    """Raises TrainingError for signals that would not reach the controller as they are."""
-    for name, values in zip(names, signals.T, strict=True):
-        largest = float(np.max(np.abs(values)))
-        if largest > SIGNAL_MAX or float(np.ptp(values)) < SIGNAL_STEPS_MIN * SIGNAL_LSB:
-            raise TrainingError(
-                f"{sources}: signal {name} goes from {values.min():.4g} to {values.max():.4g}, but "
-                f"signals reach the controller in steps of {SIGNAL_LSB:g} up to ±{SIGNAL_MAX:g}: "
-                f"say full_scale, its largest number in the file, in recording.columns.{name} of "
-                "the description, leave the signal out of it, or train with signals: false"
-            )
 
 
 def checked_card(**values: Any) -> ModelCard:

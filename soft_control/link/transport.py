@@ -30,6 +30,7 @@ import serial
 
 from soft_control.processes import die_with_parent
 
+
 class Port(enum.IntEnum):
     """Of the firmware."""
 
@@ -220,6 +221,7 @@ class PilTransport:
         data = os.read(self._in, READ_SIZE)
         if not data:
             raise self._gone()
+        self._links.cleanup()  # QEMU has opened them; nothing is left of them if we are killed
         return data
 
     def close(self) -> None:

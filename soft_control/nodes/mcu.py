@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -18,12 +19,14 @@ from soft_control.experiment.ros_messages import (
     to_stamp,
 )
 from soft_control.firmware_files import read_build
-from soft_control.link.messages import Command, SolverStatus, StepCostUnit
+from soft_control.link.messages import Clock, SolverStatus, StepCostUnit, Telemetry
 from soft_control.link.session import open_session
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
 from soft_control.topics import COMMAND, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SIGNALS, SOLVER
 
+AGE_MAX_SAMPLES = 2
+"""Realtime: the firmware refuses samples that were sent longer ago."""
 GAP_MAX = 100
 """Samples that the firmware bridges in one go (firmware/src/loop/control_loop.h)."""
 
@@ -116,7 +119,14 @@ class Mcu(RigNode):
             # The emulator's clock stands still between samples of a lockstep run.
             host_timeout_ms = p.host_timeout_ms if self.realtime else 0
             rest = p.output_rest or [0.0] * len(p.output_names)
-            self.session.reset(p.command_neutral, rest, ahead[:-1], 0, host_timeout_ms)
+            self.session.arm(
+                p.command_neutral,
+                rest,
+                ahead[:-1],
+                clock=Clock.TIMER if self.realtime else Clock.SAMPLES,
+                host_timeout_ms=host_timeout_ms,
+                age_max_ms=math.ceil(AGE_MAX_SAMPLES * 1e3 / p.rate_hz) if self.realtime else 0,
+            )
         else:
             if self.realtime:
                 missed = min((now_ns - self.last_ns) // self.period_ns - 1, GAP_MAX)
@@ -134,7 +144,7 @@ class Mcu(RigNode):
             # that these would have brought.
             self.session.preload(self.k + 1, ahead[1:-1])
 
-    def publish(self, now_ns: int, answer: Command) -> None:
+    def publish(self, now_ns: int, answer: Telemetry) -> None:
         p: McuParameters = self.parameters
         self.command.publish(joint_state(now_ns, p.command_names, answer.command))
         # Stamped with the time that it is for.
@@ -142,15 +152,15 @@ class Mcu(RigNode):
         self.predicted.publish(joint_state(then_ns, p.output_names, answer.predicted, p.frame))
         self.solver.publish(self.diagnosis(now_ns, answer))
 
-    def diagnosis(self, now_ns: int, answer: Command) -> DiagnosticArray:
+    def diagnosis(self, now_ns: int, answer: Telemetry) -> DiagnosticArray:
         values = {
             "cost": f"{answer.cost:.9g}",
             "iterations": answer.iterations,
             "step_cost": answer.step_cost,
             "step_cost_unit": self.unit,
-            "supervisor": answer.supervisor,
+            "supervisor": answer.flags,
         }
-        bad = answer.status == SolverStatus.NOT_FINITE or answer.supervisor
+        bad = answer.status == SolverStatus.NOT_FINITE or answer.flags
         status = DiagnosticStatus(
             level=DiagnosticStatus.WARN if bad else DiagnosticStatus.OK,
             name="mpc",

@@ -58,7 +58,7 @@ class Column(Strict):
     """Of the numbers there; by default the quantity's unit on paper."""
     full_scale: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
     """Of a signal, the number there that becomes 1, whatever its unit, as a sensor's driver
-    calibrates it: signals go to the controller in steps of 0.0001 from -3.2767 to 3.2767."""
+    calibrates it."""
 
 
 class Time(Strict):

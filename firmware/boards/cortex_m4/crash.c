@@ -71,7 +71,7 @@ static void keep(const crash_t *crash, bool is_new)
 
 void crash_watchdog_reset(void)
 {
-    const crash_t crash = {.cause = CRASH_WATCHDOG};
+    static const crash_t crash = {.cause = CRASH_WATCHDOG};
     keep(&crash, false);
 }
 
@@ -115,7 +115,8 @@ uint32_t board_stack_free(const board_t *board)
 /* Does a call stand before this address? It is odd, as Thumb code's are, BL has 4 bytes, BLX 2. */
 static bool is_return_address(uint32_t address)
 {
-    if ((address & 1u) == 0u || address < (uint32_t)text_start + 4u || address > (uint32_t)text_end) {
+    if ((address & 1u) == 0u || address < (uint32_t)text_start + 4u
+        || address > (uint32_t)text_end) {
         return false;
     }
     const uint16_t *code = (const uint16_t *)(address - 1u);

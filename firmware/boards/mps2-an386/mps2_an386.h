@@ -1,4 +1,4 @@
-/* The registers in use, by the names of ARM's Cortex-M System Design Kit and application note 386. */
+/* The registers in use, by the names of ARM's Cortex-M System Design Kit and of note 386. */
 #ifndef MPS2_AN386_H
 #define MPS2_AN386_H
 

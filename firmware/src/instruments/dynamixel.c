@@ -42,8 +42,8 @@ static uint16_t goal(const dynamixel_config_t *config, int servo, float command)
     const float low = config->count_min[servo];
     const float high = config->count_max[servo];
     const float exact = config->zero_count[servo] + command * config->counts_per_unit[servo];
-    const float rounded = floorf(exact + 0.5f);
-    return (uint16_t)(rounded >= low ? smaller(rounded, high) : low);
+    const float up = exact + 0.5f; /* never negative below: to cut the fraction off rounds down */
+    return (uint16_t)(up >= low ? smaller(up, high) : low);
 }
 
 static size_t goals(const dynamixel_config_t *config, const float command[COMMANDS], uint8_t *out)

@@ -26,8 +26,8 @@ size_t hasel_driver_drive(hasel_driver_t *driver, const hasel_driver_config_t *c
     for (int i = 0; i < COMMANDS; i++) {
         /* To the nearest step, halves upwards; NaN becomes no voltage. */
         const float exact = config->zero_steps + command[i] * config->steps_per_unit;
-        const float rounded = floorf(exact + 0.5f);
-        duty[i] = (uint16_t)(rounded >= 0.0f ? smaller(rounded, config->full_steps) : 0.0f);
+        const float up = exact + 0.5f; /* to cut the fraction off rounds down */
+        duty[i] = (uint16_t)(up >= 0.0f ? smaller(up, config->full_steps) : 0.0f);
     }
     return frame(driver, HASEL_DRIVER_ARM, duty, out);
 }

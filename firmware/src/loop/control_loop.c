@@ -533,6 +533,22 @@ void control_loop_poll(control_loop_t *loop)
     loop->counters.lost_points = loop->reference.lost;
 }
 
+/* What a fault handler shall write to the actuators: it can encode nothing any more. */
+static size_t prepare_safe_bytes(control_loop_t *loop)
+{
+    const limits_t *limits = &loop->config->limits;
+    const actuator_config_t *config = &loop->config->actuator;
+    actuator_t actuator = {0}; /* as if nothing had been told yet, so that all is said */
+    const size_t size =
+        limits->safe_output == SAFE_DISARM
+            ? actuator_disarm(&actuator, config, loop->safe_bytes)
+        : limits->safe_output == SAFE_NEUTRAL
+            ? actuator_drive(&actuator, config, limits->neutral, loop->safe_bytes)
+            : 0u;
+    board_safe_bytes(loop->board, loop->safe_bytes, size);
+    return size;
+}
+
 void control_loop_start(control_loop_t *loop, board_t *board, const controller_config_t *config)
 {
     memset(loop, 0, sizeof *loop);
@@ -544,7 +560,10 @@ void control_loop_start(control_loop_t *loop, board_t *board, const controller_c
                          .reset_cause = (uint8_t)board_reset_cause(board),
                          .board = board_name(board)};
     (void)loop_send(loop, TO_HOST_BOOT, &boot);
+    const size_t size = prepare_safe_bytes(loop);
     if (board_crash(board) != NULL) {
+        /* A watchdog may have ended the run without them. */
+        (void)board_write(board, PORT_ACTUATOR, loop->safe_bytes, size);
         loop->supervisor.state = STATE_FAULT;
         loop->supervisor.cause = CAUSE_CRASHED;
     }

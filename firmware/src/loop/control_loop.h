@@ -89,6 +89,7 @@ typedef struct {
     uint32_t gate_us;    /* when the last command left */
     bool late;           /* the step before was not done when the next one was due */
     uint8_t safe_state;  /* in which the safe output was driven last */
+    uint8_t safe_bytes[ACTUATOR_BYTES_MAX]; /* for a fault handler */
 } control_loop_t;
 
 /* Starts afresh and says BOOT. */

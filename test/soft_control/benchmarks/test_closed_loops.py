@@ -26,7 +26,6 @@ from soft_control.experiment.closed_loop import Firmware, record, run, signal_ga
 from soft_control.firmware_build import build  # noqa: E402
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, load_model  # noqa: E402
 from soft_control.learning.training import TrainingSettings, train  # noqa: E402
-from soft_control.link.messages import SIGNAL_LSB, signal_counts  # noqa: E402
 from soft_control.rigs import RIGS, make_rig  # noqa: E402
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc builds the firmware")
@@ -43,7 +42,7 @@ class OnTheWire:
         self.controller, self.preview = controller, controller.preview
 
     def step(self, seen, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
-        return self.controller.step(seen, np.array(signal_counts(signals)) * SIGNAL_LSB, ahead)
+        return self.controller.step(seen, np.float32(signals).astype(float), ahead)
 
 
 @pytest.mark.parametrize("signals", [False, True], ids=["no estimate", "signals estimate"])

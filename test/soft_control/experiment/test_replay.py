@@ -29,7 +29,7 @@ class Told:
         self.resets: list[tuple[np.ndarray, np.ndarray]] = []
         self.observed: list[tuple[int, np.ndarray, np.ndarray]] = []
 
-    def reset(self, command: np.ndarray, position: np.ndarray) -> None:
+    def arm(self, command: np.ndarray, position: np.ndarray) -> None:
         self.resets.append((command, position))
 
     def observe(self, k: int, signals: np.ndarray, command: np.ndarray) -> SimpleNamespace:

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
 from soft_control.experiment.ros_messages import joint_state, to_ns, trajectory  # noqa: E402
-from soft_control.link.messages import Command, Supervisor  # noqa: E402
+from soft_control.link.messages import Clock, Supervisor  # noqa: E402
 from soft_control.nodes import mcu  # noqa: E402
 
 HORIZON = 4
@@ -26,15 +26,24 @@ class Session:
     def __init__(self) -> None:
         self.asked: list[tuple] = []
 
-    def reset(self, *arguments):
-        self.asked.append(("reset", *arguments))
+    def arm(self, *arguments, **choices):
+        self.asked.append(("arm", *arguments, choices))
 
     def measurement(self, k, outputs):
         self.asked.append(("measurement", k, *outputs))
 
     def sample(self, k, signals, reference):
         self.asked.append(("sample", k, *signals))
-        return Command(k, 0, 0, 1, (0.1, 0.2), (0.01, 0.02), 0.0, 100)
+        return SimpleNamespace(
+            k=k,
+            status=0,
+            flags=0,
+            iterations=1,
+            command=(0.1, 0.2),
+            predicted=(0.01, 0.02),
+            cost=0.0,
+            step_cost=100,
+        )
 
     def preload(self, k, points):
         self.asked.append(("preload", k, len(points)))
@@ -83,9 +92,11 @@ def test_signals_go_to_the_model_by_name(node, published):
         "y": 0.01,
         "z": 0.02,
     }
-    ((command, position, ahead, k, timeout_ms),) = bridge.session.last("reset")
+    ((command, position, ahead, choices),) = bridge.session.last("arm")
     assert command == [0.0, 0.5] and ahead.tolist() == [[0.03, 0.04]] * HORIZON
-    assert list(position) == [0.0, 0.0] and (k, timeout_ms) == (0, 0)
+    assert list(position) == [0.0, 0.0]
+    # In lockstep no silence counts and no message is old.
+    assert choices == {"clock": Clock.SAMPLES, "host_timeout_ms": 0, "age_max_ms": 0}
 
 
 def test_a_signal_that_the_model_needs_and_nobody_sends_is_named(node):
@@ -111,7 +122,8 @@ def test_in_realtime_samples_that_never_came_are_bridged(node):
     samples = [k for k, *_ in bridge.session.last("sample")]
     assert samples == [0, 1, 2, 3, 7, 8 + mcu.GAP_MAX]
     assert bridge.session.last("preload") == [(8, HORIZON - 1), (9 + mcu.GAP_MAX, HORIZON - 1)]
-    assert bridge.session.last("reset")[0][4] == 300
+    choices = bridge.session.last("arm")[0][-1]
+    assert choices == {"clock": Clock.TIMER, "host_timeout_ms": 300, "age_max_ms": 17}
 
 
 def test_in_realtime_the_tracker_has_a_clock_of_its_own(node):
