@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from ctypes import c_bool, c_char_p, c_float, c_int16, c_size_t, c_uint8, c_uint16, c_uint32
+from ctypes import c_bool, c_char_p, c_float, c_int32, c_size_t, c_uint8, c_uint16, c_uint32
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +26,7 @@ M, N, P = (VECTORS["sizes"][name] for name in ("commands", "outputs", "signals")
 INPUT_LAGS, OUTPUT_LAGS, DELAY, HORIZON = 3, 3, 5, 12
 COMMAND_REST = (-0.17, -0.4)
 FRAME_SIZE_MAX, CONTENT_MAX, POINTS_MAX = 254, 250, (250 - 6) // (4 * N)
+REFERENCE_POINTS = 1200
 
 
 @pytest.fixture(scope="session")
@@ -173,14 +174,29 @@ class Points(ctypes.Structure):
     _fields_ = [("count", c_uint32), ("at", (c_float * N) * POINTS_MAX)]
 
 
+class Modes(ctypes.Structure):
+    """modes_t"""
+
+    _fields_ = [(name, c_uint8) for name in ("clock", "wiring", "source", "tethered", "host_lost")]
+
+
+class Times(ctypes.Structure):
+    """times_t"""
+
+    _fields_ = [(name, c_uint16) for name in ("host_timeout_ms", "sensor_timeout_ms", "age_max_ms")]
+
+
 class Request(ctypes.Structure):
     """request_t"""
 
     _fields_ = [
         ("line", c_uint8),
-        ("host_timeout_ms", c_uint16),
-        ("k", c_uint32),
-        ("signals", c_int16 * P),
+        ("modes", Modes),
+        ("periodic", c_uint8),
+        ("times", Times),
+        *((name, c_uint16) for name in ("first", "count")),
+        *((name, c_uint32) for name in ("k", "host_us", "received", "step")),
+        ("signals", c_float * P),
         ("command", c_float * M),
         ("outputs", c_float * N),
         ("points", Points),
@@ -193,7 +209,7 @@ class Line(ctypes.Structure):
 
     _fields_ = [
         ("type", c_uint8),
-        ("running", c_bool),
+        ("when", c_uint8),
         ("in_order", c_bool),
         ("field_count", c_uint8),
         ("fields", ctypes.c_void_p),
@@ -201,10 +217,14 @@ class Line(ctypes.Structure):
 
 
 class Boot(ctypes.Structure):
+    """boot_t"""
+
     _fields_ = [("version", c_uint8), ("reset_cause", c_uint8), ("board", c_char_p)]
 
 
 class Info(ctypes.Structure):
+    """info_t, with the members of info_sizes_t and counters_t"""
+
     _fields_ = [
         ("version", c_uint8),
         *((name, c_char_p) for name in ("model_hash", "build_id", "board")),
@@ -212,20 +232,41 @@ class Info(ctypes.Structure):
         *((name, c_uint8) for name in ("input_lags", "output_lags", "input_delay")),
         *((name, c_uint8) for name in ("horizon", "control_horizon", "step_cost_unit")),
         ("rate_hz", c_float),
-        *((name, c_uint32) for name in ("missed_samples", "lost_points", "bad_frames")),
+        ("trajectory_points", c_uint16),
+        *((name, c_uint8) for name in ("state", "cause")),
+        *((name, c_uint32) for name in ("missed_samples", "lost_points")),
+        *((name, c_uint32) for name in ("telemetry_sent", "telemetry_lost", "telemetry_dropped")),
+        *((name, c_uint32) for name in ("refused", "limited", "bad_frames")),
+        *((name, c_uint32) for name in ("sensor_samples", "sensor_dropped", "actuator_bad")),
+        *((name, c_uint32) for name in ("step_cost_max", "stack_free")),
     ]
 
 
-class Command(ctypes.Structure):
+class Telemetry(ctypes.Structure):
+    """telemetry_t"""
+
     _fields_ = [
-        ("k", c_uint32),
-        ("status", c_uint8),
-        ("supervisor", c_uint8),
-        ("iterations", c_uint8),
+        *((name, c_uint32) for name in ("k", "time_us", "number")),
+        *((name, c_uint8) for name in ("state", "cause")),
+        ("flags", c_uint16),
+        *((name, c_uint8) for name in ("status", "iterations")),
+        ("latency_us", c_uint16),
+        ("signals", c_float * P),
         ("command", c_float * M),
-        ("predicted", c_float * N),
+        *((name, c_float * N) for name in ("predicted", "reference", "offset")),
         ("cost", c_float),
-        ("step_cost", c_uint32),
+        *((name, c_uint32) for name in ("step_cost", "missed_samples", "telemetry_lost")),
+        ("actuator_errors", c_uint8),
+        *((name, c_float) for name in ("voltage", "temperature")),
+    ]
+
+
+class Crash(ctypes.Structure):
+    """crash_report_t"""
+
+    _fields_ = [
+        ("cause", c_uint8),
+        *((name, c_uint32) for name in ("pc", "lr", "psr", "status", "address", "stack_free")),
     ]
 
 
@@ -233,7 +274,7 @@ class Error(ctypes.Structure):
     _fields_ = [("code", c_uint8), ("type", c_uint8)]
 
 
-class Limits(ctypes.Structure):
+class MpcConfig(ctypes.Structure):
     """mpc_config_t"""
 
     _fields_ = [
@@ -246,23 +287,46 @@ class Limits(ctypes.Structure):
     ]
 
 
-class ReferenceRing(ctypes.Structure):
+class Limits(ctypes.Structure):
+    """limits_t"""
+
     _fields_ = [
-        ("points", (c_float * N) * (HORIZON + 1)),
-        ("keys", c_uint32 * (HORIZON + 1)),
+        *((name, c_float * M) for name in ("command_min", "command_max", "move_max")),
+        *((name, c_float * M) for name in ("neutral", "load_max")),
+        *((name, c_float) for name in ("load_share", "voltage_min", "voltage_max")),
+        ("temperature_max", c_float),
+        ("actuator_samples", c_uint16),
+        *((name, c_uint8) for name in ("actuator_errors", "safe_output")),
+        *((name, c_int32) for name in ("count_min", "count_max", "count_step_max")),
+        ("frozen_samples", c_uint16),
+    ]
+
+
+class Reference(ctypes.Structure):
+    """reference_t"""
+
+    _fields_ = [
+        ("points", (c_float * N) * REFERENCE_POINTS),
+        ("known", c_uint8 * ((REFERENCE_POINTS + 7) // 8)),
         ("before", c_float * N),
-        ("lost", c_uint32),
+        *((name, c_uint32) for name in ("start", "now", "lost")),
+        ("count", c_uint16),
+        ("periodic", c_bool),
+        ("step", c_uint32),
+        ("blend", c_float * N),
+        ("met", c_bool * N),
     ]
 
 
 class Supervisor(ctypes.Structure):
+    """supervisor_t"""
+
     _fields_ = [
+        *((name, c_uint8) for name in ("state", "cause")),
         ("driving", c_bool),
-        ("command", c_float * M),
-        ("last_sample_ms", c_uint32),
-        ("missed_samples", c_uint32),
-        ("host_timeout_ms", c_uint16),
-        ("stale_reported", c_bool),
+        *((name, c_float * M) for name in ("command", "load")),
+        *((name, c_uint8) for name in ("sensor_faults", "solver_failures", "deadline_misses")),
+        ("limited", c_uint32),
     ]
 
 
@@ -276,9 +340,10 @@ def c(firmware: FirmwareBuild) -> SimpleNamespace:
     lib.frame_crc.restype = c_uint16
     lib.frame_crc.argtypes = [c_char_p, c_size_t]
     lib.all_finite.restype = c_bool
-    lib.supervisor_stale.restype = c_bool
-    lib.supervisor_became_stale.restype = c_bool
-    lib.reference_ring_horizon.restype = c_uint32
+    for name in ("supervisor_active", "reference_upload", "reference_follow"):
+        getattr(lib, name).restype = c_bool
+    for name in ("reference_horizon", "reference_end", "host_clock_age"):
+        getattr(lib, name).restype = c_uint32
     return SimpleNamespace(
         lib=lib,
         M=M,
@@ -291,10 +356,13 @@ def c(firmware: FirmwareBuild) -> SimpleNamespace:
         Line=Line,
         Boot=Boot,
         Info=Info,
-        Command=Command,
+        Telemetry=Telemetry,
         Error=Error,
+        Crash=Crash,
+        MpcConfig=MpcConfig,
         Limits=Limits,
-        ReferenceRing=ReferenceRing,
+        Reference=Reference,
+        REFERENCE_POINTS=REFERENCE_POINTS,
         Supervisor=Supervisor,
     )
 

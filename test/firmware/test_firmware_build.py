@@ -187,7 +187,7 @@ def controller_config(c):
 
 def test_config_has_the_units_of_the_network(firmware, c, model_dir, settings):
     """mpc_config_t as settings.c makes it, against the definitions of the settings' units."""
-    config, mpc = controller_config(c), c.Limits()
+    config, mpc = controller_config(c), c.MpcConfig()
     c.lib.settings_normalise(
         ctypes.byref(config.settings), ctypes.byref(config.units), ctypes.byref(mpc)
     )
@@ -214,7 +214,7 @@ def test_config_has_the_units_of_the_network(firmware, c, model_dir, settings):
 
 def test_each_output_has_a_scale_of_its_own(c):
     """A metre, a radian and a volt in one robot: powers of two, so that float32 rounds nothing."""
-    config, mpc = controller_config(c), c.Limits()
+    config, mpc = controller_config(c), c.MpcConfig()
     settings, units = (
         c.Settings.from_buffer_copy(config.settings),
         Units.from_buffer_copy(config.units),
@@ -237,7 +237,7 @@ def test_each_output_has_a_scale_of_its_own(c):
 )
 def test_a_command_survives_its_way_through_float32(c, low, high, offset, scale, share):
     """A normalised command anywhere within the normalised bounds is within the physical ones."""
-    settings, units, mpc = c.Settings(), Units(), c.Limits()
+    settings, units, mpc = c.Settings(), Units(), c.MpcConfig()
     settings.command_min[0] = mpc_settings._inwards(low, math.inf)
     settings.command_max[0] = mpc_settings._inwards(high, -math.inf)
     units.command_offset[0], units.command_scale[0] = offset, scale
@@ -314,10 +314,10 @@ def test_extreme_settings_that_are_taken_stay_finite(c, model_dir, settings):
     c.lib.settings_valid.restype = ctypes.c_bool
     built = controller_config(c).settings
     assert c.lib.settings_valid(ctypes.byref(given), ctypes.byref(built))
-    mpc = c.Limits()
+    mpc = c.MpcConfig()
     units = controller_config(c).units
     c.lib.settings_normalise(ctypes.byref(given), ctypes.byref(units), ctypes.byref(mpc))
-    for name, kind in c.Limits._fields_:
+    for name, kind in c.MpcConfig._fields_:
         values = list(getattr(mpc, name))
         assert name in ("output_min", "output_max") or np.isfinite(values).all(), (name, kind)
     offset, n = (ctypes.c_float * 3)(), ctypes.c_float * 3

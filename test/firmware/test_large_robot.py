@@ -84,7 +84,7 @@ def reference(k: int) -> np.ndarray:
 def answers(session, settings: MpcSettings) -> list[tuple]:
     """Of a run whose weights change on the way and that is told measured outputs."""
     changes = {"output_weight": [4.0] * 9, "disturbance_ratio": 0.1}
-    session.reset(TRUNK.command_neutral, np.zeros(9), [reference(k) for k in range(HORIZON)])
+    session.arm(TRUNK.command_neutral, np.zeros(9), [reference(k) for k in range(HORIZON)])
     found = []
     for k in range(12):
         if k == 6:
@@ -101,7 +101,7 @@ def test_its_messages_are_longer_than_those_of_small_robots():
 
 def test_sil_and_pil_give_the_same_bits_in_time(open_target, trunk, trunk_settings):
     sil = answers(open_target("sil", trunk), trunk_settings)
-    assert {answer.supervisor for answer in sil} == {0}
+    assert {answer.flags for answer in sil} == {0}
     assert np.ptp([answer.command for answer in sil], axis=0).min() > 0.0
     # An error costs four times as much at once; without CONFIGURE the cost would go down.
     assert sil[6].cost > 2.0 * sil[5].cost

@@ -14,7 +14,7 @@ TUTORIAL = ROOT / "docs" / "tutorials" / "new_message.md"
 BLOCK = re.compile(r'^```\w+ title=(\S+) after="([^\n]*)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 FILES = [
     "docs/protocol.md",
-    "firmware/src/loop/control_loop.c",
+    "firmware/src/loop/answers.c",
     "firmware/src/wire/message.h",
     "soft_control/link/messages.py",
     "test/firmware/vectors.json",
@@ -47,9 +47,9 @@ settings = MpcSettings.model_validate_json(Path(before, "settings.json").read_te
 built = build(model, settings, out, ("host",))
 transport = SilTransport(built.library, clock=lambda: 1.5)
 with McuSession(transport, build_id=built.build_id) as session:
-    assert session.request(Ping(7)) == Pong(7, 1500)
-    session.reset((0.0, 0.0), (0.0, 0.0, 0.0))
-    assert session.request(Ping(2**32 - 1)) == Pong(2**32 - 1, 1500)
+    assert session.request(Ping(7)) == Pong(7, 1_500_000)
+    session.arm((0.0, 0.0), (0.0, 0.0, 0.0))
+    assert session.request(Ping(2**32 - 1)) == Pong(2**32 - 1, 1_500_000)
 transport.write(frames["ping"])
 assert transport.read(0.0) == frames["pong"]
 

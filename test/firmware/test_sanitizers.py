@@ -15,18 +15,23 @@ import pytest
 from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
 from soft_control.link.messages import (
     MESSAGES,
+    Arm,
     Boot,
-    Command,
     Configure,
+    Drive,
     Error,
     ErrorCode,
+    Heartbeat,
     Hello,
     Measurement,
     Observe,
     Reference,
-    Reset,
     Sample,
     Sizes,
+    Stop,
+    Telemetry,
+    Trajectory,
+    TrajectoryEnd,
     decode,
 )
 from soft_control.paths import share
@@ -47,8 +52,8 @@ int main(void)
     sil_t *sil = malloc(sil_size());
     sil_start(sil, 0);
     for (size_t at = 0; at < size; at += 97) { /* pieces that cut frames anywhere */
-        sil_write(sil, (uint32_t)at, in + at, size - at < 97 ? size - at : 97);
-        fwrite(out, 1, sil_read(sil, out, sizeof out), stdout);
+        sil_write(sil, 0, (uint32_t)at * 1000u, in + at, size - at < 97 ? size - at : 97);
+        fwrite(out, 1, sil_read(sil, 0, out, sizeof out), stdout);
     }
     free(sil);
     return 0;
@@ -67,18 +72,26 @@ def stream(seed: int) -> bytes:
     def numbers(count: int) -> tuple[float, ...]:
         return tuple(number() for _ in range(count))
 
-    def signals() -> tuple[int, ...]:
-        return tuple(chance.randint(-32768, 32767) for _ in range(4))
+    def points() -> tuple[tuple[float, ...], ...]:
+        return tuple(numbers(3) for _ in range(chance.randint(0, 20)))
+
+    def arm() -> Arm:
+        modes = [chance.randint(0, 1) if chance.random() < 0.2 else 0 for _ in range(4)]
+        times = [chance.choice([0, 50]) for _ in range(3)]
+        return Arm(k, 0, *modes, chance.randint(0, 2), *times, numbers(2), numbers(3))
 
     k, data = 0, b""
     for _ in range(1500):
         k = (k + chance.choice([1] * 20 + [0, 2, 50, 2**32 - 5])) % 2**32
         message = chance.choice(
-            [Hello(), Reset(k, chance.choice([0, 50]), numbers(2), numbers(3))]
-            + [Reference(k + 1, tuple(numbers(3) for _ in range(chance.randint(0, 20))))] * 2
-            + [Sample(k, signals(), numbers(3))] * 12
-            + [Observe(k, signals(), numbers(2))] * 4
-            + [Measurement(k, numbers(3))] * 4
+            [Hello(), arm(), arm(), Stop(), Heartbeat(k, k)]
+            + [Reference((k + 1) % 2**32, points())] * 2
+            + [Sample(k, k, numbers(4), numbers(3))] * 12
+            + [Observe(k, numbers(4), numbers(2))] * 4
+            + [Measurement(k, k, numbers(3))] * 4
+            + [Drive(k, k, numbers(2))] * 2
+            + [Trajectory(chance.choice([0, 0, 20, 1190, 65535]), points())] * 2
+            + [TrajectoryEnd(chance.choice([0, 3, 2000]), k % 2, k, numbers(3))]
             + [Configure(*(numbers(size) for size in (2,) * 6 + (3,) * 5), chance.random())]
             + [Configure(*SOUND)]
         )  # fmt: skip
@@ -143,41 +156,46 @@ def test_no_memory_error_and_no_undefined_behaviour(program):
 
 
 TABLE = json.loads((Path(__file__).parent / "vectors.json").read_text())["table"]
-RESET = encode_frame(Reset(0, 0, (0.0, 0.0), (0.0, 0.0, 0.0)).encode(SIZES))
+ARM = encode_frame(Arm(0, *[0] * 9, (0.0, 0.0), (0.0, 0.0, 0.0)).encode(SIZES))
 
 
 def frames_of(type_: int) -> Iterator[bytes]:
-    """Contents of every length, all zeros; but a REFERENCE says how many points it has."""
+    """Contents of every length, all zeros; but what has points says how many."""
+    at = {Reference.TYPE: 5, Trajectory.TYPE: 3}.get(type_)
     for size in range(1, CONTENT_MAX + 1):
-        points = max(0, (size - 6) // 12) if type_ == Reference.TYPE else 0
-        yield bytes([type_, 0, 0, 0, 0, points]).ljust(size, b"\0")[:size]
+        content = bytearray([type_]).ljust(size, b"\0")
+        if at is not None and size > at:
+            content[at] = (size - at - 1) // 12
+        yield bytes(content)
 
 
 @pytest.mark.parametrize("running", [False, True], ids=["idle", "running"])
 def test_every_type_and_length_has_its_answer(program, running):
-    """Types 0 to 255, lengths 1 to 250, before and after RESET: the answer of the table or an
-    ERROR, within bounded time, and a COMMAND for nothing but SAMPLE and OBSERVE.
+    """Types 0 to 255, lengths 1 to 250, before and after ARM: the answer of the table or an
+    ERROR, within bounded time, and a TELEMETRY for nothing but SAMPLE and OBSERVE.
 
-    A COMMAND moves k on and RESET starts the run: so each type has a RESET before it, or, before
-    any RESET, the one frame that is one is left out."""
+    A TELEMETRY moves k on and ARM begins a run: so each type has an ARM before it, or, before
+    any ARM, the one frame that is one is left out."""
     table = {row["type"]: row for row in TABLE if row["from"] == "host"}
     data, wanted = [], [(Boot.TYPE,)]
     for type_ in range(256):
         row = table.get(type_)
         if running:
-            data.append(RESET)
-            wanted.append((MESSAGES[Reset.TYPE].answered_by().TYPE,))
+            data.append(ARM)
+            wanted.append((MESSAGES[Arm.TYPE].answered_by().TYPE,))
         stepped = False
         for content in frames_of(type_):
             fits = row is not None and len(content) in row["lengths"]
-            if fits and type_ == Reset.TYPE and not running:
+            if fits and type_ == Arm.TYPE and not running:
                 continue
             data.append(encode_frame(content))
             if row is None:
                 wanted.append((Error.TYPE, ErrorCode.UNKNOWN_TYPE, type_))
             elif not fits:
                 wanted.append((Error.TYPE, ErrorCode.BAD_LENGTH, type_))
-            elif row["when"] == "running" and not running:
+            elif row["when"] == ("resting" if running else "running"):
+                wanted.append((Error.TYPE, ErrorCode.WRONG_STATE, type_))
+            elif type_ == Drive.TYPE:  # only where the microcontroller has the actuators
                 wanted.append((Error.TYPE, ErrorCode.WRONG_STATE, type_))
             elif row["order"] == "in order" and stepped:
                 wanted.append((Error.TYPE, ErrorCode.OUT_OF_ORDER, type_))
@@ -189,5 +207,5 @@ def test_every_type_and_length_has_its_answer(program, running):
     for content, expected in zip(found, wanted, strict=True):
         assert tuple(content[: len(expected)]) == expected
         decode(content, SIZES)
-    commands = sum(content[0] == Command.TYPE for content in found)
-    assert commands == (2 if running else 0)  # one SAMPLE, one OBSERVE
+    steps = sum(content[0] == Telemetry.TYPE for content in found)
+    assert steps == (2 if running else 0)  # one SAMPLE, one OBSERVE

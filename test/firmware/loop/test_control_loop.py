@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,19 +17,20 @@ from soft_control.learning.model import free_run, load_model
 from soft_control.link import LinkError, McuSession, SilTransport, SolverStatus, Supervisor
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
-    SIGNAL_LSB,
-    Command,
+    Arm,
     Configure,
     Error,
     ErrorCode,
     Hello,
+    HostLost,
     Info,
     Measurement,
     Observe,
     Reference,
-    Reset,
     Sample,
+    State,
     Stop,
+    Telemetry,
     decode,
 )
 from soft_control.link.transport import TransportError
@@ -39,12 +41,16 @@ ORIGIN = (0.0, 0.0, 0.0)
 TENDON = describe("tendon")
 
 
+def arm(command, outputs, host_timeout_ms=0, host_lost=0, age_max_ms=0) -> Arm:
+    return Arm(0, 0, 0, 0, 0, 0, host_lost, host_timeout_ms, 0, age_max_ms, command, outputs)
+
+
 def reference(k: int) -> np.ndarray:
     return np.array([0.0, 0.012 * math.sin(k / 20), 0.006 * math.sin(k / 10)])
 
 
 def signals(rng: np.random.Generator, count: int) -> np.ndarray:
-    return np.round((0.5 + 0.2 * rng.standard_normal(count)) / SIGNAL_LSB) * SIGNAL_LSB
+    return 0.5 + 0.2 * rng.standard_normal(count)
 
 
 class Run:
@@ -53,14 +59,14 @@ class Run:
     def __init__(self, session: McuSession, seed: int = 1) -> None:
         self.session, self.rng, self.k = session, np.random.default_rng(seed), 0
         n = session.info.horizon
-        session.reset(REST, ORIGIN, [reference(k) for k in range(n)])
+        session.arm(REST, ORIGIN, [reference(k) for k in range(n)])
 
-    def step(self) -> Command:
+    def step(self) -> Telemetry:
         info = self.session.info
         values = signals(self.rng, info.signals)
         command = self.session.sample(self.k, values, reference(self.k + info.horizon))
         self.k += 1
-        return command
+        return replace(command, time_us=0)
 
 
 class Raw:
@@ -86,7 +92,7 @@ class Raw:
         return self.read(sizes)
 
 
-def plain(command: Command) -> tuple:
+def plain(command: Telemetry) -> tuple:
     """All but what a measurement or a mishap adds."""
     return command.k, command.command, command.predicted, command.cost
 
@@ -103,7 +109,7 @@ def test_a_run_keeps_its_bounds_and_repeats_bit_for_bit(open_target, settings):
     first, second = Run(open_target("sil")), Run(open_target("sil"))
     commands = [first.step() for _ in range(300)]
     assert commands == [second.step() for _ in range(300)]
-    assert {c.supervisor for c in commands} == {0}
+    assert {c.flags for c in commands} == {0}
     assert {SolverStatus(c.status) for c in commands} <= {
         SolverStatus.CONVERGED,
         SolverStatus.MAX_ITERATIONS,
@@ -145,10 +151,10 @@ def test_observe_is_the_free_run_of_the_network(open_target, model_dir):
     )
     expected = free_run(load_model(model_dir), run)
     session = open_target("sil")
-    session.reset(run.commands[0], run.outputs[0])
+    session.arm(run.commands[0], run.outputs[0])
     for k in range(samples - 1):
         answer = session.observe(k, run.signals[k], run.commands[k])
-        assert answer.status == SolverStatus.NONE and answer.supervisor == 0
+        assert answer.status == SolverStatus.NONE and answer.flags == 0
         assert answer.command == pytest.approx(run.commands[k], abs=1e-6)  # float32
         assert answer.predicted == pytest.approx(expected[k + 1], abs=1e-6)
 
@@ -156,10 +162,10 @@ def test_observe_is_the_free_run_of_the_network(open_target, model_dir):
 def test_nothing_but_hello_before_reset(firmware):
     raw = Raw(firmware.library)
     for message in (
-        Sample(0, (0,) * 4, ORIGIN),
-        Observe(0, (0,) * 4, REST),
+        Sample(0, 0, (0.0,) * 4, ORIGIN),
+        Observe(0, (0.0,) * 4, REST),
         Reference(0, (ORIGIN,)),
-        Measurement(0, ORIGIN),
+        Measurement(0, 0, ORIGIN),
     ):
         assert raw.ask(message) == [Error(ErrorCode.WRONG_STATE, message.TYPE)]
     assert raw.ask(Hello()) == [raw.info]
@@ -270,7 +276,7 @@ def test_without_a_measured_position_the_signals_take_the_offset_out(
     ratio = 0.5 * (0.05 / np.maximum(card.signal_map.residual, 0.05)) ** 2
     gain = (np.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
     run, model = Run(open_target("sil", estimating)), open_target("sil")
-    model.reset(REST, ORIGIN)
+    model.arm(REST, ORIGIN)
     seen, rng = np.zeros((100, 3)), np.random.default_rng(1)  # the signals that Run draws
     estimate, predicted = np.zeros(3), np.array(ORIGIN)
     for k in range(100):
@@ -304,9 +310,9 @@ def test_a_position_that_is_not_finite_is_dropped(firmware, settings):
     for raw in (usual, bad):
         physical = physical_settings(settings, TENDON) | {"disturbance_ratio": 0.5}
         raw.ask(Configure(**physical))
-        raw.ask(Reset(0, 0, REST, ORIGIN))
-    assert bad.ask(Measurement(0, (math.nan, 0.0, 0.0))) == []
-    sample = Sample(0, (0,) * 4, ORIGIN)
+        raw.ask(arm(REST, ORIGIN))
+    assert bad.ask(Measurement(0, 0, (math.nan, 0.0, 0.0))) == []
+    sample = Sample(0, 0, (0.0,) * 4, ORIGIN)
     assert bad.ask(sample) == usual.ask(sample)
 
 
@@ -333,12 +339,12 @@ def test_a_gap_is_crossed_with_the_command_held(open_target):
     still = [reference(30)] * 12
     values = [0.45, 0.5, 0.55, 0.6]
     for session in (gap, filled):
-        session.reset(REST, ORIGIN, still)
+        session.arm(REST, ORIGIN, still)
         first = session.sample(0, values, still[0])
     for k in (1, 2):
         filled.observe(k, values, first.command)
     after_gap = gap.sample(3, values, still[0])
-    assert after_gap.supervisor & Supervisor.GAP
+    assert after_gap.flags & Supervisor.GAP
     assert gap.hello().missed_samples == 2 and filled.hello().missed_samples == 0
     # observe() brings the command back from rad: one more rounding, some 1e-7 rad.
     after_filled = filled.sample(3, values, still[0])
@@ -348,29 +354,29 @@ def test_a_gap_is_crossed_with_the_command_held(open_target):
 
 def test_k_may_start_anywhere_and_wrap(open_target):
     session, usual = open_target("sil"), Run(open_target("sil"))
-    usual.session.reset(REST, ORIGIN)
+    usual.session.arm(REST, ORIGIN)
     start = 2**32 - 3
-    session.reset(REST, ORIGIN, k=start)
+    session.arm(REST, ORIGIN, k=start)
     for j in range(6):
         wrapped = session.sample((start + j) % 2**32, [0.5] * 4, reference(1))
         expected = usual.session.sample(j, [0.5] * 4, reference(1))
-        assert wrapped.command == expected.command and not wrapped.supervisor & Supervisor.GAP
+        assert wrapped.command == expected.command and not wrapped.flags & Supervisor.GAP
 
 
 def test_missing_points_are_flagged_and_counted(open_target):
     session = open_target("sil")
-    session.reset(REST, ORIGIN, [reference(k) for k in range(12) if k < 8])
+    session.arm(REST, ORIGIN, [reference(k) for k in range(12) if k < 8])
     answers = [session.sample(k, [0.5] * 4, reference(k + 12)) for k in range(2)]
-    assert [a.supervisor for a in answers] == [Supervisor.LOST_POINT, 0]
+    assert [a.flags for a in answers] == [Supervisor.LOST_POINT, 0]
     assert session.hello().lost_points == 4
-    session.reset(REST, ORIGIN)
+    session.arm(REST, ORIGIN)
     assert session.hello().lost_points == 0
 
 
 def test_long_references_come_in_pieces(open_target):
     """More points than one frame holds; those beyond the horizon come again with their sample."""
     whole, pieces = Run(open_target("sil")), open_target("sil")
-    pieces.reset(REST, ORIGIN, [reference(k) for k in range(60)])
+    pieces.arm(REST, ORIGIN, [reference(k) for k in range(60)])
     values = signals(np.random.default_rng(1), 4)
     assert plain(pieces.sample(0, values, reference(12))) == plain(whole.step())
 
@@ -379,52 +385,67 @@ def test_long_references_come_in_pieces(open_target):
 def test_numbers_that_are_none_are_refused_or_survived(firmware, bad):
     """3.4e38 m is a float32, but not once it is divided by a scale of 12 mm."""
     raw = Raw(firmware.library)
-    reset = Reset(0, 0, REST, ORIGIN)
-    assert raw.ask(Reset(0, 0, REST, (0.0, bad, 0.0))) == [Error(ErrorCode.BAD_VALUE, Reset.TYPE)]
+    reset = arm(REST, ORIGIN)
+    assert raw.ask(arm(REST, (0.0, bad, 0.0))) == [Error(ErrorCode.BAD_VALUE, Arm.TYPE)]
     if not math.isfinite(bad):
-        assert raw.ask(Reset(0, 0, (bad, 0.0), ORIGIN)) == [Error(ErrorCode.BAD_VALUE, Reset.TYPE)]
+        assert raw.ask(arm((bad, 0.0), ORIGIN)) == [Error(ErrorCode.BAD_VALUE, Arm.TYPE)]
     assert isinstance(raw.ask(reset)[0], Info)
     assert raw.ask(Reference(0, ((bad,) * 3,) * 12)) == []
-    (answer,) = raw.ask(Sample(0, (5000,) * 4, (bad, 0.0, 0.0)))
-    assert answer.supervisor & Supervisor.LOST_POINT
+    (answer,) = raw.ask(Sample(0, 0, (0.5,) * 4, (bad, 0.0, 0.0)))
+    assert answer.flags & Supervisor.LOST_POINT
     assert np.isfinite([*answer.command, *answer.predicted, answer.cost]).all()
     if not math.isfinite(bad):
-        refused = raw.ask(Observe(1, (5000,) * 4, (bad, 0.0)))
+        refused = raw.ask(Observe(1, (0.5,) * 4, (bad, 0.0)))
         assert refused == [Error(ErrorCode.BAD_VALUE, Observe.TYPE)]
 
 
 def test_an_absurd_reference_holds_the_command(firmware):
     """Finite, but its squared error is not: the solver says so, nothing infinite leaves."""
     raw = Raw(firmware.library)
-    raw.ask(Reset(0, 0, REST, ORIGIN))
-    (answer,) = raw.ask(Sample(0, (5000,) * 4, (1e30, 0.0, 0.0)))
+    raw.ask(arm(REST, ORIGIN))
+    (answer,) = raw.ask(Sample(0, 0, (0.5,) * 4, (1e30, 0.0, 0.0)))
     assert answer.status == SolverStatus.NOT_FINITE
-    assert answer.supervisor & Supervisor.NOT_FINITE
+    assert answer.flags & Supervisor.NOT_FINITE
     assert answer.command == pytest.approx(REST, abs=1e-7)
     assert np.isfinite([*answer.predicted, answer.cost]).all()
-    raw.ask(Reset(0, 0, REST, ORIGIN))
-    (answer,) = raw.ask(Sample(0, (5000,) * 4, (0.0, 0.001, 0.0)))
+    raw.ask(arm(REST, ORIGIN))
+    (answer,) = raw.ask(Sample(0, 0, (0.5,) * 4, (0.0, 0.001, 0.0)))
     assert answer.status != SolverStatus.NOT_FINITE
 
 
-def test_a_stale_host_is_reported_once_and_its_next_sample_held(firmware):
+@pytest.mark.parametrize(
+    ("host_lost", "state"),
+    [(HostLost.CONTINUE, State.RUNNING), (HostLost.HOLD, State.HOLDING),
+     (HostLost.STOP, State.STOPPED)],
+)  # fmt: skip
+def test_a_gap_longer_than_the_time_out_does_what_arm_says(firmware, host_lost, state):
+    """Where samples are the clock, their numbers tell the time: 100 ms are 12 samples."""
+    raw = Raw(firmware.library)
+    raw.ask(arm(REST, ORIGIN, host_timeout_ms=100, host_lost=host_lost))
+    far = (0.0, 0.02, 0.02)
+    for k in range(20):
+        (answer,) = raw.ask(Sample(k, 0, (0.5,) * 4, far))
+        assert answer.state == State.RUNNING
+    (info,) = raw.ask(Hello())
+    assert info.state == State.RUNNING
+    raw.ask(Sample(60, 0, (0.5,) * 4, far))
+    (info,) = raw.ask(Hello())
+    assert (info.state, info.missed_samples) == (state, 40)
+
+
+def test_an_old_message_is_refused_and_counted(firmware):
+    """The host's clock tells that the sample has waited for half a second."""
     now = [10.0]
     raw = Raw(firmware.library, lambda: now[0])
-    raw.ask(Reset(0, 100, REST, ORIGIN))
-    far = (0.0, 0.02, 0.02)
-    (before,) = raw.ask(Sample(0, (5000,) * 4, far))
-    assert before.supervisor & Supervisor.HOST_STALE == 0
-    found = []
-    for _ in range(30):
-        now[0] += 0.01
-        raw.transport.write(b"")
-        found += raw.read(raw.sizes)
-    assert found == [Error(ErrorCode.HOST_STALE, 0)]
-    (late,) = raw.ask(Sample(1, (5000,) * 4, far))
-    assert late.supervisor & Supervisor.HOST_STALE and late.command == before.command
-    now[0] += 0.01
-    (again,) = raw.ask(Sample(2, (5000,) * 4, far))
-    assert not again.supervisor & Supervisor.HOST_STALE and again.command != before.command
+    raw.ask(arm(REST, ORIGIN, age_max_ms=100))
+    (answer,) = raw.ask(Sample(0, 0, (0.5,) * 4, ORIGIN))
+    assert isinstance(answer, Telemetry)
+    now[0] += 0.5
+    old = Sample(1, 8333, (0.5,) * 4, ORIGIN)
+    assert raw.ask(old) == [Error(ErrorCode.TOO_OLD, Sample.TYPE)]
+    assert raw.ask(Hello())[0].refused == 1
+    (answer,) = raw.ask(replace(old, host_us=500_000))
+    assert answer.k == 1
 
 
 def test_after_stop_a_new_reset_starts_afresh(open_target):
@@ -443,7 +464,7 @@ def test_a_reset_in_mid_run_never_jumps(open_target, settings):
     run = Run(session)
     last = [run.step() for _ in range(40)][-1].command
     assert np.abs(np.subtract(last, REST)).max() > 2 * settings.move_max[0]
-    session.reset(settings.command_max, ORIGIN)
+    session.arm(settings.command_max, ORIGIN)
     for k in range(10):
         answer = session.sample(k, [0.5] * 4, ORIGIN)
         move = np.abs(np.subtract(answer.command, last))
@@ -454,9 +475,9 @@ def test_a_reset_in_mid_run_never_jumps(open_target, settings):
 
 def test_stop_ends_a_run(firmware):
     raw = Raw(firmware.library)
-    raw.ask(Reset(0, 0, REST, ORIGIN))
+    raw.ask(arm(REST, ORIGIN))
     assert isinstance(raw.ask(Stop())[0], Info)
-    assert raw.ask(Sample(0, (5000,) * 4, ORIGIN)) == [Error(ErrorCode.WRONG_STATE, Sample.TYPE)]
+    assert raw.ask(Sample(0, 0, (0.5,) * 4, ORIGIN)) == [Error(ErrorCode.WRONG_STATE, Sample.TYPE)]
 
 
 class Noisy:
@@ -524,7 +545,7 @@ def test_whatever_comes_it_lives_and_says_nothing_infinite(firmware, settings, s
     for data in stream:
         raw.transport.write(data)
         for message in raw.read(raw.sizes):
-            if isinstance(message, Command):
+            if isinstance(message, Telemetry):
                 assert np.isfinite([*message.predicted, message.cost]).all()
                 if message.status != SolverStatus.NONE:
                     assert (np.array(message.command) >= settings.command_min).all()

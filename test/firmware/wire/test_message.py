@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from soft_control.link.framing import CONTENT_MAX
@@ -16,15 +17,26 @@ HERE = Path(__file__).parents[1]
 VECTORS = json.loads((HERE / "vectors.json").read_text())
 TYPES = {message.__name__: message.TYPE for message in MESSAGES.values()}
 VECTOR = {vector["name"]: vector for vector in VECTORS["messages"]}
+FROM_FIRMWARE = [v["name"] for v in VECTORS["messages"] if TYPES[v["message"]] >= 0x80]
 FROM_HOST = [v for v in VECTORS["messages"] if TYPES[v["message"]] < 0x80]
 ROWS = {origin: [row for row in VECTORS["table"] if row["from"] == origin]
         for origin in ("host", "microcontroller")}  # fmt: skip
+
+WHEN = ("any time", "running", "resting")
+"""By the number in message.h."""
+POINTS_AT = {"Reference": 5, "Trajectory": 3}
+"""Where the number of points stands."""
 
 
 def decode(c, content: bytes):
     request = c.Request()
     code = c.lib.message_decode(content, ctypes.c_size_t(len(content)), ctypes.byref(request))
     return code, request
+
+
+def holders_of(request):
+    """The structs that have members of messages, but for the settings."""
+    return [request, request.modes, request.times]
 
 
 def lines(c, symbol: str, count: int):
@@ -35,18 +47,21 @@ def test_the_tables_are_those_of_the_vectors(c):
     """Line by line: a message more or less, or another order, would shift all that follow."""
     host = lines(c, "message_from_host", len(ROWS["host"]))
     own = lines(c, "message_to_host", len(ROWS["microcontroller"]))
-    assert [(line.type, line.running, line.in_order) for line in host] == [
-        (row["type"], row["when"] == "running", row["order"] == "in order") for row in ROWS["host"]
+    assert [(line.type, WHEN[line.when], line.in_order) for line in host] == [
+        (row["type"], row["when"], row["order"] == "in order") for row in ROWS["host"]
     ]
     assert [line.type for line in own] == [row["type"] for row in ROWS["microcontroller"]]
 
 
 @pytest.mark.parametrize("row", ROWS["host"], ids=lambda row: row["message"])
 def test_takes_the_lengths_of_the_table_and_no_other(c, row):
-    """Of REFERENCE the length must also suit the number of points, which is the byte at 5."""
+    """Where there are points, the length must also suit their number."""
+    at = POINTS_AT.get(row["message"])
     for size in range(1, CONTENT_MAX + 1):
-        points = max(0, (size - 6) // 12)
-        content = bytes([row["type"], 0, 0, 0, 0, points]).ljust(size, b"\0")[:size]
+        content = bytearray([row["type"]]).ljust(size, b"\0")
+        if at is not None and size > at:
+            content[at] = (size - at - 1) // 12
+        content = bytes(content)
         wanted = 0 if size in row["lengths"] else ErrorCode.BAD_LENGTH
         assert decode(c, content)[0] == wanted, size
 
@@ -63,12 +78,16 @@ def test_decodes_the_vector_and_leaves_the_rest_at_zero(c, vector):
         points = [fields.pop("reference")]
     if points is not None:
         assert [list(point) for point in request.points.at[: len(points)]] == points
-    holder = request.settings if vector["message"] == "Configure" else request
+    if "blend" in fields:
+        fields["outputs"] = fields.pop("blend")
+    holders = [request.settings] if vector["message"] == "Configure" else holders_of(request)
     for name, value in fields.items():
-        field = getattr(holder, name)
+        (field,) = (getattr(holder, name) for holder in holders if hasattr(holder, name))
         assert (list(field) if isinstance(value, list) else field) == value, name
-    for name in {"k", "host_timeout_ms"} - set(fields):
-        assert getattr(request, name) == 0
+    for holder in holders_of(request):
+        for name, kind in holder._fields_:
+            if name not in {"line", *fields} and not issubclass(kind, ctypes.Structure):
+                assert not np.any(getattr(holder, name)), name
     if vector["message"] != "Configure":
         assert not any(bytes(request.settings))
 
@@ -88,7 +107,7 @@ def test_refuses_unknown_types_and_its_own(c):
         assert decode(c, bytes([type_]) + bytes(20))[0] == ErrorCode.UNKNOWN_TYPE
 
 
-@pytest.mark.parametrize("name", ["boot after a fault", "info", "command", "error out of order"])
+@pytest.mark.parametrize("name", FROM_FIRMWARE)
 def test_encodes_the_vector(c, name):
     vector = VECTOR[name]
     message = getattr(c, vector["message"])()
@@ -112,6 +131,7 @@ def test_the_page_has_the_vectors_the_table_and_the_version():
     assert f"version **{PROTOCOL_VERSION}**" in page
     assert VECTORS["protocol_version"] == PROTOCOL_VERSION
     for row in ROWS["host"]:
-        cells = [f"{row['message'].upper()} 0x{row['type']:02x}", row["when"], row["order"],
+        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", row["message"]).upper()
+        cells = [f"{name} 0x{row['type']:02x}", row["when"], row["order"],
                  (row["answer"] or "none").upper()]  # fmt: skip
         assert f"| {' | '.join(cells)} |" in page

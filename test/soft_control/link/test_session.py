@@ -17,24 +17,35 @@ from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
 from soft_control.link.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
+    Arm,
     Boot,
-    Command,
+    Clock,
+    Crash,
+    Drive,
     Error,
     ErrorCode,
+    Heartbeat,
     Hello,
+    HostLost,
     Info,
+    Measurement,
     Message,
     MessageError,
     Observe,
     Reference,
-    Reset,
     ResetCause,
     Sample,
     Sizes,
+    Source,
+    Stop,
+    Telemetry,
+    Trajectory,
+    TrajectoryEnd,
+    When,
+    Wiring,
     content_max,
     decode,
     points_max,
-    signal_counts,
     too_long,
 )
 from soft_control.link.transport import TransportError
@@ -42,6 +53,7 @@ from soft_control.link.transport import TransportError
 VECTORS = json.loads((Path(__file__).parents[2] / "firmware" / "vectors.json").read_text())
 SIZES = Sizes(**VECTORS["sizes"])
 BY_NAME = {message.__name__: message for message in MESSAGES.values()}
+NOW = 123_456_789
 REST, ORIGIN, SIGNALS = (0.0, 0.0), (0.0, 0.0, 0.0), (0.5,) * 4
 
 
@@ -66,7 +78,7 @@ def test_the_table_is_that_of_the_vectors(row):
     message = MESSAGES[row["type"]]
     assert message.__name__ == row["message"]
     assert list(message.lengths(SIZES)) == row["lengths"]
-    assert message.RUNNING == (row.get("when") == "running")
+    assert message.WHEN == When(row.get("when", "any time"))
     assert message.IN_ORDER == (row.get("order") == "in order")
     assert message.ANSWER == row.get("answer")
 
@@ -86,7 +98,7 @@ def test_what_does_not_fit_a_frame_is_named():
     assert too_long(SIZES) == []
     assert too_long(Sizes(20, 20, 120)) == []
     assert too_long(Sizes(20, 30, 4)) == ["CONFIGURE"]
-    assert too_long(Sizes(2, 3, 520)) == ["SAMPLE", "OBSERVE"]
+    assert too_long(Sizes(2, 3, 520)) == ["SAMPLE", "OBSERVE", "TELEMETRY"]
 
 
 def test_a_frame_has_room_for_the_longest_message():
@@ -100,7 +112,11 @@ def test_a_session_takes_frames_as_long_as_the_sizes_ask_for():
     """An answer of forty commands and outputs, which no frame of 250 bytes holds."""
     sizes = Sizes(40, 40, 1)
     info = replace(INFO, commands=40, outputs=40, signals=1)
-    answer = Command(7, 0, 0, 2, (1.0,) * 40, (2.0,) * 40, 0.0, 0)
+    answer = replace(
+        telemetry(7),
+        **{"signals": (0.5,), "command": (1.0,) * 40},
+        **{name: (2.0,) * 40 for name in ("predicted", "reference", "offset")},
+    )
     assert len(answer.encode(sizes)) > 250
 
     class Port(FakePort):
@@ -148,12 +164,15 @@ def test_references_survive_the_wire(k, points):
 @pytest.mark.parametrize(
     "message",
     [
-        Reset(-1, 0, REST, ORIGIN),
-        Reset(2**32, 0, REST, ORIGIN),
-        Reset(0, 65536, REST, ORIGIN),
-        Reset(0, 0, (0.0,), ORIGIN),
-        Sample(0, (40000, 0, 0, 0), ORIGIN),
-        Sample(0, (0, 0, 0), ORIGIN),
+        Arm(-1, *[0] * 9, REST, ORIGIN),
+        Arm(2**32, *[0] * 9, REST, ORIGIN),
+        Arm(0, 0, 256, *[0] * 7, REST, ORIGIN),
+        Arm(0, *[0] * 8, 65536, REST, ORIGIN),
+        Arm(0, *[0] * 9, (0.0,), ORIGIN),
+        Sample(0, 0, (1e39, 0.0, 0.0, 0.0), ORIGIN),
+        Sample(0, 0, (0.0, 0.0, 0.0), ORIGIN),
+        Drive(0, 2**32, REST),
+        Trajectory(65536, ()),
         Observe(0, (0,) * 4, (1e39, 0.0)),
         Reference(0, ((0.0, 0.0),)),
         Reference(0, (ORIGIN,) * 21),
@@ -171,32 +190,31 @@ def test_another_version_is_refused_whatever_follows():
             decode(content, SIZES)
 
 
-def test_signals_are_rounded_and_cut_off():
-    assert signal_counts([0.0, 1.0, -0.00004, 0.00016]) == (0, 10000, 0, 2)
-    assert signal_counts([100.0, -100.0]) == (32767, -32767)
-    for bad in (math.nan, math.inf):
-        with pytest.raises(MessageError, match="not all finite"):
-            signal_counts([0.0, bad])
-
-
 # ------------------------------------------------------------------ sessions
 
 INFO = Info(
     version=PROTOCOL_VERSION, model_hash="m" * 16, build_id="b" * 16, board="fake",
     commands=2, outputs=3, signals=4, input_lags=3, output_lags=3, input_delay=5,
     horizon=12, control_horizon=3, step_cost_unit=0, rate_hz=120.0,
-    missed_samples=0, lost_points=0, bad_frames=0,
+    trajectory_points=1200, state=1, cause=0, missed_samples=0, lost_points=0, telemetry_sent=0,
+    telemetry_lost=0, telemetry_dropped=0, refused=0, limited=0, bad_frames=0, sensor_samples=0,
+    sensor_dropped=0, actuator_bad=0, step_cost_max=0, stack_free=0,
 )  # fmt: skip
 
 
-def command(k: int) -> Command:
-    return Command(k, 0, 0, 2, REST, ORIGIN, 0.0, 0)
+def telemetry(k: int) -> Telemetry:
+    return Telemetry(
+        k=k, time_us=0, number=k, state=3, cause=0, flags=0, status=0, iterations=2, latency_us=0,
+        signals=SIGNALS, command=REST, predicted=ORIGIN, reference=ORIGIN, offset=ORIGIN, cost=0.0,
+        step_cost=0, missed_samples=0, telemetry_lost=0, actuator_errors=0, voltage=0.0,
+        temperature=0.0,
+    )  # fmt: skip
 
 
 def well_behaved(message: Message) -> list[Message]:
-    if isinstance(message, (Hello, Reset)):
+    if message.answered_by() is Info:
         return [INFO]
-    return [command(message.k)] if isinstance(message, (Sample, Observe)) else []
+    return [telemetry(message.k)] if isinstance(message, (Sample, Observe)) else []
 
 
 class FakePort:
@@ -233,20 +251,77 @@ def open_fake(answers=well_behaved, greeting=(), **options) -> tuple[McuSession,
     return McuSession(port, **options), port
 
 
+@pytest.fixture(autouse=True)
+def still_clock(monkeypatch):
+    """The host's clock stands: what is sent can be compared."""
+    monkeypatch.setattr("soft_control.link.session.host_us", lambda: NOW)
+
+
 def test_a_good_run_sends_what_it_says():
     session, port = open_fake()
     points = [(0.0, 0.0, j / 1024) for j in range(30)]
-    session.reset((0.5, -0.5), (0.25, 0.0, 0.0), points, k=7, host_timeout_ms=100)
-    assert session.sample(7, SIGNALS, (0.0, 0.5, 0.0)) == command(7)
-    assert session.observe(8, SIGNALS, (0.5, 0.25)) == command(8)
+    session.arm(
+        (0.5, -0.5),
+        (0.25, 0.0, 0.0),
+        points,
+        k=7,
+        clock=Clock.TIMER,
+        wiring=Wiring.MCU,
+        source=Source.HOST,
+        tethered=True,
+        host_lost=HostLost.STOP,
+        host_timeout_ms=100,
+        sensor_timeout_ms=50,
+        age_max_ms=300,
+    )
+    session.measurement(7, (0.25, 0.5, 0.0))
+    assert session.sample(7, SIGNALS, (0.0, 0.5, 0.0)) == telemetry(7)
+    assert session.observe(8, SIGNALS, (0.5, 0.25)) == telemetry(8)
+    session.drive(9, (0.75, 0.5))
+    session.stop()
     assert port.got == [
         Hello(),
-        Reset(7, 100, (0.5, -0.5), (0.25, 0.0, 0.0)),
+        Arm(7, NOW, 1, 1, 1, 1, 2, 100, 50, 300, (0.5, -0.5), (0.25, 0.0, 0.0)),
         Reference(7, tuple(points[:20])),
         Reference(27, tuple(points[20:])),
-        Sample(7, (5000,) * 4, (0.0, 0.5, 0.0)),
-        Observe(8, (5000,) * 4, (0.5, 0.25)),
+        Measurement(7, NOW, (0.25, 0.5, 0.0)),
+        Sample(7, NOW, SIGNALS, (0.0, 0.5, 0.0)),
+        Observe(8, SIGNALS, (0.5, 0.25)),
+        Drive(9, NOW, (0.75, 0.5)),
+        Stop(),
     ]
+
+
+def test_a_trajectory_goes_in_pieces_and_ends():
+    session, port = open_fake()
+    points = tuple((0.0, 0.0, j / 1024) for j in range(45))
+    session.upload(points, step=2**32 // 45, periodic=True, blend=(0.5, math.inf, 0.0))
+    assert port.got[1:] == [
+        Trajectory(0, points[:20]),
+        Trajectory(20, points[20:40]),
+        Trajectory(40, points[40:]),
+        TrajectoryEnd(45, 1, 2**32 // 45, (0.5, math.inf, 0.0)),
+    ]
+
+
+def test_telemetry_comes_unasked_and_the_heartbeat_counts_it():
+    session, port = open_fake(
+        lambda m: [INFO] + [telemetry(k) for k in (0, 1)] if isinstance(m, Arm) else well_behaved(m)
+    )
+    session.arm(REST, ORIGIN)
+    assert [session.telemetry(0.01) for _ in range(3)] == [telemetry(0), telemetry(1), None]
+    session.heartbeat()
+    assert port.got[-1] == Heartbeat(NOW, 2)
+    session.arm(REST, ORIGIN)
+    session.heartbeat()
+    assert port.got[-1] == Heartbeat(NOW, 0)
+
+
+def test_what_ended_the_last_run_is_kept():
+    crash = Crash(2, 0x08001234, 0x08000ABD, 0x21000000, 0x8200, 0xE000ED00, 512)
+    session, _ = open_fake(lambda m: [crash, INFO] if isinstance(m, Hello) else well_behaved(m))
+    assert session.crash == crash
+    assert open_fake()[0].crash is None
 
 
 def test_hello_is_repeated_until_somebody_is_there(monkeypatch):
@@ -258,7 +333,7 @@ def test_hello_is_repeated_until_somebody_is_there(monkeypatch):
         return [INFO] if len(hellos) == 4 else []
 
     boot = Boot(PROTOCOL_VERSION, ResetCause.POWER_ON, "fake")
-    session, port = open_fake(late, greeting=[b"\xff\x03garbage\0", boot, command(3)])
+    session, port = open_fake(late, greeting=[b"\xff\x03garbage\0", boot, telemetry(3)])
     assert session.info == INFO and port.got == [Hello()] * 4
 
 
@@ -283,33 +358,33 @@ def test_another_model_build_or_version_closes_the_port():
 
 def test_a_dropped_reply_is_an_error_with_the_last_good_sample():
     session, _ = open_fake(lambda m: [] if getattr(m, "k", 0) == 3 else well_behaved(m))
-    session.reset(REST, ORIGIN)
+    session.arm(REST, ORIGIN)
     for k in range(3):
         session.sample(k, SIGNALS, ORIGIN)
     with pytest.raises(LinkError, match=r"^fake: no answer to sample 3 .*\(last good sample 2\)$"):
         session.sample(3, SIGNALS, ORIGIN)
-    assert session.sample(4, SIGNALS, ORIGIN) == command(4)  # and can go on
+    assert session.sample(4, SIGNALS, ORIGIN) == telemetry(4)  # and can go on
 
 
 def test_late_and_broken_answers_are_passed_over():
     def messy(message):
         if isinstance(message, Sample):
-            broken = encode_frame(command(message.k).encode(SIZES)).replace(b"\x83", b"\x82")
-            return [command(message.k - 1), broken, b"\0\0", command(message.k)]
+            broken = encode_frame(telemetry(message.k).encode(SIZES)).replace(b"\x83", b"\x82")
+            return [telemetry(message.k - 1), broken, b"\0\0", telemetry(message.k)]
         return well_behaved(message)
 
     session, _ = open_fake(messy)
-    session.reset(REST, ORIGIN)
-    assert session.sample(1, SIGNALS, ORIGIN) == command(1)
+    session.arm(REST, ORIGIN)
+    assert session.sample(1, SIGNALS, ORIGIN) == telemetry(1)
 
 
 def test_any_message_of_the_table_can_be_requested():
     session, port = open_fake()
-    session.reset(REST, ORIGIN)
+    session.arm(REST, ORIGIN)
     assert session.request(Hello()) == INFO
     assert session.request(Reference(0, (ORIGIN,))) is None
-    assert session.request(Sample(0, (0,) * 4, ORIGIN)) == command(0)
-    assert port.got[2:] == [Hello(), Reference(0, (ORIGIN,)), Sample(0, (0,) * 4, ORIGIN)]
+    assert session.request(Sample(0, NOW, SIGNALS, ORIGIN)) == telemetry(0)
+    assert port.got[2:] == [Hello(), Reference(0, (ORIGIN,)), Sample(0, NOW, SIGNALS, ORIGIN)]
 
 
 def test_a_refusal_names_message_and_reason():
@@ -330,17 +405,6 @@ def test_a_restart_in_mid_run_is_an_error_with_its_cause():
         session.sample(0, SIGNALS, ORIGIN)
 
 
-def test_stale_reports_are_counted_not_raised():
-    stale = Error(ErrorCode.HOST_STALE, 0)
-
-    def slow(message):
-        return [stale] * isinstance(message, Sample) + well_behaved(message)
-
-    session, _ = open_fake(slow)
-    assert session.sample(0, SIGNALS, ORIGIN) == command(0)
-    assert session.stale_reports == 1
-
-
 def test_a_dead_transport_is_an_error_that_names_it():
     def dying(message):
         return [TransportError("gone")] if isinstance(message, Sample) else well_behaved(message)
@@ -356,11 +420,14 @@ def test_a_dead_transport_is_an_error_that_names_it():
 def test_what_is_not_finite_is_never_sent():
     session, port = open_fake()
     for call in (
-        lambda: session.reset((math.nan, 0.0), ORIGIN),
-        lambda: session.reset(REST, (0.0, math.inf, 0.0)),
+        lambda: session.arm((math.nan, 0.0), ORIGIN),
+        lambda: session.arm(REST, (0.0, math.inf, 0.0)),
         lambda: session.sample(0, (math.nan,) * 4, ORIGIN),
         lambda: session.sample(0, SIGNALS, (math.nan, 0.0, 0.0)),
         lambda: session.observe(0, SIGNALS, (0.0, -math.inf)),
+        lambda: session.measurement(0, (math.nan, 0.0, 0.0)),
+        lambda: session.drive(0, (math.inf, 0.0)),
+        lambda: session.upload([(math.nan, 0.0, 0.0)], 1, False, ORIGIN),
     ):
         with pytest.raises(MessageError, match="finite"):
             call()
