@@ -6,6 +6,7 @@ those of Robotis' manual of the AX-12A.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

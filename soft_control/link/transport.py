@@ -30,7 +30,6 @@ import serial
 
 from soft_control.processes import die_with_parent
 
-
 class Port(enum.IntEnum):
     """Of the firmware."""
 
