@@ -80,9 +80,7 @@ class PacketReader:
     def _resynchronise(self) -> None:
         """Drops the first bytes up to the next that may begin a packet."""
         p, start = self._bytes, 1
-        while start < len(p) and not (
-            p[start] == 0xFF and p[start + 1 : start + 2] in (b"", b"\xff")
-        ):
+        while start < len(p) and p[start : start + 2] not in (b"\xff", b"\xff\xff"):
             start += 1
         del p[:start]
 
@@ -118,9 +116,7 @@ class Dynamixel:
         counts = np.where(rounded >= self._low, np.fmin(rounded, self._high), self._low)
         goals = bytes((GOAL_POSITION, 4))
         for servo, count, speed in zip(self._ids, counts, self._speed, strict=True):
-            goals += (
-                bytes((servo,)) + int(count).to_bytes(2, "little") + speed.to_bytes(2, "little")
-            )
+            goals += struct.pack("<BHH", servo, int(count), speed)
         return arm + packet(BROADCAST, SYNC_WRITE, goals) + self._question()
 
     def disarm(self) -> bytes:
