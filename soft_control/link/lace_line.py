@@ -14,6 +14,10 @@ LINE_MAX = 1024
 """Bytes of a line, its end included; eighteen signed 16-bit counts take 145."""
 COUNT_DIGITS = 10
 """Of one count: 32 bits have no more."""
+COUNT_MAX = 2_147_483_647
+"""Of a count's size: what is beyond has no room in 32 bits and is no count."""
+BLANKS = " \t\n\v\f\r"
+"""What may stand around counts; str.strip() alone takes away more than the firmware does."""
 WARNING_EVERY_S = 10.0
 """A board that garbles every line would fill the log with some hundred warnings a second."""
 EXCERPT = 60
@@ -37,17 +41,18 @@ def parse_line(line: bytes, channels: int, signed: bool = False) -> list[int]:
     """Counts of one line in either format.
 
     Raises LaceLineError for anything else, so that a torn line is never taken for a sample.
+    firmware/src/instruments/lightlace.c accepts the same.
     """
     text = line.strip().decode("ascii", errors="replace")
     if text.startswith("<") != text.endswith(">"):
         raise LaceLineError(f"torn line {_excerpt(line)}")
-    inside = text.removeprefix("<").removesuffix(">").strip()
-    fields = [field.strip() for field in inside.split(",")] if inside or channels else []
+    inside = text.removeprefix("<").removesuffix(">").strip(BLANKS)
+    fields = [field.strip(BLANKS) for field in inside.split(",")] if inside or channels else []
     if len(fields) != channels:
         raise LaceLineError(f"{len(fields)} fields instead of {channels} in {_excerpt(line)}")
     count = re.compile(rf"{'-?' if signed else ''}[0-9]{{1,{COUNT_DIGITS}}}")
     for field in fields:
-        if not count.fullmatch(field):
+        if not count.fullmatch(field) or abs(int(field)) > COUNT_MAX:
             shown = _excerpt(field.encode("ascii", "replace"))
             raise LaceLineError(f"a field is not a count: {shown} in {_excerpt(line)}")
     return [int(field) for field in fields]

@@ -93,6 +93,12 @@ size_t dynamixel_disarm(dynamixel_t *servos, const dynamixel_config_t *config,
     return size + question(servos, config, out + size);
 }
 
+static void drop(dynamixel_t *servos, size_t count)
+{
+    servos->size = (uint8_t)(servos->size - count);
+    memmove(servos->packet, &servos->packet[count], servos->size);
+}
+
 /* Drops the first bytes up to the next that may begin a packet. */
 static void resynchronise(dynamixel_t *servos)
 {
@@ -102,8 +108,7 @@ static void resynchronise(dynamixel_t *servos)
                 && (from + 1 == servos->size || servos->packet[from + 1] == 0xFFu))) {
         from++;
     }
-    servos->size = (uint8_t)(servos->size - from);
-    memmove(servos->packet, &servos->packet[from], servos->size);
+    drop(servos, from);
 }
 
 /* Can the bytes so far be the beginning of a packet? An id is never FF: of three the first is no
@@ -117,10 +122,10 @@ static bool may_begin(const dynamixel_t *servos)
            && (size < 4u || (p[3] >= 2u && p[3] <= DYNAMIXEL_PARAMETERS_MAX + 2u));
 }
 
-static bool checksum_right(const dynamixel_t *servos)
+static bool checksum_right(const dynamixel_t *servos, size_t whole)
 {
     uint32_t sum = 0;
-    for (int i = 2; i < servos->size; i++) {
+    for (size_t i = 2; i < whole; i++) {
         sum += servos->packet[i];
     }
     return (sum & 0xFFu) == 0xFFu;
@@ -159,10 +164,12 @@ bool dynamixel_decode(dynamixel_t *servos, const dynamixel_config_t *config, uin
     while (servos->size > 0u) {
         if (!may_begin(servos)) {
             resynchronise(servos);
-        } else if (servos->size >= 4u && servos->size == servos->packet[3] + 4u) {
-            if (checksum_right(servos)) {
+        } else if (servos->size >= 4u && servos->size >= servos->packet[3] + 4u) {
+            /* Of a damaged packet's bytes, a shorter one and more may be left. */
+            const size_t whole = servos->packet[3] + 4u;
+            if (checksum_right(servos, whole)) {
                 answered = understand(servos, config, status) || answered;
-                servos->size = 0;
+                drop(servos, whole);
             } else {
                 status->bad++;
                 resynchronise(servos);
