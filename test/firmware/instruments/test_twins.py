@@ -65,6 +65,8 @@ def built(tmp_path_factory):
         library = tmp_path_factory.mktemp("instruments") / "instruments.so"
         sources = ["wire/frame.c", f"instruments/{sensor}.c", f"instruments/{actuators}.c"]
         command = ["cc", "-std=c99", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+        # An index or a shift that is none ends the test.
+        command += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
         command += [f"-I{SOURCES}", f"-I{HERE}", f"-DSENSOR={sensor}", f"-DACTUATOR={actuators}"]
         command += [f'-DSENSOR_HEADER="instruments/{sensor}.h"']
         command += [f'-DACTUATOR_HEADER="instruments/{actuators}.h"']
