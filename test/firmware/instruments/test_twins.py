@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import random
 import struct
 import subprocess
@@ -19,6 +20,7 @@ from soft_control.link.lace_line import format_line
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[2] / "firmware" / "src"
 STREAM = 100_000
+VECTORS = json.loads((HERE / "vectors.json").read_text())
 SENSOR = {
     "lightlace": ({"signed": True}, "{.is_signed = true}"),
     "magnetic": ({"median": 3, "start_samples": 5}, "{.median = 3, .start_samples = 5}"),
@@ -63,6 +65,8 @@ def built(tmp_path_factory):
         library = tmp_path_factory.mktemp("instruments") / "instruments.so"
         sources = ["wire/frame.c", f"instruments/{sensor}.c", f"instruments/{actuators}.c"]
         command = ["cc", "-std=c99", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+        # An index or a shift that is none ends the test.
+        command += ["-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
         command += [f"-I{SOURCES}", f"-I{HERE}", f"-DSENSOR={sensor}", f"-DACTUATOR={actuators}"]
         command += [f'-DSENSOR_HEADER="instruments/{sensor}.h"']
         command += [f'-DACTUATOR_HEADER="instruments/{actuators}.h"']
@@ -120,7 +124,7 @@ def test_actuators_are_told_the_same_bytes_and_understand_them(kind, built):
         command = [rng.uniform(-0.5, 0.5) for _ in range(2)]
         if k % 50 == 49:
             command[k // 50 % 2] = rng.choice((float("nan"), float("inf"), -1e30))
-        told = disarm = k % 40 == 39
+        disarm = k % 40 == 39
         told = master.disarm() if disarm else master.drive(command)
         size = lib.disarm(out) if disarm else lib.drive((ctypes.c_float * 2)(*command), out)
         assert out.raw[:size] == told
@@ -160,3 +164,48 @@ def test_a_hasel_driver_disarms_after_50_ms_of_silence():
     assert device.armed
     device.feed(b"", 1.051)
     assert not device.armed
+
+
+# ---------------------------------------------------------------------------------- vectors.json
+
+
+def test_lines_of_the_vectors_are_samples_or_none(built):
+    lib, counts = built(), ((ctypes.c_int32 * 3) * 2)()
+    for vector in VECTORS["lightlace"]:
+        line, expected = vector["line"].encode("ascii"), vector["counts"]
+        samples = [] if expected is None else [expected]
+        assert SENSORS["lightlace"](3, 1.0, 0.0, signed=True).feed(line, 0.0) == samples, line
+        lib.restart()
+        found = lib.read_sensor(line, len(line), counts)
+        assert [list(counts[i]) for i in range(found)] == samples, line
+
+
+def test_frames_of_the_vectors_give_medians_less_the_offset(built):
+    vector = VECTORS["magnetic"]
+    lib, counts = built("magnetic"), ((ctypes.c_int32 * 3) * 9)()
+    stream = bytes.fromhex(vector["stream"])
+    reader = SENSORS["magnetic"](3, 1.0, 0.0, **SENSOR["magnetic"][0])
+    assert reader.feed(stream, 0.0) == vector["samples"] and reader.lost == vector["lost"]
+    found = lib.read_sensor(stream, len(stream), counts)
+    assert [list(counts[i]) for i in range(found)] == vector["samples"]
+
+
+@pytest.mark.parametrize("kind", ACTUATORS)
+def test_commands_of_the_vectors_are_their_bytes(kind, built):
+    lib, out = built(actuators=kind), ctypes.create_string_buffer(64)
+    master = ACTUATORS[kind].master(ACTUATOR[kind], 2)
+    for vector in VECTORS["drive"][kind]:
+        command, expected = vector["command"], bytes.fromhex(vector["bytes"])
+        assert (master.disarm() if command is None else master.drive(command)) == expected
+        if command is None:
+            size = lib.disarm(out)
+        else:
+            size = lib.drive((ctypes.c_float * 2)(*command), out)
+        assert out.raw[:size] == expected
+
+
+def test_packets_are_those_of_the_servos_manual():
+    for vector in VECTORS["dynamixel_manual"]["packets"]:
+        parameters = bytes.fromhex(vector["parameters"])
+        made = packet(vector["servo"], vector["instruction"], parameters)
+        assert made.hex() == vector["packet"]
