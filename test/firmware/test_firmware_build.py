@@ -179,7 +179,10 @@ def controller_config(c):
             ("units", Units),
             ("signal_offset", ctypes.c_float * 4),
             ("signal_scale", ctypes.c_float * 4),
+            ("signal_channel", ctypes.c_uint8 * 4),
+            ("full_scale_counts", ctypes.c_float * 4),
             ("settings", c.Settings),
+            ("limits", c.Limits),
         ]
 
     return Config.in_dll(c.lib, "controller_config")
@@ -335,7 +338,9 @@ def test_a_slow_model_has_a_budget_that_fits(model_dir, settings):
 
 def test_messages_that_fit_no_frame_are_named(model_dir, settings, tmp_path):
     card = load_card(model_dir).model_copy(update={"signal_names": [f"s{i}" for i in range(520)]})
-    with pytest.raises(BuildError, match="520 signals make SAMPLE, OBSERVE longer than a frame"):
+    with pytest.raises(
+        BuildError, match="520 signals make SAMPLE, OBSERVE, TELEMETRY longer than a frame"
+    ):
         module._check_frames(card)
 
 

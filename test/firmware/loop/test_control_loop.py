@@ -387,8 +387,7 @@ def test_numbers_that_are_none_are_refused_or_survived(firmware, bad):
     raw = Raw(firmware.library)
     reset = arm(REST, ORIGIN)
     assert raw.ask(arm(REST, (0.0, bad, 0.0))) == [Error(ErrorCode.BAD_VALUE, Arm.TYPE)]
-    if not math.isfinite(bad):
-        assert raw.ask(arm((bad, 0.0), ORIGIN)) == [Error(ErrorCode.BAD_VALUE, Arm.TYPE)]
+    assert raw.ask(arm((bad, 0.0), ORIGIN)) == [Error(ErrorCode.BAD_VALUE, Arm.TYPE)]
     assert isinstance(raw.ask(reset)[0], Info)
     assert raw.ask(Reference(0, ((bad,) * 3,) * 12)) == []
     (answer,) = raw.ask(Sample(0, 0, (0.5,) * 4, (bad, 0.0, 0.0)))
@@ -397,6 +396,20 @@ def test_numbers_that_are_none_are_refused_or_survived(firmware, bad):
     if not math.isfinite(bad):
         refused = raw.ask(Observe(1, (0.5,) * 4, (bad, 0.0)))
         assert refused == [Error(ErrorCode.BAD_VALUE, Observe.TYPE)]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 3.4e38, -3e38])
+def test_signals_and_commands_that_are_none_once_normalised_are_refused(firmware, bad):
+    raw = Raw(firmware.library)
+    raw.ask(arm(REST, ORIGIN))
+    for message in (
+        Sample(0, 0, (0.5, bad, 0.5, 0.5), ORIGIN),
+        Observe(0, (0.5, bad, 0.5, 0.5), REST),
+        Observe(0, (0.5,) * 4, (0.0, bad)),
+    ):
+        assert raw.ask(message) == [Error(ErrorCode.BAD_VALUE, message.TYPE)]
+    (answer,) = raw.ask(Sample(0, 0, (0.5,) * 4, ORIGIN))
+    assert np.isfinite([*answer.command, *answer.predicted, answer.cost, *answer.signals]).all()
 
 
 def test_an_absurd_reference_holds_the_command(firmware):
