@@ -147,8 +147,9 @@ def test_sizes_are_reported_and_small(firmware, has_board_compiler):
         pytest.skip("arm-none-eabi-gcc is not installed")
     assert firmware.flash_bytes == firmware.elf.with_suffix(".bin").stat().st_size
     assert firmware.flash_percent == pytest.approx(100 * firmware.flash_bytes / 2**20, abs=1e-3)
-    assert firmware.flash_percent < 3.0
-    assert 4096 < firmware.ram_bytes < 16384  # stack reserve included
+    assert firmware.flash_percent < 4.0
+    # Stack reserve included; 1200 points of a reference take 14,400.
+    assert 14_400 + 4096 < firmware.ram_bytes < 32_768
 
 
 def test_no_heap_no_double_no_printf(firmware, has_board_compiler):
