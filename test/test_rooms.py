@@ -44,7 +44,14 @@ ROOMS = {
         {"inspection"},
         {"cli"},
     ],
-    "firmware": [{"boards/board.h", "generated"}, {"solver"}, {"wire"}, {"instruments"}, {"loop"}, {"boards"}],
+    "firmware": [
+        {"boards/board.h", "generated"},
+        {"solver"},
+        {"wire"},
+        {"instruments"},
+        {"loop"},
+        {"boards"},
+    ],
 }
 """Package -> its rooms (or modules that stand alone), lowest first; a room may use those below it
 and itself. soft_control may use nn4mc_codegen, never the other way round."""

@@ -115,4 +115,5 @@ def test_sil_and_pil_give_the_same_bits_in_time(open_target, trunk, trunk_settin
     # 526,000 instructions are 1.34 million cycles by nn4mc_codegen.trial.cycles, 8.0 of the 10 ms;
     # 1.4 million are allowed.
     assert max(answer.step_cost for answer in pil) < 550_000
-    assert trunk.flash_percent < 10.0 and trunk.ram_bytes < 32_768
+    # 1200 points of a reference take 43,200 bytes.
+    assert trunk.flash_percent < 10.0 and trunk.ram_bytes < 43_200 + 32_768

@@ -55,6 +55,24 @@ static void normalise_outputs(const units_t *units, float outputs[OUTPUTS])
     }
 }
 
+/* A number may be finite and not so once it is divided by its scale. */
+static bool command_valid(const units_t *units, const float physical[COMMANDS])
+{
+    float command[COMMANDS];
+    memcpy(command, physical, sizeof command);
+    normalise_command(units, command);
+    return all_finite(command, COMMANDS);
+}
+
+static bool signals_valid(const controller_config_t *config, const float signals[SIGNAL_SLOTS])
+{
+    float normalised[SIGNAL_SLOTS] = {0.0f};
+    for (int i = 0; i < SIGNALS; i++) {
+        normalised[i] = (signals[i] - config->signal_offset[i]) / config->signal_scale[i];
+    }
+    return all_finite(normalised, SIGNAL_SLOTS);
+}
+
 /* A message of the past must not be acted on. */
 static bool too_old(control_loop_t *loop, uint32_t host_us)
 {
@@ -97,7 +115,8 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
     if (loop->supervisor.state == STATE_RUNNING && loop->modes.wiring == WIRING_MCU) {
         return MESSAGE_WRONG_STATE;
     }
-    if (!modes_valid(&request->modes) || !all_finite(request->command, COMMANDS)
+    normalise_outputs(units, request->outputs);
+    if (!modes_valid(&request->modes) || !command_valid(units, request->command)
         || !all_finite(request->outputs, OUTPUTS)) {
         return MESSAGE_BAD_VALUE;
     }
@@ -105,7 +124,6 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
     loop->times = request->times;
     supervisor_arm(&loop->supervisor, &loop->config->limits, request->command);
     normalise_command(units, request->command);
-    normalise_outputs(units, request->outputs);
     mpc_reset(&loop->mpc, request->command, request->outputs);
     loop->estimate = (estimate_t){.offset = {0.0f}};
     reference_reset(&loop->reference, request->k, request->outputs);
@@ -188,7 +206,7 @@ static message_error_t answer_sample(control_loop_t *loop, request_t *request)
     if (loop->modes.wiring != WIRING_HOST) {
         return MESSAGE_WRONG_STATE;
     }
-    if (!all_finite(request->signals, SIGNAL_SLOTS)) {
+    if (!signals_valid(loop->config, request->signals)) {
         return MESSAGE_BAD_VALUE;
     }
     if (too_old(loop, request->host_us)) {
@@ -206,7 +224,8 @@ static message_error_t answer_observe(control_loop_t *loop, request_t *request)
     if (loop->modes.wiring != WIRING_HOST) {
         return MESSAGE_WRONG_STATE;
     }
-    if (!all_finite(request->command, COMMANDS) || !all_finite(request->signals, SIGNAL_SLOTS)) {
+    if (!command_valid(&loop->config->units, request->command)
+        || !signals_valid(loop->config, request->signals)) {
         return MESSAGE_BAD_VALUE;
     }
     memcpy(loop->telemetry.signals, request->signals, sizeof request->signals);
@@ -231,7 +250,7 @@ static message_error_t answer_drive(control_loop_t *loop, request_t *request)
     if (loop->modes.source != SOURCE_HOST || loop->modes.wiring != WIRING_MCU) {
         return MESSAGE_WRONG_STATE;
     }
-    if (!all_finite(request->command, COMMANDS)) {
+    if (!command_valid(&loop->config->units, request->command)) {
         return MESSAGE_BAD_VALUE;
     }
     if (too_old(loop, request->host_us)) {

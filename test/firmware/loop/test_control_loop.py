@@ -19,8 +19,10 @@ from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Arm,
     Configure,
+    Drive,
     Error,
     ErrorCode,
+    Heartbeat,
     Hello,
     HostLost,
     Info,
@@ -31,6 +33,8 @@ from soft_control.link.messages import (
     State,
     Stop,
     Telemetry,
+    Trajectory,
+    TrajectoryEnd,
     decode,
 )
 from soft_control.link.transport import TransportError
@@ -387,8 +391,7 @@ def test_numbers_that_are_none_are_refused_or_survived(firmware, bad):
     raw = Raw(firmware.library)
     reset = arm(REST, ORIGIN)
     assert raw.ask(arm(REST, (0.0, bad, 0.0))) == [Error(ErrorCode.BAD_VALUE, Arm.TYPE)]
-    if not math.isfinite(bad):
-        assert raw.ask(arm((bad, 0.0), ORIGIN)) == [Error(ErrorCode.BAD_VALUE, Arm.TYPE)]
+    assert raw.ask(arm((bad, 0.0), ORIGIN)) == [Error(ErrorCode.BAD_VALUE, Arm.TYPE)]
     assert isinstance(raw.ask(reset)[0], Info)
     assert raw.ask(Reference(0, ((bad,) * 3,) * 12)) == []
     (answer,) = raw.ask(Sample(0, 0, (0.5,) * 4, (bad, 0.0, 0.0)))
@@ -397,6 +400,20 @@ def test_numbers_that_are_none_are_refused_or_survived(firmware, bad):
     if not math.isfinite(bad):
         refused = raw.ask(Observe(1, (0.5,) * 4, (bad, 0.0)))
         assert refused == [Error(ErrorCode.BAD_VALUE, Observe.TYPE)]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, 3.4e38, -3e38])
+def test_signals_and_commands_that_are_none_once_normalised_are_refused(firmware, bad):
+    raw = Raw(firmware.library)
+    raw.ask(arm(REST, ORIGIN))
+    for message in (
+        Sample(0, 0, (0.5, bad, 0.5, 0.5), ORIGIN),
+        Observe(0, (0.5, bad, 0.5, 0.5), REST),
+        Observe(0, (0.5,) * 4, (0.0, bad)),
+    ):
+        assert raw.ask(message) == [Error(ErrorCode.BAD_VALUE, message.TYPE)]
+    (answer,) = raw.ask(Sample(0, 0, (0.5,) * 4, ORIGIN))
+    assert np.isfinite([*answer.command, *answer.predicted, answer.cost, *answer.signals]).all()
 
 
 def test_an_absurd_reference_holds_the_command(firmware):
@@ -478,6 +495,61 @@ def test_stop_ends_a_run(firmware):
     raw.ask(arm(REST, ORIGIN))
     assert isinstance(raw.ask(Stop())[0], Info)
     assert raw.ask(Sample(0, 0, (0.5,) * 4, ORIGIN)) == [Error(ErrorCode.WRONG_STATE, Sample.TYPE)]
+
+
+def test_an_uploaded_trajectory_is_followed_and_the_start_blends_into_it(open_target):
+    """The reference of TELEMETRY goes from the outputs of ARM to the circle at bounded speed, and
+    then around it; whatever SAMPLE says of the reference is nobody's."""
+    session, count, samples = open_target("sil"), 60, 150
+    angle = np.arange(count) / count * 2 * np.pi
+    circle = np.stack([0.0 * angle, 0.012 * np.sin(angle), 0.012 * np.cos(angle)], axis=1)
+    blend = 0.0005
+    session.upload(circle, step=2**32 // samples, periodic=True, blend=[blend] * 3)
+    session.arm(REST, ORIGIN)
+    found = []
+    for k in range(2 * samples):
+        answer = session.sample(k, [0.5] * 4, (9.0, 9.0, 9.0))
+        assert answer.flags & Supervisor.LOST_POINT == 0
+        found.append(answer.reference)
+    found = np.array(found)
+    assert np.abs(np.diff([ORIGIN, *found], axis=0)[:20]).max() <= 1.01 * blend + 1e-7
+    way = np.arange(samples, 2 * samples) * (2**32 // samples) / 2**32 * 2 * np.pi
+    wanted = np.stack([0.0 * way, 0.012 * np.sin(way), 0.012 * np.cos(way)], axis=1)
+    # The chord of a 60th of a circle is 0.14 % of the radius inside of it.
+    assert np.abs(found[samples:] - wanted).max() < 2e-5
+
+
+def test_a_trajectory_with_a_hole_is_refused_and_none_is_taken_in_a_run(firmware):
+    raw = Raw(firmware.library)
+    assert raw.ask(Trajectory(0, (ORIGIN,) * 20)) == []
+    end = TrajectoryEnd(25, 1, 2**20, (0.1,) * 3)
+    assert raw.ask(end) == [Error(ErrorCode.INCOMPLETE, end.TYPE)]
+    assert raw.ask(Trajectory(20, (ORIGIN,) * 5)) == []
+    assert isinstance(raw.ask(end)[0], Info)
+    assert raw.ask(Trajectory(1199, (ORIGIN,) * 2)) == [Error(ErrorCode.BAD_VALUE, Trajectory.TYPE)]
+    raw.ask(arm(REST, ORIGIN))
+    for message in (Trajectory(0, ()), end):
+        assert raw.ask(message) == [Error(ErrorCode.WRONG_STATE, message.TYPE)]
+
+
+def test_heartbeats_tell_what_was_lost(firmware):
+    raw = Raw(firmware.library)
+    raw.ask(arm(REST, ORIGIN))
+    for k in range(10):
+        raw.ask(Sample(k, 0, (0.5,) * 4, ORIGIN))
+    assert raw.ask(Heartbeat(0, 7)) == []
+    (info,) = raw.ask(Hello())
+    assert (info.telemetry_sent, info.telemetry_lost) == (10, 3)
+
+
+def test_what_the_wiring_has_no_use_for_is_refused(firmware):
+    raw = Raw(firmware.library)
+    raw.ask(arm(REST, ORIGIN))
+    assert raw.ask(Drive(0, 0, REST)) == [Error(ErrorCode.WRONG_STATE, Drive.TYPE)]
+    raw.ask(Stop())
+    raw.ask(replace(arm(REST, ORIGIN), wiring=1))
+    for message in (Sample(0, 0, (0.5,) * 4, ORIGIN), Observe(0, (0.5,) * 4, REST)):
+        assert raw.ask(message) == [Error(ErrorCode.WRONG_STATE, message.TYPE)]
 
 
 class Noisy:
