@@ -96,6 +96,7 @@ setup(
         ],
         "test": [
             "casadi>=3.6",
+            "dynamixel-sdk>=4.0",  # Robotis' own packets
             "hypothesis>=6.100",
             "magpylib>=5.1",
             "mcap>=1.1",

@@ -16,7 +16,7 @@ from soft_control.link.actuator_status import ActuatorStatus
 
 BROADCAST = 0xFE
 PING, READ_DATA, WRITE_DATA, REG_WRITE, ACTION, RESET, SYNC_WRITE = 1, 2, 3, 4, 5, 6, 0x83
-STATUS_RETURN_LEVEL, TORQUE_ENABLE, GOAL_POSITION = 16, 24, 30
+CW_ANGLE_LIMIT, STATUS_RETURN_LEVEL, TORQUE_ENABLE, GOAL_POSITION = 6, 16, 24, 30
 PRESENT_POSITION, REGISTERED, LOCK, REGISTERS = 36, 44, 47, 50
 PRESENT_BYTES = 8
 VOLTAGE_ERROR, ANGLE_ERROR, HEAT_ERROR, RANGE_ERROR = 1, 2, 4, 8
@@ -140,10 +140,16 @@ class Dynamixel:
         for answer in self._reader.feed(data):
             if not answer.right:
                 self.status.bad += 1
-            elif self._waiting and answer.servo == self._ids[self._asked]:
+            elif self._is_awaited(answer):
                 self._waiting = False
                 self._understand(answer)
         return self.status.answers > answers
+
+    def _is_awaited(self, answer: Packet) -> bool:
+        """A line of one wire brings back the question too, which is of neither length."""
+        sizes = (0, PRESENT_BYTES)
+        right = answer.servo == self._ids[self._asked] and len(answer.parameters) in sizes
+        return self._waiting and right
 
     def _understand(self, answer: Packet) -> None:
         status, i, r = self.status, self._asked, answer.parameters
@@ -190,9 +196,10 @@ class DynamixelDevice:
         self.errors = dict.fromkeys(self.ids, 0)
         """Of each id: bits of what is wrong with the servo itself."""
         self.completed = 0
-        """Samples: goals of all servos at once."""
+        """Samples: goals of all servos at once, or all of them let go."""
         self.bad = 0
         """Packets with a wrong checksum."""
+        self._told = False
         self._zero = np.asarray(config["zero_count"], dtype=float)
         self._per_unit = np.asarray(config["counts_per_unit"], dtype=float)
         self._registered: dict[int, tuple[int, bytes]] = {}
@@ -206,7 +213,7 @@ class DynamixelDevice:
     @property
     def command(self) -> np.ndarray | None:
         """(commands,) asked for last; None: none yet."""
-        if self.completed == 0:
+        if not self._told:
             return None
         at = slice(GOAL_POSITION, GOAL_POSITION + 2)
         goals = [int.from_bytes(self.registers[servo][at], "little") for servo in self.ids]
@@ -243,7 +250,7 @@ class DynamixelDevice:
             return self._status(servo, 0, 1, bytes(registers[start : start + count]))
         if instruction in (WRITE_DATA, REG_WRITE):
             level = registers[STATUS_RETURN_LEVEL]
-            error = self._wrong(parameters)
+            error = self._wrong(servo, parameters)
             if not error and instruction == WRITE_DATA:
                 self._write(servo, parameters[0], parameters[1:])
             elif not error:
@@ -271,11 +278,14 @@ class DynamixelDevice:
         told = set()
         for at in range(0, len(each) - count, count + 1):
             servo, values = each[at], each[at + 1 : at + 1 + count]
-            if servo in self.registers and not self._wrong(bytes((start,)) + values):
+            if servo in self.registers and not self._wrong(servo, bytes((start,)) + values):
                 self._write(servo, start, values)
                 told.add(servo)
-        if start <= GOAL_POSITION and GOAL_POSITION + 2 <= start + count:
-            self.completed += told == set(self.ids)
+        if told == set(self.ids):
+            goals = start <= GOAL_POSITION and GOAL_POSITION + 2 <= start + count
+            let_go = start <= TORQUE_ENABLE < start + count and not self.armed
+            self._told |= goals
+            self.completed += goals or let_go
 
     def _act(self, servo: int) -> None:
         if servo in self._registered:
@@ -285,17 +295,22 @@ class DynamixelDevice:
     def _write(self, servo: int, start: int, values: bytes) -> None:
         self.registers[servo][start : start + len(values)] = values
 
-    @staticmethod
-    def _wrong(parameters: bytes) -> int:
+    def _wrong(self, servo: int, parameters: bytes) -> int:
         """Error bits of a write: a register that is read only, or a value out of its range."""
         if len(parameters) < 2:
             return INSTRUCTION_ERROR
         at, values = parameters[0], parameters[1:]
         while values:
             size, largest = RANGES.get(at, (0, 0))
-            if size == 0 or len(values) < size:
+            value = int.from_bytes(values[:size], "little")
+            if size == 0 or len(values) < size or value > largest:
                 return RANGE_ERROR
-            if int.from_bytes(values[:size], "little") > largest:
-                return RANGE_ERROR
+            if at == GOAL_POSITION and not self._reaches(servo, value):
+                return ANGLE_ERROR
             at, values = at + size, values[size:]
         return 0
+
+    def _reaches(self, servo: int, count: int) -> bool:
+        """Within the angle limits; two zeros are wheel mode, which has none."""
+        low, high = struct.unpack_from("<HH", self.registers[servo], CW_ANGLE_LIMIT)
+        return low == high == 0 or low <= count <= high

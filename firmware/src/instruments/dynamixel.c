@@ -136,14 +136,17 @@ static bool understand(dynamixel_t *servos, const dynamixel_config_t *config,
 {
     const uint8_t *p = servos->packet;
     const uint8_t asked = servos->asked;
-    if (!servos->waiting || p[2] != config->id[asked]) {
+    /* An answer has what was asked for, or the errors alone; a line of one wire brings back the
+     * question too, which is of neither length. */
+    const bool whole = p[3] == PRESENT_BYTES + 2;
+    if (!servos->waiting || p[2] != config->id[asked] || !(whole || p[3] == 2u)) {
         return false; /* of nobody who was asked */
     }
     servos->waiting = false;
     status->index = asked;
     status->errors = p[4];
     status->answers++;
-    if (p[3] == PRESENT_BYTES + 2) {
+    if (whole) {
         const uint8_t *r = p + HEADER_BYTES;
         const float position = (float)(r[0] | (r[1] & 0x03) << 8);
         const float load = (float)(r[4] | (r[5] & 0x03) << 8) / 1023.0f;
