@@ -11,7 +11,7 @@ EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo test fuzz docs bench trunk setup clean
+.PHONY: demo test fuzz fuzz-instruments docs bench trunk setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -41,6 +41,10 @@ test: setup
 # A million hostile problems for the solver under AddressSanitizer and UBSan: some ten minutes.
 fuzz:
 	$(MAKE) -C test/firmware/fuzz PROBLEMS=1000000
+
+# Ten million damaged bytes for each instrument's driver, under the same, and for its Python twin.
+fuzz-instruments: setup
+	$(BIN)/python test/firmware/instruments/fuzz.py 10000000
 
 # Pages that say what models, parameters and commands say of themselves.
 docs: setup
