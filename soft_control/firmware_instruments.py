@@ -19,6 +19,8 @@ DYNAMIXEL_COUNTS = 1023
 DYNAMIXEL_RANGE_DEG = 300.0
 DYNAMIXEL_ZERO = 512
 """Count in the middle of the range, by Robotis' manual of the AX-12A."""
+DYNAMIXEL_SERVOS_MAX = 48
+"""The goals of one more make a packet of more than the 250 bytes that Robotis' SDK writes."""
 DYNAMIXEL_SPEED_DEG_PER_S = 0.111 * 360.0 / 60.0
 """One step of the moving speed: 0.111 / min."""
 HOST_BAUD = 2_000_000
@@ -87,6 +89,11 @@ def _dynamixel(robot: RobotDescription) -> dict[str, Any]:
             f"instruments.actuators.ids: one for each of {', '.join(robot.command_names)}, all "
             "different"
         )
+    if len(ids) > DYNAMIXEL_SERVOS_MAX:
+        raise ValueError(
+            f"instruments.actuators: {len(ids)} Dynamixels are more than the "
+            f"{DYNAMIXEL_SERVOS_MAX} that one packet reaches"
+        )
     config: dict[str, Any] = {"id": list(ids), "counts_per_unit": [], "zero_count": []}
     config |= {"count_min": [], "count_max": [], "speed": []}
     for command in robot.commands:
@@ -96,7 +103,7 @@ def _dynamixel(robot: RobotDescription) -> dict[str, Any]:
         low = math.ceil(DYNAMIXEL_ZERO + command.min * per_unit - 1e-6)
         high = math.floor(DYNAMIXEL_ZERO + command.max * per_unit + 1e-6)
         if not 0 <= low <= high <= DYNAMIXEL_COUNTS:
-            raise ValueError(f"{command.name}: a Dynamixel turns from -150 deg to 149.7 deg")
+            raise ValueError(f"{command.name}: a Dynamixel turns from -150 deg to 149.8 deg")
         speed = 0
         if command.speed_max is not None:
             steps = command.speed_max / degree / DYNAMIXEL_SPEED_DEG_PER_S

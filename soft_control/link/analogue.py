@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from soft_control.link.actuator_status import ActuatorStatus
-from soft_control.link.framing import FrameDecoder, encode_frame
+from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
 
 TYPE = 0x30
 ENABLED = 0x01
@@ -57,7 +57,7 @@ class AnalogueDevice:
         self.completed = 0
         """Samples."""
         self._size = 3 + 4 * commands
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(max(CONTENT_MAX, self._size))
 
     @property
     def bad(self) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from soft_control.link.actuator_status import ActuatorStatus
-from soft_control.link.framing import FrameDecoder, encode_frame
+from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
 
 DUTY, STATUS = 0x20, 0x21
 ARM = 0x01
@@ -84,7 +84,7 @@ class HaselDriverDevice:
         self._steps_per_unit, self._zero_steps = config["steps_per_unit"], config["zero_steps"]
         self._size = 3 + 2 * commands
         self._heard_s = 0.0
-        self._decoder = FrameDecoder()
+        self._decoder = FrameDecoder(max(CONTENT_MAX, self._size))
 
     @property
     def bad(self) -> int:

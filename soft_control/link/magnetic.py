@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from soft_control.link.framing import FrameDecoder, encode_frame
+from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
 from soft_control.link.lace_line import WARNING_EVERY_S
 
 TYPE = 0x10
@@ -49,7 +49,8 @@ class MagneticReader:
         """Frames that never came, by the counter."""
         self._channels, self._timeout_s = channels, timeout_s
         self._median, self._start_samples = median, start_samples
-        self._decoder = FrameDecoder()
+        self._size = 2 + 2 * channels
+        self._decoder = FrameDecoder(max(CONTENT_MAX, self._size))
         self._counter: int | None = None
         self._taken = 0
         self._offset = [0] * channels
@@ -63,7 +64,7 @@ class MagneticReader:
         self._bytes += len(data)
         samples = []
         for content in self._decoder.feed(data):
-            if len(content) != 2 + 2 * self._channels or content[0] != TYPE:
+            if len(content) != self._size or content[0] != TYPE:
                 self.dropped += 1
                 continue
             self._frame_s, self._bytes = now_s, 0
