@@ -215,7 +215,6 @@ static void supervise(control_loop_t *loop, sample_t *sample)
     const units_t *units = &loop->config->units;
     const settings_t *built = &loop->config->settings;
     float *command = sample->result.command;
-    float asked[COMMANDS];
     float sent[COMMANDS];
 
     if (sample->result.status == MPC_NOT_FINITE || !all_finite(command, COMMANDS)) {
@@ -226,17 +225,14 @@ static void supervise(control_loop_t *loop, sample_t *sample)
             || command[i] > loop->mpc_config.command_max[i]) {
             sample->flags |= SUPERVISOR_LIMITED;
         }
-        asked[i] = settings_command(&loop->settings, units, i, command[i]);
+        sent[i] = settings_command(&loop->settings, units, i, command[i]);
     }
-    memcpy(sent, asked, sizeof sent);
     sample->flags = supervisor_gate(&loop->supervisor, &loop->settings, built, sent, sample->flags);
-    for (int i = 0; i < COMMANDS; i++) {
-        /* Without an intervention the network goes on with the solver's own bits. */
-        if (!(sent[i] <= asked[i] && sent[i] >= asked[i])
-            || (sample->flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_LIMITED)) != 0u) {
-            command[i] = normalised(sent[i], units->command_offset[i], units->command_scale[i]);
-        }
+    if ((sample->flags & SUPERVISOR_INTERVENED) == 0u) {
+        return; /* the network goes on with the solver's own bits */
     }
+    memcpy(command, sent, sizeof sent);
+    normalise_command(loop->config, command);
 }
 
 /* The actuators hang on the host, which applies the command that report sends. Here it counts as

@@ -17,6 +17,9 @@ typedef enum {
     SUPERVISOR_LOST_POINT = 0x10  /* a point of the reference was replaced by its predecessor */
 } supervisor_flag_t;
 
+/* What leaves is not, or may not be, what was asked for. */
+#define SUPERVISOR_INTERVENED (SUPERVISOR_NOT_FINITE | SUPERVISOR_LIMITED | SUPERVISOR_HOST_STALE)
+
 typedef struct {
     bool driving;             /* since power-on or STOP a command has gone out, */
     float command[COMMANDS];  /* this one last, in physical units; else where a run begins */
