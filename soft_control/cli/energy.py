@@ -7,12 +7,8 @@ from typing import Annotated
 
 import typer
 
-from soft_control.cli.options import finite
+from soft_control.cli.options import option
 from soft_control.cli.terminal import say, show_table, warn
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is None else finite(value)
 
 
 def energy(
@@ -22,7 +18,7 @@ def energy(
     ] = "",
     rate_hz: Annotated[
         float | None,
-        typer.Option(min=0.01, max=1e5, help="Another control rate, Hz.", callback=_finite),
+        option("Another control rate, Hz; by default the run's.", min=0.01, max=1e5),
     ] = None,
     line_bytes: Annotated[
         int | None,

@@ -37,9 +37,10 @@ def option(help: str, **limits: float) -> typer.models.OptionInfo:
     return typer.Option(help=help, callback=finite, **limits)
 
 
-def finite(value: float) -> float:
-    """`value` itself. Raises BadParameter if it is infinite or not a number."""
-    if not math.isfinite(value):
+def finite(value: float | None) -> float | None:
+    """`value` itself; None where it was not given. Raises BadParameter if it is infinite or not a
+    number."""
+    if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number")
     return value
 

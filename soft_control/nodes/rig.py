@@ -19,14 +19,11 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
 from soft_control.experiment.ros_messages import by_name, joint_state, point, to_ns, to_stamp
-from soft_control.link.lace_line import format_line
+from soft_control.link.lace_line import WARNING_EVERY_S, format_line
 from soft_control.nodes._node import NodeParameters, RigNode
 from soft_control.nodes._node import main as run
 from soft_control.rigs import make_rig
 from soft_control.topics import CLOCK, COMMAND, OUTPUTS, point_topic
-
-WARNING_EVERY_S = 10.0
-"""A controller that lags behind would fill the log."""
 
 
 class RigParameters(NodeParameters):
