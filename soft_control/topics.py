@@ -9,10 +9,17 @@ SIGNALS = "/signals/calibrated"
 OUTPUTS = "/outputs"
 REFERENCE = "/reference"
 COMMAND = "/command"
+COMMAND_ASKED = "/command/asked"
+"""Of a controller on the host, before it has passed the gate of the microcontroller."""
 PREDICTED_OUTPUTS = "/predicted_outputs"
 SOLVER = "/solver"
+MCU = "/mcu"
+"""What the microcontroller has counted, said at the end of a run."""
 CLOCK = "/clock"
 ROLL_CALL = "/roll_call"
+
+FIRST_NS = 1_000_000_000
+"""Stamp of the first sample of a lockstep run: ROS takes a time of 0 for "no clock yet"."""
 
 POINTS = "/points"
 """Below it each point of the robot, for viewers; what acts takes the outputs by name."""
