@@ -9,21 +9,29 @@ from typing import Any
 from pydantic import ValidationError
 
 from soft_control import paths, robots
-from soft_control.control.controllers import CONTROLLERS, ControllerEntry, controller
+from soft_control.control.controllers import (
+    CONTROLLERS,
+    MCU_NODE,
+    ControllerEntry,
+    controller,
+)
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.references import Reference
 from soft_control.control.sampled_reference import SampledReference, write_reference
 from soft_control.experiment import checks
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
+from soft_control.experiment.trajectory import tabulate
 from soft_control.firmware_files import FirmwareBuild, read_build
+from soft_control.firmware_instruments import actuator_config
 from soft_control.learning.model import ModelCard, load_card
+from soft_control.link.instruments import ACTUATORS, SENSORS
 from soft_control.plain_text import first_fault
 from soft_control.rigs import describe, is_twin
 from soft_control.robots import said_in
 from soft_control.robots.config_files import as_mapping, read_yaml
 from soft_control.robots.description import RobotDescription
-from soft_control.topics import point_topic
+from soft_control.topics import COMMAND, COMMAND_ASKED, point_topic
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,22 @@ class Setup:
     build: FirmwareBuild | None
     curve: Reference | SampledReference | None
     """None for open-loop runs."""
+    trajectory: SampledReference | None
+    """The same as a firmware is told it; None: the reference node says it, or there is none."""
+    cut: tuple[float, float]
+    """From when, and for how long, the host's line to the microcontroller is cut, s."""
     parameters: dict[str, dict[str, Any]]
     """By node, in the order of the walk: what stands in config/."""
 
 
-NODES = ("rig", "lightlace", "reference", *(entry.node for entry in CONTROLLERS.values()), "logger")
+NODES = (
+    "rig",
+    *SENSORS,
+    "reference",
+    *(entry.node for entry in CONTROLLERS.values()),
+    *ACTUATORS,
+    "logger",
+)
 """That a description may have parameters of."""
 
 
@@ -134,8 +153,10 @@ def prepare(experiment: Experiment) -> list[NodeSpec]:
     checks.clear(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_record(run_dir, record(experiment, setup))
-    if isinstance(setup.curve, SampledReference):
+    if "reference" in setup.parameters and isinstance(setup.curve, SampledReference):
         write_reference(run_dir / checks.REFERENCE_FILE, setup.curve)
+    if setup.trajectory:
+        write_reference(run_dir / checks.TRAJECTORY_FILE, setup.trajectory)
     return nodes(experiment, setup, run_dir)
 
 
@@ -146,8 +167,11 @@ def check(experiment: Experiment) -> Setup:
     length, target and port, load, model, firmware, rate, gains, reference, parameters.
     """
     entry = controller(experiment.controller)
+    in_material = experiment.wiring == "mcu"
     checks.check_out(experiment.out)
-    checks.check_target(entry, experiment.target, experiment.port)
+    checks.check_wiring(entry, experiment.wiring, experiment.target, experiment.cut)
+    checks.check_target(MCU_NODE if in_material else entry, experiment.target, experiment.port)
+    cut = checks.cut_of(experiment.cut, experiment.duration_s)
     robot = robot_of(experiment)
     rate_hz = experiment.rate_hz or robot.rate_hz
     checks.check_length(experiment.duration_s, rate_hz)
@@ -155,7 +179,14 @@ def check(experiment: Experiment) -> Setup:
     load = checks.load_options(experiment.load, robot)
     checks.check_load(load, experiment.duration_s)
 
-    names = ["rig", "lightlace", *(["reference"] if entry.tracks else []), entry.node, "logger"]
+    uploads = "firmware" in entry.needs
+    names = ["reference"] if entry.tracks and not uploads else []
+    names = [*names, entry.node]
+    if in_material:
+        names = ["rig", *dict.fromkeys([MCU_NODE.node, *names]), "logger"]
+    else:
+        instruments = robot.instruments
+        names = ["rig", instruments.sensor.kind, *names, instruments.actuators.kind, "logger"]
     parameters = {name: node_parameters(name, robot) for name in names}
     parameters[entry.node] = controller_parameters(entry, robot, rate_hz)
     for name, values in parameters.items():
@@ -166,7 +197,7 @@ def check(experiment: Experiment) -> Setup:
     if "model" in entry.needs:
         card = load_card(experiment.model)
         checks.check_model(card, experiment.model, robot)
-    if "firmware" in entry.needs:
+    if uploads or in_material:
         build = read_build(experiment.firmware)
         checks.check_build(
             build,
@@ -178,8 +209,15 @@ def check(experiment: Experiment) -> Setup:
         )
     if entry.tracks:
         surface = card.surface if card else None
-        curve = checks.curve_of(experiment.reference, parameters["reference"], surface, robot)
-    return Setup(entry, robot, rate_hz, points, load, card, build, curve, parameters)
+        shapes = node_parameters("reference", robot)
+        curve = checks.curve_of(experiment.reference, shapes, surface, robot)
+    trajectory = None
+    if uploads and curve and build:
+        samples = round(experiment.duration_s * rate_hz) + build.horizon + 1
+        trajectory = tabulate(curve, rate_hz, samples, build.trajectory_points)
+    return Setup(
+        entry, robot, rate_hz, points, load, card, build, curve, trajectory, cut, parameters
+    )
 
 
 def robot_of(experiment: Experiment) -> RobotDescription:
@@ -208,7 +246,7 @@ def record(experiment: Experiment, setup: Setup) -> RunRecord:
         target=experiment.target if entry.targets else None,
         reference=experiment.reference if entry.tracks else None,
         curve=setup.curve,
-        build=setup.build.model_dump(mode="json") if setup.build else None,
+        build=setup.build.model_dump(mode="json") if "firmware" in entry.needs else None,
         model_hash=setup.card.model_hash if setup.card else None,
         twin=experiment.rig if is_twin(experiment.rig) else None,
         **asked,
@@ -218,9 +256,12 @@ def record(experiment: Experiment, setup: Setup) -> RunRecord:
 def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]:
     """The graph of an experiment, in the order of the walk."""
     entry, robot = setup.entry, setup.robot
-    lace_port = str(run_dir / checks.LACE_PORT)
+    sensor_port, actuator_port = (
+        str(run_dir / name) for name in (checks.SENSOR_PORT, checks.ACTUATOR_PORT)
+    )
+    instruments = robot.instruments
     clock, rate_hz = experiment.clock, setup.rate_hz
-    available = offered(experiment, setup)
+    available = offered(experiment, setup, run_dir)
     twin = is_twin(experiment.rig)
     graph: dict[str, dict[str, Any]] = {
         "rig": {
@@ -230,14 +271,21 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "rate_hz": rate_hz,
             "duration_s": experiment.duration_s,
             "clock": clock,
-            "lace_port": lace_port,
+            "sensor_port": sensor_port,
+            "actuator_port": actuator_port,
         },
-        "lightlace": {
-            "port": lace_port,
+        instruments.sensor.kind: {
+            "port": sensor_port,
             "clock": clock,
-            **({"signal_names": list(robot.signal_names)} if robot.signals else {}),
-            **({"full_scale_counts": list(robot.full_scale_counts)} if robot.signals else {}),
-            **({"signed": True} if twin else {}),
+            "baud": instruments.sensor.baud,
+            **sensor_parameters(robot),
+        },
+        instruments.actuators.kind: {
+            "port": actuator_port,
+            "clock": clock,
+            "rate_hz": rate_hz,
+            "baud": instruments.actuators.baud,
+            **actuator_parameters(robot),
         },
         "reference": {
             **curve_parameters(setup, run_dir),
@@ -246,7 +294,9 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "preview": preview(setup),
             "trigger": entry.trigger,
         },
-        entry.node: {name: available[name] for name in entry.takes},
+        **{
+            one.node: {name: available[name] for name in one.takes} for one in (MCU_NODE, entry)
+        },
         "logger": {"run_dir": str(run_dir), "clock": clock, "points": setup.points or [""]},
     }
     peers = list(setup.parameters)
@@ -254,6 +304,30 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
         NodeSpec(name, without_outputs(setup.parameters[name]) | graph[name] | {"peers": peers})
         for name in peers
     ]
+
+
+def sensor_parameters(robot: RobotDescription) -> dict[str, Any]:
+    """What the node of the robot's sensor is told of it."""
+    sensor = robot.instruments.sensor
+    told: dict[str, Any] = {}
+    if robot.signals:
+        told["signal_names"] = list(robot.signal_names)
+        told["full_scale_counts"] = list(robot.full_scale_counts)
+    if sensor.kind == "lightlace":
+        return told | {"signed": sensor.signed}
+    return told | {"median": sensor.median, "start_samples": sensor.start_samples}
+
+
+def actuator_parameters(robot: RobotDescription) -> dict[str, Any]:
+    """What the node of the robot's actuators is told of them."""
+    return {
+        "command_names": list(robot.command_names),
+        "command_neutral": robot.command_neutral.tolist(),
+        "command_min": robot.command_min.tolist(),
+        "command_max": robot.command_max.tolist(),
+        "safe_output": robot.instruments.actuators.safe_output,
+        **actuator_config(robot),
+    }
 
 
 def without_outputs(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -296,11 +370,12 @@ def preview(setup: Setup) -> int:
     return int(setup.parameters[setup.entry.node].get("preview", 0))
 
 
-def offered(experiment: Experiment, setup: Setup) -> dict[str, Any]:
+def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, Any]:
     """What a controller's node may take from the run: values by ControllerEntry.takes."""
     robot, card = setup.robot, setup.card
-    # A firmware knows the outputs that its model predicts, whoever else acts those of the robot.
-    known = card if "firmware" in setup.entry.needs else robot
+    in_material = experiment.wiring == "mcu"
+    own = "firmware" in setup.entry.needs
+    from_s, for_s = setup.cut
     return {
         "rate_hz": setup.rate_hz,
         "duration_s": experiment.duration_s,
@@ -309,13 +384,22 @@ def offered(experiment: Experiment, setup: Setup) -> dict[str, Any]:
         "target": experiment.target,
         "firmware": str(experiment.firmware.absolute()),
         "port": experiment.port,
+        "wiring": experiment.wiring,
+        "source": "mpc" if own else "host",
+        "sensor_port": str(run_dir / checks.SENSOR_PORT) if in_material else "",
+        "actuator_port": str(run_dir / checks.ACTUATOR_PORT) if in_material else "",
+        "host_lost": experiment.host_lost,
+        "cut_from_s": from_s,
+        "cut_for_s": for_s,
+        "trajectory": str(run_dir / checks.TRAJECTORY_FILE) if setup.trajectory else "",
+        "command_topic": COMMAND_ASKED if in_material else COMMAND,
         "command_names": list(robot.command_names),
         "command_neutral": robot.command_neutral.tolist(),
         "command_min": robot.command_min.tolist(),
         "command_max": robot.command_max.tolist(),
         # ROS has no empty list of strings, and takes a lone y in YAML for true.
         "signal_names": (card.signal_names if card else None) or [""],
-        "output_names": list(known.output_names),
+        "output_names": list(robot.output_names),
         "output_rest": robot.output_rest.tolist(),
         "frame": robot.frame,
     }
