@@ -123,8 +123,8 @@ def check_wiring(entry: ControllerEntry, wiring: str, target: str, cut: str) -> 
         )
     elif not own and entry.trigger != MEASURED:
         raise ValueError(
-            f"the {entry.title} acts on the signals, which in --wiring mcu the microcontroller has: "
-            "choose --wiring host"
+            f"the {entry.title} acts on the signals, which the microcontroller has in --wiring "
+            "mcu: choose --wiring host"
         )
     elif cut and not own:
         raise ValueError(

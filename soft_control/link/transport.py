@@ -251,8 +251,7 @@ class PilTransport:
                 stdout=self._errors,
                 stderr=self._errors,
                 pass_fds=[their_in, their_out],
-                preexec_fn=die_with_parent(),
-                start_new_session=True,  # Ctrl-C is for us: we stop it in our own time
+                preexec_fn=_apart(die_with_parent()),
             )
         except OSError as error:
             self.close()
@@ -309,6 +308,18 @@ class PilTransport:
         self._errors.seek(0)
         words = " ".join(self._errors.read().decode(errors="replace").split())
         return TransportError(f"QEMU ended with {how}" + (f": {words}" if words else ""))
+
+
+def _apart(first: Callable[[], None]) -> Callable[[], None]:
+    """A preexec_fn: a group of its own, for Ctrl-C is for us, who stop QEMU in our own time. No
+    session of its own: a terminal that it opens would become the session's, and end it by SIGHUP
+    when its other end goes."""
+
+    def begin() -> None:
+        first()
+        os.setpgid(0, 0)
+
+    return begin
 
 
 def _enlarge(pipe: int) -> None:

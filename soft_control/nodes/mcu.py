@@ -444,7 +444,8 @@ class Mcu(RigNode):
             }
         bad = told.status == SolverStatus.NOT_FINITE or told.flags
         level = DiagnosticStatus.WARN if bad else DiagnosticStatus.OK
-        return self.diagnostics(now_ns, level, "mpc", SolverStatus(told.status).name.lower(), values)
+        status = SolverStatus(told.status).name.lower()
+        return self.diagnostics(now_ns, level, "mpc", status, values)
 
     def diagnostics(
         self, now_ns: int, level: bytes, name: str, said: str, values: dict[str, object]
