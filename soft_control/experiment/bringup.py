@@ -319,14 +319,19 @@ def sensor_parameters(robot: RobotDescription) -> dict[str, Any]:
 
 
 def actuator_parameters(robot: RobotDescription) -> dict[str, Any]:
-    """What the node of the robot's actuators is told of them."""
+    """What the node of the robot's actuators is told of them; 0 stands for no limit."""
+    actuators = robot.instruments.actuators
+    of_kind = {key: value for key, value in actuator_config(robot).items() if key != "unused"}
     return {
         "command_names": list(robot.command_names),
         "command_neutral": robot.command_neutral.tolist(),
         "command_min": robot.command_min.tolist(),
         "command_max": robot.command_max.tolist(),
-        "safe_output": robot.instruments.actuators.safe_output,
-        **actuator_config(robot),
+        "speed_max": [command.speed_max or 0.0 for command in robot.commands],
+        "safe_output": actuators.safe_output,
+        "mean_max": actuators.mean_max or 0.0,
+        "mean_s": actuators.mean_s,
+        **of_kind,
     }
 
 
