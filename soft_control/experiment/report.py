@@ -90,6 +90,7 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
         power_row(entry.summary, entry.run.record.robot, entry.run.record.rate_hz)
         for entry in entries
     ]
+
     def lost(s: dict) -> str:
         return f"{s['mcu']['telemetry_lost']:,}" if s["mcu"] else "-"
 

@@ -131,9 +131,7 @@ def read_run(run_dir: Path) -> Run:
     )
 
 
-def _phases(
-    record: RunRecord, seen: np.ndarray, outputs: np.ndarray, start_ns: int
-) -> list[Phase]:
+def _phases(record: RunRecord, seen: np.ndarray, outputs: np.ndarray, start_ns: int) -> list[Phase]:
     """Of a run whose line was cut: the bag lacks what the microcontroller said meanwhile."""
     from_s, for_s = cut_of(record.cut, record.duration_s)
     t_s = (seen - start_ns) * 1e-9

@@ -14,6 +14,8 @@ import numpy as np
 
 from soft_control.control.references import Reference
 from soft_control.control.sampled_reference import ROWS_MAX, SampledReference
+from soft_control.link.messages import points_max
+from soft_control.link.session import McuSession
 
 BENT_MAX = 1e-4
 """Of the range of an output, by which straight lines between points may miss a reference: 2.5 um of
@@ -84,3 +86,40 @@ def trajectory(table: SampledReference, rate_hz: float, rest: np.ndarray) -> Tra
         step = round(WAY / (table.t_s[-1] * rate_hz))
         return Trajectory(points[:-1], step, True, blend)
     return Trajectory(points, round(WAY / (len(points) - 1)), False, blend)
+
+
+class ToldReference:
+    """The reference of a session with a microcontroller, by its table: uploaded before a run, or
+    where that has more points than there is room for, sent while it is followed."""
+
+    def __init__(
+        self, session: McuSession, table: SampledReference, rate_hz: float, rest: np.ndarray
+    ) -> None:
+        """Uploads what fits. Raises LinkError."""
+        self._session, self._room = session, session.info.trajectory_points
+        self._rows: np.ndarray | None = None
+        self._sent = 0
+        whole = trajectory(table, rate_hz, rest)
+        if len(whole.points) <= self._room:
+            session.upload(whole.points.tolist(), whole.step, whole.periodic, whole.blend.tolist())
+        else:
+            session.forget_trajectory()
+            self._rows = np.array(table.rows)
+
+    def send_ahead(self, k: int) -> None:
+        """What is not uploaded: as far beyond sample k as there is room, a frame or more at once.
+
+        Raises LinkError."""
+        if self._rows is None:
+            return
+        self._sent = max(self._sent, k)
+        end = min(k + self._room, len(self._rows))
+        if end - self._sent >= points_max(self._session.info.sizes) or end == len(self._rows):
+            self._session.preload(self._sent, self._rows[self._sent : end].tolist())
+            self._sent = end
+
+    def at(self, k: int) -> list[float]:
+        """(n,) of sample k, or of the end; where the table is uploaded, nobody asks for it."""
+        if self._rows is None:
+            return [0.0] * self._session.info.outputs
+        return self._rows[min(k, len(self._rows) - 1)].tolist()

@@ -217,6 +217,11 @@ class McuSession:
         end = TrajectoryEnd(len(points), int(periodic), step, tuple(map(float, blend)))
         self.info = self._ask(end, Info, self._timeout_s)
 
+    def forget_trajectory(self) -> None:
+        """The reference is streamed again; only while nothing runs."""
+        nowhere = (0.0,) * self._sizes.outputs
+        self.info = self._ask(TrajectoryEnd(0, 0, 0, nowhere), Info, self._timeout_s)
+
     def preload(self, k: int, reference: Sequence[Sequence[float]]) -> None:
         """The reference of samples k, k+1, …, (T, n), none beyond the horizon."""
         step = messages.points_max(self._sizes)

@@ -20,7 +20,7 @@ from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from soft_control.control.sampled_reference import SampledReference, read_reference
+from soft_control.control.sampled_reference import read_reference
 from soft_control.experiment.ros_messages import (
     Join,
     by_name,
@@ -30,7 +30,7 @@ from soft_control.experiment.ros_messages import (
     to_stamp,
     trajectory,
 )
-from soft_control.experiment.trajectory import trajectory as as_trajectory
+from soft_control.experiment.trajectory import ToldReference
 from soft_control.firmware_files import read_build
 from soft_control.link.mcu_clock import McuClock
 from soft_control.link.messages import (
@@ -44,7 +44,6 @@ from soft_control.link.messages import (
     StepCostUnit,
     Telemetry,
     Wiring,
-    points_max,
 )
 from soft_control.link.session import LinkError, open_session
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
@@ -144,8 +143,8 @@ class McuParameters(NodeParameters):
 
 
 class Mcu(RigNode):
-    """Untethered by default: the firmware starts from the neutral point and never sees measured
-    outputs. Tethered it sees them each sample, for its estimate of a constant offset."""
+    """Untethered by default: the firmware never sees measured outputs. Tethered it sees them each
+    sample, for its estimate of a constant offset."""
 
     NAME = "mcu"
     Parameters = McuParameters
@@ -171,7 +170,11 @@ class Mcu(RigNode):
         self.command = self.publish_on(JointState, COMMAND)
         self.predicted = self.publish_on(JointState, PREDICTED_OUTPUTS)
         self.solver = self.publish_on(DiagnosticArray, SOLVER)
-        self.upload()
+        self.reference: ToldReference | None = None
+        if p.trajectory:
+            self.wanted = self.publish_on(JointTrajectory, REFERENCE)
+            table = read_reference(Path(p.trajectory), p.output_names)
+            self.reference = ToldReference(self.session, table, p.rate_hz, np.array(p.rest))
         (self.attach if self.owns_instruments else self.serve)()
         self.present()
 
@@ -184,43 +187,6 @@ class Mcu(RigNode):
             time.sleep(0.01)
         return ports
 
-    # ------------------------------------------------------------------------- the reference
-
-    def upload(self) -> None:
-        """The trajectory, where it fits into the MCU; what is longer is sent while it is
-        followed."""
-        p: McuParameters = self.parameters
-        self.rows: np.ndarray | None = None
-        self.sent = 0
-        if not p.trajectory:
-            return
-        self.wanted = self.publish_on(JointTrajectory, REFERENCE)
-        table: SampledReference = read_reference(Path(p.trajectory), p.output_names)
-        whole = as_trajectory(table, p.rate_hz, np.array(p.rest))
-        if len(whole.points) <= self.session.info.trajectory_points:
-            self.session.upload(
-                whole.points.tolist(), whole.step, whole.periodic, whole.blend.tolist()
-            )
-        else:
-            self.rows = np.array(table.rows)
-
-    def send_ahead(self, k: int) -> None:
-        """More of a long trajectory, up to what the MCU has room for beyond sample k."""
-        if self.rows is None:
-            return
-        piece = points_max(self.session.info.sizes)
-        end = min(k + self.session.info.trajectory_points, len(self.rows))
-        self.sent = max(self.sent, k)
-        if end - self.sent >= piece or end == len(self.rows) > self.sent:
-            self.session.preload(self.sent, self.rows[self.sent : end].tolist())
-            self.sent = end
-
-    def ahead(self, k: int) -> list[float]:
-        """Of sample k of a trajectory that is sent; what follows an uploaded one needs none."""
-        if self.rows is None:
-            return self.parameters.rest
-        return self.rows[min(k, len(self.rows) - 1)].tolist()
-
     def arm(self, reference: list[list[float]], **modes: object) -> None:
         p: McuParameters = self.parameters
         self.session.arm(
@@ -232,6 +198,10 @@ class Mcu(RigNode):
             **modes,
         )
         self.send_ahead(0)
+
+    def send_ahead(self, k: int) -> None:
+        if self.reference:
+            self.reference.send_ahead(k)
 
     # ------------------------------------------------------------------------- wiring host
 
@@ -277,7 +247,7 @@ class Mcu(RigNode):
         if outputs is not None:
             seen = by_name(outputs, p.output_names, OUTPUTS, others=True, frame=p.frame)
             self.session.measurement(self.k, seen)
-        last = horizon[-1] if horizon else self.ahead(self.k + self.session.info.horizon)
+        last = horizon[-1] if horizon else self.reference.at(self.k + self.session.info.horizon)
         answer = self.session.sample(self.k, live, last)
         self.last_ns = now_ns
         self.publish(now_ns, answer)
@@ -423,9 +393,7 @@ class Mcu(RigNode):
         self.predicted.publish(joint_state(then_ns, p.output_names, told.predicted, p.frame))
         if p.trajectory:
             here = np.array([told.reference])
-            self.wanted.publish(
-                trajectory(now_ns, self.period_ns, p.output_names, here, p.frame)
-            )
+            self.wanted.publish(trajectory(now_ns, self.period_ns, p.output_names, here, p.frame))
         self.solver.publish(self.diagnosis(now_ns, told))
 
     def diagnosis(self, now_ns: int, told: Telemetry) -> DiagnosticArray:
