@@ -13,36 +13,31 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 
 from soft_control.link import messages
+from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring
 from soft_control.link.cut import CutTransport
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Arm,
     Boot,
-    Clock,
     Configure,
     Crash,
     Drive,
     Error,
-    ErrorCode,
     Heartbeat,
     Hello,
-    HostLost,
     Info,
     Measurement,
     Message,
     MessageError,
     Observe,
     Reference,
-    ResetCause,
     Sample,
     Sizes,
-    Source,
     Stop,
     Telemetry,
     Trajectory,
     TrajectoryEnd,
     VersionError,
-    Wiring,
 )
 from soft_control.link.transport import (
     HilTransport,

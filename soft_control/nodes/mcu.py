@@ -32,20 +32,18 @@ from soft_control.experiment.ros_messages import (
 )
 from soft_control.experiment.trajectory import trajectory as as_trajectory
 from soft_control.firmware_files import read_build
-from soft_control.link.mcu_clock import McuClock
-from soft_control.link.messages import (
+from soft_control.link.codes import (
     Cause,
     Clock,
     HostLost,
-    Info,
     SolverStatus,
     Source,
     State,
     StepCostUnit,
-    Telemetry,
     Wiring,
-    points_max,
 )
+from soft_control.link.mcu_clock import McuClock
+from soft_control.link.messages import Info, Telemetry, points_max
 from soft_control.link.session import LinkError, open_session
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
@@ -423,9 +421,7 @@ class Mcu(RigNode):
         self.predicted.publish(joint_state(then_ns, p.output_names, told.predicted, p.frame))
         if p.trajectory:
             here = np.array([told.reference])
-            self.wanted.publish(
-                trajectory(now_ns, self.period_ns, p.output_names, here, p.frame)
-            )
+            self.wanted.publish(trajectory(now_ns, self.period_ns, p.output_names, here, p.frame))
         self.solver.publish(self.diagnosis(now_ns, told))
 
     def diagnosis(self, now_ns: int, told: Telemetry) -> DiagnosticArray:

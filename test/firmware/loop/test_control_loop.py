@@ -15,22 +15,20 @@ from soft_control.control.mpc_settings import physical_settings
 from soft_control.learning.dataset import Recording
 from soft_control.learning.model import free_run, load_model
 from soft_control.link import LinkError, McuSession, SilTransport, SolverStatus, Supervisor
+from soft_control.link.codes import ErrorCode, HostLost, State
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Arm,
     Configure,
     Drive,
     Error,
-    ErrorCode,
     Heartbeat,
     Hello,
-    HostLost,
     Info,
     Measurement,
     Observe,
     Reference,
     Sample,
-    State,
     Stop,
     Telemetry,
     Trajectory,

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from soft_control.link.codes import ErrorCode
 from soft_control.link.framing import CONTENT_MAX
-from soft_control.link.messages import MESSAGES, PROTOCOL_VERSION, ErrorCode
+from soft_control.link.messages import MESSAGES, PROTOCOL_VERSION
 
 HERE = Path(__file__).parents[1]
 VECTORS = json.loads((HERE / "vectors.json").read_text())
