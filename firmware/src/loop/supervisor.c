@@ -85,7 +85,8 @@ unsigned supervisor_gate(supervisor_t *supervisor, const settings_t *settings,
 
 void supervisor_safe(const supervisor_t *supervisor, const limits_t *limits, float command[COMMANDS])
 {
-    const bool neutral = limits->safe_output == SAFE_NEUTRAL;
+    const bool neutral =
+        limits->safe_output == SAFE_NEUTRAL && supervisor->state != STATE_HOLDING;
     memcpy(command, neutral ? limits->neutral : supervisor->command,
            COMMANDS * sizeof command[0]);
 }
