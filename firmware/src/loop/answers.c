@@ -151,6 +151,7 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
     loop->waiting = 0;
     loop->late = false;
     loop->unanswered = 0;
+    loop->actuator = (actuator_t){0}; /* they may have been without power: all is said again */
     loop->safe_state = STATE_ARMED;
     loop->due_us = now_us + PERIOD_US;
     loop->armed_us = request->host_us;

@@ -233,7 +233,7 @@ static void supervise(control_loop_t *loop, sample_t *sample)
     if (sample->observed != NULL) {
         return;
     }
-    supervisor_step(supervisor, (sample->flags & SUPERVISOR_NOT_FINITE) != 0u, loop->late);
+    supervisor_solver(supervisor, (sample->flags & SUPERVISOR_NOT_FINITE) != 0u);
     sample->flags |= loop->late ? SUPERVISOR_LATE : 0u;
     if (supervisor->state != STATE_RUNNING) {
         supervisor_safe(supervisor, &loop->config->limits, sample->command);
@@ -494,6 +494,7 @@ static void follow_timer(control_loop_t *loop)
     loop->due_us += PERIOD_US + (uint32_t)shift;
     loop_sample(loop, k, NULL);
     loop->late = (int32_t)(board_microseconds(loop->board) - loop->due_us) > 0;
+    supervisor_deadline(&loop->supervisor, loop->late);
     count_unanswered(loop);
 }
 

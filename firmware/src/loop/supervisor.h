@@ -109,9 +109,11 @@ void supervisor_arm(supervisor_t *supervisor, const limits_t *limits,
 /* An event. Stopped and fault are never left by it, and the first cause stays. */
 void supervisor_enter(supervisor_t *supervisor, state_t state, cause_t cause);
 
-/* What a sample showed: `fault` is CAUSE_NONE or what was wrong with the signals. */
+/* What a sample showed: `fault` is CAUSE_NONE or what was wrong with the signals. How its command was
+ * found, and whether that was in time. */
 void supervisor_sensor(supervisor_t *supervisor, cause_t fault);
-void supervisor_step(supervisor_t *supervisor, bool solver_failed, bool late);
+void supervisor_solver(supervisor_t *supervisor, bool failed);
+void supervisor_deadline(supervisor_t *supervisor, bool missed);
 
 /* Makes `command`, in physical units, safe to leave, and remembers it. If it is not finite or
  * `flags` say so, the command becomes the last one. It is moved within the bounds of `settings`,
