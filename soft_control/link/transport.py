@@ -120,6 +120,10 @@ class SilTransport:
         """From now on the clock goes on by so much in each control step."""
         self._library.sil_slow(self._sil, step_us)
 
+    def crash(self, cause: int) -> None:
+        """A fault of the processor, of that cause: the firmware starts again and knows it."""
+        self._library.sil_crash(self._sil, ctypes.c_uint32(cause))
+
     def read(self, timeout_s: float) -> bytes:
         """All that will ever come is there already: never waits."""
         data = self.read_from(Port.HOST)

@@ -158,11 +158,11 @@ def sensor(c, state, wrong):
 
 
 def solver(c, state, wrong):
-    c.lib.supervisor_step(ctypes.byref(state), ctypes.c_bool(wrong), ctypes.c_bool(False))
+    c.lib.supervisor_solver(ctypes.byref(state), ctypes.c_bool(wrong))
 
 
 def deadline(c, state, wrong):
-    c.lib.supervisor_step(ctypes.byref(state), ctypes.c_bool(False), ctypes.c_bool(wrong))
+    c.lib.supervisor_deadline(ctypes.byref(state), ctypes.c_bool(wrong))
 
 
 @pytest.mark.parametrize(
