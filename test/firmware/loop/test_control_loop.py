@@ -443,9 +443,23 @@ def test_a_gap_longer_than_the_time_out_does_what_arm_says(firmware, host_lost, 
         assert answer.state == State.RUNNING
     (info,) = raw.ask(Hello())
     assert info.state == State.RUNNING
-    raw.ask(Sample(60, 0, (0.5,) * 4, far))
+    (answer,) = raw.ask(Sample(60, 0, (0.5,) * 4, far))
+    assert answer.flags & Supervisor.HOST_STALE
     (info,) = raw.ask(Hello())
     assert (info.state, info.missed_samples) == (state, 40)
+
+
+def test_samples_without_a_host_say_so(wired):
+    """100 ms are 12 samples and a little; the next heartbeat ends it."""
+    robot = wired("hold")
+    robot.upload()
+    robot.arm(host_timeout_ms=100, host_lost=HostLost.CONTINUE)
+    robot.run(5)
+    robot.run(20, beats=False)
+    robot.run(5)
+    stale = [told.k for told in robot.telemetry if told.flags & Supervisor.HOST_STALE]
+    assert stale == list(range(17, 25))
+    assert {told.state for told in robot.telemetry} == {State.RUNNING}
 
 
 def test_an_old_message_is_refused_and_counted(firmware):
