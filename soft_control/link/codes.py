@@ -5,6 +5,14 @@ from __future__ import annotations
 import enum
 
 
+def in_words(kind: type[enum.IntEnum], value: int) -> str:
+    """The name of a code, which may be one that this host does not know."""
+    try:
+        return kind(value).name.lower().replace("_", " ")
+    except ValueError:
+        return f"{kind.__name__} {value}"
+
+
 class SolverStatus(enum.IntEnum):
     """How the MPC came to its command."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,6 +86,11 @@ class Message:
             raise TypeError(f"message type 0x{type:02x}: {cls.__name__}, {MESSAGES[type].__name__}")
         cls.TYPE, cls.WHEN, cls.IN_ORDER, cls.ANSWER = type, when, in_order, answer
         MESSAGES[type] = cls
+
+    @classmethod
+    def title(cls) -> str:
+        """Its name in docs/protocol.md: TRAJECTORY_END."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).upper()
 
     @classmethod
     def answered_by(cls) -> type[Message] | None:
@@ -415,4 +421,4 @@ def points_max(sizes: Sizes) -> int:
 
 def too_long(sizes: Sizes) -> list[str]:
     """Names of the messages that fit into no frame at such sizes."""
-    return [m.__name__.upper() for m in MESSAGES.values() if m.length_min(sizes) > CONTENT_LIMIT]
+    return [m.title() for m in MESSAGES.values() if m.length_min(sizes) > CONTENT_LIMIT]

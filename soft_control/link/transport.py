@@ -54,6 +54,10 @@ class TransportError(RuntimeError):
     """The other end cannot be reached, or is gone."""
 
 
+class NothingMore(TransportError):
+    """Nothing has come, and nothing will before the next write."""
+
+
 class Transport(Protocol):
     """What a session needs."""
 
@@ -125,10 +129,10 @@ class SilTransport:
         self._library.sil_crash(self._sil, ctypes.c_uint32(cause))
 
     def read(self, timeout_s: float) -> bytes:
-        """All that will ever come is there already: never waits."""
+        """All that will ever come is there already: never waits. Raises NothingMore."""
         data = self.read_from(Port.HOST)
         if not data:
-            raise TransportError(f"no answer: {self.advice}")
+            raise NothingMore(f"no answer: {self.advice}")
         return data
 
     def close(self) -> None:

@@ -15,8 +15,9 @@ from soft_control.control.mpc_settings import physical_settings
 from soft_control.learning.dataset import Recording
 from soft_control.learning.model import free_run, load_model
 from soft_control.link import LinkError, McuSession, SilTransport, SolverStatus, Supervisor
-from soft_control.link.codes import ErrorCode, HostLost, State
+from soft_control.link.codes import ErrorCode, HostLost, State, Wiring
 from soft_control.link.framing import FrameDecoder, encode_frame
+from soft_control.link.lace_line import format_line
 from soft_control.link.messages import (
     Arm,
     Configure,
@@ -35,7 +36,7 @@ from soft_control.link.messages import (
     TrajectoryEnd,
     decode,
 )
-from soft_control.link.transport import TransportError
+from soft_control.link.transport import Port, TransportError
 from soft_control.rigs import describe
 
 REST = (-0.17, -0.4)
@@ -447,6 +448,17 @@ def test_a_gap_longer_than_the_time_out_does_what_arm_says(firmware, host_lost, 
     assert answer.flags & Supervisor.HOST_STALE
     (info,) = raw.ask(Hello())
     assert (info.state, info.missed_samples) == (state, 40)
+
+
+def test_a_session_bears_that_nothing_comes(firmware):
+    """A firmware in this process that is not asked has nothing to say until its sensor has."""
+    transport = SilTransport(firmware.library)
+    with McuSession(transport) as session:
+        session.arm(REST, ORIGIN, wiring=Wiring.MCU)
+        assert session.telemetry(0.01) is None
+        for _ in range(2):  # the first line may be the end of one
+            transport.write_to(Port.SENSOR, format_line([20] * 11))
+        assert [session.telemetry(0.01).k, session.telemetry(0.01)] == [0, None]
 
 
 def test_samples_without_a_host_say_so(wired):
