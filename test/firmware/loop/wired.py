@@ -207,7 +207,8 @@ class Wired:
                 if answer:
                     self._answers.append((at_s + ANSWER_S, answer))
                 if self.device.completed > completed:
-                    command = tuple(map(float, self.device.command))
+                    told = self.device.command
+                    command = () if told is None else tuple(map(float, told))
                     self.shown.append(Shown(at_s, command, self.device.armed))
                     at_s = self.now_s + self.step_s
         while data := self.transport.read_from(Port.HOST):
