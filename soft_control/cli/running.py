@@ -33,6 +33,9 @@ def run(
     robot: Annotated[str, described("robot")] = "",
     controller: Annotated[str, described("controller")] = "mpc",
     target: Annotated[str, described("target")] = "pil",
+    wiring: Annotated[str, described("wiring")] = "host",
+    host_lost: Annotated[str, described("host_lost")] = "continue",
+    cut: Annotated[str, described("cut")] = "",
     reference: Annotated[str, described("reference")] = "figure_eight",
     clock: Annotated[str, described("clock")] = "lockstep",
     rate_hz: Annotated[float | None, described("rate_hz")] = None,
@@ -51,6 +54,7 @@ def run(
 
     \b
     softctl run --controller mpc --target pil --out runs/mpc
+    softctl run --wiring mcu --cut 4@8 --out runs/alone
     softctl run --controller pid --reference swirl --duration-s 40 --out runs/pid
     softctl run --target hil --port /dev/ttyACM0 --clock realtime --out runs/board
     softctl run --target sil --load 0,0,-2@10 --out runs/loaded
@@ -63,6 +67,9 @@ def run(
         robot=robot,
         controller=controller,
         target=target,
+        wiring=wiring,
+        host_lost=host_lost,
+        cut=cut,
         reference=reference,
         clock=clock,
         rate_hz=rate_hz,

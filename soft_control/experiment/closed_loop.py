@@ -18,8 +18,8 @@ from soft_control.control.controllers import controller
 from soft_control.control.disturbance import gain, signal_trust
 from soft_control.control.mpc_settings import MpcSettings, physical_settings
 from soft_control.control.problem import Sizes, Start, Weights
-from soft_control.experiment.bringup import controller_parameters
 from soft_control.experiment.checks import check_sizes
+from soft_control.experiment.node_parameters import controller_parameters
 from soft_control.firmware_files import read_build
 from soft_control.learning.calibration import Calibration
 from soft_control.learning.dataset import Recording

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 
 from soft_control.link import messages
+from soft_control.link.cut import CutTransport
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Arm,
@@ -48,6 +50,7 @@ from soft_control.link.transport import (
     SilTransport,
     Transport,
     TransportError,
+    WiredSil,
 )
 
 __all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError", "open_session"]
@@ -92,7 +95,8 @@ class ModelMismatch(RuntimeError):
 
 
 class McuSession:
-    """Lockstep with one microcontroller. Not for two threads at once.
+    """Lockstep with one microcontroller. Not for two threads at once; but one may tell it something
+    (`drive`, `measurement`, `preload`, `heartbeat`) while another waits for `telemetry`.
 
     Outputs are (n,), commands (m,), both in the units of the robot's description, signals (p,)
     calibrated, all in the model card's order. Every method but close raises LinkError, naming the
@@ -116,6 +120,7 @@ class McuSession:
         self.received = 0
         """TELEMETRY that has come since `arm`."""
         self._transport = transport
+        self._writing = threading.Lock()
         self._timeout_s = timeout_s
         self._decoder = FrameDecoder()
         self._arrived: list[bytes] = []
@@ -212,6 +217,11 @@ class McuSession:
         end = TrajectoryEnd(len(points), int(periodic), step, tuple(map(float, blend)))
         self.info = self._ask(end, Info, self._timeout_s)
 
+    def forget_trajectory(self) -> None:
+        """The reference is streamed again; only while nothing runs."""
+        nowhere = (0.0,) * self._sizes.outputs
+        self.info = self._ask(TrajectoryEnd(0, 0, 0, nowhere), Info, self._timeout_s)
+
     def preload(self, k: int, reference: Sequence[Sequence[float]]) -> None:
         """The reference of samples k, k+1, …, (T, n), none beyond the horizon."""
         step = messages.points_max(self._sizes)
@@ -246,7 +256,9 @@ class McuSession:
         self._send(Heartbeat(host_us(), self.received))
 
     def telemetry(self, timeout_s: float) -> Telemetry | None:
-        """The next TELEMETRY of wiring `mcu`; None where none comes within the time."""
+        """The next TELEMETRY of wiring `mcu`; None where none comes within the time. What was told
+        meanwhile and is refused, because it comes too late, say, is passed over."""
+        self._asked = 0
         found = self._receive(Telemetry, time.monotonic() + timeout_s)
         if found is not None:
             self._last_k = found.k
@@ -313,7 +325,8 @@ class McuSession:
 
     def _send(self, message: Message) -> None:
         try:
-            self._transport.write(encode_frame(message.encode(self._sizes)))
+            with self._writing:
+                self._transport.write(encode_frame(message.encode(self._sizes)))
         except TransportError as error:
             raise self._failed(str(error)) from error
 
@@ -342,7 +355,7 @@ class McuSession:
 
     def _react(self, message: Message | None, wanted: type[Message]) -> None:
         if isinstance(message, Error):
-            if wanted is Telemetry or message.type == self._asked:
+            if self._asked and (wanted is Telemetry or message.type == self._asked):
                 raise self._failed(_refusal(message))
         elif isinstance(message, Crash):
             self.crash = message
@@ -366,17 +379,27 @@ def open_session(
     firmware: FirmwareFiles,
     port: str | None = None,
     timeout_s: float = 2.0,
+    instruments: tuple[Path, Path] | None = None,
+    cut: range = range(0),
 ) -> McuSession:
     """A session with a build, as `firmware_files.read_build` finds it; hil needs the port of the
     board that runs it.
 
+    instruments: terminals of sensor and actuators that sil and pil own in wiring `mcu`; a board has
+    its own. cut: samples that nobody hears of, as CutTransport says.
+
     Raises LinkError, VersionError, ModelMismatch; ValueError for an unknown target.
     """
     try:
-        if target == "sil":
-            transport: Transport = SilTransport(firmware.library)
+        if target == "sil" and instruments:
+            transport: Transport = WiredSil(firmware.library, *instruments)
+        elif target == "sil":
+            transport = SilTransport(firmware.library)
         elif target == "pil":
-            transport = PilTransport(firmware.elf, machine=firmware.machine)
+            sensor, actuator = instruments or (None, None)
+            transport = PilTransport(
+                firmware.elf, machine=firmware.machine, sensor=sensor, actuator=actuator
+            )
         elif target == "hil" and port:
             transport = HilTransport(port)
         elif target == "hil":
@@ -386,7 +409,7 @@ def open_session(
     except TransportError as error:
         raise LinkError(f"{target}: {error}") from error
     return McuSession(
-        transport,
+        CutTransport(transport, cut) if cut else transport,
         timeout_s=timeout_s,
         model_hash=firmware.model_hash,
         build_id=firmware.build_id,
