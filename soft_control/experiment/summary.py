@@ -180,9 +180,13 @@ def tracking_error(run: Run, group: OutputGroup) -> np.ndarray:
 def path_error(run: Run, group: OutputGroup) -> np.ndarray:
     """(T,) distance of the group's outputs from the nearest point of the reference's curve, in the
     group's unit on paper."""
+    return _from_path(run.record, group, run.outputs)
+
+
+def _from_path(record: RunRecord, group: OutputGroup, outputs: np.ndarray) -> np.ndarray:
     columns = list(group.columns)
-    curve = run.record.curve.curve()[:, columns]
-    return group.factor * cKDTree(curve).query(run.outputs[:, columns])[0]
+    curve = record.curve.curve()[:, columns]
+    return group.factor * cKDTree(curve).query(outputs[:, columns])[0]
 
 
 def error_figures(error: np.ndarray) -> tuple[float, float, float]:
@@ -196,15 +200,24 @@ def error_figures(error: np.ndarray) -> tuple[float, float, float]:
 
 def errors(run: Run) -> list[Errors]:
     """Of each point and of each output that is no position; none without reference or time."""
-    settled = run.t_s >= SETTLE_S
-    if run.reference is None or not settled.any():
+    if run.reference is None:
+        return []
+    if run.cut:  # nobody heard of some samples, but where the robot was then is known as well
+        outputs, reference = (
+            np.vstack([getattr(phase, name) for phase in run.cut])
+            for name in ("outputs", "reference")
+        )
+    else:
+        settled = run.t_s >= SETTLE_S
+        outputs, reference = run.outputs[settled], run.reference[settled]
+    if not len(outputs):
         return []
     return [
         Errors(
             group.name,
             group.unit,
-            *error_figures(tracking_error(run, group)[settled]),
-            *error_figures(path_error(run, group)[settled]),
+            *error_figures(group.distance(outputs - reference)),
+            *error_figures(_from_path(run.record, group, outputs)),
         )
         for group in run.record.robot.groups
     ]
