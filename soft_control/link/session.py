@@ -86,6 +86,10 @@ class LinkError(RuntimeError):
     """The microcontroller is silent, gone, or has refused a frame."""
 
 
+class TooLate(LinkError):
+    """What was sent had become too old on its way: it was not acted on, and the next may be."""
+
+
 class ModelMismatch(RuntimeError):
     """The microcontroller runs another model or build than the host expects."""
 
@@ -262,7 +266,8 @@ class McuSession:
         return found
 
     def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Telemetry:
-        """The command for sample k, from its signals and the reference of sample k + N."""
+        """The command for sample k, from its signals and the reference of sample k + N. Raises
+        TooLate for a sample that took too long on its way."""
         request = Sample(k, host_us(), _finite(signals), _finite(reference))
         return self._step(request, Telemetry)
 
@@ -354,7 +359,10 @@ class McuSession:
 
     def _react(self, message: Message | None, wanted: type[Message]) -> None:
         if isinstance(message, Error):
-            if self._asked and (wanted is Telemetry or message.type == self._asked):
+            mine, late = message.type == self._asked, message.code == ErrorCode.TOO_OLD
+            if mine and late:
+                raise TooLate(str(self._failed(_refusal(message))))
+            if self._asked and (mine or (wanted is Telemetry and not late)):
                 raise self._failed(_refusal(message))
         elif isinstance(message, Crash):
             self.crash = message
