@@ -19,7 +19,9 @@ from soft_control.robots.description import OutputGroup
 from soft_control.topics import COMMAND, MCU, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SOLVER
 
 SETTLE_S = 2.0
-"""Errors count after this time: the rig starts at rest, the reference does not."""
+"""Errors count from this time on: the rig starts at rest, the reference does not."""
+ROUNDING_S = 1e-6
+"""A period is rounded to a nanosecond, so that sample 240 of 120 Hz is just before 2 s."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,7 @@ def _phases(record: RunRecord, seen: np.ndarray, outputs: np.ndarray, start_ns: 
     from_s, for_s = cut_of(record.cut, record.duration_s)
     t_s = (seen - start_ns) * 1e-9
     reference = record.curve.values(t_s)
-    # A stamp is rounded to a nanosecond.
-    edges = np.array([SETTLE_S, from_s, from_s + for_s, np.inf]) - 1e-6
+    edges = np.array([SETTLE_S, from_s, from_s + for_s, np.inf]) - ROUNDING_S
     phases = []
     for name, low, high in zip(("before", "during", "after"), edges, edges[1:], strict=False):
         within = (t_s >= low) & (t_s < high)
@@ -208,7 +209,7 @@ def errors(run: Run) -> list[Errors]:
             for name in ("outputs", "reference")
         )
     else:
-        settled = run.t_s >= SETTLE_S
+        settled = run.t_s >= SETTLE_S - ROUNDING_S
         outputs, reference = run.outputs[settled], run.reference[settled]
     if not len(outputs):
         return []

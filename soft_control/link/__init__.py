@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from soft_control.link.messages import Info, SolverStatus, Supervisor, Telemetry
+from soft_control.link.codes import SolverStatus, Supervisor
+from soft_control.link.messages import Info, Telemetry
 from soft_control.link.session import (
     LinkError,
     McuSession,

@@ -13,39 +13,35 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 
 from soft_control.link import messages
+from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring, in_words
 from soft_control.link.cut import CutTransport
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Arm,
     Boot,
-    Clock,
     Configure,
     Crash,
     Drive,
     Error,
-    ErrorCode,
     Heartbeat,
     Hello,
-    HostLost,
     Info,
     Measurement,
     Message,
     MessageError,
     Observe,
     Reference,
-    ResetCause,
     Sample,
     Sizes,
-    Source,
     Stop,
     Telemetry,
     Trajectory,
     TrajectoryEnd,
     VersionError,
-    Wiring,
 )
 from soft_control.link.transport import (
     HilTransport,
+    NothingMore,
     PilTransport,
     SilTransport,
     Transport,
@@ -259,7 +255,7 @@ class McuSession:
         """The next TELEMETRY of wiring `mcu`; None where none comes within the time. What was told
         meanwhile and is refused, because it comes too late, say, is passed over."""
         self._asked = 0
-        found = self._receive(Telemetry, time.monotonic() + timeout_s)
+        found = self._receive(Telemetry, time.monotonic() + timeout_s, may_be_silent=True)
         if found is not None:
             self._last_k = found.k
             self.received += 1
@@ -308,7 +304,7 @@ class McuSession:
             if found is not None:
                 return found
             if time.monotonic() >= deadline:
-                raise self._silent(_title(type(request)), timeout_s)
+                raise self._silent(request.title(), timeout_s)
 
     def _step(self, request: Message, answer: type[M]) -> M:
         """Sends until answered, and passes answers to other samples over."""
@@ -330,8 +326,9 @@ class McuSession:
         except TransportError as error:
             raise self._failed(str(error)) from error
 
-    def _receive(self, wanted: type[M], deadline: float) -> M | None:
-        """The next message of that type, or None at the deadline; what else comes is dealt with."""
+    def _receive(self, wanted: type[M], deadline: float, may_be_silent: bool = False) -> M | None:
+        """The next message of that type, or None at the deadline; what else comes is dealt with.
+        may_be_silent: None, too, where nothing will come."""
         while True:
             while self._arrived:
                 message = self._understand(self._arrived.pop(0))
@@ -342,6 +339,8 @@ class McuSession:
             try:
                 data = self._transport.read(max(left, 0.0))
             except TransportError as error:
+                if may_be_silent and isinstance(error, NothingMore):
+                    return None
                 raise self._failed(str(error)) from error
             self._arrived += self._decoder.feed(data)
             if not data and left <= 0:
@@ -360,7 +359,7 @@ class McuSession:
         elif isinstance(message, Crash):
             self.crash = message
         elif isinstance(message, Boot) and wanted is Telemetry:
-            cause = _name(ResetCause, message.reset_cause)
+            cause = in_words(ResetCause, message.reset_cause)
             raise self._failed(f"the microcontroller has started again (cause: {cause})")
 
     # ----------------------------------------------------------------------- errors
@@ -442,16 +441,5 @@ def _finite(values: Sequence[float]) -> tuple[float, ...]:
 
 def _refusal(error: Error) -> str:
     known = messages.MESSAGES.get(error.type)
-    what = _title(known) if known else f"message type 0x{error.type:02x}"
-    return f"the microcontroller refused {what}: {_name(ErrorCode, error.code)}"
-
-
-def _title(message: type[Message]) -> str:
-    return message.__name__.upper()
-
-
-def _name(kind: type, value: int) -> str:
-    try:
-        return kind(value).name.lower().replace("_", " ")
-    except ValueError:
-        return f"{kind.__name__} {value}"
+    what = known.title() if known else f"message type 0x{error.type:02x}"
+    return f"the microcontroller refused {what}: {in_words(ErrorCode, error.code)}"

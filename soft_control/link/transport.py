@@ -54,6 +54,10 @@ class TransportError(RuntimeError):
     """The other end cannot be reached, or is gone."""
 
 
+class NothingMore(TransportError):
+    """Nothing has come, and nothing will before the next write."""
+
+
 class Transport(Protocol):
     """What a session needs."""
 
@@ -120,11 +124,15 @@ class SilTransport:
         """From now on the clock goes on by so much in each control step."""
         self._library.sil_slow(self._sil, step_us)
 
+    def crash(self, cause: int) -> None:
+        """A fault of the processor, of that cause: the firmware starts again and knows it."""
+        self._library.sil_crash(self._sil, ctypes.c_uint32(cause))
+
     def read(self, timeout_s: float) -> bytes:
-        """All that will ever come is there already: never waits."""
+        """All that will ever come is there already: never waits. Raises NothingMore."""
         data = self.read_from(Port.HOST)
         if not data:
-            raise TransportError(f"no answer: {self.advice}")
+            raise NothingMore(f"no answer: {self.advice}")
         return data
 
     def close(self) -> None:

@@ -32,19 +32,18 @@ from soft_control.experiment.ros_messages import (
 )
 from soft_control.experiment.trajectory import ToldReference
 from soft_control.firmware_files import read_build
-from soft_control.link.mcu_clock import McuClock
-from soft_control.link.messages import (
+from soft_control.link.codes import (
     Cause,
     Clock,
     HostLost,
-    Info,
     SolverStatus,
     Source,
     State,
     StepCostUnit,
-    Telemetry,
     Wiring,
 )
+from soft_control.link.mcu_clock import McuClock
+from soft_control.link.messages import Info, Telemetry, points_max
 from soft_control.link.session import LinkError, open_session
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run

@@ -24,6 +24,9 @@ struct board {
     line_t lines[PORTS];
     uint32_t microseconds;
     uint32_t step_us; /* that each control step is made to take */
+    crash_t crash;    /* that it is made to have had */
+    const uint8_t *safe_bytes;
+    size_t safe_size;
 };
 
 struct sil {
@@ -39,8 +42,7 @@ const char *board_name(const board_t *board)
 
 reset_cause_t board_reset_cause(const board_t *board)
 {
-    (void)board;
-    return RESET_POWER_ON;
+    return board->crash.cause == CRASH_NONE ? RESET_POWER_ON : RESET_FAULT;
 }
 
 bool board_read_byte(board_t *board, port_t port, uint8_t *byte)
@@ -69,11 +71,9 @@ uint32_t board_microseconds(const board_t *board)
     return board->microseconds;
 }
 
-/* A process that crashes tells its host in other ways, and needs no watchdog. */
 const crash_t *board_crash(const board_t *board)
 {
-    (void)board;
-    return NULL;
+    return board->crash.cause == CRASH_NONE ? NULL : &board->crash;
 }
 
 void board_fail(board_t *board, uint32_t line)
@@ -85,11 +85,11 @@ void board_fail(board_t *board, uint32_t line)
 
 void board_safe_bytes(board_t *board, const uint8_t *bytes, size_t size)
 {
-    (void)board;
-    (void)bytes;
-    (void)size;
+    board->safe_bytes = bytes;
+    board->safe_size = size;
 }
 
+/* A process that hangs needs no watchdog. */
 void board_feed(board_t *board)
 {
     (void)board;
@@ -167,6 +167,14 @@ size_t sil_read(sil_t *sil, uint32_t port, uint8_t *bytes, size_t capacity)
     line->out_size -= size;
     memmove(line->out, &line->out[size], line->out_size);
     return size;
+}
+
+void sil_crash(sil_t *sil, uint32_t cause)
+{
+    board_t *board = &sil->board;
+    (void)board_write(board, PORT_ACTUATOR, board->safe_bytes, board->safe_size);
+    board->crash = (crash_t){.cause = (uint8_t)cause};
+    control_loop_start(&sil->loop, board, &controller_config);
 }
 
 void sil_slow(sil_t *sil, uint32_t microseconds)

@@ -20,6 +20,10 @@ void sil_write(sil_t *sil, uint32_t port, uint32_t microseconds, const uint8_t *
 /* Takes up to capacity bytes that the firmware has written to a port. Returns how many. */
 size_t sil_read(sil_t *sil, uint32_t port, uint8_t *bytes, size_t capacity);
 
+/* A fault of the processor: the bytes that make the actuators safe leave, and the firmware starts again
+   and knows `cause` (crash_cause_t of boards/board.h). */
+void sil_crash(sil_t *sil, uint32_t cause);
+
 /* From now on the clock goes on by so much in each control step, which takes none otherwise. */
 void sil_slow(sil_t *sil, uint32_t microseconds);
 

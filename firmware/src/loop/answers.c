@@ -18,6 +18,12 @@ void loop_send_info(control_loop_t *loop)
         .horizon = HORIZON,
         .control_horizon = CONTROL_HORIZON,
     };
+    loop->counters.lost_points = loop->reference.lost;
+    loop->counters.limited = loop->supervisor.limited;
+    loop->counters.bad_frames = loop->decoder.bad_frames;
+    loop->counters.sensor_samples = loop->sensor.samples;
+    loop->counters.sensor_dropped = loop->sensor.dropped + loop->sensing.implausible;
+    loop->counters.actuator_bad = loop->status.bad;
     loop->counters.stack_free = board_stack_free(loop->board);
     const info_t info = {
         .version = PROTOCOL_VERSION,
@@ -111,9 +117,14 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
     const uint32_t now_us = board_microseconds(loop->board);
     const units_t *units = &loop->config->units;
 
-    /* A run that goes on is not armed from under itself; one that holds its command may go on. */
+    /* A run that goes on is not armed from under itself; one that holds its command may go on. The
+     * ARM of this run comes again where its answer was damaged. */
     if (loop->supervisor.state == STATE_RUNNING && loop->modes.wiring == WIRING_MCU) {
-        return MESSAGE_WRONG_STATE;
+        if (request->k != loop->first_k || request->host_us != loop->armed_us) {
+            return MESSAGE_WRONG_STATE;
+        }
+        loop_send_info(loop);
+        return MESSAGE_OK;
     }
     normalise_outputs(units, request->outputs);
     if (!modes_valid(&request->modes) || !command_valid(units, request->command)
@@ -122,24 +133,28 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
     }
     loop->modes = request->modes;
     loop->times = request->times;
+    /* What goes on being driven may move as far as the time since its last command allows. */
+    loop->gate_us = loop->supervisor.driving ? loop->gate_us : now_us - PERIOD_US;
     supervisor_arm(&loop->supervisor, &loop->config->limits, request->command);
+    memcpy(loop->drive, loop->supervisor.command, sizeof loop->drive); /* until DRIVE comes */
+    memcpy(request->command, loop->supervisor.command, sizeof request->command);
     normalise_command(units, request->command);
     mpc_reset(&loop->mpc, request->command, request->outputs);
     loop->estimate = (estimate_t){.offset = {0.0f}};
     reference_reset(&loop->reference, request->k, request->outputs);
-    loop->counters = (counters_t){.telemetry_dropped = loop->counters.telemetry_dropped,
-                                  .actuator_bad = loop->counters.actuator_bad};
+    loop->counters = (counters_t){.telemetry_dropped = loop->counters.telemetry_dropped};
     loop->first_k = request->k;
     loop->next_k = request->k;
     loop->answered = false;
     loop->measured = false;
     loop->driven = false;
-    loop->pending = false;
+    loop->waiting = 0;
     loop->late = false;
     loop->unanswered = 0;
+    loop->actuator = (actuator_t){0}; /* they may have been without power: all is said again */
     loop->safe_state = STATE_ARMED;
     loop->due_us = now_us + PERIOD_US;
-    loop->gate_us = now_us - PERIOD_US;
+    loop->armed_us = request->host_us;
     loop->host_seen_us = loop_time(loop);
     host_clock_start(&loop->host_clock, now_us, request->host_us);
     sensing_start(&loop->sensing, now_us);
@@ -156,7 +171,9 @@ static message_error_t answer_stop(control_loop_t *loop, request_t *request)
         supervisor_enter(supervisor, STATE_STOPPED, CAUSE_ASKED);
     } else {
         /* Said once more, or where the host drives the actuators: they are let go. */
-        if (loop->modes.wiring == WIRING_MCU && supervisor->driving) {
+        /* After a crash nobody knows who drove them. */
+        if ((loop->modes.wiring == WIRING_MCU && supervisor->driving)
+            || supervisor->cause == CAUSE_CRASHED) {
             loop_let_go(loop);
         }
         supervisor->driving = false;
@@ -266,7 +283,7 @@ static message_error_t answer_heartbeat(control_loop_t *loop, request_t *request
 {
     /* What is under way to the host now counts as lost until the next heartbeat. */
     loop->counters.telemetry_lost = loop->counters.telemetry_sent - request->received;
-    (void)too_old(loop, request->host_us);
+    (void)host_clock_age(&loop->host_clock, board_microseconds(loop->board), request->host_us);
     return MESSAGE_OK;
 }
 

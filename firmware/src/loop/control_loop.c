@@ -19,8 +19,19 @@ bool loop_send(control_loop_t *loop, int line, const void *message)
 uint32_t loop_time(const control_loop_t *loop)
 {
     return supervisor_active(&loop->supervisor) && loop->modes.clock == CLOCK_SAMPLES
-               ? (loop->next_k - loop->first_k) * PERIOD_US
+               ? (loop->next_k - loop->first_k + loop->waiting) * PERIOD_US
                : board_microseconds(loop->board);
+}
+
+/* Silences that count as such; 0: none does. */
+static bool passed(uint32_t since_us, uint32_t now_us, uint16_t limit_ms)
+{
+    return limit_ms > 0u && now_us - since_us > limit_ms * 1000u;
+}
+
+static bool host_silent(const control_loop_t *loop)
+{
+    return passed(loop->host_seen_us, loop_time(loop), loop->times.host_timeout_ms);
 }
 
 static float normalised(float physical, float offset, float scale)
@@ -63,6 +74,16 @@ static void bridge_gap(control_loop_t *loop, sample_t *sample)
     }
 }
 
+/* What the sensor has brought since it was asked last; nothing is no fault, but may be silence. */
+static void judge_sensor(control_loop_t *loop)
+{
+    if (loop->sensing.fresh || loop->sensing.fault != CAUSE_NONE) {
+        supervisor_sensor(&loop->supervisor, (cause_t)loop->sensing.fault);
+    }
+    loop->sensing.fresh = false;
+    loop->sensing.fault = CAUSE_NONE;
+}
+
 /* The signals of the sample. Those of the MCU's own sensor are calibrated here; those of SAMPLE
  * are calibrated already. */
 static void acquire(control_loop_t *loop, sample_t *sample)
@@ -71,6 +92,9 @@ static void acquire(control_loop_t *loop, sample_t *sample)
 
     sample->time_us = board_microseconds(loop->board);
     bridge_gap(loop, sample);
+    if (host_silent(loop)) {
+        sample->flags |= SUPERVISOR_HOST_STALE;
+    }
     if (loop->modes.wiring == WIRING_MCU) {
         if (!loop->sensing.fresh) {
             sample->flags |= SUPERVISOR_SENSOR_HELD;
@@ -80,9 +104,7 @@ static void acquire(control_loop_t *loop, sample_t *sample)
             const float counts = (float)loop->sensing.counts[config->signal_channel[i]];
             loop->telemetry.signals[i] = full > 0.0f ? counts / full : 0.0f;
         }
-        supervisor_sensor(&loop->supervisor, (cause_t)loop->sensing.fault);
-        loop->sensing.fresh = false;
-        loop->sensing.fault = CAUSE_NONE;
+        judge_sensor(loop);
     }
 #if SIGNALS > 0
     for (int i = 0; i < SIGNALS; i++) {
@@ -225,7 +247,8 @@ static void supervise(control_loop_t *loop, sample_t *sample)
     if (sample->observed != NULL) {
         return;
     }
-    supervisor_step(supervisor, (sample->flags & SUPERVISOR_NOT_FINITE) != 0u, loop->late);
+    supervisor_solver(supervisor, (sample->flags & SUPERVISOR_NOT_FINITE) != 0u);
+    sample->flags |= loop->late ? SUPERVISOR_LATE : 0u;
     if (supervisor->state != STATE_RUNNING) {
         supervisor_safe(supervisor, &loop->config->limits, sample->command);
     }
@@ -398,14 +421,23 @@ static bool take_sensor(control_loop_t *loop)
     return false;
 }
 
-/* Have the parts of the next sample that the host brings come? */
-static bool host_ready(const control_loop_t *loop)
+/* Have the parts of sample k that the host brings come, or is it of no use to wait for them? */
+static bool host_ready(const control_loop_t *loop, uint32_t k)
 {
-    const bool measured = !loop->modes.tethered
-                          || (loop->measured && loop->measured_k == loop->next_k);
-    const bool driven = loop->modes.source != SOURCE_HOST
-                        || (loop->driven && loop->driven_k == loop->next_k);
-    return measured && driven;
+    const bool measured = !loop->modes.tethered || (loop->measured && loop->measured_k == k);
+    const bool driven = loop->modes.source != SOURCE_HOST || (loop->driven && loop->driven_k == k);
+    return (measured && driven) || loop->waiting > GAP_MAX || host_silent(loop)
+           || loop->supervisor.state == STATE_HOLDING;
+}
+
+/* A run does not begin before the sensor has shown that it is there. */
+static bool may_begin(control_loop_t *loop)
+{
+    if (SIGNALS == 0 || loop->sensing.any || loop->supervisor.state != STATE_ARMED) {
+        return true;
+    }
+    judge_sensor(loop);
+    return false;
 }
 
 static void count_unanswered(control_loop_t *loop)
@@ -417,21 +449,24 @@ static void count_unanswered(control_loop_t *loop)
     }
 }
 
-/* Samples of the sensor are the clock. */
+/* Samples of the sensor are the clock. One waits for what the host has to say to it until the next
+ * one comes: then it counts as missed. */
 static void follow_sensor(control_loop_t *loop)
 {
-    for (;;) {
-        if (!loop->pending) {
-            loop->pending = take_sensor(loop);
+    bool came;
+    do {
+        came = take_sensor(loop);
+        if (came && may_begin(loop)) {
+            loop->waiting++;
         }
-        if (!loop->pending || !host_ready(loop) || !supervisor_active(&loop->supervisor)) {
-            return;
+        const uint32_t k = loop->next_k + loop->waiting - 1u;
+        if (loop->waiting > 0u && host_ready(loop, k)) {
+            loop->waiting = 0;
+            loop_sample(loop, k, NULL);
+            loop->driven = false;
+            count_unanswered(loop);
         }
-        loop->pending = false;
-        loop_sample(loop, loop->next_k, NULL);
-        loop->driven = false;
-        count_unanswered(loop);
-    }
+    } while (came && supervisor_active(&loop->supervisor));
 }
 
 /* The board's timer is the clock, and follows the sensor's: a hundredth of a period at most. */
@@ -442,6 +477,10 @@ static void follow_timer(control_loop_t *loop)
     const uint32_t now_us = board_microseconds(loop->board);
     const uint32_t behind = now_us - loop->due_us;
     if ((int32_t)behind < 0) {
+        return;
+    }
+    if (!may_begin(loop)) {
+        loop->due_us = now_us + PERIOD_US;
         return;
     }
     uint32_t k = loop->next_k;
@@ -458,26 +497,21 @@ static void follow_timer(control_loop_t *loop)
     loop->due_us += PERIOD_US + (uint32_t)shift;
     loop_sample(loop, k, NULL);
     loop->late = (int32_t)(board_microseconds(loop->board) - loop->due_us) > 0;
+    supervisor_deadline(&loop->supervisor, loop->late);
     count_unanswered(loop);
 }
 
 /* ------------------------------------------------------------------ what the time brings */
-
-static bool passed(const control_loop_t *loop, uint32_t since_us, uint32_t now_us, uint16_t limit_ms)
-{
-    (void)loop;
-    return limit_ms > 0u && now_us - since_us > limit_ms * 1000u;
-}
 
 static void watch_silences(control_loop_t *loop)
 {
     const uint32_t now_us = board_microseconds(loop->board);
 
     if (loop->modes.wiring == WIRING_MCU
-        && passed(loop, loop->sensing.at_us, now_us, loop->times.sensor_timeout_ms)) {
+        && passed(loop->sensing.at_us, now_us, loop->times.sensor_timeout_ms)) {
         supervisor_enter(&loop->supervisor, STATE_STOPPED, CAUSE_SENSOR_SILENT);
     }
-    if (passed(loop, loop->host_seen_us, loop_time(loop), loop->times.host_timeout_ms)) {
+    if (host_silent(loop)) {
         if (loop->modes.host_lost == HOST_LOST_STOP) {
             supervisor_enter(&loop->supervisor, STATE_STOPPED, CAUSE_HOST_LOST);
         } else if (loop->modes.host_lost == HOST_LOST_HOLD) {
@@ -486,11 +520,14 @@ static void watch_silences(control_loop_t *loop)
     }
 }
 
-/* Stopped and fault have a control period of their own: there may be nothing else that ticks. */
+/* Stopped and fault have a control period of their own: there may be nothing else that ticks. What
+ * nobody has driven yet is left where it is. */
 static void drive_safe(control_loop_t *loop)
 {
     const uint32_t now_us = board_microseconds(loop->board);
     const bool entered = loop->safe_state != loop->supervisor.state;
+    const bool drives = loop->supervisor.driving
+                        || loop->config->limits.safe_output == SAFE_DISARM;
     sample_t sample = {.k = loop->next_k, .time_us = now_us, .status = MESSAGE_STATUS_NONE};
 
     loop->safe_state = loop->supervisor.state;
@@ -500,10 +537,12 @@ static void drive_safe(control_loop_t *loop)
         return;
     }
     supervisor_safe(&loop->supervisor, &loop->config->limits, sample.command);
-    sample.flags = supervisor_gate(&loop->supervisor, &loop->settings, &loop->config->limits,
-                                   entered ? 0.0f : 1.0f, sample.command, 0u);
+    if (drives) {
+        sample.flags = supervisor_gate(&loop->supervisor, &loop->settings, &loop->config->limits,
+                                       entered ? 0.0f : 1.0f, sample.command, 0u);
+        tell_actuators(loop, sample.command);
+    }
     loop->gate_us = now_us;
-    tell_actuators(loop, sample.command);
     loop->next_k++;
     report(loop, &sample);
 }
@@ -526,11 +565,6 @@ void control_loop_poll(control_loop_t *loop)
     if (loop->modes.wiring == WIRING_MCU && (*state == STATE_STOPPED || *state == STATE_FAULT)) {
         drive_safe(loop);
     }
-    loop->counters.bad_frames = loop->decoder.bad_frames;
-    loop->counters.sensor_samples = loop->sensor.samples;
-    loop->counters.sensor_dropped = loop->sensor.dropped;
-    loop->counters.limited = loop->supervisor.limited;
-    loop->counters.lost_points = loop->reference.lost;
 }
 
 /* What a fault handler shall write to the actuators: it can encode nothing any more. */

@@ -71,6 +71,7 @@ typedef struct {
     telemetry_t telemetry; /* with this, which is sent again where it did not arrive */
 
     host_clock_t host_clock;
+    uint32_t armed_us;     /* by the host's clock: an ARM that comes again is known by it */
     uint32_t host_seen_us; /* when the last good frame came, by loop_time() */
     bool measured;         /* outputs of sample measured_k have come: */
     uint32_t measured_k;
@@ -84,7 +85,7 @@ typedef struct {
     sensing_t sensing;
     actuator_status_t status;
     uint16_t unanswered; /* samples since the last status of the actuators */
-    bool pending;        /* a sample of the sensor waits for what the host has to say */
+    uint32_t waiting;    /* samples of the sensor, for what the host has to say to the last */
     uint32_t due_us;     /* of the next control period */
     uint32_t gate_us;    /* when the last command left */
     bool late;           /* the step before was not done when the next one was due */

@@ -48,6 +48,8 @@ bool sensing_take(sensing_t *sensing, sensor_t *sensor, const sensor_config_t *c
             sensing->any = true;
             sensing->fresh = true;
             sensing->at_us = now_us;
+        } else {
+            sensing->implausible++;
         }
         return true;
     }

@@ -16,6 +16,7 @@ typedef struct {
     uint16_t equal;               /* samples in a row that were equal to that before them */
     uint32_t at_us;               /* when the newest plausible sample was complete */
     uint32_t dropped;             /* by the decoder, until now */
+    uint32_t implausible;         /* samples, until now */
 } sensing_t;
 
 /* A run begins: the first sample has none before it. */

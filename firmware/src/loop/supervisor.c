@@ -43,12 +43,16 @@ void supervisor_sensor(supervisor_t *supervisor, cause_t fault)
     }
 }
 
-void supervisor_step(supervisor_t *supervisor, bool solver_failed, bool late)
+void supervisor_solver(supervisor_t *supervisor, bool failed)
 {
-    if (too_many(&supervisor->solver_failures, solver_failed, SOLVER_FAILURES_MAX)) {
+    if (too_many(&supervisor->solver_failures, failed, SOLVER_FAILURES_MAX)) {
         supervisor_enter(supervisor, STATE_FAULT, CAUSE_SOLVER_FAILED);
     }
-    if (too_many(&supervisor->deadline_misses, late, DEADLINE_MISSES_MAX)) {
+}
+
+void supervisor_deadline(supervisor_t *supervisor, bool missed)
+{
+    if (too_many(&supervisor->deadline_misses, missed, DEADLINE_MISSES_MAX)) {
         supervisor_enter(supervisor, STATE_FAULT, CAUSE_DEADLINE_MISSED);
     }
 }
@@ -85,7 +89,8 @@ unsigned supervisor_gate(supervisor_t *supervisor, const settings_t *settings,
 
 void supervisor_safe(const supervisor_t *supervisor, const limits_t *limits, float command[COMMANDS])
 {
-    const bool neutral = limits->safe_output == SAFE_NEUTRAL;
+    const bool neutral =
+        limits->safe_output == SAFE_NEUTRAL && supervisor->state != STATE_HOLDING;
     memcpy(command, neutral ? limits->neutral : supervisor->command,
            COMMANDS * sizeof command[0]);
 }

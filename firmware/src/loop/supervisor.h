@@ -5,9 +5,10 @@
  *               ^            |                     |  ^                 |
  *               |            +------ any event ----+  +------ ARM ------+
  *               |                       v
- *               +---- (never) ---- stopped, fault -ARM-> armed
+ *               +------ STOP ------ stopped, fault -ARM-> armed
  *
- * Stopped and fault are left by ARM only: whatever has passed by itself needs somebody who looks. */
+ * Stopped and fault are left by ARM and STOP only: whatever has passed by itself needs somebody who
+ * looks. */
 #ifndef SUPERVISOR_H
 #define SUPERVISOR_H
 
@@ -99,7 +100,6 @@ typedef struct {
 /* Is a command to be found and driven? */
 bool supervisor_active(const supervisor_t *supervisor);
 
-
 /* Everything is set for a run that begins at `command`, in physical units. Where nothing is driven
  * yet, the first move is from there, cut at the limits; a robot that is being driven is where it
  * is. */
@@ -109,9 +109,11 @@ void supervisor_arm(supervisor_t *supervisor, const limits_t *limits,
 /* An event. Stopped and fault are never left by it, and the first cause stays. */
 void supervisor_enter(supervisor_t *supervisor, state_t state, cause_t cause);
 
-/* What a sample showed: `fault` is CAUSE_NONE or what was wrong with the signals. */
+/* What a sample showed: `fault` is CAUSE_NONE or what was wrong with the signals. How its command was
+ * found, and whether that was in time. */
 void supervisor_sensor(supervisor_t *supervisor, cause_t fault);
-void supervisor_step(supervisor_t *supervisor, bool solver_failed, bool late);
+void supervisor_solver(supervisor_t *supervisor, bool failed);
+void supervisor_deadline(supervisor_t *supervisor, bool missed);
 
 /* Makes `command`, in physical units, safe to leave, and remembers it. If it is not finite or
  * `flags` say so, the command becomes the last one. It is moved within the bounds of `settings`,
@@ -123,7 +125,7 @@ unsigned supervisor_gate(supervisor_t *supervisor, const settings_t *settings,
                          const limits_t *limits, float share, float command[COMMANDS],
                          unsigned flags);
 
-/* Where the safe output leads to: the neutral command, or the last one. */
+/* Where the safe output leads to: the neutral command, or the last one, as also in holding. */
 void supervisor_safe(const supervisor_t *supervisor, const limits_t *limits,
                      float command[COMMANDS]);
 

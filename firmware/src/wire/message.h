@@ -291,7 +291,7 @@ typedef struct {
     uint32_t telemetry_lost;
     uint8_t actuator_errors;
     float voltage; /* of the actuators' supply, V; 0: not known */
-    float temperature; /* of the hottest actuator, degrees C; 0: not known */
+    float temperature; /* of the actuator that has spoken last, degrees C; 0: not known */
 } telemetry_t;
 
 typedef struct {

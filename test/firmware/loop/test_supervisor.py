@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soft_control.link import Supervisor
-from soft_control.link.messages import Cause, State
+from soft_control.link.codes import Cause, State
 
 any_float = st.floats(width=32, allow_nan=True, allow_infinity=True)
 BUILT = {"command_min": (-1.0, -2.0), "command_max": (1.0, 0.5), "move_max": (0.1, 0.25)}
@@ -158,11 +158,11 @@ def sensor(c, state, wrong):
 
 
 def solver(c, state, wrong):
-    c.lib.supervisor_step(ctypes.byref(state), ctypes.c_bool(wrong), ctypes.c_bool(False))
+    c.lib.supervisor_solver(ctypes.byref(state), ctypes.c_bool(wrong))
 
 
 def deadline(c, state, wrong):
-    c.lib.supervisor_step(ctypes.byref(state), ctypes.c_bool(False), ctypes.c_bool(wrong))
+    c.lib.supervisor_deadline(ctypes.byref(state), ctypes.c_bool(wrong))
 
 
 @pytest.mark.parametrize(

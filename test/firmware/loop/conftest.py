@@ -1,0 +1,64 @@
+"""Firmwares that differ in what their robots do where a run ends, and robots on their wires."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from soft_control.control.mpc_settings import MpcSettings
+from soft_control.firmware_build import build
+from soft_control.firmware_files import FirmwareBuild
+from soft_control.learning.card import load_card
+from soft_control.robots.description import RobotDescription
+
+from .wired import Wired
+
+SENSOR = {"count_max": 4095, "count_step_max": 50, "frozen_samples": 20}
+SERVOS = {"silence_samples": 5, "safe_output": "hold"}
+ACTUATORS = {
+    "hold": SERVOS,
+    "neutral": SERVOS | {"safe_output": "neutral"},
+    "disarm": SERVOS | {"safe_output": "disarm"},
+    "hasel": {
+        "kind": "hasel_driver", "full_steps": 1000, "safe_output": "disarm", "silence_samples": 5,
+        "errors": 255, "voltage_min": 3000.0, "voltage_max": 9000.0, "temperature_max": 70.0,
+        "mean_max": 1.5, "mean_s": 0.5,
+    },
+}  # fmt: skip
+"""Of the robots, over those of the tendon rig; a hasel_driver has one range for all commands."""
+
+
+@pytest.fixture(scope="session")
+def robot_firmware(
+    model_dir: Path, settings: MpcSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[FirmwareBuild, RobotDescription]]:
+    """robot_firmware(name, boards): a firmware of the test network for a robot of ACTUATORS."""
+    made: dict[tuple, tuple[FirmwareBuild, RobotDescription]] = {}
+
+    def make(
+        name: str, boards: tuple[str, ...] = ("host",)
+    ) -> tuple[FirmwareBuild, RobotDescription]:
+        if (name, boards) not in made:
+            folder = tmp_path_factory.mktemp(name)
+            (folder / "fk.keras").write_bytes((model_dir / "fk.keras").read_bytes())
+            card = json.loads((model_dir / "fk.json").read_text())
+            robot = card["robot"]
+            robot["instruments"]["sensor"] |= SENSOR
+            robot["instruments"]["actuators"] |= ACTUATORS[name]
+            if name == "hasel":
+                robot["commands"][1]["max"] = robot["commands"][0]["max"]
+            (folder / "fk.json").write_text(json.dumps(card))
+            built = build(folder, settings, folder / "firmware", boards)
+            made[name, boards] = built, load_card(folder).robot
+        return made[name, boards]
+
+    return make
+
+
+@pytest.fixture
+def wired(robot_firmware) -> Callable[[str], Wired]:
+    """wired(name): a robot of ACTUATORS with its firmware in sil."""
+    return lambda name: Wired(*robot_firmware(name))
