@@ -43,7 +43,7 @@ from soft_control.link.codes import (
     Wiring,
 )
 from soft_control.link.mcu_clock import McuClock
-from soft_control.link.messages import Info, Telemetry, points_max
+from soft_control.link.messages import Info, Telemetry
 from soft_control.link.session import LinkError, open_session
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
