@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -55,6 +56,9 @@ __all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError", "open_ses
 RETRY_S = 0.25
 """What is not answered is sent again after this long: a board may still be starting, a frame may be
 damaged on its way. A sample that comes twice is answered twice and taken once."""
+
+UNREAD_MAX = 4096
+"""TELEMETRY that came while another answer was awaited, and is kept: half a minute at 120 Hz."""
 
 M = TypeVar("M", bound=Message)
 
@@ -122,6 +126,8 @@ class McuSession:
         self._sizes = Sizes(0, 0, 0)
         self._last_k: int | None = None
         self._asked = 0  # the type of the message whose answer is awaited
+        self._owed = 0  # answers to what was sent again, though it had come
+        self._unread: deque[Telemetry] = deque(maxlen=UNREAD_MAX)
         try:
             self.info = self._introduce(start_timeout_s)
             _check_identity(self.info, model_hash, build_id)
@@ -189,6 +195,7 @@ class McuSession:
         )
         self._last_k = None
         self.received = 0
+        self._unread.clear()
         self.info = self._ask(request, Info, self._timeout_s)
         self.preload(k, reference)
 
@@ -247,7 +254,10 @@ class McuSession:
 
     def telemetry(self, timeout_s: float) -> Telemetry | None:
         """The next TELEMETRY of wiring `mcu`; None where none comes within the time."""
-        found = self._receive(Telemetry, time.monotonic() + timeout_s)
+        if self._unread:
+            found: Telemetry | None = self._unread.popleft()
+        else:
+            found = self._receive(Telemetry, time.monotonic() + timeout_s)
         if found is not None:
             self._last_k = found.k
             self.received += 1
@@ -288,15 +298,26 @@ class McuSession:
     def _ask(self, request: Message, answer: type[M], timeout_s: float) -> M:
         """Sends until answered: for requests that may come twice."""
         self._asked = request.TYPE
+        self._take_owed(answer)
         deadline = time.monotonic() + timeout_s
         while True:
             self._send(request)
+            self._owed += 1
             patience = min(deadline, time.monotonic() + RETRY_S)
             found = self._receive(answer, patience)
             if found is not None:
+                self._owed -= 1
                 return found
             if time.monotonic() >= deadline:
                 raise self._silent(_title(type(request)), timeout_s)
+
+    def _take_owed(self, answer: type[M]) -> None:
+        """A slow end answers twice what was sent twice: the second answer is none to what is asked
+        next. One that was damaged never comes."""
+        deadline = time.monotonic() + RETRY_S
+        while self._owed > 0 and self._receive(answer, deadline) is not None:
+            self._owed -= 1
+        self._owed = 0
 
     def _step(self, request: Message, answer: type[M]) -> M:
         """Sends until answered, and passes answers to other samples over."""
@@ -346,6 +367,8 @@ class McuSession:
                 raise self._failed(_refusal(message))
         elif isinstance(message, Crash):
             self.crash = message
+        elif isinstance(message, Telemetry):
+            self._unread.append(message)
         elif isinstance(message, Boot) and wanted is Telemetry:
             cause = _name(ResetCause, message.reset_cause)
             raise self._failed(f"the microcontroller has started again (cause: {cause})")
