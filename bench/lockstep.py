@@ -121,9 +121,7 @@ def of_graph(model: Path, firmware: Path, duration_s: float) -> float:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         nodes = prepare(
-            Experiment(
-                model=model, firmware=firmware, wiring="mcu", duration_s=duration_s, out=out
-            )
+            Experiment(model=model, firmware=firmware, wiring="mcu", duration_s=duration_s, out=out)
         )
         seen: list[tuple[float, float]] = []
         watch(nodes, out, lambda view: seen.append((time.perf_counter(), view.t_s)))
