@@ -6,15 +6,13 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from soft_control.link import messages
 from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring, in_words
-from soft_control.link.cut import CutTransport
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Arm,
@@ -39,47 +37,15 @@ from soft_control.link.messages import (
     TrajectoryEnd,
     VersionError,
 )
-from soft_control.link.transport import (
-    HilTransport,
-    NothingMore,
-    PilTransport,
-    SilTransport,
-    Transport,
-    TransportError,
-    WiredSil,
-)
+from soft_control.link.transport import NothingMore, Transport, TransportError
 
-__all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError", "open_session"]
+__all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError"]
 
 RETRY_S = 0.25
 """What is not answered is sent again after this long: a board may still be starting, a frame may be
 damaged on its way. A sample that comes twice is answered twice and taken once."""
 
 M = TypeVar("M", bound=Message)
-
-
-class FirmwareFiles(Protocol):
-    """What a session has to know of a build: its files, and what they say of themselves."""
-
-    @property
-    def library(self) -> Path:
-        """For sil."""
-
-    @property
-    def elf(self) -> Path:
-        """For pil."""
-
-    @property
-    def machine(self) -> str | None:
-        """QEMU's name of what models its board."""
-
-    @property
-    def model_hash(self) -> str:
-        """As INFO has it."""
-
-    @property
-    def build_id(self) -> str:
-        """As INFO has it."""
 
 
 class LinkError(RuntimeError):
@@ -379,48 +345,6 @@ class McuSession:
         name = self._transport.name
         last = "no good sample yet" if self._last_k is None else f"last good sample {self._last_k}"
         return LinkError(f"{name}: {reason} ({last})")
-
-
-def open_session(
-    target: Literal["sil", "pil", "hil"],
-    firmware: FirmwareFiles,
-    port: str | None = None,
-    timeout_s: float = 2.0,
-    instruments: tuple[Path, Path] | None = None,
-    cut: range = range(0),
-) -> McuSession:
-    """A session with a build, as `firmware_files.read_build` finds it; hil needs the port of the
-    board that runs it.
-
-    instruments: terminals of sensor and actuators that sil and pil own in wiring `mcu`; a board has
-    its own. cut: samples that nobody hears of, as CutTransport says.
-
-    Raises LinkError, VersionError, ModelMismatch; ValueError for an unknown target.
-    """
-    try:
-        if target == "sil" and instruments:
-            transport: Transport = WiredSil(firmware.library, *instruments)
-        elif target == "sil":
-            transport = SilTransport(firmware.library)
-        elif target == "pil":
-            sensor, actuator = instruments or (None, None)
-            transport = PilTransport(
-                firmware.elf, machine=firmware.machine, sensor=sensor, actuator=actuator
-            )
-        elif target == "hil" and port:
-            transport = HilTransport(port)
-        elif target == "hil":
-            raise ValueError("target hil needs the serial port of the board, such as /dev/ttyACM0")
-        else:
-            raise ValueError(f"unknown target {target!r}: sil, pil or hil")
-    except TransportError as error:
-        raise LinkError(f"{target}: {error}") from error
-    return McuSession(
-        CutTransport(transport, cut) if cut else transport,
-        timeout_s=timeout_s,
-        model_hash=firmware.model_hash,
-        build_id=firmware.build_id,
-    )
 
 
 def _check_identity(info: Info, model_hash: str | None, build_id: str | None) -> None:

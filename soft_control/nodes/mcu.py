@@ -45,7 +45,8 @@ from soft_control.link.codes import (
 from soft_control.link.lace_line import WARNING_EVERY_S
 from soft_control.link.mcu_clock import McuClock
 from soft_control.link.messages import Info, Telemetry
-from soft_control.link.session import LinkError, TooLate, open_session
+from soft_control.link.session import LinkError, TooLate
+from soft_control.link.targets import open_session
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
 from soft_control.topics import (
