@@ -14,7 +14,6 @@ from soft_control.firmware_crash import CrashCause
 from soft_control.link.codes import Cause, Clock, HostLost, ResetCause, State, Supervisor
 from soft_control.link.dynamixel import HEAT_ERROR, OVERLOAD_ERROR, VOLTAGE_ERROR
 from soft_control.link.lace_line import format_line
-from soft_control.link.codes import 
 from soft_control.link.messages import Info, Stop
 from soft_control.paths import share
 

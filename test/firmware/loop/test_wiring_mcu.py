@@ -24,7 +24,6 @@ from soft_control.link.codes import (
 )
 from soft_control.link.dynamixel import Dynamixel
 from soft_control.link.lace_line import format_line
-from soft_control.link.codes import 
 from soft_control.link.messages import Arm, Configure, Drive, Error, Info, Measurement, Sample, Stop
 
 from .wired import (

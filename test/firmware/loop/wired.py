@@ -20,8 +20,19 @@ from soft_control.link.codes import Clock, SolverStatus, State, Wiring
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.instruments import ACTUATORS
 from soft_control.link.lace_line import format_line
-from soft_control.link.codes import 
-from soft_control.link.messages import Arm, Drive, Heartbeat, Hello, Info, Message, Sizes, Telemetry, Trajectory, TrajectoryEnd, decode
+from soft_control.link.messages import (
+    Arm,
+    Drive,
+    Heartbeat,
+    Hello,
+    Info,
+    Message,
+    Sizes,
+    Telemetry,
+    Trajectory,
+    TrajectoryEnd,
+    decode,
+)
 from soft_control.link.transport import Port
 from soft_control.robots.description import RobotDescription
 
