@@ -141,7 +141,8 @@ def replay(
     from soft_control.learning.errors import rmse
     from soft_control.learning.model import free_run, least_squares_baseline, load_model
     from soft_control.learning.suitability import suited
-    from soft_control.link.session import LinkError, open_session
+    from soft_control.link.opening import open_session
+    from soft_control.link.session import LinkError
 
     network, built = load_model(model), read_build(firmware)
     robot = network.card.robot

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from soft_control.link import messages
 from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring, in_words
-from soft_control.link.cut import CutTransport
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Arm,
@@ -40,50 +39,29 @@ from soft_control.link.messages import (
     VersionError,
 )
 from soft_control.link.transport import (
-    HilTransport,
     NothingMore,
-    PilTransport,
-    SilTransport,
     Transport,
     TransportError,
-    WiredSil,
 )
 
-__all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError", "open_session"]
+__all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError"]
 
 RETRY_S = 0.25
 """What is not answered is sent again after this long: a board may still be starting, a frame may be
 damaged on its way. A sample that comes twice is answered twice and taken once."""
 
+UNREAD_MAX = 4096
+"""TELEMETRY that came while another answer was awaited, and is kept: half a minute at 120 Hz."""
+
 M = TypeVar("M", bound=Message)
-
-
-class FirmwareFiles(Protocol):
-    """What a session has to know of a build: its files, and what they say of themselves."""
-
-    @property
-    def library(self) -> Path:
-        """For sil."""
-
-    @property
-    def elf(self) -> Path:
-        """For pil."""
-
-    @property
-    def machine(self) -> str | None:
-        """QEMU's name of what models its board."""
-
-    @property
-    def model_hash(self) -> str:
-        """As INFO has it."""
-
-    @property
-    def build_id(self) -> str:
-        """As INFO has it."""
 
 
 class LinkError(RuntimeError):
     """The microcontroller is silent, gone, or has refused a frame."""
+
+
+class TooLate(LinkError):
+    """What was sent had become too old on its way: it was not acted on, and the next may be."""
 
 
 class ModelMismatch(RuntimeError):
@@ -123,6 +101,8 @@ class McuSession:
         self._sizes = Sizes(0, 0, 0)
         self._last_k: int | None = None
         self._asked = 0  # the type of the message whose answer is awaited
+        self._owed = 0  # answers to what was sent again, though it had come
+        self._unread: deque[Telemetry] = deque(maxlen=UNREAD_MAX)
         try:
             self.info = self._introduce(start_timeout_s)
             _check_identity(self.info, model_hash, build_id)
@@ -190,6 +170,7 @@ class McuSession:
         )
         self._last_k = None
         self.received = 0
+        self._unread.clear()
         self.info = self._ask(request, Info, self._timeout_s)
         self.preload(k, reference)
 
@@ -255,14 +236,18 @@ class McuSession:
         """The next TELEMETRY of wiring `mcu`; None where none comes within the time. What was told
         meanwhile and is refused, because it comes too late, say, is passed over."""
         self._asked = 0
-        found = self._receive(Telemetry, time.monotonic() + timeout_s, may_be_silent=True)
+        found = self._unread.popleft() if self._unread else None
+        if found is None:
+            deadline = time.monotonic() + timeout_s
+            found = self._receive(Telemetry, deadline, may_be_silent=True)
         if found is not None:
             self._last_k = found.k
             self.received += 1
         return found
 
     def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Telemetry:
-        """The command for sample k, from its signals and the reference of sample k + N."""
+        """The command for sample k, from its signals and the reference of sample k + N. Raises
+        TooLate for a sample that took too long on its way."""
         request = Sample(k, host_us(), _finite(signals), _finite(reference))
         return self._step(request, Telemetry)
 
@@ -296,15 +281,26 @@ class McuSession:
     def _ask(self, request: Message, answer: type[M], timeout_s: float) -> M:
         """Sends until answered: for requests that may come twice."""
         self._asked = request.TYPE
+        self._take_owed(answer)
         deadline = time.monotonic() + timeout_s
         while True:
             self._send(request)
+            self._owed += 1
             patience = min(deadline, time.monotonic() + RETRY_S)
             found = self._receive(answer, patience)
             if found is not None:
+                self._owed -= 1
                 return found
             if time.monotonic() >= deadline:
                 raise self._silent(request.title(), timeout_s)
+
+    def _take_owed(self, answer: type[M]) -> None:
+        """A slow end answers twice what was sent twice: the second answer is none to what is asked
+        next. One that was damaged never comes."""
+        deadline = time.monotonic() + RETRY_S
+        while self._owed > 0 and self._receive(answer, deadline, may_be_silent=True) is not None:
+            self._owed -= 1
+        self._owed = 0
 
     def _step(self, request: Message, answer: type[M]) -> M:
         """Sends until answered, and passes answers to other samples over."""
@@ -354,10 +350,15 @@ class McuSession:
 
     def _react(self, message: Message | None, wanted: type[Message]) -> None:
         if isinstance(message, Error):
-            if self._asked and (wanted is Telemetry or message.type == self._asked):
+            mine, late = message.type == self._asked, message.code == ErrorCode.TOO_OLD
+            if mine and late:
+                raise TooLate(str(self._failed(_refusal(message))))
+            if self._asked and (mine or (wanted is Telemetry and not late)):
                 raise self._failed(_refusal(message))
         elif isinstance(message, Crash):
             self.crash = message
+        elif isinstance(message, Telemetry):
+            self._unread.append(message)
         elif isinstance(message, Boot) and wanted is Telemetry:
             cause = in_words(ResetCause, message.reset_cause)
             raise self._failed(f"the microcontroller has started again (cause: {cause})")
@@ -371,48 +372,6 @@ class McuSession:
         name = self._transport.name
         last = "no good sample yet" if self._last_k is None else f"last good sample {self._last_k}"
         return LinkError(f"{name}: {reason} ({last})")
-
-
-def open_session(
-    target: Literal["sil", "pil", "hil"],
-    firmware: FirmwareFiles,
-    port: str | None = None,
-    timeout_s: float = 2.0,
-    instruments: tuple[Path, Path] | None = None,
-    cut: range = range(0),
-) -> McuSession:
-    """A session with a build, as `firmware_files.read_build` finds it; hil needs the port of the
-    board that runs it.
-
-    instruments: terminals of sensor and actuators that sil and pil own in wiring `mcu`; a board has
-    its own. cut: samples that nobody hears of, as CutTransport says.
-
-    Raises LinkError, VersionError, ModelMismatch; ValueError for an unknown target.
-    """
-    try:
-        if target == "sil" and instruments:
-            transport: Transport = WiredSil(firmware.library, *instruments)
-        elif target == "sil":
-            transport = SilTransport(firmware.library)
-        elif target == "pil":
-            sensor, actuator = instruments or (None, None)
-            transport = PilTransport(
-                firmware.elf, machine=firmware.machine, sensor=sensor, actuator=actuator
-            )
-        elif target == "hil" and port:
-            transport = HilTransport(port)
-        elif target == "hil":
-            raise ValueError("target hil needs the serial port of the board, such as /dev/ttyACM0")
-        else:
-            raise ValueError(f"unknown target {target!r}: sil, pil or hil")
-    except TransportError as error:
-        raise LinkError(f"{target}: {error}") from error
-    return McuSession(
-        CutTransport(transport, cut) if cut else transport,
-        timeout_s=timeout_s,
-        model_hash=firmware.model_hash,
-        build_id=firmware.build_id,
-    )
 
 
 def _check_identity(info: Info, model_hash: str | None, build_id: str | None) -> None:

@@ -245,6 +245,11 @@ class ActuatorNode(RigNode):
 
     def close(self) -> None:
         """To the safe output first, as far as there is a port and, in realtime, time."""
+        if self.state.limited or self.state.refused or self.lost:
+            self.get_logger().info(
+                f"commands limited: {self.state.limited}, refused: {self.state.refused}; samples "
+                f"lost: {self.lost}"
+            )
         try:
             self.end()
         finally:

@@ -42,9 +42,11 @@ from soft_control.link.codes import (
     StepCostUnit,
     Wiring,
 )
+from soft_control.link.lace_line import WARNING_EVERY_S
 from soft_control.link.mcu_clock import McuClock
-from soft_control.link.messages import Info, Telemetry, points_max
-from soft_control.link.session import LinkError, open_session
+from soft_control.link.messages import Info, Telemetry
+from soft_control.link.opening import open_session
+from soft_control.link.session import LinkError, TooLate
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
 from soft_control.topics import (
@@ -247,8 +249,13 @@ class Mcu(RigNode):
             seen = by_name(outputs, p.output_names, OUTPUTS, others=True, frame=p.frame)
             self.session.measurement(self.k, seen)
         last = horizon[-1] if horizon else self.reference.at(self.k + self.session.info.horizon)
-        answer = self.session.sample(self.k, live, last)
         self.last_ns = now_ns
+        try:
+            answer = self.session.sample(self.k, live, last)
+        except TooLate as refused:
+            # The firmware holds its command for this sample, as for one that never came.
+            self.get_logger().warning(str(refused), throttle_duration_sec=WARNING_EVERY_S)
+            return
         self.publish(now_ns, answer)
         if missed > 0 and horizon:
             # The firmware held its command for the samples that never came, and it lacks the points
@@ -346,8 +353,10 @@ class Mcu(RigNode):
         words = f"the microcontroller is {State(told.state).name.lower()} from sample {told.k} on"
         if told.cause:
             words += f": {Cause(told.cause).name.lower().replace('_', ' ')}"
-        calm = told.state in (State.ARMED, State.RUNNING)
-        (self.get_logger().info if calm else self.get_logger().warning)(words)
+        if told.state in (State.ARMED, State.RUNNING):
+            self.get_logger().info(words)
+        else:
+            self.get_logger().warning(words)
 
     def check(self) -> None:
         """Raises what has ended the thread."""

@@ -77,4 +77,6 @@ class Instruments(Strict):
     """Of a robot; by default lines of counts, and frames of commands."""
 
     sensor: Sensor = Sensor()
+    """Where the signals come from."""
     actuators: Actuators = Actuators()
+    """Where the commands go to."""
