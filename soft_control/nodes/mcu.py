@@ -42,10 +42,10 @@ from soft_control.link.codes import (
     StepCostUnit,
     Wiring,
 )
-from soft_control.link.lace_line import WARNING_EVERY_S
 from soft_control.link.mcu_clock import McuClock
 from soft_control.link.messages import Info, Telemetry
 from soft_control.link.opening import open_session
+from soft_control.link.sensor_reader import WARNING_EVERY_S
 from soft_control.link.session import LinkError, TooLate
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run

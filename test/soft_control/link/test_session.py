@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from soft_control.link import LinkError, McuSession, ModelMismatch, VersionError
 from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring
-from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
+from soft_control.link.framing import (
+    CONTENT_LIMIT,
+    CONTENT_MAX,
+    FrameDecoder,
+    encode_frame,
+    frame_size,
+)
 from soft_control.link.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
@@ -87,6 +93,13 @@ def test_a_type_that_is_taken_is_refused():
 
         class Again(Message, type=Hello.TYPE):
             pass
+
+
+@pytest.mark.parametrize("size", [1, 250, 251, 252, 253, 506, 507, CONTENT_LIMIT])
+def test_the_size_of_a_frame_is_known_before(size):
+    """Also where a block of COBS is full; content without zeros makes the longest."""
+    longest = max(len(encode_frame(bytes([value]) * size)) for value in range(256))
+    assert frame_size(size) == longest
 
 
 def test_what_does_not_fit_a_frame_is_named():
