@@ -17,8 +17,8 @@ TRUNK := ../shared/data/trunk_rig
 demo: models/tendon/fk.json
 	$(BIN)/softctl build models/tendon --out build/tendon
 	rm -rf runs/demo
-	$(BIN)/softctl run --controller mpc --target pil --out runs/demo/mpc
-	$(BIN)/softctl run --controller pid --out runs/demo/pid
+	$(BIN)/softctl run --controller mpc --target pil --wiring mcu --cut 4@8 --out runs/demo/mpc
+	$(BIN)/softctl run --controller pid --target pil --wiring mcu --out runs/demo/pid
 	$(BIN)/softctl report runs/demo/mpc runs/demo/pid --out runs/demo/report.html
 
 RIG := config/tendon.yaml config/robots/tendon.yaml config/excitation.yaml config/lightlace.yaml \

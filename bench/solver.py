@@ -28,7 +28,7 @@ from nn4mc_codegen.trial.qemu import Measurement, QemuError, measure, missing_to
 from soft_control.benchmarks.host_solver import compile_network, write_config
 from soft_control.benchmarks.ipopt import Problem
 from soft_control.benchmarks.solver_comparison import Subject, random_problems
-from soft_control.experiment.bringup import mpc_settings
+from soft_control.experiment.node_parameters import mpc_settings
 from soft_control.firmware_build import build
 from soft_control.paths import share
 

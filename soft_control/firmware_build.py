@@ -120,7 +120,12 @@ def build(
         for name, text in _render(settings, card, physical, build_id).items():
             (made / name).write_text(text, encoding="utf-8")
 
-        same = {"build_id": build_id, "horizon": settings.horizon, "compilers": compilers}
+        same = {
+            "build_id": build_id,
+            "horizon": settings.horizon,
+            "trajectory_points": settings.trajectory_points,
+            "compilers": compilers,
+        }
         previous = record_of(out_dir)
         products = [name for board in compilers for name in known[board].products]
         if {key: previous.get(key) for key in same} == same and all(

@@ -31,6 +31,8 @@ class FirmwareBuild(BaseModel):
     """First 16 hex digits of the SHA-256 of all sources and settings."""
     horizon: int
     """N: a sample brings the reference of N samples ahead."""
+    trajectory_points: int = 1200
+    """For which it has room."""
     compilers: dict[str, str]
     """Board -> first line of its compiler's --version."""
     flash_bytes: int | None = None

@@ -22,7 +22,7 @@ from soft_control.benchmarks import step_response
 from soft_control.benchmarks.host_solver import HostSolver, SolverLoop, sizes_of
 from soft_control.benchmarks.pages import write_page
 from soft_control.benchmarks.step_response import StepFigures
-from soft_control.experiment.bringup import mpc_settings, reference_curve
+from soft_control.experiment.bringup import reference_curve
 from soft_control.experiment.closed_loop import (
     Controller,
     ModelController,
@@ -31,6 +31,7 @@ from soft_control.experiment.closed_loop import (
     record,
     run,
 )
+from soft_control.experiment.node_parameters import mpc_settings
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.tuning import Found, Range, pid_config, search, tune_pid
 from soft_control.learning.model import NETWORK_FILE, Model, load_model

@@ -61,7 +61,7 @@ def build(
     softctl build models/trunk --robot trunk.yaml --out build/trunk
     """
     from soft_control import robots
-    from soft_control.experiment.bringup import model_settings
+    from soft_control.experiment.node_parameters import model_settings
     from soft_control.firmware_build import build as make
 
     with progress_bar() as bar:

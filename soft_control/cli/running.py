@@ -33,6 +33,9 @@ def run(
     robot: Annotated[str, described("robot")] = "",
     controller: Annotated[str, described("controller")] = "mpc",
     target: Annotated[str, described("target")] = "pil",
+    wiring: Annotated[str, described("wiring")] = "host",
+    host_lost: Annotated[str, described("host_lost")] = "continue",
+    cut: Annotated[str, described("cut")] = "",
     reference: Annotated[str, described("reference")] = "figure_eight",
     clock: Annotated[str, described("clock")] = "lockstep",
     rate_hz: Annotated[float | None, described("rate_hz")] = None,
@@ -51,6 +54,7 @@ def run(
 
     \b
     softctl run --controller mpc --target pil --out runs/mpc
+    softctl run --wiring mcu --cut 4@8 --out runs/alone
     softctl run --controller pid --reference swirl --duration-s 40 --out runs/pid
     softctl run --target hil --port /dev/ttyACM0 --clock realtime --out runs/board
     softctl run --target sil --load 0,0,-2@10 --out runs/loaded
@@ -63,6 +67,9 @@ def run(
         robot=robot,
         controller=controller,
         target=target,
+        wiring=wiring,
+        host_lost=host_lost,
+        cut=cut,
         reference=reference,
         clock=clock,
         rate_hz=rate_hz,
@@ -134,7 +141,8 @@ def replay(
     from soft_control.learning.errors import rmse
     from soft_control.learning.model import free_run, least_squares_baseline, load_model
     from soft_control.learning.suitability import suited
-    from soft_control.link.session import LinkError, open_session
+    from soft_control.link.opening import open_session
+    from soft_control.link.session import LinkError
 
     network, built = load_model(model), read_build(firmware)
     robot = network.card.robot

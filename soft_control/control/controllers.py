@@ -59,13 +59,16 @@ class ControllerEntry:
 
 
 COMMON = ("rate_hz", "command_names", "command_neutral", "output_names", "frame")
+MCU = (*COMMON, "output_rest", "target", "firmware", "port", "clock", "signal_names")
+WIRED = ("wiring", "source", "sensor_port", "actuator_port", "host_lost", "cut_from_s", "cut_for_s")
+"""What the node mcu takes, and what of it is about the wiring."""
 
 CONTROLLERS: dict[str, ControllerEntry] = {
     "mpc": ControllerEntry(
         title="MPC",
         help="the firmware",
         node="mcu",
-        takes=(*COMMON, "output_rest", "target", "firmware", "port", "clock", "signal_names"),
+        takes=(*MCU, *WIRED, "trajectory"),
         sees_position=lambda parameters: bool(parameters.get("tethered", False)),
         has_preview=True,
         needs=("model", "firmware"),
@@ -76,7 +79,7 @@ CONTROLLERS: dict[str, ControllerEntry] = {
         title="PID",
         help="the baseline",
         node="pid",
-        takes=(*COMMON, "command_min", "command_max"),
+        takes=(*COMMON, "command_min", "command_max", "command_topic"),
         trigger=MEASURED,
         sees_position=lambda parameters: True,
         needs=("model",),
@@ -97,6 +100,9 @@ CONTROLLERS: dict[str, ControllerEntry] = {
         tracks=False,
     ),
 }
+
+MCU_NODE = CONTROLLERS["mpc"]
+"""The one whose node speaks with the firmware; in wiring mcu it does so for all others."""
 
 TARGETS = tuple(dict.fromkeys(t for entry in CONTROLLERS.values() for t in entry.targets))
 """Every place where a controller's firmware can run."""

@@ -6,24 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from soft_control import paths, robots
-from soft_control.control.controllers import CONTROLLERS, ControllerEntry, controller
-from soft_control.control.mpc_settings import MpcSettings
+from soft_control import robots
+from soft_control.control.controllers import (
+    MCU_NODE,
+    ControllerEntry,
+    controller,
+)
 from soft_control.control.references import Reference
 from soft_control.control.sampled_reference import SampledReference, write_reference
 from soft_control.experiment import checks
+from soft_control.experiment.node_parameters import controller_parameters, node_parameters
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
+from soft_control.experiment.trajectory import tabulate
 from soft_control.firmware_files import FirmwareBuild, read_build
+from soft_control.firmware_instruments import actuator_config
 from soft_control.learning.model import ModelCard, load_card
-from soft_control.plain_text import first_fault
 from soft_control.rigs import describe, is_twin
-from soft_control.robots import said_in
-from soft_control.robots.config_files import as_mapping, read_yaml
 from soft_control.robots.description import RobotDescription
-from soft_control.topics import point_topic
+from soft_control.topics import COMMAND, COMMAND_ASKED, point_topic
 
 
 @dataclass(frozen=True)
@@ -51,76 +52,12 @@ class Setup:
     build: FirmwareBuild | None
     curve: Reference | SampledReference | None
     """None for open-loop runs."""
+    trajectory: SampledReference | None
+    """The same as a firmware is told it; None: the reference node says it, or there is none."""
+    cut: tuple[float, float]
+    """From when, and for how long, the host's line to the microcontroller is cut, s."""
     parameters: dict[str, dict[str, Any]]
     """By node, in the order of the walk: what stands in config/."""
-
-
-NODES = ("rig", "lightlace", "reference", *(entry.node for entry in CONTROLLERS.values()), "logger")
-"""That a description may have parameters of."""
-
-
-def node_parameters(node: str, robot: str | RobotDescription) -> dict[str, Any]:
-    """The parameters of a node, for a robot given by name or description: config/<node>.yaml, over
-    it what the description has for its nodes, over that what `softctl tune` found,
-    config/tuned/<robot>_<node>.yaml.
-
-    Raises ValueError naming the file where one of them cannot be used, and for a description that
-    names a node which no run has.
-    """
-    robot = describe(robot) if isinstance(robot, str) else robot
-    for name in robot.nodes:
-        if name not in NODES:
-            raise ValueError(f"{said_in(robot)}: nodes.{name}: no node of {', '.join(NODES)}")
-    files = (paths.config(node), paths.tuned(robot.name, node))
-    common, tuned = (_of_node(path, node) for path in files)
-    return _of_one_kind(merged(merged(common, robot.nodes.get(node, {})), tuned))
-
-
-def _of_one_kind(value: Any) -> Any:
-    """ROS has no list of whole and other numbers: [1, 0.5], as people write it, is [1.0, 0.5]."""
-    if isinstance(value, dict):
-        return {key: _of_one_kind(inner) for key, inner in value.items()}
-    if isinstance(value, list) and {type(one) for one in value} == {int, float}:
-        return [float(one) for one in value]
-    return value
-
-
-def controller_parameters(
-    entry: ControllerEntry, robot: RobotDescription, rate_hz: float
-) -> dict[str, Any]:
-    """The parameters of a controller's node for a robot. One that needs `move_max`, of which no
-    file says anything, gets what the robot's speeds allow in a sample.
-
-    Raises ValueError as `node_parameters`.
-    """
-    parameters = node_parameters(entry.node, robot)
-    if "move_max" in entry.sizes and "move_max" not in parameters:
-        parameters |= moves(robot, rate_hz)
-    return parameters
-
-
-def moves(robot: RobotDescription, rate_hz: float) -> dict[str, list[float]]:
-    """`move_max`, the largest move of each command in a sample that the speeds of the robot allow;
-    nothing where one of them is not known."""
-    speeds = [command.speed_max for command in robot.commands]
-    return {} if None in speeds else {"move_max": [speed / rate_hz for speed in speeds]}
-
-
-def _of_node(path: Path, node: str) -> dict[str, Any]:
-    """Parameters of `node` in a ROS parameter file; none where there is no such file."""
-    values = read_yaml(path)
-    for key in (node, "ros__parameters"):
-        values = as_mapping(values.get(key, {}), f"{path}: {key}")
-    return values
-
-
-def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `over` put into it, section by section."""
-    result = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
 
 
 def prepare(experiment: Experiment) -> list[NodeSpec]:
@@ -134,8 +71,10 @@ def prepare(experiment: Experiment) -> list[NodeSpec]:
     checks.clear(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_record(run_dir, record(experiment, setup))
-    if isinstance(setup.curve, SampledReference):
+    if "reference" in setup.parameters and isinstance(setup.curve, SampledReference):
         write_reference(run_dir / checks.REFERENCE_FILE, setup.curve)
+    if setup.trajectory:
+        write_reference(run_dir / checks.TRAJECTORY_FILE, setup.trajectory)
     return nodes(experiment, setup, run_dir)
 
 
@@ -146,8 +85,11 @@ def check(experiment: Experiment) -> Setup:
     length, target and port, load, model, firmware, rate, gains, reference, parameters.
     """
     entry = controller(experiment.controller)
+    in_material = experiment.wiring == "mcu"
     checks.check_out(experiment.out)
-    checks.check_target(entry, experiment.target, experiment.port)
+    checks.check_wiring(entry, experiment.wiring, experiment.target, experiment.cut)
+    checks.check_target(MCU_NODE if in_material else entry, experiment.target, experiment.port)
+    cut = checks.cut_of(experiment.cut, experiment.duration_s)
     robot = robot_of(experiment)
     rate_hz = experiment.rate_hz or robot.rate_hz
     checks.check_length(experiment.duration_s, rate_hz)
@@ -155,7 +97,14 @@ def check(experiment: Experiment) -> Setup:
     load = checks.load_options(experiment.load, robot)
     checks.check_load(load, experiment.duration_s)
 
-    names = ["rig", "lightlace", *(["reference"] if entry.tracks else []), entry.node, "logger"]
+    uploads = "firmware" in entry.needs
+    names = ["reference"] if entry.tracks and not uploads else []
+    names = [*names, entry.node]
+    if in_material:
+        names = ["rig", *dict.fromkeys([MCU_NODE.node, *names]), "logger"]
+    else:
+        instruments = robot.instruments
+        names = ["rig", instruments.sensor.kind, *names, instruments.actuators.kind, "logger"]
     parameters = {name: node_parameters(name, robot) for name in names}
     parameters[entry.node] = controller_parameters(entry, robot, rate_hz)
     for name, values in parameters.items():
@@ -166,7 +115,7 @@ def check(experiment: Experiment) -> Setup:
     if "model" in entry.needs:
         card = load_card(experiment.model)
         checks.check_model(card, experiment.model, robot)
-    if "firmware" in entry.needs:
+    if uploads or in_material:
         build = read_build(experiment.firmware)
         checks.check_build(
             build,
@@ -178,8 +127,15 @@ def check(experiment: Experiment) -> Setup:
         )
     if entry.tracks:
         surface = card.surface if card else None
-        curve = checks.curve_of(experiment.reference, parameters["reference"], surface, robot)
-    return Setup(entry, robot, rate_hz, points, load, card, build, curve, parameters)
+        shapes = node_parameters("reference", robot)
+        curve = checks.curve_of(experiment.reference, shapes, surface, robot)
+    trajectory = None
+    if uploads and curve and build:
+        samples = round(experiment.duration_s * rate_hz) + build.horizon + 1
+        trajectory = tabulate(curve, rate_hz, samples, build.trajectory_points)
+    return Setup(
+        entry, robot, rate_hz, points, load, card, build, curve, trajectory, cut, parameters
+    )
 
 
 def robot_of(experiment: Experiment) -> RobotDescription:
@@ -208,7 +164,7 @@ def record(experiment: Experiment, setup: Setup) -> RunRecord:
         target=experiment.target if entry.targets else None,
         reference=experiment.reference if entry.tracks else None,
         curve=setup.curve,
-        build=setup.build.model_dump(mode="json") if setup.build else None,
+        build=setup.build.model_dump(mode="json") if "firmware" in entry.needs else None,
         model_hash=setup.card.model_hash if setup.card else None,
         twin=experiment.rig if is_twin(experiment.rig) else None,
         **asked,
@@ -218,9 +174,12 @@ def record(experiment: Experiment, setup: Setup) -> RunRecord:
 def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]:
     """The graph of an experiment, in the order of the walk."""
     entry, robot = setup.entry, setup.robot
-    lace_port = str(run_dir / checks.LACE_PORT)
+    sensor_port, actuator_port = (
+        str(run_dir / name) for name in (checks.SENSOR_PORT, checks.ACTUATOR_PORT)
+    )
+    instruments = robot.instruments
     clock, rate_hz = experiment.clock, setup.rate_hz
-    available = offered(experiment, setup)
+    available = offered(experiment, setup, run_dir)
     twin = is_twin(experiment.rig)
     graph: dict[str, dict[str, Any]] = {
         "rig": {
@@ -230,14 +189,21 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "rate_hz": rate_hz,
             "duration_s": experiment.duration_s,
             "clock": clock,
-            "lace_port": lace_port,
+            "sensor_port": sensor_port,
+            "actuator_port": actuator_port,
         },
-        "lightlace": {
-            "port": lace_port,
+        instruments.sensor.kind: {
+            "port": sensor_port,
             "clock": clock,
-            **({"signal_names": list(robot.signal_names)} if robot.signals else {}),
-            **({"full_scale_counts": list(robot.full_scale_counts)} if robot.signals else {}),
-            **({"signed": True} if twin else {}),
+            "baud": instruments.sensor.baud,
+            **sensor_parameters(robot),
+        },
+        instruments.actuators.kind: {
+            "port": actuator_port,
+            "clock": clock,
+            "rate_hz": rate_hz,
+            "baud": instruments.actuators.baud,
+            **actuator_parameters(robot),
         },
         "reference": {
             **curve_parameters(setup, run_dir),
@@ -246,7 +212,7 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "preview": preview(setup),
             "trigger": entry.trigger,
         },
-        entry.node: {name: available[name] for name in entry.takes},
+        **{one.node: {name: available[name] for name in one.takes} for one in (MCU_NODE, entry)},
         "logger": {"run_dir": str(run_dir), "clock": clock, "points": setup.points or [""]},
     }
     peers = list(setup.parameters)
@@ -254,6 +220,35 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
         NodeSpec(name, without_outputs(setup.parameters[name]) | graph[name] | {"peers": peers})
         for name in peers
     ]
+
+
+def sensor_parameters(robot: RobotDescription) -> dict[str, Any]:
+    """What the node of the robot's sensor is told of it."""
+    sensor = robot.instruments.sensor
+    told: dict[str, Any] = {}
+    if robot.signals:
+        told["signal_names"] = list(robot.signal_names)
+        told["full_scale_counts"] = list(robot.full_scale_counts)
+    if sensor.kind == "lightlace":
+        return told | {"signed": sensor.signed}
+    return told | {"median": sensor.median, "start_samples": sensor.start_samples}
+
+
+def actuator_parameters(robot: RobotDescription) -> dict[str, Any]:
+    """What the node of the robot's actuators is told of them; 0 stands for no limit."""
+    actuators = robot.instruments.actuators
+    of_kind = {key: value for key, value in actuator_config(robot).items() if key != "unused"}
+    return {
+        "command_names": list(robot.command_names),
+        "command_neutral": robot.command_neutral.tolist(),
+        "command_min": robot.command_min.tolist(),
+        "command_max": robot.command_max.tolist(),
+        "speed_max": [command.speed_max or 0.0 for command in robot.commands],
+        "safe_output": actuators.safe_output,
+        "mean_max": actuators.mean_max or 0.0,
+        "mean_s": actuators.mean_s,
+        **of_kind,
+    }
 
 
 def without_outputs(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -296,11 +291,12 @@ def preview(setup: Setup) -> int:
     return int(setup.parameters[setup.entry.node].get("preview", 0))
 
 
-def offered(experiment: Experiment, setup: Setup) -> dict[str, Any]:
+def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, Any]:
     """What a controller's node may take from the run: values by ControllerEntry.takes."""
     robot, card = setup.robot, setup.card
-    # A firmware knows the outputs that its model predicts, whoever else acts those of the robot.
-    known = card if "firmware" in setup.entry.needs else robot
+    in_material = experiment.wiring == "mcu"
+    own = "firmware" in setup.entry.needs
+    from_s, for_s = setup.cut
     return {
         "rate_hz": setup.rate_hz,
         "duration_s": experiment.duration_s,
@@ -309,23 +305,25 @@ def offered(experiment: Experiment, setup: Setup) -> dict[str, Any]:
         "target": experiment.target,
         "firmware": str(experiment.firmware.absolute()),
         "port": experiment.port,
+        "wiring": experiment.wiring,
+        "source": "mpc" if own else "host",
+        "sensor_port": str(run_dir / checks.SENSOR_PORT) if in_material else "",
+        "actuator_port": str(run_dir / checks.ACTUATOR_PORT) if in_material else "",
+        "host_lost": experiment.host_lost,
+        "cut_from_s": from_s,
+        "cut_for_s": for_s,
+        "trajectory": str(run_dir / checks.TRAJECTORY_FILE) if setup.trajectory else "",
+        "command_topic": COMMAND_ASKED if in_material else COMMAND,
         "command_names": list(robot.command_names),
         "command_neutral": robot.command_neutral.tolist(),
         "command_min": robot.command_min.tolist(),
         "command_max": robot.command_max.tolist(),
         # ROS has no empty list of strings, and takes a lone y in YAML for true.
         "signal_names": (card.signal_names if card else None) or [""],
-        "output_names": list(known.output_names),
+        "output_names": list(robot.output_names),
         "output_rest": robot.output_rest.tolist(),
         "frame": robot.frame,
     }
-
-
-def sees_position(controller_name: str, robot: str | RobotDescription) -> bool:
-    """Whether a controller is told the measured outputs of a robot, by what stands in its
-    description and in config/."""
-    entry = controller(controller_name)
-    return entry.sees_position(node_parameters(entry.node, robot))
 
 
 def reference_curve(experiment: Experiment, card: ModelCard) -> Reference | SampledReference:
@@ -333,40 +331,3 @@ def reference_curve(experiment: Experiment, card: ModelCard) -> Reference | Samp
     robot = robot_of(experiment)
     parameters = node_parameters("reference", robot)
     return checks.curve_of(experiment.reference, parameters, card.surface, robot)
-
-
-def model_settings(model_dir: Path, robot: RobotDescription | None = None) -> MpcSettings:
-    """What is asked of the MPC for the robot that a model was trained on: by the description that
-    the model keeps, or by a later one, `robot`, of the same commands, outputs and signals.
-
-    Raises ValueError for a description of another robot, and as `mpc_settings` does.
-    """
-    card = load_card(model_dir)
-    if robot is not None:
-        checks.check_same(robot, card.robot, f"the model in {model_dir}")
-    return mpc_settings(robot or card.robot, card.rate_hz)
-
-
-def mpc_settings(robot: str | RobotDescription, rate_hz: float | None = None) -> MpcSettings:
-    """What is asked of the MPC for a robot, given by name or description, within its limits.
-
-    Where no file gives `move_max`, it is what the robot's speeds allow in a sample, at `rate_hz` or
-    else at the rate that the robot is made for. Raises ValueError naming file and setting for what
-    cannot be, or contradicts the description.
-    """
-    robot = describe(robot) if isinstance(robot, str) else robot
-    source = f"the MPC of {robot.name} (config/mcu.yaml, and nodes.mcu.mpc in {said_in(robot)})"
-    asked = as_mapping(node_parameters("mcu", robot).get("mpc", {}), source)
-    described = {
-        "command_min": robot.command_min.tolist(),
-        "command_max": robot.command_max.tolist(),
-    }
-    for key, value in described.items():
-        if asked.get(key, value) != value:
-            raise ValueError(f"{source}: {key} {asked[key]!r}, but the robot says {value!r}")
-    if "move_max" not in asked:
-        described |= moves(robot, rate_hz or robot.rate_hz)
-    try:
-        return MpcSettings(**asked | described)
-    except ValidationError as error:
-        raise ValueError(f"{source}: {first_fault(error)}") from None

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from soft_control.control.controllers import ControllerEntry
+from soft_control.control.controllers import MEASURED, ControllerEntry
 from soft_control.control.references import SHAPES, Reference
 from soft_control.control.sampled_reference import SampledReference, read_reference
 from soft_control.experiment.record import RECORD_FILE
@@ -28,11 +28,22 @@ from soft_control.robots import said_in
 from soft_control.robots.config_files import as_mapping, read_yaml
 from soft_control.robots.description import RobotDescription
 
-LACE_PORT = "lightlace.port"
-"""Link in the run's folder to the port on which the simulated sensor speaks."""
+SENSOR_PORT, ACTUATOR_PORT = "sensor.port", "actuator.port"
+"""Links in the run's folder to the ports of the simulated robot's instruments."""
 REFERENCE_FILE = "reference.csv"
 """The samples of a reference that is no shape, in the run's folder."""
-RUN_FILES = {RECORD_FILE, "bag", "log", "parameters", LACE_PORT, REFERENCE_FILE}
+TRAJECTORY_FILE = "trajectory.csv"
+"""The reference as the microcontroller is told it before the run, in the run's folder."""
+RUN_FILES = {
+    RECORD_FILE,
+    "bag",
+    "log",
+    "parameters",
+    SENSOR_PORT,
+    ACTUATOR_PORT,
+    REFERENCE_FILE,
+    TRAJECTORY_FILE,
+}
 """What a run has in its folder before it is summed up."""
 
 
@@ -98,6 +109,46 @@ def check_target(entry: ControllerEntry, target: str, port: str) -> None:
         check_port(port)
     elif port:
         raise ValueError(f"--port {port} is for the target hil, not for {target}")
+
+
+def check_wiring(entry: ControllerEntry, wiring: str, target: str, cut: str) -> None:
+    """Who can be at the other end of the instruments' lines, and whose line can be cut."""
+    own = "firmware" in entry.needs
+    if wiring == "host":
+        if cut:
+            raise ValueError("a cut needs --wiring mcu: in wiring host nothing goes on without it")
+    elif target == "hil":
+        raise ValueError(
+            "--wiring mcu on hil: the simulated rig has no line to the instrument ports of a board"
+        )
+    elif not own and entry.trigger != MEASURED:
+        raise ValueError(
+            f"the {entry.title} acts on the signals, which the microcontroller has in --wiring "
+            "mcu: choose --wiring host"
+        )
+    elif cut and not own:
+        raise ValueError(
+            f"the {entry.title} is on the host: a cut would be its end; only the firmware's own "
+            "controller goes on"
+        )
+
+
+def cut_of(cut: str, duration_s: float) -> tuple[float, float]:
+    """From when, and for how long, s, of FOR@FROM; zeros for none."""
+    if not cut:
+        return 0.0, 0.0
+    try:
+        for_s, from_s = map(float, cut.split("@"))
+    except ValueError:
+        for_s = from_s = math.nan
+    if not (math.isfinite(for_s) and math.isfinite(from_s) and for_s > 0 and from_s > 0):
+        raise ValueError(f"cut '{cut}' is not how long @ from when, in s, such as 4@8")
+    if from_s + for_s >= duration_s:
+        raise ValueError(
+            f"the line is cut until {from_s + for_s:g} s, but the run ends at {duration_s:g} s: "
+            "nobody would see it come back"
+        )
+    return from_s, for_s
 
 
 def check_port(port: str) -> None:

@@ -18,14 +18,15 @@ from soft_control.control.controllers import controller
 from soft_control.control.disturbance import gain, signal_trust
 from soft_control.control.mpc_settings import MpcSettings, physical_settings
 from soft_control.control.problem import Sizes, Start, Weights
-from soft_control.experiment.bringup import controller_parameters
 from soft_control.experiment.checks import check_sizes
+from soft_control.experiment.node_parameters import controller_parameters
 from soft_control.firmware_files import read_build
 from soft_control.learning.calibration import Calibration
 from soft_control.learning.dataset import Recording
 from soft_control.learning.excitation import excitation
 from soft_control.learning.model import Model, ModelCard
-from soft_control.link.session import McuSession, open_session
+from soft_control.link.opening import open_session
+from soft_control.link.session import McuSession
 from soft_control.rigs import Rig, Sample, make_rig
 from soft_control.robots.description import RobotDescription
 

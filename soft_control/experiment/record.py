@@ -56,6 +56,12 @@ class RunRecord(BaseModel):
     curve: Reference | SampledReference | None
     """None for open-loop runs."""
     clock: Literal["lockstep", "realtime"]
+    wiring: Literal["host", "mcu"] = "host"
+    """Where sensor and actuators were."""
+    host_lost: str = "continue"
+    """Wiring mcu: what the microcontroller was to do without the host."""
+    cut: str = ""
+    """Wiring mcu: for how long the host's line was cut, and from when on, as it was asked for."""
     rate_hz: Positive
     duration_s: Positive
     seed: int

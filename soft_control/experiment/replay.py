@@ -11,7 +11,7 @@ import numpy as np
 from soft_control.learning.dataset import Recording
 from soft_control.learning.errors import rmse
 from soft_control.learning.model import ModelCard, ModelError
-from soft_control.link.messages import StepCostUnit
+from soft_control.link.codes import StepCostUnit
 from soft_control.link.session import McuSession
 
 

@@ -90,10 +90,25 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
         power_row(entry.summary, entry.run.record.robot, entry.run.record.rate_hz)
         for entry in entries
     ]
+
+    def lost(s: dict) -> str:
+        return f"{s['mcu']['telemetry_lost']:,}" if s["mcu"] else "-"
+
+    def at_the_end(s: dict) -> str:
+        state, cause = s["mcu"].get("state", "-"), s["mcu"].get("cause", "none")
+        return state if cause == "none" else f"{state} ({cause.replace('_', ' ')})"
+
+    of_the_mcu = [
+        ("instruments on", [entry.run.record.wiring for entry in entries]),
+        *(row(*of) for of in cut_rows(entries)),
+        row("samples lost to the host, as the MCU counts", lost),
+        row("MCU at the end", at_the_end),
+    ]
     twins = [printable(entry.run.record.twin or "-") for entry in entries]
     return [
         *(row(*of) for of in error_rows(entries[0].run.record)),
         *([("on the twin", twins)] if set(twins) != {"-"} else []),
+        *(of_the_mcu if any(entry.run.record.wiring == "mcu" for entry in entries) else []),
         said("sees the measured outputs", lambda record: record.sees_position),
         said("has preview", lambda record: record.has_preview),
         row("step cost, instructions, median / max", cost),
@@ -127,6 +142,28 @@ def error_rows(record: RunRecord) -> list[tuple[str, Callable[[dict[str, Any]], 
     return rows
 
 
+def cut_rows(entries: Sequence[Entry]) -> list[tuple[str, Callable[[dict[str, Any]], str]]]:
+    """The same of the errors before, during and after a cut, where a run had one."""
+    if not any(entry.summary["cut"] for entry in entries):
+        return []
+    groups = entries[0].run.record.robot.groups
+
+    def show(name: str) -> Callable[[dict[str, Any]], str]:
+        return lambda s: _phases(s, name) or "-"
+
+    rows = []
+    for group in groups:
+        of = f"{printable(group.name)}: " if len(groups) > 1 else ""
+        unit = "" if group.unit == "1" else f", {printable(group.unit)}"
+        rows.append((f"{of}RMSE before / during / after the cut{unit}", show(group.name)))
+    return rows
+
+
+def _phases(summary: dict[str, Any], group: str) -> str:
+    found = summary["cut_rmse"].get(group, {})
+    return " / ".join("-" if rmse is None else f"{rmse:.2f}" for rmse in found.values())
+
+
 # ------------------------------------------------------------------------------------------ verdict
 
 
@@ -145,13 +182,14 @@ def verdict(entries: Sequence[Entry]) -> str:
     said = [_ranking(measured, names)]
     if len(measured) > 1:
         said.append(_conditions(measured, names))
+    said += [_cut(entry, name) for entry, name in zip(measured, names, strict=True)]
     tasks = [_task(entry.run.record) for entry in measured]
     if any(task != tasks[0] for task in tasks):
         said.append("The runs followed different references, so this is no comparison.")
     if len(measured) < len(entries):
         short = [entry.label for entry in entries if not entry.summary["errors"]]
         said.append(f"Too short to be measured: {', '.join(short)}.")
-    return " ".join(said)
+    return " ".join(filter(None, said))
 
 
 def _names(entries: Sequence[Entry]) -> list[str]:
@@ -207,6 +245,22 @@ def _conditions(measured: Sequence[Entry], names: Sequence[str]) -> str:
     ordered = sorted(zip(measured, names, strict=True), key=lambda e: e[0].run.record.sees_position)
     sentences = [f"{name} {knew(entry.run.record)}" for entry, name in ordered]
     return "; ".join(sentences) + "."
+
+
+def _cut(entry: Entry, name: str) -> str:
+    """What came of a run whose line to the host was cut; nothing of any other."""
+    cut, lost = entry.summary["cut"], entry.summary["mcu"].get("telemetry_lost")
+    if not cut:
+        return ""
+    group = entry.run.record.robot.groups[0]
+    unit = "" if group.unit == "1" else f" {printable(group.unit)}"
+    for_s, _, from_s = cut.partition("@")
+    heard = "" if lost is None else f"; the host did not hear of {lost:,} samples"
+    return (
+        f"{name} went on while its line to the host was cut for {printable(for_s)} s at "
+        f"{printable(from_s)} s: RMSE before / during / after {_phases(entry.summary, group.name)}"
+        f"{unit}{heard}."
+    )
 
 
 def _task(record: RunRecord) -> tuple[Any, ...]:

@@ -33,6 +33,20 @@ class Experiment(BaseModel, extra="forbid"):
         description="Where the firmware runs: sil in process, pil on an emulated Cortex-M4F, "
         "hil on a board.",
     )
+    wiring: Literal["host", "mcu"] = Field(
+        "host",
+        description="Where sensor and actuators are: at nodes of the host, or at the "
+        "microcontroller, which then needs nobody.",
+    )
+    host_lost: Literal["continue", "hold", "stop"] = Field(
+        "continue",
+        description="Wiring mcu: what the microcontroller does when it hears nothing of the host.",
+    )
+    cut: str = Field(
+        "",
+        description="Wiring mcu: cuts the host's line to the microcontroller for so long from when "
+        "on, s, e.g. 4@8.",
+    )
     reference: str = Field(
         "figure_eight",
         description=f"Shape: {', '.join(SHAPES)}; or a CSV file: t_s and a column an output, or a "

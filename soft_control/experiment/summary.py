@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from soft_control.experiment.checks import cut_of
 from soft_control.experiment.record import RunRecord, read_record, write_json
 from soft_control.learning.bag import TIP_POSITION
 from soft_control.learning.dataset import RecordingError, read_topics
 from soft_control.robots.description import OutputGroup
-from soft_control.topics import COMMAND, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SOLVER
+from soft_control.topics import COMMAND, MCU, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SOLVER
 
 SETTLE_S = 2.0
-"""Errors count after this time: the rig starts at rest, the reference does not."""
+"""Errors count from this time on: the rig starts at rest, the reference does not."""
+ROUNDING_S = 1e-6
+"""A period is rounded to a nanosecond, so that sample 240 of 120 Hz is just before 2 s."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a run of S samples, whoever heard of them."""
+
+    name: str
+    outputs: np.ndarray
+    """(S, n) measured."""
+    reference: np.ndarray
+    """(S, n) as the run's curve has it, which is what the microcontroller follows."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,13 @@ class Run:
     """Samples whose command came after the next sample was due; 0 in lockstep."""
     unanswered: int = 0
     """Samples that got no command, because newer ones had come by then; 0 in lockstep."""
+    unheard: int = 0
+    """Samples of wiring mcu of which the bag has the outputs only: the microcontroller went on, but
+    the host did not hear of it."""
+    mcu: dict[str, str] | None = None
+    """Wiring mcu: what the microcontroller has counted; None where it was not asked any more."""
+    cut: list[Phase] = field(default_factory=list)
+    """Before, in and after the cut of the host's line; empty where there was none."""
 
 
 def read_run(run_dir: Path) -> Run:
@@ -51,7 +72,7 @@ def read_run(run_dir: Path) -> Run:
     record = read_record(run_dir)
     robot = record.robot
     follows = record.curve is not None
-    names = (OUTPUTS, TIP_POSITION, REFERENCE, COMMAND, PREDICTED_OUTPUTS, SOLVER)
+    names = (OUTPUTS, TIP_POSITION, REFERENCE, COMMAND, PREDICTED_OUTPUTS, SOLVER, MCU)
     topics, logged_ns = read_topics(run_dir / "bag", names)
     if TIP_POSITION in topics and OUTPUTS not in topics:
         raise RecordingError(
@@ -85,7 +106,8 @@ def read_run(run_dir: Path) -> Run:
             told = dict(zip(predictions[stamp].name, predictions[stamp].position, strict=True))
             row[:] = [told.get(name, np.nan) for name in robot.output_names]
     period_ns = 1e9 / record.rate_hz
-    realtime = record.clock == "realtime"
+    realtime, in_material = record.clock == "realtime", record.wiring == "mcu"
+    counted = [_values(message) for message in topics.get(MCU, {}).values()]
     late = sum(logged_ns[COMMAND][s] - s > period_ns for s in stamps) if realtime else 0
     return Run(
         record=record,
@@ -104,13 +126,33 @@ def read_run(run_dir: Path) -> Run:
         predicted=predicted,
         solver=[_solver(topics[SOLVER][s]) for s in stamps if s in topics.get(SOLVER, {})],
         late=late,
-        unanswered=max(0, len(measured) - len(stamps)) if realtime else 0,
+        unanswered=max(0, len(measured) - len(stamps)) if realtime and not in_material else 0,
+        unheard=max(0, len(measured) - len(stamps)) if in_material else 0,
+        mcu=counted[-1] if counted else None,
+        cut=_phases(record, seen, outputs, at[0]) if record.cut else [],
     )
 
 
+def _phases(record: RunRecord, seen: np.ndarray, outputs: np.ndarray, start_ns: int) -> list[Phase]:
+    """Of a run whose line was cut: the bag lacks what the microcontroller said meanwhile."""
+    from_s, for_s = cut_of(record.cut, record.duration_s)
+    t_s = (seen - start_ns) * 1e-9
+    reference = record.curve.values(t_s)
+    edges = np.array([SETTLE_S, from_s, from_s + for_s, np.inf]) - ROUNDING_S
+    phases = []
+    for name, low, high in zip(("before", "during", "after"), edges, edges[1:], strict=False):
+        within = (t_s >= low) & (t_s < high)
+        phases.append(Phase(name, outputs[within], reference[within]))
+    return phases
+
+
 def _solver(message: Any) -> dict[str, str]:
-    status = message.status[0]
-    return {"status": status.message} | {pair.key: pair.value for pair in status.values}
+    return {"status": message.status[0].message} | _values(message)
+
+
+def _values(message: Any) -> dict[str, str]:
+    """Of a diagnosis."""
+    return {pair.key: pair.value for pair in message.status[0].values}
 
 
 @dataclass(frozen=True)
@@ -139,9 +181,13 @@ def tracking_error(run: Run, group: OutputGroup) -> np.ndarray:
 def path_error(run: Run, group: OutputGroup) -> np.ndarray:
     """(T,) distance of the group's outputs from the nearest point of the reference's curve, in the
     group's unit on paper."""
+    return _from_path(run.record, group, run.outputs)
+
+
+def _from_path(record: RunRecord, group: OutputGroup, outputs: np.ndarray) -> np.ndarray:
     columns = list(group.columns)
-    curve = run.record.curve.curve()[:, columns]
-    return group.factor * cKDTree(curve).query(run.outputs[:, columns])[0]
+    curve = record.curve.curve()[:, columns]
+    return group.factor * cKDTree(curve).query(outputs[:, columns])[0]
 
 
 def error_figures(error: np.ndarray) -> tuple[float, float, float]:
@@ -155,18 +201,42 @@ def error_figures(error: np.ndarray) -> tuple[float, float, float]:
 
 def errors(run: Run) -> list[Errors]:
     """Of each point and of each output that is no position; none without reference or time."""
-    settled = run.t_s >= SETTLE_S
-    if run.reference is None or not settled.any():
+    if run.reference is None:
+        return []
+    if run.cut:  # nobody heard of some samples, but where the robot was then is known as well
+        outputs, reference = (
+            np.vstack([getattr(phase, name) for phase in run.cut])
+            for name in ("outputs", "reference")
+        )
+    else:
+        settled = run.t_s >= SETTLE_S - ROUNDING_S
+        outputs, reference = run.outputs[settled], run.reference[settled]
+    if not len(outputs):
         return []
     return [
         Errors(
             group.name,
             group.unit,
-            *error_figures(tracking_error(run, group)[settled]),
-            *error_figures(path_error(run, group)[settled]),
+            *error_figures(group.distance(outputs - reference)),
+            *error_figures(_from_path(run.record, group, outputs)),
         )
         for group in run.record.robot.groups
     ]
+
+
+def cut_errors(run: Run) -> dict[str, dict[str, float | None]]:
+    """Name of a point or output -> before, during, after the cut: RMSE of its tracking error, in
+    its unit on paper; None of a part without a sample."""
+    return {
+        group.name: {
+            phase.name: error_figures(group.distance(phase.outputs - phase.reference))[0]
+            if len(phase.outputs)
+            else None
+            for phase in run.cut
+        }
+        for group in run.record.robot.groups
+        if run.cut
+    }
 
 
 def errors_mm(found: list[Errors]) -> dict[str, float | None]:
@@ -184,13 +254,15 @@ def measure(run: Run) -> dict[str, Any]:
     slack = np.spacing(np.float32(max(np.abs(low).max(), np.abs(high).max())))
     outside = ((run.commands < low - slack) | (run.commands > high + slack)).any(axis=1)
     costs = [int(s["step_cost"]) for s in run.solver if s["step_cost_unit"] == "instructions"]
-    build = record.build
-    taken, wanted = len(run.t_s) + run.unanswered, round(record.duration_s * record.rate_hz)
+    build, counted = record.build, run.mcu
+    taken = len(run.t_s) + run.unanswered + run.unheard
+    wanted = round(record.duration_s * record.rate_hz)
     found = errors(run)
     return {
         "rig": record.robot.name,
         "twin": record.twin,
         **{key: getattr(record, key) for key in ("controller", "target", "reference", "clock")},
+        "wiring": record.wiring,
         "rate_hz": record.rate_hz,
         "duration_s": round(taken / record.rate_hz, 6),
         "samples": len(run.t_s),
@@ -203,7 +275,14 @@ def measure(run: Run) -> dict[str, Any]:
         },
         "step_instructions_median": int(np.median(costs)) if costs else None,
         "step_instructions_max": max(costs) if costs else None,
-        "deadline_misses": run.late + run.unanswered,
+        "deadline_misses": int(counted["missed_samples"])
+        if record.wiring == "mcu" and counted
+        else run.late + run.unanswered,
+        "cut": record.cut,
+        "cut_rmse": cut_errors(run),
+        "mcu": {
+            key: int(value) if value.isdigit() else value for key, value in (counted or {}).items()
+        },
         "solver_status": dict(Counter(s["status"] for s in run.solver)),
         "supervisor_interventions": sum(s["supervisor"] != "0" for s in run.solver),
         "commands_outside_bounds": int(outside.sum()),

@@ -23,7 +23,7 @@ from soft_control.learning.recording import (
 from soft_control.learning.stamps import check_unit, nearest
 from soft_control.plain_text import printable
 from soft_control.robots.description import AXES, RobotDescription, described
-from soft_control.topics import COMMAND, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SIGNALS, SOLVER
+from soft_control.topics import COMMAND, MCU, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SIGNALS, SOLVER
 
 RECORD_FILE = "experiment.json"
 """Beside the bag of a run; describes its robot."""
@@ -66,6 +66,7 @@ TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
         "nav_msgs/msg/Path": _of_path,
     },
     SOLVER: {"diagnostic_msgs/msg/DiagnosticArray": _as_it_is},
+    MCU: {"diagnostic_msgs/msg/DiagnosticArray": _as_it_is},
 }
 """Topic to the types it may have, each with what makes of its message one of the first type."""
 

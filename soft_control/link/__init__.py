@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from soft_control.link.messages import Info, SolverStatus, Supervisor, Telemetry
+from soft_control.link.codes import SolverStatus, Supervisor
+from soft_control.link.messages import Info, Telemetry
+from soft_control.link.opening import open_session
 from soft_control.link.session import (
     LinkError,
     McuSession,
     ModelMismatch,
     VersionError,
-    open_session,
 )
 from soft_control.link.transport import HilTransport, PilTransport, SilTransport
 

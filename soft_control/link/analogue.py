@@ -71,5 +71,7 @@ class AnalogueDevice:
                 self.armed = bool(content[1] & ENABLED)
                 if self.armed:
                     self.command = np.frombuffer(content[3:], dtype="<f4").astype(float)
+                elif self.command is not None:  # they rest
+                    self.command = np.zeros(len(self.command))
                 self.completed += 1
         return b""

@@ -50,21 +50,20 @@ class PacketReader:
     def feed(self, data: bytes) -> list[Packet]:
         """The packets that data completes, those with a wrong checksum as well."""
         packets = []
-        for byte in data:
-            self._bytes.append(byte)
-            while self._bytes:
-                if not self._may_begin():
-                    self._resynchronise()
-                    continue
-                if len(self._bytes) < 4 or len(self._bytes) < (size := self._bytes[3] + 4):
-                    break
-                whole = bytes(self._bytes[:size])
-                right = sum(whole[2:]) & 0xFF == 0xFF
-                packets.append(Packet(whole[2], whole[4], whole[5:-1], right))
-                if right:
-                    del self._bytes[:size]
-                else:
-                    self._resynchronise()
+        self._bytes += data
+        while self._bytes:
+            if not self._may_begin():
+                self._resynchronise()
+                continue
+            if len(self._bytes) < 4 or len(self._bytes) < (size := self._bytes[3] + 4):
+                break
+            whole = bytes(self._bytes[:size])
+            right = sum(whole[2:]) & 0xFF == 0xFF
+            packets.append(Packet(whole[2], whole[4], whole[5:-1], right))
+            if right:
+                del self._bytes[:size]
+            else:
+                self._resynchronise()
         return packets
 
     def _may_begin(self) -> bool:

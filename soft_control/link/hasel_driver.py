@@ -104,6 +104,8 @@ class HaselDriverDevice:
             if self.armed:
                 duty = np.frombuffer(content[3:], dtype="<u2")
                 self.command = (duty - self._zero_steps) / self._steps_per_unit
+            elif self.command is not None:  # without voltage
+                self.command = np.full(len(self.command), -self._zero_steps / self._steps_per_unit)
             self.completed += 1
             answer += self._answer()
         return answer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,91 +32,6 @@ class VersionError(RuntimeError):
     """The microcontroller speaks another version of the protocol."""
 
 
-class SolverStatus(enum.IntEnum):
-    """How the MPC came to its command."""
-
-    CONVERGED = 0
-    MAX_ITERATIONS = 1
-    NOT_FINITE = 2
-    DEADLINE = 3
-    INFEASIBLE_PROBLEM = 4
-    NONE = 255
-    """It was not asked: the sample was observed."""
-
-
-class Supervisor(enum.IntFlag):
-    """What a command went through."""
-
-    NOT_FINITE = 0x01
-    LIMITED = 0x02
-    HOST_STALE = 0x04
-    GAP = 0x08
-    LOST_POINT = 0x10
-    SENSOR_HELD = 0x20
-    LATE = 0x40
-
-
-class State(enum.IntEnum):
-    """Of the firmware; the table of docs/protocol.md says what leads from one to another."""
-
-    BOOT = 0
-    IDLE = 1
-    ARMED = 2
-    RUNNING = 3
-    HOLDING = 4
-    STOPPED = 5
-    FAULT = 6
-
-
-class Cause(enum.IntEnum):
-    """Why the state is what it is."""
-
-    NONE = 0
-    ASKED = 1
-    HOST_LOST = 2
-    SENSOR_SILENT = 3
-    SENSOR_DAMAGED = 4
-    SENSOR_RANGE = 5
-    SENSOR_RATE = 6
-    SENSOR_FROZEN = 7
-    SOLVER_FAILED = 8
-    DEADLINE_MISSED = 9
-    ACTUATOR_ERROR = 10
-    ACTUATOR_VOLTAGE = 11
-    ACTUATOR_TEMPERATURE = 12
-    ACTUATOR_SILENT = 13
-    CRASHED = 14
-
-
-class Clock(enum.IntEnum):
-    """What a control period is measured by."""
-
-    SAMPLES = 0
-    TIMER = 1
-
-
-class Wiring(enum.IntEnum):
-    """Where sensor and actuators are."""
-
-    HOST = 0
-    MCU = 1
-
-
-class Source(enum.IntEnum):
-    """Where commands come from."""
-
-    MPC = 0
-    HOST = 1
-
-
-class HostLost(enum.IntEnum):
-    """What the firmware does when the host has been silent for too long."""
-
-    CONTINUE = 0
-    HOLD = 1
-    STOP = 2
-
-
 class When(enum.Enum):
     """In which states the firmware takes a message."""
 
@@ -124,37 +40,6 @@ class When(enum.Enum):
     """armed, running or holding"""
     RESTING = "resting"
     """not so"""
-
-
-class ErrorCode(enum.IntEnum):
-    """Why the microcontroller refused a frame."""
-
-    UNKNOWN_TYPE = 1
-    BAD_LENGTH = 2
-    WRONG_STATE = 3
-    OUT_OF_ORDER = 4
-    BAD_VALUE = 5
-    TOO_OLD = 6
-    INCOMPLETE = 7
-
-
-class ResetCause(enum.IntEnum):
-    """Why the microcontroller started."""
-
-    UNKNOWN = 0
-    POWER_ON = 1
-    PIN = 2
-    SOFTWARE = 3
-    WATCHDOG = 4
-    FAULT = 5
-
-
-class StepCostUnit(enum.IntEnum):
-    """What step_cost counts."""
-
-    NONE = 0
-    INSTRUCTIONS = 1
-    CYCLES = 2
 
 
 class Sizes(NamedTuple):
@@ -201,6 +86,11 @@ class Message:
             raise TypeError(f"message type 0x{type:02x}: {cls.__name__}, {MESSAGES[type].__name__}")
         cls.TYPE, cls.WHEN, cls.IN_ORDER, cls.ANSWER = type, when, in_order, answer
         MESSAGES[type] = cls
+
+    @classmethod
+    def title(cls) -> str:
+        """Its name in docs/protocol.md: TRAJECTORY_END."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).upper()
 
     @classmethod
     def answered_by(cls) -> type[Message] | None:
@@ -531,4 +421,4 @@ def points_max(sizes: Sizes) -> int:
 
 def too_long(sizes: Sizes) -> list[str]:
     """Names of the messages that fit into no frame at such sizes."""
-    return [m.__name__.upper() for m in MESSAGES.values() if m.length_min(sizes) > CONTENT_LIMIT]
+    return [m.title() for m in MESSAGES.values() if m.length_min(sizes) > CONTENT_LIMIT]

@@ -3,55 +3,48 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from soft_control.link import messages
+from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring, in_words
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Arm,
     Boot,
-    Clock,
     Configure,
     Crash,
     Drive,
     Error,
-    ErrorCode,
     Heartbeat,
     Hello,
-    HostLost,
     Info,
     Measurement,
     Message,
     MessageError,
     Observe,
     Reference,
-    ResetCause,
     Sample,
     Sizes,
-    Source,
     Stop,
     Telemetry,
     Trajectory,
     TrajectoryEnd,
     VersionError,
-    Wiring,
 )
 from soft_control.link.transport import (
-    HilTransport,
-    PilTransport,
-    SilTransport,
+    NothingMore,
     Transport,
     TransportError,
 )
 
-__all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError", "open_session"]
+__all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError"]
 
 RETRY_S = 0.25
 """What is not answered is sent again after this long: a board may still be starting, a frame may be
@@ -63,32 +56,12 @@ UNREAD_MAX = 4096
 M = TypeVar("M", bound=Message)
 
 
-class FirmwareFiles(Protocol):
-    """What a session has to know of a build: its files, and what they say of themselves."""
-
-    @property
-    def library(self) -> Path:
-        """For sil."""
-
-    @property
-    def elf(self) -> Path:
-        """For pil."""
-
-    @property
-    def machine(self) -> str | None:
-        """QEMU's name of what models its board."""
-
-    @property
-    def model_hash(self) -> str:
-        """As INFO has it."""
-
-    @property
-    def build_id(self) -> str:
-        """As INFO has it."""
-
-
 class LinkError(RuntimeError):
     """The microcontroller is silent, gone, or has refused a frame."""
+
+
+class TooLate(LinkError):
+    """What was sent had become too old on its way: it was not acted on, and the next may be."""
 
 
 class ModelMismatch(RuntimeError):
@@ -96,7 +69,8 @@ class ModelMismatch(RuntimeError):
 
 
 class McuSession:
-    """Lockstep with one microcontroller. Not for two threads at once.
+    """Lockstep with one microcontroller. Not for two threads at once; but one may tell it something
+    (`drive`, `measurement`, `preload`, `heartbeat`) while another waits for `telemetry`.
 
     Outputs are (n,), commands (m,), both in the units of the robot's description, signals (p,)
     calibrated, all in the model card's order. Every method but close raises LinkError, naming the
@@ -120,6 +94,7 @@ class McuSession:
         self.received = 0
         """TELEMETRY that has come since `arm`."""
         self._transport = transport
+        self._writing = threading.Lock()
         self._timeout_s = timeout_s
         self._decoder = FrameDecoder()
         self._arrived: list[bytes] = []
@@ -219,6 +194,11 @@ class McuSession:
         end = TrajectoryEnd(len(points), int(periodic), step, tuple(map(float, blend)))
         self.info = self._ask(end, Info, self._timeout_s)
 
+    def forget_trajectory(self) -> None:
+        """The reference is streamed again; only while nothing runs."""
+        nowhere = (0.0,) * self._sizes.outputs
+        self.info = self._ask(TrajectoryEnd(0, 0, 0, nowhere), Info, self._timeout_s)
+
     def preload(self, k: int, reference: Sequence[Sequence[float]]) -> None:
         """The reference of samples k, k+1, …, (T, n), none beyond the horizon."""
         step = messages.points_max(self._sizes)
@@ -253,18 +233,21 @@ class McuSession:
         self._send(Heartbeat(host_us(), self.received))
 
     def telemetry(self, timeout_s: float) -> Telemetry | None:
-        """The next TELEMETRY of wiring `mcu`; None where none comes within the time."""
-        if self._unread:
-            found: Telemetry | None = self._unread.popleft()
-        else:
-            found = self._receive(Telemetry, time.monotonic() + timeout_s)
+        """The next TELEMETRY of wiring `mcu`; None where none comes within the time. What was told
+        meanwhile and is refused, because it comes too late, say, is passed over."""
+        self._asked = 0
+        found = self._unread.popleft() if self._unread else None
+        if found is None:
+            deadline = time.monotonic() + timeout_s
+            found = self._receive(Telemetry, deadline, may_be_silent=True)
         if found is not None:
             self._last_k = found.k
             self.received += 1
         return found
 
     def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Telemetry:
-        """The command for sample k, from its signals and the reference of sample k + N."""
+        """The command for sample k, from its signals and the reference of sample k + N. Raises
+        TooLate for a sample that took too long on its way."""
         request = Sample(k, host_us(), _finite(signals), _finite(reference))
         return self._step(request, Telemetry)
 
@@ -309,13 +292,13 @@ class McuSession:
                 self._owed -= 1
                 return found
             if time.monotonic() >= deadline:
-                raise self._silent(_title(type(request)), timeout_s)
+                raise self._silent(request.title(), timeout_s)
 
     def _take_owed(self, answer: type[M]) -> None:
         """A slow end answers twice what was sent twice: the second answer is none to what is asked
         next. One that was damaged never comes."""
         deadline = time.monotonic() + RETRY_S
-        while self._owed > 0 and self._receive(answer, deadline) is not None:
+        while self._owed > 0 and self._receive(answer, deadline, may_be_silent=True) is not None:
             self._owed -= 1
         self._owed = 0
 
@@ -334,12 +317,14 @@ class McuSession:
 
     def _send(self, message: Message) -> None:
         try:
-            self._transport.write(encode_frame(message.encode(self._sizes)))
+            with self._writing:
+                self._transport.write(encode_frame(message.encode(self._sizes)))
         except TransportError as error:
             raise self._failed(str(error)) from error
 
-    def _receive(self, wanted: type[M], deadline: float) -> M | None:
-        """The next message of that type, or None at the deadline; what else comes is dealt with."""
+    def _receive(self, wanted: type[M], deadline: float, may_be_silent: bool = False) -> M | None:
+        """The next message of that type, or None at the deadline; what else comes is dealt with.
+        may_be_silent: None, too, where nothing will come."""
         while True:
             while self._arrived:
                 message = self._understand(self._arrived.pop(0))
@@ -350,6 +335,8 @@ class McuSession:
             try:
                 data = self._transport.read(max(left, 0.0))
             except TransportError as error:
+                if may_be_silent and isinstance(error, NothingMore):
+                    return None
                 raise self._failed(str(error)) from error
             self._arrived += self._decoder.feed(data)
             if not data and left <= 0:
@@ -363,14 +350,17 @@ class McuSession:
 
     def _react(self, message: Message | None, wanted: type[Message]) -> None:
         if isinstance(message, Error):
-            if wanted is Telemetry or message.type == self._asked:
+            mine, late = message.type == self._asked, message.code == ErrorCode.TOO_OLD
+            if mine and late:
+                raise TooLate(str(self._failed(_refusal(message))))
+            if self._asked and (mine or (wanted is Telemetry and not late)):
                 raise self._failed(_refusal(message))
         elif isinstance(message, Crash):
             self.crash = message
         elif isinstance(message, Telemetry):
             self._unread.append(message)
         elif isinstance(message, Boot) and wanted is Telemetry:
-            cause = _name(ResetCause, message.reset_cause)
+            cause = in_words(ResetCause, message.reset_cause)
             raise self._failed(f"the microcontroller has started again (cause: {cause})")
 
     # ----------------------------------------------------------------------- errors
@@ -382,38 +372,6 @@ class McuSession:
         name = self._transport.name
         last = "no good sample yet" if self._last_k is None else f"last good sample {self._last_k}"
         return LinkError(f"{name}: {reason} ({last})")
-
-
-def open_session(
-    target: Literal["sil", "pil", "hil"],
-    firmware: FirmwareFiles,
-    port: str | None = None,
-    timeout_s: float = 2.0,
-) -> McuSession:
-    """A session with a build, as `firmware_files.read_build` finds it; hil needs the port of the
-    board that runs it.
-
-    Raises LinkError, VersionError, ModelMismatch; ValueError for an unknown target.
-    """
-    try:
-        if target == "sil":
-            transport: Transport = SilTransport(firmware.library)
-        elif target == "pil":
-            transport = PilTransport(firmware.elf, machine=firmware.machine)
-        elif target == "hil" and port:
-            transport = HilTransport(port)
-        elif target == "hil":
-            raise ValueError("target hil needs the serial port of the board, such as /dev/ttyACM0")
-        else:
-            raise ValueError(f"unknown target {target!r}: sil, pil or hil")
-    except TransportError as error:
-        raise LinkError(f"{target}: {error}") from error
-    return McuSession(
-        transport,
-        timeout_s=timeout_s,
-        model_hash=firmware.model_hash,
-        build_id=firmware.build_id,
-    )
 
 
 def _check_identity(info: Info, model_hash: str | None, build_id: str | None) -> None:
@@ -442,16 +400,5 @@ def _finite(values: Sequence[float]) -> tuple[float, ...]:
 
 def _refusal(error: Error) -> str:
     known = messages.MESSAGES.get(error.type)
-    what = _title(known) if known else f"message type 0x{error.type:02x}"
-    return f"the microcontroller refused {what}: {_name(ErrorCode, error.code)}"
-
-
-def _title(message: type[Message]) -> str:
-    return message.__name__.upper()
-
-
-def _name(kind: type, value: int) -> str:
-    try:
-        return kind(value).name.lower().replace("_", " ")
-    except ValueError:
-        return f"{kind.__name__} {value}"
+    what = known.title() if known else f"message type 0x{error.type:02x}"
+    return f"the microcontroller refused {what}: {in_words(ErrorCode, error.code)}"

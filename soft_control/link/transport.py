@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import enum
+import errno
 import fcntl
 import functools
 import math
@@ -20,6 +21,7 @@ import signal
 import subprocess
 import tempfile
 import termios
+import threading
 import time
 import tty
 from collections.abc import Callable
@@ -42,12 +44,18 @@ class Port(enum.IntEnum):
 BAUD = 2_000_000
 READ_SIZE = 4096
 MACHINE = "netduinoplus2"
+TICK_S = 0.001
+"""So often a firmware in this process looks at its clock."""
 PIPE_SIZE = 1 << 20
 """What Linux lets any user have."""
 
 
 class TransportError(RuntimeError):
     """The other end cannot be reached, or is gone."""
+
+
+class NothingMore(TransportError):
+    """Nothing has come, and nothing will before the next write."""
 
 
 class Transport(Protocol):
@@ -121,10 +129,10 @@ class SilTransport:
         self._library.sil_crash(self._sil, ctypes.c_uint32(cause))
 
     def read(self, timeout_s: float) -> bytes:
-        """All that will ever come is there already: never waits."""
+        """All that will ever come is there already: never waits. Raises NothingMore."""
         data = self.read_from(Port.HOST)
         if not data:
-            raise TransportError(f"no answer: {self.advice}")
+            raise NothingMore(f"no answer: {self.advice}")
         return data
 
     def close(self) -> None:
@@ -132,6 +140,64 @@ class SilTransport:
 
     def _microseconds(self) -> ctypes.c_uint32:
         return ctypes.c_uint32(int(self._clock() * 1e6) & 0xFFFFFFFF)
+
+
+class WiredSil(SilTransport):
+    """The same with its sensor's and its actuators' line at terminals, pseudo or real. What comes
+    on them is taken, and time passes for the firmware, while somebody reads."""
+
+    advice = "nothing comes from the sensor: see what is at the other end of its line"
+
+    def __init__(self, library: str | Path, sensor: Path, actuator: Path) -> None:
+        """Raises TransportError."""
+        super().__init__(library)
+        self._lock = threading.Lock()
+        self._lines: dict[int, Port] = {}
+        for port, terminal in ((Port.SENSOR, sensor), (Port.ACTUATOR, actuator)):
+            _make_raw(terminal)
+            line = os.open(terminal, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+            self._lines[line] = port
+        self._poll = select.poll()
+        for line in self._lines:
+            self._poll.register(line, select.POLLIN)
+
+    def write(self, data: bytes) -> None:
+        with self._lock:
+            super().write(data)
+
+    def read(self, timeout_s: float) -> bytes:
+        deadline = time.monotonic() + timeout_s
+        ready: list[tuple[int, int]] = []
+        while True:
+            with self._lock:
+                data = self._turn(ready)
+            left_s = deadline - time.monotonic()
+            if data or left_s <= 0:
+                return data
+            ready = self._poll.poll(1e3 * min(left_s, TICK_S))
+
+    def _turn(self, ready: list[tuple[int, int]]) -> bytes:
+        """What comes on the lines goes in, what the firmware says goes out; its bytes for the host
+        are returned."""
+        for line, _ in ready:
+            with contextlib.suppress(BlockingIOError):
+                try:
+                    self.write_to(self._lines[line], os.read(line, READ_SIZE))
+                except OSError as error:  # its other end is gone: nothing more ever comes
+                    if error.errno != errno.EIO:
+                        raise
+                    self._poll.unregister(line)
+        if not ready:
+            self.write_to(Port.HOST, b"")  # the firmware looks at the clock
+        for line, port in self._lines.items():
+            if told := self.read_from(port):
+                with contextlib.suppress(OSError):  # nobody listens
+                    os.write(line, told)
+        return self.read_from(Port.HOST)
+
+    def close(self) -> None:
+        while self._lines:
+            os.close(self._lines.popitem()[0])
 
 
 class PilTransport:
@@ -193,8 +259,7 @@ class PilTransport:
                 stdout=self._errors,
                 stderr=self._errors,
                 pass_fds=[their_in, their_out],
-                preexec_fn=die_with_parent(),
-                start_new_session=True,  # Ctrl-C is for us: we stop it in our own time
+                preexec_fn=_apart(die_with_parent()),
             )
         except OSError as error:
             self.close()
@@ -251,6 +316,18 @@ class PilTransport:
         self._errors.seek(0)
         words = " ".join(self._errors.read().decode(errors="replace").split())
         return TransportError(f"QEMU ended with {how}" + (f": {words}" if words else ""))
+
+
+def _apart(first: Callable[[], None]) -> Callable[[], None]:
+    """A preexec_fn: a group of its own, for Ctrl-C is for us, who stop QEMU in our own time. No
+    session of its own: a terminal that it opens would become the session's, and end it by SIGHUP
+    when its other end goes."""
+
+    def begin() -> None:
+        first()
+        os.setpgid(0, 0)
+
+    return begin
 
 
 def _enlarge(pipe: int) -> None:

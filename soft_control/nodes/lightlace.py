@@ -2,153 +2,26 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import serial
-from pydantic import Field, model_validator
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState
+from pydantic import Field
 
-from soft_control.experiment.ros_messages import EVERY_SAMPLE, joint_state, to_ns
-from soft_control.learning.calibration import Calibration
-from soft_control.link.lace_line import LineReader
-from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
-from soft_control.topics import CLOCK, SIGNALS, SIGNALS_RAW
-
-CHECK_S = 0.5
-GRACE_S = 1.0
-"""At the end of a run the simulated port goes a moment before this node is told to stop."""
+from soft_control.nodes._sensor import SensorNode, SensorParameters
 
 
-class LightLaceParameters(NodeParameters):
-    port: str = Field(min_length=1, description="Of the sensor board, such as /dev/ttyUSB0.")
-    baud: int = Field(2_000_000, gt=0, description="Of the port.")
-    clock: Literal["lockstep", "realtime"] = Field(
-        "realtime", description="What stamps a sample: /clock, or the time at which it came."
-    )
-    full_scale_counts: list[float] = Field(
-        [],
-        description="Calibration maximum of each channel; 0 for a dead one. Empty, of a robot "
-        "without signals: lines have no counts and only beat time.",
-    )
-    signal_names: Names = Field([], description="Of the channels; by default they are numbered.")
+class LightLaceParameters(SensorParameters):
     signed: bool = Field(False, description="Whether counts may be negative.")
-    port_timeout_s: float = Field(10.0, ge=0, description="The port may appear within, s.")
-    silence_timeout_s: float = Field(
-        30.0, gt=0, description="Without a valid sample for so long the sensor has failed, s."
-    )
-
-    @model_validator(mode="after")
-    def a_name_a_channel(self) -> LightLaceParameters:
-        if self.signal_names:
-            check_lengths(self.signal_names, "signal", full_scale_counts=self.full_scale_counts)
-        return self
 
 
-class LightLace(RigNode):
+class LightLace(SensorNode):
     NAME = "lightlace"
+    CHANNEL = "lace"
     Parameters = LightLaceParameters
 
-    def __init__(self) -> None:
-        super().__init__()
-        p: LightLaceParameters = self.parameters
-        self.calibration = Calibration(tuple(p.full_scale_counts))
-        channels = len(p.full_scale_counts)
-        self.names = p.signal_names or [f"lace_{i:02d}" for i in range(channels)]
-        self.lockstep = p.clock == "lockstep"
-        self.failure: BaseException | None = None
-        self.clock_ns: deque[int] = deque()
-        self.counts: deque[list[int]] = deque()
-        self.pairing = threading.Lock()
-
-        self.raw = self.publish_on(JointState, SIGNALS_RAW)
-        self.calibrated = self.publish_on(JointState, SIGNALS)
-        if self.lockstep:
-            # Not the latest tick only: a PID does not wait for the signals of a sample.
-            self.listen(Clock, CLOCK, self.on_clock, EVERY_SAMPLE)
-        self.port = self.open_port()
-        self.reader = LineReader(
-            channels,
-            p.silence_timeout_s,
-            time.monotonic(),
-            signed=p.signed,
-            torn_start=not self.lockstep,
-        )
-        # The executor cannot wait for a serial port, so a thread does, and publishes itself: waking
-        # the executor for each line with a guard condition loses one wake-up in some ten thousand.
-        self.closing = threading.Event()
-        self.thread = threading.Thread(target=self.read, daemon=True)
-        self.thread.start()
-        self.create_timer(CHECK_S, self.check)
-        self.present()
-
-    def open_port(self) -> serial.Serial:
-        """Opens the port as soon as it exists."""
-        path, deadline = self.parameters.port, time.monotonic() + self.parameters.port_timeout_s
-        while not Path(path).exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        try:
-            return serial.Serial(path, self.parameters.baud, timeout=CHECK_S, exclusive=True)
-        except serial.SerialException as error:
-            raise RuntimeError(f"cannot open the sensor's port '{path}': {error}") from error
-
-    def read(self) -> None:
-        """The reading thread; what ends it is told to the node."""
-        try:
-            while not self.closing.is_set():
-                data = self.port.read(max(1, self.port.in_waiting))
-                for counts in self.reader.feed(data, time.monotonic()):
-                    self.on_sample(counts)
-        except BaseException as error:
-            self.failure, self.failed_s = error, time.monotonic()
-
-    def check(self) -> None:
-        """Raises RuntimeError where the sensor is gone or what it sends is of no use."""
-        now_s, where = time.monotonic(), f"the sensor on '{self.parameters.port}'"
-        if self.failure:
-            if now_s - self.failed_s > GRACE_S:
-                what = f"{type(self.failure).__name__}: {self.failure}"
-                raise RuntimeError(
-                    f"{where} is gone after {self.reader.samples} samples: {what}"
-                ) from self.failure
-            return
-        if said := self.reader.warning(now_s):
-            self.get_logger().warning(said)
-        if reason := self.reader.failure(now_s):
-            raise RuntimeError(f"{where} at {self.parameters.baud} baud: {reason}")
-
-    def on_sample(self, counts: list[int]) -> None:
-        if self.lockstep:
-            self.counts.append(counts)
-            self.pair()
-        else:
-            self.publish(self.get_clock().now().nanoseconds, counts)
-
-    def on_clock(self, message: Clock) -> None:
-        self.clock_ns.append(to_ns(message.clock))
-        self.pair()
-
-    def pair(self) -> None:
-        """Lockstep: the n-th line belongs to the n-th tick of the clock."""
-        with self.pairing:
-            while self.clock_ns and self.counts:
-                self.publish(self.clock_ns.popleft(), self.counts.popleft())
-
-    def publish(self, now_ns: int, counts: list[int]) -> None:
-        self.raw.publish(joint_state(now_ns, self.names, counts))
-        self.calibrated.publish(joint_state(now_ns, self.names, self.calibration.apply(counts)))
-
-    def close(self) -> None:
-        """The thread first: it publishes, which nobody may do on a node that is gone."""
-        self.closing.set()
-        self.port.cancel_read()
-        self.thread.join(2 * CHECK_S)
-        self.port.close()
+    def settings(self) -> dict[str, Any]:
+        """What comes before the first line feed is the rest of a line, as on the firmware."""
+        return {"signed": self.parameters.signed, "torn_start": True}
 
 
 def main() -> None:

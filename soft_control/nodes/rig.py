@@ -1,13 +1,18 @@
 """The simulated rig: takes commands, moves, and speaks as the real one does.
 
-LightLace lines go out on a pseudo-terminal, the measured outputs (what a motion tracker would see)
-on /outputs, and for viewers each point of them on /points/<name>. In lockstep it is the metronome:
-sample k+1 is taken when the command of sample k has come, and ROS time is what it says on /clock.
+Its sensor and its actuators are at the ends of two pseudo-terminals, to which the nodes of these
+instruments connect, or the microcontroller. The measured outputs (what a motion tracker would see)
+go out on /outputs, and for viewers each point of them on /points/<name>. In lockstep it is the
+metronome: sample k+1 is taken when the actuators have been told what to do in sample k, and ROS
+time is what it says on /clock.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import threading
+import time
 import tty
 from pathlib import Path
 from typing import Literal
@@ -18,12 +23,15 @@ from rclpy.duration import Duration
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
-from soft_control.experiment.ros_messages import by_name, joint_state, point, to_ns, to_stamp
-from soft_control.link.lace_line import WARNING_EVERY_S, format_line
+from soft_control.experiment.rig_device import RigDevice
+from soft_control.experiment.ros_messages import joint_state, point, to_stamp
 from soft_control.nodes._node import NodeParameters, RigNode
 from soft_control.nodes._node import main as run
 from soft_control.rigs import make_rig
-from soft_control.topics import CLOCK, COMMAND, OUTPUTS, point_topic
+from soft_control.topics import CLOCK, FIRST_NS, OUTPUTS, point_topic
+
+CHECK_S = 0.05
+READ_SIZE = 4096
 
 
 class RigParameters(NodeParameters):
@@ -32,18 +40,12 @@ class RigParameters(NodeParameters):
     rate_hz: float = Field(120.0, gt=0, description="Samples a second.")
     duration_s: float = Field(20.0, gt=0, description="Length of the run, at least one sample.")
     clock: Literal["lockstep", "realtime"] = Field("lockstep", description="What paces the run.")
-    lace_port: str = Field(min_length=1, description="Path at which the sensor's port appears.")
-    lace_format: Literal["plain", "bracketed"] = Field(
-        "plain", description="The two formats that LightLace boards write."
+    sensor_port: str = Field(min_length=1, description="Path at which the sensor's port appears.")
+    actuator_port: str = Field(
+        min_length=1, description="Path at which the port of the actuators appears."
     )
     command_timeout_s: float = Field(
-        30.0, gt=0, description="Lockstep: a controller silent for so long is gone, s."
-    )
-    command_age_max: float = Field(
-        2.0,
-        gt=0,
-        description="Realtime: a command for a sample more than so many control periods ago is "
-        "refused.",
+        30.0, gt=0, description="Lockstep: actuators that are told nothing for so long, s."
     )
     load_offset: list[float] = Field(
         [],
@@ -74,15 +76,16 @@ class RigSimulation(RigNode):
         super().__init__()
         p: RigParameters = self.parameters
         load = {"load_offset": p.load_offset, "load_after_s": p.load_after_s}
-        self.rig = make_rig(p.rig, seed=p.seed, **load if p.load_offset else {})
-        self.robot = self.rig.description
+        rig = make_rig(p.rig, seed=p.seed, **load if p.load_offset else {})
+        self.device = RigDevice(rig)
+        self.robot = rig.description
         self.lockstep = p.clock == "lockstep"
         self.period_ns = round(1e9 / p.rate_hz)
-        self.command = (self.rig.command_min + self.rig.command_max) / 2
         self.k = 0
         self.now_ns: int | None = None
-        self.refused = 0
-        self.lace = PseudoTerminal(Path(p.lace_port))
+        self.told_s = 0.0
+        self.sensor = PseudoTerminal(Path(p.sensor_port))
+        self.actuators = PseudoTerminal(Path(p.actuator_port))
 
         self.outputs = self.publish_on(JointState, OUTPUTS)
         self.points = [
@@ -90,56 +93,57 @@ class RigSimulation(RigNode):
             for group in self.robot.groups
             if group.is_point
         ]
-        self.listen(JointState, COMMAND, self.on_command)
         if self.lockstep:
             self.clock = self.publish_on(Clock, CLOCK)
-            self.watch = self.create_timer(p.command_timeout_s, self.on_silence)
+        # The executor cannot wait for a terminal, so a thread does; what ends it is told to the
+        # node. Bytes that come before the first sample wait in the terminal.
+        self.ended: BaseException | None = None
+        self.closing = threading.Event()
+        self.moving = threading.Lock()
+        self.thread = threading.Thread(target=self.follow, daemon=True)
+        self.create_timer(CHECK_S, self.check)
         self.present()
 
     def on_everyone_matched(self) -> None:
+        self.told_s = time.monotonic()
         if self.lockstep:
-            self.watch.reset()
-            # ROS takes a time of 0 for "no clock yet", so the first sample is at 1 s.
-            self.sample(1_000_000_000)
+            self.sample(FIRST_NS)
         else:
             self.create_timer(self.period_ns / 1e9, self.on_tick)
+        self.thread.start()
 
-    def on_command(self, message: JointState) -> None:
-        command = by_name(message, self.rig.command_names, COMMAND)
-        if not self.lockstep and self.is_too_old(message):
-            return
-        self.command = command
-        if self.lockstep:
-            if to_ns(message.header.stamp) != self.now_ns:
-                raise ValueError(f"a command came that does not answer sample {self.k}")
-            self.watch.reset()
-            self.step(1 / self.parameters.rate_hz)
-            self.sample(self.now_ns + self.period_ns)
+    def follow(self) -> None:
+        """The thread: what comes for the actuators, until the run ends."""
+        try:
+            while not self.closing.is_set():
+                if data := self.actuators.read(CHECK_S):
+                    self.on_bytes(data)
+        except BaseException as ended:
+            self.ended = ended
 
-    def is_too_old(self, message: JointState) -> bool:
-        """A controller that was stopped and goes on would have the robot make up for what it has
-        missed."""
-        age_s = (self.get_clock().now().nanoseconds - to_ns(message.header.stamp)) / 1e9
-        if age_s <= self.parameters.command_age_max / self.parameters.rate_hz:
-            return False
-        self.refused += 1
-        self.get_logger().warning(
-            f"refused a command for a sample {age_s:.3f} s ago ({self.refused} so far)",
-            throttle_duration_sec=WARNING_EVERY_S,
-        )
-        return True
+    def on_bytes(self, data: bytes) -> None:
+        """The actuators answer; in lockstep what they are told brings the next sample."""
+        with self.moving:
+            before = self.device.completed
+            self.actuators.write(self.device.drive(data))
+            if self.device.completed > before:
+                self.told_s = time.monotonic()
+            while self.lockstep and self.device.completed > self.k:
+                self.step(1 / self.parameters.rate_hz)
+                self.sample(self.now_ns + self.period_ns)
 
     def on_tick(self) -> None:
         """Realtime: one more sample, whatever has come; the rig has moved since the last one for as
         long as it really took, which is longer than a period where a tick was skipped."""
-        now_ns = self.get_clock().now().nanoseconds
-        if self.now_ns is not None:
-            self.step(max(now_ns - self.now_ns, 0) / 1e9)
-        self.sample(now_ns)
+        with self.moving:
+            now_ns = self.get_clock().now().nanoseconds
+            if self.now_ns is not None:
+                self.step(max(now_ns - self.now_ns, 0) / 1e9)
+            self.sample(now_ns)
 
     def step(self, duration_s: float) -> None:
         """From sample k to k+1 under the last command; the run ends after its last sample."""
-        self.rig.step(self.command, duration_s)
+        self.device.step(duration_s)
         self.k += 1
         if self.k >= self.parameters.samples:
             self.outputs.wait_for_all_acked(Duration(seconds=5))
@@ -150,24 +154,32 @@ class RigSimulation(RigNode):
         self.now_ns = now_ns
         if self.lockstep:
             self.clock.publish(Clock(clock=to_stamp(now_ns)))
-        seen = self.rig.measure()
+        seen, line = self.device.sample()
         robot = self.robot
+        self.sensor.write(line)
         self.outputs.publish(joint_state(now_ns, robot.output_names, seen.outputs, robot.frame))
         for group, publisher in self.points:
             publisher.publish(point(now_ns, group.place(seen.outputs), robot.frame))
-        self.lace.write(format_line(seen.signals, self.parameters.lace_format))
 
-    def on_silence(self) -> None:
-        if self.now_ns is not None:
+    def check(self) -> None:
+        """Raises what has ended the thread, and RuntimeError where nobody drives the actuators."""
+        if self.ended is not None:
+            raise self.ended
+        silent_s = time.monotonic() - self.told_s
+        if self.lockstep and self.now_ns and silent_s > self.parameters.command_timeout_s:
             raise RuntimeError(
                 f"no command for sample {self.k} within {self.parameters.command_timeout_s:g} s: "
                 "the controller is gone or stuck, see its log"
             )
 
     def close(self) -> None:
-        # The port itself goes with the process: whoever reads it must not lose it before all can
-        # see that the rig has ended.
-        self.lace.unlink()
+        # The ports themselves go with the process: whoever reads one must not lose it before all
+        # can see that the rig has ended.
+        self.closing.set()
+        if self.thread.is_alive():
+            self.thread.join()
+        self.sensor.unlink()
+        self.actuators.unlink()
 
 
 class PseudoTerminal:
@@ -177,13 +189,24 @@ class PseudoTerminal:
         # The rig keeps the other end open too, or writing fails until a reader comes.
         self.controller, self.port = os.openpty()
         tty.setraw(self.port)
+        os.set_blocking(self.controller, False)
         if link.is_symlink():  # left behind by a rig that was killed; anything else stays
             link.unlink()
         link.symlink_to(os.ttyname(self.port))
         self.link = link
 
+    def read(self, timeout_s: float) -> bytes:
+        """What has come, after at most timeout_s; b"" if nothing has."""
+        if not select.select([self.controller], [], [], timeout_s)[0]:
+            return b""
+        return os.read(self.controller, READ_SIZE)
+
     def write(self, data: bytes) -> None:
-        os.write(self.controller, data)
+        """A wire never waits: what nobody reads is lost, once the terminal is full."""
+        try:
+            os.write(self.controller, data)
+        except BlockingIOError:
+            pass
 
     def unlink(self) -> None:
         self.link.unlink(missing_ok=True)

@@ -145,8 +145,8 @@ class _Tendon:
         self.previous_bending = self.bending = 0.0
 
     def command(self, command: float) -> None:
-        """New goal: the servo knows whole counts only, and its stops."""
-        goal = round((command - self._middle) / self._count) * self._count
+        """New goal: the servo knows whole counts of its own circle only, and its stops."""
+        goal = round(command / self._count) * self._count - self._middle
         self.goal = min(max(goal, -self._reach), self._reach)
 
     def turn(self, duration_s: float) -> None:

@@ -15,6 +15,7 @@ from soft_control.robots.recording_format import Strict
 
 COUNT_MAX = 2_147_483_647
 """Of a sensor's channel: counts are of 32 bits."""
+SafeOutput = Literal["hold", "neutral", "disarm"]
 
 
 class Sensor(Strict):
@@ -53,7 +54,7 @@ class Actuators(Strict):
     """dynamixel: of each servo, in the order of the commands; by default 1, 2, …"""
     full_steps: Annotated[int, Field(ge=1, le=65_535)] = 1_000
     """hasel_driver: steps of full duty."""
-    safe_output: Literal["hold", "neutral", "disarm"] = "hold"
+    safe_output: SafeOutput = "hold"
     """Where a run ends that something has stopped: the last command, the neutral one at the speed
     that the robot bears, or let go."""
     errors: Annotated[int, Field(ge=0, le=255)] = 0b0010_0101
@@ -76,4 +77,6 @@ class Instruments(Strict):
     """Of a robot; by default lines of counts, and frames of commands."""
 
     sensor: Sensor = Sensor()
+    """Where the signals come from."""
     actuators: Actuators = Actuators()
+    """Where the commands go to."""

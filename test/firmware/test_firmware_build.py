@@ -105,10 +105,20 @@ def test_no_name_of_a_card_becomes_code(model_dir, settings, tmp_path):
     header, source = plain["controller_config.h"], plain["controller_config.c"]
     code = source[source.index("#include") :]
     comments = []
+    channels = [card.robot.signal_names.index(name) for name in card.signal_names]
     for _ in range(500):
-        names = [hostile_text(chance) for _ in range(2 + len(card.signal_names) + 1)]
+        names = [hostile_text(chance) for _ in range(len(card.command_names))]
+        signals = [
+            signal.model_copy(update={"name": f"{hostile_text(chance)}{i}"})
+            for i, signal in enumerate(card.robot.signals)
+        ]
+        robot = card.robot.model_copy(update={"name": hostile_text(chance), "signals": signals})
         hostile = card.model_copy(
-            update={"command_names": names[:2], "signal_names": names[2:-1], "rig": names[-1]}
+            update={
+                "command_names": names,
+                "signal_names": [signals[i].name for i in channels],
+                "robot": robot,
+            }
         )
         rendered = module._render(settings, hostile, physical, "0" * 16)
         assert rendered["controller_config.h"] == header

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from soft_control.link.codes import ErrorCode
 from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
 from soft_control.link.messages import (
     MESSAGES,
@@ -20,7 +21,6 @@ from soft_control.link.messages import (
     Configure,
     Drive,
     Error,
-    ErrorCode,
     Heartbeat,
     Hello,
     Measurement,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from soft_control.experiment.bringup import mpc_settings
 from soft_control.experiment.closed_loop import record
+from soft_control.experiment.node_parameters import mpc_settings
 from soft_control.firmware_build import build
 from soft_control.learning.training import TrainingSettings, train
 from soft_control.rigs.twin_files import TwinCard, write_card, write_network

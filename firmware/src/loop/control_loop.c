@@ -23,6 +23,17 @@ uint32_t loop_time(const control_loop_t *loop)
                : board_microseconds(loop->board);
 }
 
+/* Silences that count as such; 0: none does. */
+static bool passed(uint32_t since_us, uint32_t now_us, uint16_t limit_ms)
+{
+    return limit_ms > 0u && now_us - since_us > limit_ms * 1000u;
+}
+
+static bool host_silent(const control_loop_t *loop)
+{
+    return passed(loop->host_seen_us, loop_time(loop), loop->times.host_timeout_ms);
+}
+
 static float normalised(float physical, float offset, float scale)
 {
     return (physical - offset) / scale;
@@ -81,6 +92,9 @@ static void acquire(control_loop_t *loop, sample_t *sample)
 
     sample->time_us = board_microseconds(loop->board);
     bridge_gap(loop, sample);
+    if (host_silent(loop)) {
+        sample->flags |= SUPERVISOR_HOST_STALE;
+    }
     if (loop->modes.wiring == WIRING_MCU) {
         if (!loop->sensing.fresh) {
             sample->flags |= SUPERVISOR_SENSOR_HELD;
@@ -405,17 +419,6 @@ static bool take_sensor(control_loop_t *loop)
         }
     }
     return false;
-}
-
-/* Silences that count as such; 0: none does. */
-static bool passed(uint32_t since_us, uint32_t now_us, uint16_t limit_ms)
-{
-    return limit_ms > 0u && now_us - since_us > limit_ms * 1000u;
-}
-
-static bool host_silent(const control_loop_t *loop)
-{
-    return passed(loop->host_seen_us, loop_time(loop), loop->times.host_timeout_ms);
 }
 
 /* Have the parts of sample k that the host brings come, or is it of no use to wait for them? */

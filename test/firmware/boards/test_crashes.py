@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from soft_control.firmware_crash import CrashCause, decode
-from soft_control.link.messages import ResetCause
+from soft_control.link.codes import ResetCause
 
 from .conftest import make, read_terminal
 

@@ -15,29 +15,28 @@ from soft_control.control.mpc_settings import physical_settings
 from soft_control.learning.dataset import Recording
 from soft_control.learning.model import free_run, load_model
 from soft_control.link import LinkError, McuSession, SilTransport, SolverStatus, Supervisor
+from soft_control.link.codes import ErrorCode, HostLost, State, Wiring
 from soft_control.link.framing import FrameDecoder, encode_frame
+from soft_control.link.lace_line import format_line
 from soft_control.link.messages import (
     Arm,
     Configure,
     Drive,
     Error,
-    ErrorCode,
     Heartbeat,
     Hello,
-    HostLost,
     Info,
     Measurement,
     Observe,
     Reference,
     Sample,
-    State,
     Stop,
     Telemetry,
     Trajectory,
     TrajectoryEnd,
     decode,
 )
-from soft_control.link.transport import TransportError
+from soft_control.link.transport import Port, TransportError
 from soft_control.rigs import describe
 
 REST = (-0.17, -0.4)
@@ -445,9 +444,34 @@ def test_a_gap_longer_than_the_time_out_does_what_arm_says(firmware, host_lost, 
         assert answer.state == State.RUNNING
     (info,) = raw.ask(Hello())
     assert info.state == State.RUNNING
-    raw.ask(Sample(60, 0, (0.5,) * 4, far))
+    (answer,) = raw.ask(Sample(60, 0, (0.5,) * 4, far))
+    assert answer.flags & Supervisor.HOST_STALE
     (info,) = raw.ask(Hello())
     assert (info.state, info.missed_samples) == (state, 40)
+
+
+def test_a_session_bears_that_nothing_comes(firmware):
+    """A firmware in this process that is not asked has nothing to say until its sensor has."""
+    transport = SilTransport(firmware.library)
+    with McuSession(transport) as session:
+        session.arm(REST, ORIGIN, wiring=Wiring.MCU)
+        assert session.telemetry(0.01) is None
+        for _ in range(2):  # the first line may be the end of one
+            transport.write_to(Port.SENSOR, format_line([20] * 11))
+        assert [session.telemetry(0.01).k, session.telemetry(0.01)] == [0, None]
+
+
+def test_samples_without_a_host_say_so(wired):
+    """100 ms are 12 samples and a little; the next heartbeat ends it."""
+    robot = wired("hold")
+    robot.upload()
+    robot.arm(host_timeout_ms=100, host_lost=HostLost.CONTINUE)
+    robot.run(5)
+    robot.run(20, beats=False)
+    robot.run(5)
+    stale = [told.k for told in robot.telemetry if told.flags & Supervisor.HOST_STALE]
+    assert stale == list(range(17, 25))
+    assert {told.state for told in robot.telemetry} == {State.RUNNING}
 
 
 def test_an_old_message_is_refused_and_counted(firmware):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from soft_control.link import LinkError, McuSession, PilTransport
-from soft_control.link.messages import StepCostUnit, Telemetry
+from soft_control.link.codes import StepCostUnit
+from soft_control.link.messages import Telemetry
 from soft_control.link.transport import TransportError
 
 REST, ORIGIN = (-0.17, -0.4), (0.0, 0.0, 0.0)

@@ -11,18 +11,10 @@ import numpy as np
 import pytest
 
 from soft_control.firmware_crash import CrashCause
+from soft_control.link.codes import Cause, Clock, HostLost, ResetCause, State, Supervisor
 from soft_control.link.dynamixel import HEAT_ERROR, OVERLOAD_ERROR, VOLTAGE_ERROR
 from soft_control.link.lace_line import format_line
-from soft_control.link.messages import (
-    Cause,
-    Clock,
-    HostLost,
-    Info,
-    ResetCause,
-    State,
-    Stop,
-    Supervisor,
-)
+from soft_control.link.messages import Info, Stop
 from soft_control.paths import share
 
 from .wired import FAR, PERIOD_S, REST, Wired, assert_bounded_speed, resolution

@@ -21,17 +21,11 @@ from soft_control.firmware_crash import CrashCause
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.firmware_instruments import actuator_config
 from soft_control.link import McuSession, PilTransport
+from soft_control.link.codes import Cause, HostLost, State, Wiring
 from soft_control.link.dynamixel import HEAT_ERROR, Dynamixel, DynamixelDevice
 from soft_control.link.framing import encode_frame
 from soft_control.link.lace_line import format_line
-from soft_control.link.messages import (
-    Cause,
-    Configure,
-    HostLost,
-    State,
-    Telemetry,
-    Wiring,
-)
+from soft_control.link.messages import Configure, Telemetry
 
 from .conftest import ACTUATORS
 from .wired import FAR, ORIGIN, REST, Shown, assert_bounded_speed, resolution

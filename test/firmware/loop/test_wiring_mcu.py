@@ -11,27 +11,20 @@ import pytest
 
 from soft_control.control.mpc_settings import physical_settings
 from soft_control.firmware_instruments import actuator_config
-from soft_control.link.dynamixel import Dynamixel
-from soft_control.link.lace_line import format_line
-from soft_control.link.messages import (
-    Arm,
+from soft_control.link.codes import (
     Cause,
     Clock,
-    Configure,
-    Drive,
-    Error,
     ErrorCode,
     HostLost,
-    Info,
-    Measurement,
-    Sample,
     SolverStatus,
     Source,
     State,
-    Stop,
     Supervisor,
     Wiring,
 )
+from soft_control.link.dynamixel import Dynamixel
+from soft_control.link.lace_line import format_line
+from soft_control.link.messages import Arm, Configure, Drive, Error, Info, Measurement, Sample, Stop
 
 from .wired import (
     MOVE_MAX,

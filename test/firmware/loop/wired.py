@@ -16,24 +16,21 @@ from soft_control.firmware_crash import CrashCause
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.firmware_instruments import actuator_config
 from soft_control.link import SilTransport
+from soft_control.link.codes import Clock, SolverStatus, State, Wiring
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.instruments import ACTUATORS
 from soft_control.link.lace_line import format_line
 from soft_control.link.messages import (
     Arm,
-    Clock,
     Drive,
     Heartbeat,
     Hello,
     Info,
     Message,
     Sizes,
-    SolverStatus,
-    State,
     Telemetry,
     Trajectory,
     TrajectoryEnd,
-    Wiring,
     decode,
 )
 from soft_control.link.transport import Port

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from soft_control.link.codes import ErrorCode
 from soft_control.link.framing import CONTENT_MAX
-from soft_control.link.messages import MESSAGES, PROTOCOL_VERSION, ErrorCode
+from soft_control.link.messages import MESSAGES, PROTOCOL_VERSION
 
 HERE = Path(__file__).parents[1]
 VECTORS = json.loads((HERE / "vectors.json").read_text())
@@ -131,7 +132,6 @@ def test_the_page_has_the_vectors_the_table_and_the_version():
     assert f"version **{PROTOCOL_VERSION}**" in page
     assert VECTORS["protocol_version"] == PROTOCOL_VERSION
     for row in ROWS["host"]:
-        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", row["message"]).upper()
-        cells = [f"{name} 0x{row['type']:02x}", row["when"], row["order"],
+        cells = [f"{MESSAGES[row['type']].title()} 0x{row['type']:02x}", row["when"], row["order"],
                  (row["answer"] or "none").upper()]  # fmt: skip
         assert f"| {' | '.join(cells)} |" in page

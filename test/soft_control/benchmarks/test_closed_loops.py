@@ -21,8 +21,8 @@ from soft_control.benchmarks.closed_loops import (  # noqa: E402
 )
 from soft_control.benchmarks.host_solver import HostSolver, SolverLoop, sizes_of  # noqa: E402
 from soft_control.benchmarks.pages import write_page  # noqa: E402
-from soft_control.experiment.bringup import mpc_settings  # noqa: E402
 from soft_control.experiment.closed_loop import Firmware, record, run, signal_gain  # noqa: E402
+from soft_control.experiment.node_parameters import mpc_settings  # noqa: E402
 from soft_control.firmware_build import build  # noqa: E402
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, load_model  # noqa: E402
 from soft_control.learning.training import TrainingSettings, train  # noqa: E402

@@ -18,17 +18,15 @@ from pydantic import ValidationError
 from soft_control import paths, robots
 from soft_control.control.controllers import CONTROLLERS
 from soft_control.control.sampled_reference import read_reference
-from soft_control.experiment import bringup, checks
-from soft_control.experiment.bringup import (
-    Experiment,
-    check,
+from soft_control.experiment import checks
+from soft_control.experiment.bringup import Experiment, check, prepare
+from soft_control.experiment.checks import curve_of
+from soft_control.experiment.node_parameters import (
     model_settings,
     mpc_settings,
     node_parameters,
-    prepare,
     sees_position,
 )
-from soft_control.experiment.checks import curve_of
 from soft_control.experiment.record import RECORD_FILE, read_record
 from soft_control.firmware_build import build
 from soft_control.firmware_files import BUILD_FILE, BuildError
@@ -104,18 +102,22 @@ def graph(experiment: Experiment) -> dict[str, dict[str, Any]]:
 def test_an_mpc_run_has_its_nodes_record_and_parameters(experiment):
     asked = experiment(load="0,0,-2@10")
     nodes = graph(asked)
-    assert list(nodes) == ["rig", "lightlace", "reference", "mcu", "logger"]
+    assert list(nodes) == ["rig", "lightlace", "mcu", "dynamixel", "logger"]
     assert all(parameters["peers"] == list(nodes) for parameters in nodes.values())
     assert nodes["rig"]["load_offset"] == [0.0, 0.0, -2e-3] and nodes["rig"]["load_after_s"] == 10.0
     robot = describe("tendon")
     assert nodes["lightlace"]["full_scale_counts"] == list(robot.full_scale_counts)
     assert nodes["lightlace"]["signal_names"] == list(robot.signal_names)
+    ports = [nodes["rig"]["sensor_port"], nodes["rig"]["actuator_port"]]
+    assert [nodes["lightlace"]["port"], nodes["dynamixel"]["port"]] == ports
+    assert nodes["dynamixel"]["id"] == [1, 2]
+    assert nodes["dynamixel"]["speed_max"] == pytest.approx(np.radians([354.0, 354.0]))
     assert nodes["mcu"]["output_rest"] == [0.0, 0.0, 0.0]
-    assert nodes["reference"]["preview"] == 12
-    assert nodes["reference"]["trigger"] == "/signals/calibrated"
+    assert nodes["mcu"]["wiring"] == "host" and nodes["mcu"]["sensor_port"] == ""
     assert nodes["mcu"]["command_neutral"] == pytest.approx(robot.command_neutral)
     assert nodes["mcu"]["output_names"] == ["x", "y", "z"]
-    assert nodes["reference"]["following"] == ["x"] and nodes["reference"]["coefficients"] == [1e-3]
+    table = read_reference(Path(nodes["mcu"]["trajectory"]), ["x", "y", "z"])
+    assert table.periodic and len(table.t_s) == 1201  # the firmware has room for a lap of so many
     assert nodes["logger"]["points"] == ["/points/tip"]
     record = read_record(asked.out)
     assert (record.robot, record.title, record.target) == (robot, "MPC", "sil")
@@ -126,7 +128,9 @@ def test_an_mpc_run_has_its_nodes_record_and_parameters(experiment):
 def test_a_pid_run_needs_no_firmware_and_acts_on_the_position(experiment):
     asked = experiment(controller="pid", firmware=Path("none"))
     nodes = graph(asked)
-    assert list(nodes) == ["rig", "lightlace", "reference", "pid", "logger"]
+    assert list(nodes) == ["rig", "lightlace", "reference", "pid", "dynamixel", "logger"]
+    assert nodes["pid"]["command_topic"] == "/command"
+    assert nodes["reference"]["following"] == ["x"] and nodes["reference"]["coefficients"] == [1e-3]
     assert nodes["reference"]["trigger"] == "/outputs" and nodes["reference"]["preview"] == 0
     assert "firmware" not in nodes["pid"] and len(nodes["pid"]["command_min"]) == 2
     record = read_record(asked.out)
@@ -137,9 +141,30 @@ def test_a_pid_run_needs_no_firmware_and_acts_on_the_position(experiment):
 def test_a_recording_needs_neither_model_nor_reference(experiment):
     asked = experiment(controller="excitation", model=Path("none"), rig="hasel", seed=7)
     nodes = graph(asked)
-    assert list(nodes) == ["rig", "lightlace", "excitation", "logger"]
-    assert nodes["excitation"]["seed"] == 7 and nodes["lightlace"]["signed"] is True
+    instruments = describe("hasel").instruments
+    sensor, actuators = instruments.sensor.kind, instruments.actuators.kind
+    assert list(nodes) == ["rig", sensor, "excitation", actuators, "logger"]
+    assert nodes["excitation"]["seed"] == 7
     assert read_record(asked.out).curve is None
+
+
+def test_in_wiring_mcu_the_firmware_has_the_instruments(experiment):
+    asked = experiment(wiring="mcu", cut="4@8", host_lost="stop")
+    nodes = graph(asked)
+    assert list(nodes) == ["rig", "mcu", "logger"]
+    ports = [nodes["rig"][name] for name in ("sensor_port", "actuator_port")]
+    assert [nodes["mcu"][name] for name in ("sensor_port", "actuator_port")] == ports
+    assert nodes["mcu"]["source"] == "mpc" and nodes["mcu"]["host_lost"] == "stop"
+    assert (nodes["mcu"]["cut_from_s"], nodes["mcu"]["cut_for_s"]) == (8.0, 4.0)
+    record = read_record(asked.out)
+    assert (record.wiring, record.cut, record.host_lost) == ("mcu", "4@8", "stop")
+
+
+def test_in_wiring_mcu_a_pid_passes_the_gate_of_the_firmware(experiment):
+    nodes = graph(experiment(wiring="mcu", controller="pid"))
+    assert list(nodes) == ["rig", "mcu", "reference", "pid", "logger"]
+    assert nodes["mcu"]["source"] == "host" and nodes["mcu"]["trajectory"] == ""
+    assert nodes["pid"]["command_topic"] == "/command/asked"
 
 
 def test_whether_the_mpc_sees_the_position_is_said_by_the_parameters(monkeypatch):
@@ -181,6 +206,15 @@ MISTAKES = [
     (dict(rig="hasel", controller="pid"), "of the robot 'tendon', not of hasel"),
     (dict(model=Path("none")), "not a model directory"),
     (dict(firmware=Path("none")), "build the firmware first"),
+    (dict(wiring="mcu", controller="pid", firmware=Path("none")), "build the firmware first"),
+    (dict(wiring="mcu", controller="excitation"), "acts on the signals"),
+    (dict(wiring="mcu", target="hil"), "--wiring mcu on hil"),
+    (dict(wiring="mcu", controller="pid", cut="4@8"), "a cut would be its end"),
+    (dict(cut="4@8"), "a cut needs --wiring mcu"),
+    (dict(wiring="mcu", cut="4"), "cut '4' is not how long @ from when"),
+    (dict(wiring="mcu", cut="nan@8"), "cut 'nan@8' is not how long"),
+    (dict(wiring="mcu", cut="0@8"), "cut '0@8' is not how long"),
+    (dict(wiring="mcu", cut="12@8"), "cut until 20 s, but the run ends at 20 s"),
     (dict(rate_hz=100.0), "predicts at 120 Hz; it cannot control at 100 Hz"),
 ]
 
@@ -331,7 +365,7 @@ def test_what_a_run_left_that_never_started_is_replaced(experiment):
     (asked.out / "bag" / "metadata.yaml").write_text(yaml.safe_dump(metadata))
     (asked.out / "bag" / "bag.mcap").touch()
     prepare(experiment(seed=2))
-    assert {path.name for path in asked.out.iterdir()} == {RECORD_FILE}
+    assert {path.name for path in asked.out.iterdir()} == {RECORD_FILE, checks.TRAJECTORY_FILE}
     assert read_record(asked.out).seed == 2
 
 
@@ -477,7 +511,7 @@ SURFACED = Surface.model_validate(SURFACE)
 def test_a_reference_from_a_file_goes_to_its_node_and_into_the_record(experiment, tmp_path):
     file = tmp_path / "bends.csv"
     file.write_text("t_s,y,z\n0,0,0\n1,0.01,0.02\n2,0,0\n")
-    asked = experiment(reference=str(file))
+    asked = experiment(reference=str(file), controller="pid")
     nodes = graph(asked)
     assert nodes["reference"]["file"] == str(asked.out.absolute() / "reference.csv")
     assert "shape" not in nodes["reference"]
@@ -500,7 +534,7 @@ def test_a_recorded_run_is_a_reference(experiment, tmp_path):
     file.write_text(
         "t_ms,u0_deg,u1_deg,x_m,y_m,z_m\n500,0,0,1,2,3\n510,1,1,1.5,2,3\n520,2,2,2,2,3\n"
     )
-    asked = experiment(reference=str(file))
+    asked = experiment(reference=str(file), controller="pid")
     told = graph(asked)["reference"]
     curve = read_record(asked.out).curve
     assert curve.outputs == ("x", "y", "z")
@@ -586,7 +620,7 @@ def test_parameters_of_a_node_that_no_run_has_are_refused(crane, share):
 def test_a_later_description_goes_over_that_of_the_model(monkeypatch, tmp_path):
     robot = describe("mass_spring_damper")
     card = SimpleNamespace(robot=robot, rate_hz=50.0)
-    monkeypatch.setattr(bringup, "load_card", lambda folder: card)
+    monkeypatch.setattr(f"{model_settings.__module__}.load_card", lambda folder: card)
     assert model_settings(tmp_path).horizon == 8
     mpc = robot.nodes["mcu"]["mpc"] | {"horizon": 5, "control_horizon": 2}
     later = robot.model_copy(update={"nodes": {"mcu": {"mpc": mpc}}})

@@ -5,9 +5,9 @@ import pytest
 
 from soft_control.control.pid import PidConfig
 from soft_control.control.references import Reference
-from soft_control.experiment.bringup import mpc_settings
 from soft_control.experiment.checks import load_options
 from soft_control.experiment.closed_loop import PidController, record, run, signal_gain
+from soft_control.experiment.node_parameters import mpc_settings
 from soft_control.learning.model import Model, ModelCard, SignalMap
 from soft_control.rigs import RIGS, describe, make_rig
 

@@ -15,8 +15,8 @@ from soft_control.firmware_files import read_build
 from soft_control.learning.dataset import Recording, RecordingWarning
 from soft_control.learning.model import ModelError, free_run, load_model
 from soft_control.learning.suitability import suited
-from soft_control.link.messages import StepCostUnit
-from soft_control.link.session import open_session
+from soft_control.link.codes import StepCostUnit
+from soft_control.link.opening import open_session
 
 RATE_HZ = 120.0
 

@@ -17,8 +17,9 @@ pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
 
 from soft_control import paths  # noqa: E402
 from soft_control.control.mpc_settings import MpcSettings  # noqa: E402
-from soft_control.experiment.bringup import check, moves, nodes  # noqa: E402
+from soft_control.experiment.bringup import check, nodes  # noqa: E402
 from soft_control.experiment.closed_loop import record  # noqa: E402
+from soft_control.experiment.node_parameters import moves  # noqa: E402
 from soft_control.experiment.record import read_record  # noqa: E402
 from soft_control.experiment.settings import Experiment  # noqa: E402
 from soft_control.experiment.tuning import tune  # noqa: E402

@@ -11,8 +11,8 @@ pytest.importorskip("optuna", reason="tuning needs optuna: pip install soft_cont
 from soft_control import paths  # noqa: E402
 from soft_control.control.references import Reference  # noqa: E402
 from soft_control.experiment import tuning  # noqa: E402
-from soft_control.experiment.bringup import merged, node_parameters  # noqa: E402
 from soft_control.experiment.closed_loop import PidController, run  # noqa: E402
+from soft_control.experiment.node_parameters import merged, node_parameters  # noqa: E402
 from soft_control.experiment.tuning import (  # noqa: E402
     WORST,
     Range,

@@ -13,36 +13,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soft_control.link import LinkError, McuSession, ModelMismatch, VersionError
+from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring
 from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
 from soft_control.link.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
     Arm,
     Boot,
-    Clock,
     Crash,
     Drive,
     Error,
-    ErrorCode,
     Heartbeat,
     Hello,
-    HostLost,
     Info,
     Measurement,
     Message,
     MessageError,
     Observe,
     Reference,
-    ResetCause,
     Sample,
     Sizes,
-    Source,
     Stop,
     Telemetry,
     Trajectory,
     TrajectoryEnd,
     When,
-    Wiring,
     content_max,
     decode,
     points_max,

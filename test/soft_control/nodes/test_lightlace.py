@@ -15,10 +15,11 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 import tty  # noqa: E402
 
 import yaml  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
 
 from soft_control.experiment.ros_messages import to_stamp  # noqa: E402
 from soft_control.experiment.runner import ros_domain  # noqa: E402
-from soft_control.nodes import lightlace  # noqa: E402
+from soft_control.nodes import _port, lightlace  # noqa: E402
 
 
 @pytest.fixture
@@ -77,10 +78,10 @@ def test_lines_become_signals_by_name(sensor, board, published):
 def test_in_lockstep_the_nth_line_has_the_nth_stamp(sensor, board, published):
     node = sensor(clock="lockstep")
     raw = published(node.raw)
-    os.write(board[0], b"1,1\r\n2,2\r\n")
+    os.write(board[0], b"\n1,1\r\n2,2\r\n")
     until(lambda: len(node.counts) == 2)
     for ns in (5, 6):
-        node.on_clock(lightlace.Clock(clock=to_stamp(ns)))
+        node.on_clock(Clock(clock=to_stamp(ns)))
     assert [(m.header.stamp.nanosec, m.position[0]) for m in raw] == [(5, 1.0), (6, 2.0)]
 
 
@@ -101,7 +102,7 @@ def test_a_sensor_without_a_valid_sample_fails_with_what_came(sensor, board, sen
 
 
 def test_whatever_ends_the_reading_thread_reaches_the_node(sensor, board, monkeypatch):
-    monkeypatch.setattr(lightlace, "GRACE_S", 0.0)
+    monkeypatch.setattr(_port, "GRACE_S", 0.0)
     node = sensor()
     monkeypatch.setattr(node.reader, "feed", lambda data, now_s: 1 // 0)
     os.write(board[0], b"1,2\r\n")
@@ -136,7 +137,7 @@ def test_a_port_that_closes_is_named(board, tmp_path):
 
 
 def test_a_port_that_is_not_there_is_named(make_node):
-    with pytest.raises(RuntimeError, match="cannot open the sensor's port '/dev/none'"):
+    with pytest.raises(RuntimeError, match="the sensor on '/dev/none' cannot be reached: "):
         make_node(
             lightlace.LightLace, port="/dev/none", full_scale_counts=[1.0], port_timeout_s=0.0
         )

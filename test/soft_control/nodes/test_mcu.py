@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
 from soft_control.experiment.ros_messages import joint_state, to_ns, trajectory  # noqa: E402
-from soft_control.link.messages import Clock, Supervisor  # noqa: E402
+from soft_control.link.codes import Clock, Supervisor  # noqa: E402
 from soft_control.nodes import mcu  # noqa: E402
 
 HORIZON = 4

@@ -25,6 +25,7 @@ from soft_control.nodes.rig import RigParameters, RigSimulation  # noqa: E402
 from soft_control.processes import interrupt_held  # noqa: E402
 
 NAN = float("nan")
+RIG = {"sensor_port": "s", "actuator_port": "a"}
 TWO = {"command_names": ["a", "b"]}
 GAINS = dict.fromkeys(("kp", "ki", "kd", "command_neutral", "command_min", "command_max"), [1, 2])
 XYZ = {"output_names": ["x", "y", "z"]}
@@ -33,18 +34,23 @@ MCU = TWO | XYZ | {"firmware": "build", "command_neutral": [0.0, 0.0]}
 EXCITATION = TWO | dict.fromkeys(("command_min", "command_max", "move_max"), [0.1, 0.2])
 
 
+def ports(folder: Path) -> dict[str, str]:
+    """Of a rig, in a folder."""
+    return {name: str(folder / name) for name in RIG}
+
+
 @pytest.mark.parametrize(
     ("model", "given", "said"),
     [
-        (RigParameters, {"lace_port": "p", "rate_hz": NAN}, "parameter rate_hz = nan: "),
-        (RigParameters, {"lace_port": "p", "rate_hz": 0}, "rate_hz = 0.*greater than 0"),
-        (RigParameters, {"lace_port": "p", "rate_hz": "fast"}, "rate_hz = 'fast'.*number"),
-        (RigParameters, {"lace_port": "p", "clock": "wall"}, "clock = 'wall'.*'lockstep'"),
-        (RigParameters, {"lace_port": "p", "seed": -1}, "seed = -1"),
-        (RigParameters, {"lace_port": "p", "load_offset": [0, NAN, 0]}, r"load_offset\[1\] = nan"),
-        (RigParameters, {"lace_port": "p", "duration_s": 0.004}, "duration_s = 0.004 holds no"),
-        (RigParameters, {"lace_port": "p", "duration_s": float("inf")}, "duration_s = inf"),
-        (RigParameters, {}, "parameter lace_port is missing"),
+        (RigParameters, RIG | {"rate_hz": NAN}, "parameter rate_hz = nan: "),
+        (RigParameters, RIG | {"rate_hz": 0}, "rate_hz = 0.*greater than 0"),
+        (RigParameters, RIG | {"rate_hz": "fast"}, "rate_hz = 'fast'.*number"),
+        (RigParameters, RIG | {"clock": "wall"}, "clock = 'wall'.*'lockstep'"),
+        (RigParameters, RIG | {"seed": -1}, "seed = -1"),
+        (RigParameters, RIG | {"load_offset": [0, NAN, 0]}, r"load_offset\[1\] = nan"),
+        (RigParameters, RIG | {"duration_s": 0.004}, "duration_s = 0.004 holds no"),
+        (RigParameters, RIG | {"duration_s": float("inf")}, "duration_s = inf"),
+        (RigParameters, {}, "parameter sensor_port is missing"),
         (LightLaceParameters, {"port": "p", "signal_names": ["s"]}, r"full_scale_counts = \[\]: w"),
         (
             LightLaceParameters,
@@ -80,7 +86,7 @@ def test_a_malformed_parameter_is_told_with_name_value_and_what_is_wanted(model,
 
 
 def test_whole_numbers_do_for_numbers_and_empty_names_for_none(make_node, tmp_path):
-    node = make_node(RigSimulation, rate_hz=50, lace_port=str(tmp_path / "port"), peers=["rig"])
+    node = make_node(RigSimulation, rate_hz=50, peers=["rig"], **ports(tmp_path))
     assert node.parameters.rate_hz == 50.0 and node.parameters.samples == 1000
     given = checked(McuParameters, MCU | {"signal_names": [""]})
     assert given.signal_names == []
@@ -89,7 +95,7 @@ def test_whole_numbers_do_for_numbers_and_empty_names_for_none(make_node, tmp_pa
 def test_a_node_that_cannot_start_says_why_in_one_line(tmp_path):
     (tmp_path / "log").mkdir()
     (tmp_path / "parameters").mkdir()
-    node = NodeSpec("rig", {"lace_port": str(tmp_path / "port"), "load_offset": [1.0, 2.0]})
+    node = NodeSpec("rig", {**ports(tmp_path), "load_offset": [1.0, 2.0]})
     with ros_domain():
         assert start(node, tmp_path).wait(60) == 1
     said = (tmp_path / "log" / "rig.log").read_text()
@@ -111,8 +117,7 @@ main()
 def test_a_signal_that_comes_during_the_imports_waits_for_its_handler(tmp_path):
     """Without interrupt_held Python raises KeyboardInterrupt wherever it happens to be."""
     file = tmp_path / "rig.yaml"
-    parameters = {"lace_port": str(tmp_path / "port")}
-    file.write_text(yaml.safe_dump({"rig": {"ros__parameters": parameters}}))
+    file.write_text(yaml.safe_dump({"rig": {"ros__parameters": ports(tmp_path)}}))
     command = [sys.executable, "-c", IMPORTING]
     with ros_domain(), interrupt_held():
         process = subprocess.Popen(
@@ -154,7 +159,7 @@ def test_a_signal_at_once_ends_a_node(tmp_path: Path):
     (tmp_path / "log").mkdir()
     (tmp_path / "parameters").mkdir()
     with ros_domain():
-        process = start(NodeSpec("rig", {"lace_port": str(tmp_path / "port")}), tmp_path)
+        process = start(NodeSpec("rig", ports(tmp_path)), tmp_path)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert (tmp_path / "log" / "rig.log").read_text() == ""

@@ -1,0 +1,83 @@
+"""A session with a build, wherever that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+from soft_control.link.cut import CutTransport
+from soft_control.link.session import LinkError, McuSession
+from soft_control.link.transport import (
+    HilTransport,
+    PilTransport,
+    SilTransport,
+    Transport,
+    TransportError,
+    WiredSil,
+)
+
+
+class FirmwareFiles(Protocol):
+    """What a session has to know of a build: its files, and what they say of themselves."""
+
+    @property
+    def library(self) -> Path:
+        """For sil."""
+
+    @property
+    def elf(self) -> Path:
+        """For pil."""
+
+    @property
+    def machine(self) -> str | None:
+        """QEMU's name of what models its board."""
+
+    @property
+    def model_hash(self) -> str:
+        """As INFO has it."""
+
+    @property
+    def build_id(self) -> str:
+        """As INFO has it."""
+
+
+def open_session(
+    target: Literal["sil", "pil", "hil"],
+    firmware: FirmwareFiles,
+    port: str | None = None,
+    timeout_s: float = 2.0,
+    instruments: tuple[Path, Path] | None = None,
+    cut: range = range(0),
+) -> McuSession:
+    """A session with a build, as `firmware_files.read_build` finds it; hil needs the port of the
+    board that runs it.
+
+    instruments: terminals of sensor and actuators that sil and pil own in wiring `mcu`; a board has
+    its own. cut: samples that nobody hears of, as CutTransport says.
+
+    Raises LinkError, VersionError, ModelMismatch; ValueError for an unknown target.
+    """
+    try:
+        if target == "sil" and instruments:
+            transport: Transport = WiredSil(firmware.library, *instruments)
+        elif target == "sil":
+            transport = SilTransport(firmware.library)
+        elif target == "pil":
+            sensor, actuator = instruments or (None, None)
+            transport = PilTransport(
+                firmware.elf, machine=firmware.machine, sensor=sensor, actuator=actuator
+            )
+        elif target == "hil" and port:
+            transport = HilTransport(port)
+        elif target == "hil":
+            raise ValueError("target hil needs the serial port of the board, such as /dev/ttyACM0")
+        else:
+            raise ValueError(f"unknown target {target!r}: sil, pil or hil")
+    except TransportError as error:
+        raise LinkError(f"{target}: {error}") from error
+    return McuSession(
+        CutTransport(transport, cut) if cut else transport,
+        timeout_s=timeout_s,
+        model_hash=firmware.model_hash,
+        build_id=firmware.build_id,
+    )
