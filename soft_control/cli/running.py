@@ -141,8 +141,8 @@ def replay(
     from soft_control.learning.errors import rmse
     from soft_control.learning.model import free_run, least_squares_baseline, load_model
     from soft_control.learning.suitability import suited
+    from soft_control.link.opening import open_session
     from soft_control.link.session import LinkError
-    from soft_control.link.targets import open_session
 
     network, built = load_model(model), read_build(firmware)
     robot = network.card.robot

@@ -25,8 +25,8 @@ from soft_control.learning.calibration import Calibration
 from soft_control.learning.dataset import Recording
 from soft_control.learning.excitation import excitation
 from soft_control.learning.model import Model, ModelCard
+from soft_control.link.opening import open_session
 from soft_control.link.session import McuSession
-from soft_control.link.targets import open_session
 from soft_control.rigs import Rig, Sample, make_rig
 from soft_control.robots.description import RobotDescription
 

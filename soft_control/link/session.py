@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
@@ -37,13 +39,20 @@ from soft_control.link.messages import (
     TrajectoryEnd,
     VersionError,
 )
-from soft_control.link.transport import NothingMore, Transport, TransportError
+from soft_control.link.transport import (
+    NothingMore,
+    Transport,
+    TransportError,
+)
 
 __all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError"]
 
 RETRY_S = 0.25
 """What is not answered is sent again after this long: a board may still be starting, a frame may be
 damaged on its way. A sample that comes twice is answered twice and taken once."""
+
+UNREAD_MAX = 4096
+"""TELEMETRY that came while another answer was awaited, and is kept: half a minute at 120 Hz."""
 
 M = TypeVar("M", bound=Message)
 
@@ -93,6 +102,8 @@ class McuSession:
         self._sizes = Sizes(0, 0, 0)
         self._last_k: int | None = None
         self._asked = 0  # the type of the message whose answer is awaited
+        self._owed = 0  # answers to what was sent again, though it had come
+        self._unread: deque[Telemetry] = deque(maxlen=UNREAD_MAX)
         try:
             self.info = self._introduce(start_timeout_s)
             _check_identity(self.info, model_hash, build_id)
@@ -160,6 +171,7 @@ class McuSession:
         )
         self._last_k = None
         self.received = 0
+        self._unread.clear()
         self.info = self._ask(request, Info, self._timeout_s)
         self.preload(k, reference)
 
@@ -225,7 +237,10 @@ class McuSession:
         """The next TELEMETRY of wiring `mcu`; None where none comes within the time. What was told
         meanwhile and is refused, because it comes too late, say, is passed over."""
         self._asked = 0
-        found = self._receive(Telemetry, time.monotonic() + timeout_s, may_be_silent=True)
+        found = self._unread.popleft() if self._unread else None
+        if found is None:
+            deadline = time.monotonic() + timeout_s
+            found = self._receive(Telemetry, deadline, may_be_silent=True)
         if found is not None:
             self._last_k = found.k
             self.received += 1
@@ -267,15 +282,26 @@ class McuSession:
     def _ask(self, request: Message, answer: type[M], timeout_s: float) -> M:
         """Sends until answered: for requests that may come twice."""
         self._asked = request.TYPE
+        self._take_owed(answer)
         deadline = time.monotonic() + timeout_s
         while True:
             self._send(request)
+            self._owed += 1
             patience = min(deadline, time.monotonic() + RETRY_S)
             found = self._receive(answer, patience)
             if found is not None:
+                self._owed -= 1
                 return found
             if time.monotonic() >= deadline:
                 raise self._silent(request.title(), timeout_s)
+
+    def _take_owed(self, answer: type[M]) -> None:
+        """A slow end answers twice what was sent twice: the second answer is none to what is asked
+        next. One that was damaged never comes."""
+        deadline = time.monotonic() + RETRY_S
+        while self._owed > 0 and self._receive(answer, deadline, may_be_silent=True) is not None:
+            self._owed -= 1
+        self._owed = 0
 
     def _step(self, request: Message, answer: type[M]) -> M:
         """Sends until answered, and passes answers to other samples over."""
@@ -332,11 +358,26 @@ class McuSession:
                 raise self._failed(_refusal(message))
         elif isinstance(message, Crash):
             self.crash = message
+        elif isinstance(message, Telemetry):
+            self._unread.append(message)
         elif isinstance(message, Boot) and wanted is Telemetry:
-            cause = in_words(ResetCause, message.reset_cause)
-            raise self._failed(f"the microcontroller has started again (cause: {cause})")
+            raise self._restarted(message)
 
     # ----------------------------------------------------------------------- errors
+
+    def _restarted(self, boot: Boot) -> LinkError:
+        """With what the microcontroller says of it, when it is asked who it is."""
+        self._asked = 0
+        self.crash = None
+        with contextlib.suppress(LinkError):
+            self._send(Hello())
+            self.crash = self._receive(Crash, time.monotonic() + RETRY_S)
+        where = ""
+        if self.crash:
+            record = self.crash.encode(self._sizes)[1:].hex()
+            where = f"; where it was says `softctl crash BUILD --record {record}`"
+        cause = in_words(ResetCause, boot.reset_cause)
+        return self._failed(f"the microcontroller has started again (cause: {cause}){where}")
 
     def _silent(self, what: str, timeout_s: float) -> LinkError:
         return self._failed(f"no answer to {what} within {timeout_s:g} s: {self._transport.advice}")

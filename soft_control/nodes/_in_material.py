@@ -21,6 +21,8 @@ CHECK_S = 0.05
 HEARTBEAT_S = 0.05
 QUIET_S = 0.2
 """So long after the last telemetry of a run nothing is under way any more."""
+GRACE_S = 1.0
+"""At the end of a run the simulated sensor goes a moment before this node is told to stop."""
 AT_REST = State.STOPPED, State.FAULT
 """The safe output is told by the firmware's own timer."""
 
@@ -38,7 +40,9 @@ class InMaterial:
         self.mcu_clock = McuClock()
         self.k: int | None = None
         self.last_ns = 0
-        self.state = int(State.ARMED)
+        self.state, self.cause = int(State.ARMED), int(Cause.NONE)
+        self.silent: Telemetry | None = None
+        self.silent_s = 0.0
         self.ended: BaseException | None = None
         self.closing = threading.Event()
         self.thread = threading.Thread(target=self.follow, daemon=True)
@@ -110,12 +114,16 @@ class InMaterial:
             self.signals.publish(joint_state(now_ns, names, told.signals))
         self.node.publish(now_ns, told)
         self.node.send_ahead(told.k)
-        if told.state != self.state:
+        if told.state == self.state:
+            return
+        if told.cause != Cause.SENSOR_SILENT:
             self.say_state(told)
+        elif self.silent is None:
+            self.silent, self.silent_s = told, time.monotonic()
 
     def say_state(self, told: Telemetry) -> None:
         """To whoever watches; a run goes on to its end in its safe place."""
-        self.state = told.state
+        self.state, self.cause = told.state, told.cause
         words = f"the microcontroller is {in_words(State, told.state)} from sample {told.k} on"
         if told.cause:
             words += f": {in_words(Cause, told.cause)}"
@@ -128,6 +136,9 @@ class InMaterial:
         """Raises what has ended the thread."""
         if self.ended is not None:
             raise self.ended
+        if self.silent and time.monotonic() - self.silent_s > GRACE_S:
+            silent, self.silent = self.silent, None
+            self.say_state(silent)
 
     def leave(self) -> None:
         """What is still under way is published, the robot is stopped, and what the microcontroller
@@ -144,15 +155,15 @@ class InMaterial:
         self.session.stop()
 
     def counters(self, info: Info) -> DiagnosticArray:
-        """What INFO counts, and the state at the end."""
+        """What INFO counts, and the state at the end, but for a sensor that has ended the run."""
         first = list(Info.__dataclass_fields__).index("missed_samples")
         names = list(Info.__dataclass_fields__)[first:]
         values = {
-            "state": State(info.state).name.lower(),
-            "cause": Cause(info.cause).name.lower(),
+            "state": State(self.state).name.lower(),
+            "cause": Cause(self.cause).name.lower(),
             **{name: getattr(info, name) for name in names},
         }
-        bad = info.state in AT_REST
+        bad = self.state in AT_REST
         level = DiagnosticStatus.ERROR if bad else DiagnosticStatus.OK
         return self.node.diagnostics(self.last_ns, level, "mcu", values["state"], values)
 

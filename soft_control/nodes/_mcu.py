@@ -19,7 +19,7 @@ from soft_control.experiment.trajectory import ToldReference
 from soft_control.firmware_files import read_build
 from soft_control.link.codes import Cause, Clock, SolverStatus, State, StepCostUnit
 from soft_control.link.messages import Telemetry
-from soft_control.link.targets import open_session
+from soft_control.link.opening import open_session
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.topics import COMMAND, PREDICTED_OUTPUTS, REFERENCE, SOLVER
 

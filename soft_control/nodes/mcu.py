@@ -11,7 +11,7 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from soft_control.experiment.ros_messages import Join, by_name, from_trajectory, to_ns
-from soft_control.link.lace_line import WARNING_EVERY_S
+from soft_control.link.sensor_reader import WARNING_EVERY_S
 from soft_control.link.session import TooLate
 from soft_control.nodes._in_material import InMaterial
 from soft_control.nodes._mcu import McuNode, McuParameters

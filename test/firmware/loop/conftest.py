@@ -22,13 +22,16 @@ ACTUATORS = {
     "hold": SERVOS,
     "neutral": SERVOS | {"safe_output": "neutral"},
     "disarm": SERVOS | {"safe_output": "disarm"},
+    "emulated": SERVOS | {"safe_output": "neutral", "silence_samples": 60},
     "hasel": {
         "kind": "hasel_driver", "full_steps": 1000, "safe_output": "disarm", "silence_samples": 5,
         "errors": 255, "voltage_min": 3000.0, "voltage_max": 9000.0, "temperature_max": 70.0,
         "mean_max": 1.5, "mean_s": 0.5,
     },
 }  # fmt: skip
-"""Of the robots, over those of the tendon rig; a hasel_driver has one range for all commands."""
+"""Of the robots, over those of the tendon rig; a hasel_driver has one range for all commands. An
+emulator serves its lines in any order: on a busy machine samples of the sensor overtake an answer
+of the servos."""
 
 
 @pytest.fixture(scope="session")

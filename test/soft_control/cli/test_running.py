@@ -17,7 +17,7 @@ from soft_control.experiment import attended, report, tuning
 from soft_control.experiment.runner import RunFailed
 
 PROJECT = Path(__file__).resolve().parents[3]
-NODES = {"rig", "lightlace", "excitation", "logger"}
+NODES = {"rig", "lightlace", "excitation", "dynamixel", "logger"}
 
 
 def ending(monkeypatch: pytest.MonkeyPatch, how: BaseException | None) -> list[set[str]]:

@@ -16,7 +16,7 @@ from soft_control.learning.dataset import Recording, RecordingWarning
 from soft_control.learning.model import ModelError, free_run, load_model
 from soft_control.learning.suitability import suited
 from soft_control.link.codes import StepCostUnit
-from soft_control.link.targets import open_session
+from soft_control.link.opening import open_session
 
 RATE_HZ = 120.0
 

@@ -22,7 +22,7 @@ from soft_control.experiment.trajectory import (
 )
 from soft_control.firmware_files import read_build
 from soft_control.learning.surface import Surface
-from soft_control.link.targets import open_session
+from soft_control.link.opening import open_session
 
 RATE_HZ = 120.0
 ROOM = 1200

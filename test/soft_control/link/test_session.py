@@ -12,9 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soft_control.firmware_crash import CrashRecord
 from soft_control.link import LinkError, McuSession, ModelMismatch, VersionError
 from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring
-from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
+from soft_control.link.framing import (
+    CONTENT_LIMIT,
+    CONTENT_MAX,
+    FrameDecoder,
+    encode_frame,
+    frame_size,
+)
 from soft_control.link.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
@@ -87,6 +94,13 @@ def test_a_type_that_is_taken_is_refused():
 
         class Again(Message, type=Hello.TYPE):
             pass
+
+
+@pytest.mark.parametrize("size", [1, 250, 251, 252, 253, 506, 507, CONTENT_LIMIT])
+def test_the_size_of_a_frame_is_known_before(size):
+    """Also where a block of COBS is full; content without zeros makes the longest."""
+    longest = max(len(encode_frame(bytes([value]) * size)) for value in range(256))
+    assert frame_size(size) == longest
 
 
 def test_what_does_not_fit_a_frame_is_named():
@@ -398,6 +412,27 @@ def test_a_restart_in_mid_run_is_an_error_with_its_cause():
     session, _ = open_fake(lambda m: [boot] if isinstance(m, Sample) else well_behaved(m))
     with pytest.raises(LinkError, match=r"has started again \(cause: fault\)"):
         session.sample(0, SIGNALS, ORIGIN)
+
+
+def test_a_crash_in_mid_run_is_told_with_its_record():
+    """As `softctl crash` reads it."""
+    boot, crash = Boot(PROTOCOL_VERSION, ResetCause.FAULT, "fake"), Crash(3, 1, 2, 3, 4, 5, 6)
+    crashed = []
+
+    def crashing(message):
+        if isinstance(message, Sample):
+            crashed.append(message)
+            return [boot]
+        return [INFO, crash] if crashed and isinstance(message, Hello) else well_behaved(message)
+
+    session, _ = open_fake(crashing)
+    with pytest.raises(
+        LinkError, match=r"cause: fault\); where it was says `softctl crash"
+    ) as told:
+        session.sample(0, SIGNALS, ORIGIN)
+    record = str(told.value).partition("--record ")[2].partition("`")[0]
+    assert CrashRecord.from_hex(record) == CrashRecord(3, 1, 2, 3, 4, 5, 6)
+    assert session.crash == crash
 
 
 def test_a_dead_transport_is_an_error_that_names_it():

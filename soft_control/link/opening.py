@@ -1,4 +1,4 @@
-"""Where a firmware runs: a session with it in this process, in the emulator, or on a board."""
+"""A session with a build, wherever that runs."""
 
 from __future__ import annotations
 
