@@ -21,7 +21,7 @@ from soft_control.link import LinkError
 from soft_control.link.codes import Cause, Clock, State, Wiring
 from soft_control.link.instruments import ACTUATORS
 from soft_control.link.messages import Hello
-from soft_control.link.targets import open_session
+from soft_control.link.opening import open_session
 from soft_control.link.transport import TransportError, WiredSil
 from soft_control.rigs import make_rig
 
