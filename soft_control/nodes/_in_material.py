@@ -21,7 +21,7 @@ CHECK_S = 0.05
 HEARTBEAT_S = 0.05
 QUIET_S = 0.2
 """So long after the last telemetry of a run nothing is under way any more."""
-GRACE_S = 1.0
+GRACE_S = 3.0
 """At the end of a run the simulated sensor goes a moment before this node is told to stop."""
 AT_REST = State.STOPPED, State.FAULT
 """The safe output is told by the firmware's own timer."""

@@ -9,6 +9,8 @@ void sensing_start(sensing_t *sensing, uint32_t now_us)
     sensing->fault = CAUSE_NONE;
     sensing->equal = 0;
     sensing->at_us = now_us;
+    sensing->came_us = now_us;
+    sensing->interval_us = 0;
 }
 
 static cause_t plausible(sensing_t *sensing, const limits_t *limits,
@@ -40,8 +42,13 @@ bool sensing_take(sensing_t *sensing, sensor_t *sensor, const sensor_config_t *c
                   const limits_t *limits, uint8_t byte, uint32_t now_us)
 {
     int32_t counts[SENSOR_SLOTS];
+    const bool whole = sensor_decode(sensor, config, byte, counts);
 
-    if (sensor_decode(sensor, config, byte, counts)) {
+    if (whole || sensor->dropped != sensing->dropped) {
+        sensing->interval_us = now_us - sensing->came_us;
+        sensing->came_us = now_us;
+    }
+    if (whole) {
         sensing->fault = (uint8_t)plausible(sensing, limits, counts);
         if (sensing->fault == CAUSE_NONE) {
             memcpy(sensing->counts, counts, sizeof sensing->counts);

@@ -15,6 +15,8 @@ typedef struct {
     uint8_t fault;                /* cause_t of the newest sample */
     uint16_t equal;               /* samples in a row that were equal to that before them */
     uint32_t at_us;               /* when the newest plausible sample was complete */
+    uint32_t came_us;             /* when the newest one was, plausible or not, */
+    uint32_t interval_us;         /* and how long behind the one before; 0: there is none */
     uint32_t dropped;             /* by the decoder, until now */
     uint32_t implausible;         /* samples, until now */
 } sensing_t;
