@@ -326,6 +326,37 @@ def test_telemetry_comes_unasked_and_the_heartbeat_counts_it():
     assert port.got[-1] == Heartbeat(NOW, 0)
 
 
+def test_what_is_refused_while_nobody_waits_for_it_is_passed_over():
+    """A command or a position that came too late, or that the microcontroller does not take now."""
+
+    def refuses(message):
+        if isinstance(message, (Drive, Measurement)):
+            codes = (ErrorCode.TOO_OLD, ErrorCode.WRONG_STATE)
+            return [*(Error(code, message.TYPE) for code in codes), telemetry(message.k)]
+        return well_behaved(message)
+
+    session, _ = open_fake(refuses)
+    session.arm(REST, ORIGIN)
+    session.drive(3, REST)
+    session.measurement(4, ORIGIN)
+    assert [session.telemetry(0.01) for _ in range(3)] == [telemetry(3), telemetry(4), None]
+
+
+def test_a_restart_ends_the_wait_for_telemetry():
+    boot = Boot(PROTOCOL_VERSION, ResetCause.WATCHDOG, "fake")
+    session, _ = open_fake(lambda m: [boot] if isinstance(m, Heartbeat) else well_behaved(m))
+    session.arm(REST, ORIGIN)
+    session.heartbeat()
+    with pytest.raises(LinkError, match=r"has started again \(cause: watchdog\)"):
+        session.telemetry(0.01)
+
+
+def test_a_trajectory_is_forgotten():
+    session, port = open_fake()
+    session.forget_trajectory()
+    assert port.got[1:] == [TrajectoryEnd(0, 0, 0, ORIGIN)]
+
+
 def test_what_ended_the_last_run_is_kept():
     crash = Crash(2, 0x08001234, 0x08000ABD, 0x21000000, 0x8200, 0xE000ED00, 512)
     session, _ = open_fake(lambda m: [crash, INFO] if isinstance(m, Hello) else well_behaved(m))
