@@ -21,7 +21,7 @@ CHECK_S = 0.05
 HEARTBEAT_S = 0.05
 QUIET_S = 0.2
 """So long after the last telemetry of a run nothing is under way any more."""
-GRACE_S = 1.0
+GRACE_S = 3.0
 """At the end of a run the simulated sensor goes a moment before this node is told to stop."""
 AT_REST = State.STOPPED, State.FAULT
 """The safe output is told by the firmware's own timer."""
@@ -93,16 +93,18 @@ class InMaterial:
         self.session.drive(self.sample_of(message), command)
 
     def follow(self) -> None:
-        """The thread: telemetry in, heartbeats out."""
-        beat_s = time.monotonic()
+        """The thread: telemetry in, heartbeats out, of which the firmware counts the time between
+        them in samples where these are its clock, however fast they come."""
+        beat_s, beat_k = time.monotonic(), 0
+        every = max(1, round(HEARTBEAT_S * self.node.parameters.rate_hz))
         try:
             while not self.closing.is_set():
-                told = self.session.telemetry(HEARTBEAT_S)
-                if time.monotonic() - beat_s >= HEARTBEAT_S:
-                    beat_s = time.monotonic()
-                    self.session.heartbeat()
-                if told is not None:
+                if (told := self.session.telemetry(HEARTBEAT_S)) is not None:
                     self.on_telemetry(told)
+                k = self.k or 0
+                if time.monotonic() - beat_s >= HEARTBEAT_S or k - beat_k >= every:
+                    beat_s, beat_k = time.monotonic(), k
+                    self.session.heartbeat()
         except BaseException as ended:
             self.ended = ended
 

@@ -4,10 +4,6 @@
 
 #include "solver/number.h"
 
-/* How long before a control period the newest signals should have come: the board's clock is
- * shifted a little each period until they do. */
-#define SENSOR_LEAD_US 1000
-
 bool loop_send(control_loop_t *loop, int line, const void *message)
 {
     uint8_t content[FRAME_CONTENT_MAX];
@@ -469,32 +465,35 @@ static void follow_sensor(control_loop_t *loop)
     } while (came && supervisor_active(&loop->supervisor));
 }
 
-/* The board's timer is the clock, and follows the sensor's: a hundredth of a period at most. */
+/* How long before or behind the time of a control period its sample of the sensor is taken, where
+ * samples come about as often as periods: the sensor then says the phase. Of others, or of none,
+ * the newest one counts when the time has come. */
+static int32_t window_us(const sensing_t *sensing)
+{
+    const uint32_t window = PERIOD_US / 4u;
+    const uint32_t least = PERIOD_US - window;
+    return sensing->interval_us - least <= 2u * window ? (int32_t)window : 0;
+}
+
+/* The board's timer is the clock, in step with the sensor where that can be. */
 static void follow_timer(control_loop_t *loop)
 {
     while (take_sensor(loop)) {
     }
+    const bool came = loop->sensing.fresh || loop->sensing.fault != CAUSE_NONE;
     const uint32_t now_us = board_microseconds(loop->board);
-    const uint32_t behind = now_us - loop->due_us;
-    if ((int32_t)behind < 0) {
+    const int32_t window = window_us(&loop->sensing);
+    const int32_t behind = (int32_t)(now_us - loop->due_us);
+    if (behind < (came ? -window : window)) {
         return;
     }
     if (!may_begin(loop)) {
         loop->due_us = now_us + PERIOD_US;
         return;
     }
-    uint32_t k = loop->next_k;
-    if (behind >= PERIOD_US) {
-        k += behind / PERIOD_US < GAP_MAX ? behind / PERIOD_US : GAP_MAX;
-        loop->due_us = now_us;
-    }
-    const int32_t reach = (int32_t)PERIOD_US / 100;
-    const int32_t early = SENSOR_LEAD_US - (int32_t)(now_us - loop->sensing.at_us);
-    const int32_t shift = !loop->sensing.fresh ? 0
-                          : early > reach      ? reach
-                          : early < -reach     ? -reach
-                                               : early;
-    loop->due_us += PERIOD_US + (uint32_t)shift;
+    const uint32_t missed = behind > 0 ? (uint32_t)behind / PERIOD_US : 0u;
+    const uint32_t k = loop->next_k + (missed < GAP_MAX ? missed : GAP_MAX);
+    loop->due_us = PERIOD_US + (missed > 0u || (came && window > 0) ? now_us : loop->due_us);
     loop_sample(loop, k, NULL);
     loop->late = (int32_t)(board_microseconds(loop->board) - loop->due_us) > 0;
     supervisor_deadline(&loop->supervisor, loop->late);

@@ -106,7 +106,7 @@ def test_replay_compares_the_firmware_with_the_network(softctl, tendon):
 def test_a_microcontroller_that_goes_silent_is_a_failed_run(monkeypatch, softctl, tendon):
     from soft_control.experiment.closed_loop import record
     from soft_control.learning import dataset
-    from soft_control.link import LinkError, targets
+    from soft_control.link import LinkError, opening
 
     def gone(*_: object) -> None:
         raise LinkError("sil: the microcontroller is silent")
@@ -114,7 +114,7 @@ def test_a_microcontroller_that_goes_silent_is_a_failed_run(monkeypatch, softctl
     monkeypatch.setattr(
         dataset, "read_recording", lambda path, robot: record("tendon", 1, 2.0, 120.0)
     )
-    monkeypatch.setattr(targets, "open_session", gone)
+    monkeypatch.setattr(opening, "open_session", gone)
     ended = softctl("replay", "x", "--model", tendon.model, "--firmware", tendon.firmware)
     assert ended.code == FAILED
     assert ended.error() == "sil: the microcontroller is silent"
