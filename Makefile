@@ -11,7 +11,7 @@ EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo test fuzz fuzz-instruments docs bench realtime trunk setup clean
+.PHONY: demo test fuzz fuzz-instruments lockstep realtime docs bench trunk setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -45,6 +45,11 @@ fuzz:
 # Ten million damaged bytes for each instrument's driver, under the same, and for its Python twin.
 fuzz-instruments: setup
 	$(BIN)/python test/firmware/instruments/fuzz.py 10000000
+
+# How much faster than real time lockstep goes, with the instruments at the microcontroller.
+lockstep: models/tendon/fk.json
+	$(BIN)/softctl build models/tendon --out build/tendon
+	$(BIN)/python bench/lockstep.py
 
 # Pages that say what models, parameters and commands say of themselves.
 docs: setup

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -258,7 +259,7 @@ def _build_id(sources: Path, made: Path, rendered: dict[str, str]) -> str:
     contents = {
         path.relative_to(sources).as_posix(): path.read_bytes()
         for path in sources.rglob("*")
-        if path.suffix in {".c", ".h", ".ld", ".mk"} or path.name == "Makefile"
+        if path.suffix in {".c", ".h", ".ld", ".mk", ".py"} or path.name == "Makefile"
     }
     contents |= {name: (made / name).read_bytes() for name in ("fk.c", "fk.h")}
     contents |= {name: text.encode() for name, text in rendered.items()}
@@ -282,6 +283,7 @@ def _make(scratch: Path, board: str, out_dir: Path) -> None:
     """Builds SCRATCH/build by SCRATCH/firmware; if that fails, OUT_DIR gets the log."""
     command = ["make", "-C", "firmware", "BUILD=../build", f"BOARD={board}"]
     own = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    own["PYTHON"] = sys.executable
     done = subprocess.run(
         command, cwd=scratch, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

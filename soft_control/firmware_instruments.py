@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from soft_control.link.framing import CONTENT_MAX
+from soft_control.link.framing import frame_size
 from soft_control.robots import units
 from soft_control.robots.description import Command, RobotDescription
 
@@ -131,5 +131,4 @@ def _degree(command: Command) -> float:
 
 def telemetry_every(content_bytes: int, rate_hz: float) -> int:
     """Samples a TELEMETRY, so that a line to the host has room for it. Ten bits a byte."""
-    frame_bytes = content_bytes + 4 + content_bytes // CONTENT_MAX
-    return max(1, math.ceil(frame_bytes * 10 * rate_hz / (LINE_SHARE * HOST_BAUD)))
+    return max(1, math.ceil(frame_size(content_bytes) * 10 * rate_hz / (LINE_SHARE * HOST_BAUD)))

@@ -8,7 +8,7 @@
 
 typedef struct board board_t;
 
-/* The serial ports. Only the first is there on a board whose instruments hang on the host. */
+/* The serial ports. */
 typedef enum { PORT_HOST, PORT_SENSOR, PORT_ACTUATOR, PORTS } port_t;
 
 typedef enum {

@@ -7,6 +7,7 @@ the rest (WFI with its clocks on, so that its UARTs receive):
     duty   = cycles · rate / clock
     power  = voltage (run current · duty + sleep current (1 - duty) + extra current)
 
+The bytes are those of the frames and lines themselves, by the robot and where its instruments hang.
 All numbers stand in config/microcontrollers.yaml, each with its source; docs/energy.md is the page.
 """
 
@@ -18,13 +19,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
 from soft_control import paths
 from soft_control.experiment.record import read_record
+from soft_control.firmware_instruments import HOST_BAUD, actuator_config, telemetry_every
 from soft_control.learning.dataset import RecordingError
+from soft_control.link import magnetic
+from soft_control.link.framing import frame_size
+from soft_control.link.instruments import ACTUATORS
+from soft_control.link.lace_line import format_line
+from soft_control.link.messages import Sample, Sizes, Telemetry
 from soft_control.plain_text import first_fault, printable
 from soft_control.robots.config_files import read_yaml
 from soft_control.robots.description import RobotDescription
@@ -34,6 +41,8 @@ FILE = "microcontrollers"
 OWN = "stm32f405"
 """The part that the firmware is built for."""
 
+Wiring = Literal["host", "mcu"]
+"""Where sensor and actuators hang."""
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
@@ -58,8 +67,8 @@ class Model(Strict):
     """For each byte on a line, either way."""
     uarts: Annotated[int, Field(ge=1)]
     """Lines that the firmware needs."""
-    clock_min_mhz: Positive
-    """That the lines need."""
+    clocks_per_bit: Positive
+    """That the fastest of the lines needs."""
     share_of_period: Annotated[float, Field(gt=0.0, le=1.0)]
     """In which the longest step must be done."""
     sources: dict[str, Source]
@@ -165,26 +174,58 @@ class Work:
     line_bytes: int
     """On all lines, both ways."""
     rate_hz: float
+    baud: int = HOST_BAUD
+    """Of the fastest line."""
 
 
-def bytes_of(robot: RobotDescription) -> int:
-    """An upper estimate of the bytes a sample on the three lines, where the instruments are the
-    microcontroller's own; m commands, n outputs, p signals.
+def lines_of(robot: RobotDescription, rate_hz: float, wiring: Wiring = "mcu") -> dict[str, float]:
+    """Bytes a control period of each thing that goes over the microcontroller's lines, as if its
+    network took all of the robot's signals. What does not go over them in every period is left out.
 
-    Host: a telemetry frame, 4 (p + 2 m + 3 n) + 64. Sensors: eight characters a signal and a line
-    end, 8 p + 8. Actuators: goal positions of Dynamixel's Protocol 1.0 as a SYNC_WRITE of position
-    and speed, 8 + 5 m, and one servo that is read, 8 asked and 14 answered.
+    Raises ValueError for commands that the robot's actuators cannot be told.
     """
-    m, n, p = len(robot.commands), len(robot.outputs), len(robot.signals)
-    return 4 * (p + 2 * m + 3 * n) + 64 + 8 * p + 8 + 8 + 5 * m + 22
+    sizes = Sizes(len(robot.commands), len(robot.outputs), len(robot.signals))
+    telemetry = Telemetry.length_min(sizes)
+    if wiring == "host":
+        sample = Sample.length_min(sizes)
+        return {"SAMPLE": frame_size(sample), "TELEMETRY": frame_size(telemetry)}
+    kind = ACTUATORS[robot.instruments.actuators.kind]
+    config = actuator_config(robot)
+    master, device = (end(config, sizes.commands) for end in kind)
+    device.feed(master.drive(robot.command_neutral), 0.0)  # the first arms them as well
+    driven = master.drive(robot.command_neutral)
+    return {
+        "sensor": len(_sensor_sample(robot)),
+        "actuators": len(driven),
+        "their answer": len(device.feed(driven, 0.0)),
+        "TELEMETRY": frame_size(telemetry) / telemetry_every(telemetry, rate_hz),
+    }
 
 
-def work_of(summary: dict[str, Any], robot: RobotDescription, rate_hz: float) -> Work | None:
-    """The work that a run's summary tells of; None where no instructions were counted."""
+def _sensor_sample(robot: RobotDescription) -> bytes:
+    """All channels at full scale."""
+    sensor = robot.instruments.sensor
+    counts = [round(full) for full in robot.full_scale_counts]
+    if sensor.kind == "magnetic":
+        return magnetic.encode([0] * len(counts), 1)
+    return format_line(counts, sensor.format)
+
+
+def work_of(
+    summary: dict[str, Any], robot: RobotDescription, rate_hz: float, wiring: Wiring = "mcu"
+) -> Work | None:
+    """The work that a run's summary tells of; None where no instructions were counted.
+
+    Raises ValueError as `lines_of` does.
+    """
     median, longest = (summary.get(f"step_instructions_{key}") for key in ("median", "max"))
     if median is None or longest is None:
         return None
-    return Work(int(median), int(longest), bytes_of(robot), rate_hz)
+    line_bytes = math.ceil(sum(lines_of(robot, rate_hz, wiring).values()))
+    baud = HOST_BAUD
+    if wiring == "mcu":
+        baud = max(baud, robot.instruments.sensor.baud, robot.instruments.actuators.baud)
+    return Work(int(median), int(longest), line_bytes, rate_hz, baud)
 
 
 def read_work(run_dir: Path) -> Work:
@@ -193,7 +234,7 @@ def read_work(run_dir: Path) -> Work:
     path = run_dir / "summary.json"
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        work = work_of(summary, record.robot, record.rate_hz)
+        work = work_of(summary, record.robot, record.rate_hz, record.wiring)
     except FileNotFoundError:
         raise RecordingError(f"{run_dir} has no summary.json: make the run again") from None
     except OSError as error:
@@ -238,8 +279,8 @@ def estimate(part: Part, clock: Clock, work: Work, model: Model) -> Estimate:
     awake = min(cycles / available, 1.0)
     current_ma = clock.run_ma * awake + clock.sleep_ma * (1.0 - awake) + clock.extra_ma
     why_not = ""
-    if clock.mhz < model.clock_min_mhz:
-        why_not = f"the lines need {model.clock_min_mhz:g} MHz"
+    if clock.mhz < (least_mhz := model.clocks_per_bit * work.baud / 1e6):
+        why_not = f"a line of {work.baud / 1e6:g} Mbaud needs {least_mhz:g} MHz"
     elif longest > model.share_of_period:
         why_not = f"longest step takes {100 * longest:.0f} % of the period"
     return Estimate(part, clock, cycles, cycles / available, part.voltage_v * current_ma, why_not)
@@ -295,9 +336,11 @@ def shown(power_mw: float) -> str:
     return f"{power_mw:.{digits}f} mW"
 
 
-def power_row(summary: dict[str, Any], robot: RobotDescription, rate_hz: float) -> str:
+def power_row(
+    summary: dict[str, Any], robot: RobotDescription, rate_hz: float, wiring: Wiring = "mcu"
+) -> str:
     """What a report says of a run: the best part, and the one that the firmware is built for."""
-    work = work_of(summary, robot, rate_hz)
+    work = work_of(summary, robot, rate_hz, wiring)
     if work is None:
         return "-"
     data = microcontrollers()

@@ -87,8 +87,9 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
         return ", ".join(f"{name} {count}" for name, count in s["solver_status"].items()) or "-"
 
     powers = [
-        power_row(entry.summary, entry.run.record.robot, entry.run.record.rate_hz)
+        power_row(entry.summary, record.robot, record.rate_hz, record.wiring)
         for entry in entries
+        for record in (entry.run.record,)
     ]
 
     def lost(s: dict) -> str:

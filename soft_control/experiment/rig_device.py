@@ -51,9 +51,9 @@ class RigDevice:
 
     def step(self, duration_s: float) -> None:
         """The rig moves on for so long, s."""
-        self._time_s += duration_s
         self.drive(b"")  # a driver may let go when it hears nothing
         self._rig.step(self._command, duration_s)
+        self._time_s += duration_s
 
     def sample(self) -> tuple[Sample, bytes]:
         """What there is to see now, and the bytes in which the sensor says it."""

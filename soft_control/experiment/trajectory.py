@@ -76,12 +76,12 @@ class Trajectory:
 
 
 def trajectory(table: SampledReference, rate_hz: float, rest: np.ndarray) -> Trajectory:
-    """A table of `tabulate` as the firmware follows it, from outputs at `rest` (n,) on: as fast as
-    the reference itself ever moves, or so that it is met within REACHED_S."""
+    """A table of `tabulate` as the firmware follows it, from outputs at `rest` (n,) on: so much
+    faster than the reference itself ever moves that it is met within REACHED_S."""
     points = np.array(table.rows)
     samples_s = np.arange(0.0, table.t_s[-1], 1 / rate_hz)
     moves = np.abs(np.diff(table.values(samples_s), axis=0)).max(axis=0, initial=0.0)
-    blend = np.maximum(moves, np.abs(points[0] - rest) / (REACHED_S * rate_hz))
+    blend = moves + np.abs(points[0] - rest) / (REACHED_S * rate_hz)
     if table.periodic:
         step = round(WAY / (table.t_s[-1] * rate_hz))
         return Trajectory(points[:-1], step, True, blend)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class ActuatorStatus:
-    """As at the start nothing is known; what an instrument does not measure stays zero."""
+    """Zero is "not known": all of it at the start, what an instrument does not measure for ever."""
 
     index: int = 0
     """Of the actuator that has spoken last."""

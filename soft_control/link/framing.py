@@ -25,6 +25,13 @@ def encode_frame(content: bytes) -> bytes:
     return cobs.encode(content + crc(content).to_bytes(CHECKSUM_SIZE, "little")) + b"\0"
 
 
+def frame_size(content_bytes: int) -> int:
+    """Bytes on the wire of a frame with so much content: checksum, a byte of COBS for each 254 of
+    both, delimiter."""
+    body = content_bytes + CHECKSUM_SIZE
+    return body + -(-body // 254) + 1
+
+
 class FrameDecoder:
     """Bytes in, contents of good frames out; what is no good frame is counted and forgotten."""
 

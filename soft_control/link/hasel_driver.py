@@ -94,21 +94,27 @@ class HaselDriverDevice:
     def feed(self, data: bytes, now_s: float) -> bytes:
         """Takes bytes of the master that came at now_s, or none; returns what it answers."""
         if now_s - self._heard_s >= SILENCE_S:
-            self.armed = False
+            self._let_go()
         answer = b""
         for content in self._decoder.feed(data):
             if len(content) != self._size or content[0] != DUTY:
                 continue
             self._heard_s = now_s
-            self.armed = bool(content[1] & ARM) and self.faults == 0
-            if self.armed:
+            if content[1] & ARM and self.faults == 0:
+                self.armed = True
                 duty = np.frombuffer(content[3:], dtype="<u2")
                 self.command = (duty - self._zero_steps) / self._steps_per_unit
-            elif self.command is not None:  # without voltage
-                self.command = np.full(len(self.command), -self._zero_steps / self._steps_per_unit)
+            else:
+                self._let_go()
             self.completed += 1
             answer += self._answer()
         return answer
+
+    def _let_go(self) -> None:
+        """No voltage on any actuator."""
+        self.armed = False
+        if self.command is not None:
+            self.command = np.full(len(self.command), -self._zero_steps / self._steps_per_unit)
 
     def _answer(self) -> bytes:
         state = FAULT if self.faults else ARMED if self.armed else DISARMED

@@ -16,22 +16,7 @@ from soft_control.link.dynamixel import Dynamixel, DynamixelDevice
 from soft_control.link.hasel_driver import HaselDriver, HaselDriverDevice
 from soft_control.link.lace_line import LineReader
 from soft_control.link.magnetic import MagneticReader
-
-
-class SensorReader(Protocol):
-    """What reads a sensor. Made of (channels, timeout_s, now_s), and settings of its kind."""
-
-    samples: int
-    dropped: int
-
-    def feed(self, data: bytes, now_s: float) -> list[list[int]]:
-        """The counts (channels,) of each sample that these bytes complete."""
-
-    def warning(self, now_s: float) -> str | None:
-        """What to say of what was dropped; None where there is nothing or it is too soon."""
-
-    def failure(self, now_s: float) -> str | None:
-        """Why the sensor counts as failed; None while valid samples come."""
+from soft_control.link.sensor_reader import SensorReader
 
 
 class ActuatorMaster(Protocol):
@@ -82,6 +67,7 @@ class Actuators(NamedTuple):
 
 
 SENSORS: dict[str, type[SensorReader]] = {"lightlace": LineReader, "magnetic": MagneticReader}
+"""Made of (channels, timeout_s, now_s), and the settings of the kind."""
 ACTUATORS = {
     "analogue": Actuators(Analogue, AnalogueDevice),
     "dynamixel": Actuators(Dynamixel, DynamixelDevice),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from soft_control.link.sensor_reader import SensorReader
+
 FORMATS = ("plain", "bracketed")
 LINE_MAX = 1024
 """Bytes of a line, its end included; eighteen signed 16-bit counts take 145."""
@@ -18,8 +20,6 @@ COUNT_MAX = 2_147_483_647
 """Of a count's size: what is beyond has no room in 32 bits and is no count."""
 BLANKS = " \t\n\v\f\r"
 """What may stand around counts; str.strip() alone takes away more than the firmware does."""
-WARNING_EVERY_S = 10.0
-"""A board that garbles every line would fill the log with some hundred warnings a second."""
 EXCERPT = 60
 """Bytes that a message to the user shows of what came."""
 
@@ -58,11 +58,9 @@ def parse_line(line: bytes, channels: int, signed: bool = False) -> list[int]:
     return [int(field) for field in fields]
 
 
-class LineReader:
-    """Bytes from a sensor board become samples, in whatever pieces they come; time is an argument.
-
-    It knows how long no valid sample has come and what came instead: a board at another baud rate
-    sends bytes, but never a line, and one with another number of channels lines, but no sample.
+class LineReader(SensorReader):
+    """Reads lines. A board at another baud rate sends bytes, but never a line, and one with another
+    number of channels lines, but no sample.
     """
 
     def __init__(
@@ -73,23 +71,16 @@ class LineReader:
         signed: bool = False,
         torn_start: bool = False,
     ) -> None:
-        """timeout_s: without a valid sample for so long the sensor has failed.
-        torn_start: a board that streams already; what comes before the first line feed is no line.
-        """
-        self.samples = 0
-        self.dropped = 0
-        """Lines that were no sample, in all."""
-        self._channels, self._signed, self._timeout_s = channels, signed, timeout_s
+        """torn_start: what comes before the first line feed is no line, but the end of one."""
+        super().__init__(channels, timeout_s, now_s)
+        self._signed = signed
         self._line = b""
         self._skipping = torn_start
         self._reason = ""
-        self._warned_s, self._warned_of = now_s - WARNING_EVERY_S, 0
-        self._start_over(now_s)
 
     def _start_over(self, now_s: float) -> None:
-        """A sample is complete, and nothing has come since."""
-        self._sample_s = now_s
-        self._bytes = self._lines = self._returns = 0
+        super()._start_over(now_s)
+        self._lines = self._returns = 0
         self._tail = b""
 
     def feed(self, data: bytes, now_s: float) -> list[list[int]]:
@@ -126,24 +117,13 @@ class LineReader:
         self._reason = reason
         self._line = b""
 
-    def warning(self, now_s: float) -> str | None:
-        """What to say of the lines dropped since the last warning; None where it is too soon."""
-        new = self.dropped - self._warned_of
-        if new == 0 or now_s - self._warned_s < WARNING_EVERY_S:
-            return None
-        self._warned_s, self._warned_of = now_s, self.dropped
+    def _complaint(self, new: int) -> str:
         return f"dropped {_lines(new)} ({self.dropped} so far), the last: {self._reason}"
 
-    def failure(self, now_s: float) -> str | None:
-        """Why the sensor counts as failed; None while valid samples come."""
-        if now_s - self._sample_s < self._timeout_s:
-            return None
-        late = f"no valid sample for {self._timeout_s:g} s"
-        if self._bytes == 0:
-            return f"{late}: nothing came"
+    def _instead(self) -> str:
         if self._lines > 0:
             return (
-                f"{late}: {_lines(self._lines)} came, none of them a sample, the last: "
+                f"{_lines(self._lines)} came, none of them a sample, the last: "
                 f"{self._reason}; check the number of channels and the baud rate"
             )
         cause = (
@@ -151,10 +131,7 @@ class LineReader:
             if self._returns
             else "check the baud rate and that its lines end in a line feed"
         )
-        return (
-            f"{late}: {self._bytes} bytes came without a whole line, the last {self._tail!r}: "
-            f"{cause}"
-        )
+        return f"{self._bytes} bytes came without a whole line, the last {self._tail!r}: {cause}"
 
 
 def _lines(number: int) -> str:

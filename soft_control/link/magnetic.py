@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
-from soft_control.link.lace_line import WARNING_EVERY_S
+from soft_control.link.sensor_reader import SensorReader
 
 TYPE = 0x10
 
@@ -27,8 +27,8 @@ def mean(total: int, count: int) -> int:
     return size if total >= 0 else -size
 
 
-class MagneticReader:
-    """Bytes from the board become samples, in whatever pieces they come; time is an argument."""
+class MagneticReader(SensorReader):
+    """Reads frames; one that is valid shows that the board is there, also where it is no sample."""
 
     def __init__(
         self,
@@ -38,16 +38,12 @@ class MagneticReader:
         median: int = 1,
         start_samples: int = 0,
     ) -> None:
-        """timeout_s: without a valid sample for so long the sensor has failed.
-        median: counts are medians over so many frames, 1, 3 or 5.
+        """median: counts are medians over so many frames, 1, 3 or 5.
         start_samples: the mean of the first so many frames is taken off all later ones.
         """
-        self.samples = 0
-        self.dropped = 0
-        """Frames that were none, or of another length."""
+        super().__init__(channels, timeout_s, now_s)
         self.lost = 0
         """Frames that never came, by the counter."""
-        self._channels, self._timeout_s = channels, timeout_s
         self._median, self._start_samples = median, start_samples
         self._size = 2 + 2 * channels
         self._decoder = FrameDecoder(max(CONTENT_MAX, self._size))
@@ -55,8 +51,6 @@ class MagneticReader:
         self._taken = 0
         self._offset = [0] * channels
         self._last: deque[list[int]] = deque(maxlen=median)
-        self._frame_s, self._bytes = now_s, 0
-        self._warned_s, self._warned_of = now_s - WARNING_EVERY_S, 0
 
     def feed(self, data: bytes, now_s: float) -> list[list[int]]:
         """The counts (channels,) of each sample that these bytes complete."""
@@ -67,7 +61,7 @@ class MagneticReader:
             if len(content) != self._size or content[0] != TYPE:
                 self.dropped += 1
                 continue
-            self._frame_s, self._bytes = now_s, 0
+            self._start_over(now_s)
             if (counts := self._take(content)) is not None:
                 samples.append(counts)
         self.dropped += self._decoder.bad_frames - bad
@@ -94,22 +88,15 @@ class MagneticReader:
         medians = [sorted(channel)[self._median // 2] for channel in zip(*self._last, strict=True)]
         return [count - offset for count, offset in zip(medians, self._offset, strict=True)]
 
-    def warning(self, now_s: float) -> str | None:
-        """What to say of frames dropped or lost since the last warning; None if it is too soon."""
-        new = self.dropped + self.lost - self._warned_of
-        if new == 0 or now_s - self._warned_s < WARNING_EVERY_S:
-            return None
-        self._warned_s, self._warned_of = now_s, self.dropped + self.lost
+    @property
+    def _faults(self) -> int:
+        return self.dropped + self.lost
+
+    def _complaint(self, new: int) -> str:
         return f"frames of the sensor so far: {self.dropped} dropped, {self.lost} lost"
 
-    def failure(self, now_s: float) -> str | None:
-        """Why the sensor counts as failed; None while valid frames come."""
-        if now_s - self._frame_s < self._timeout_s:
-            return None
-        late = f"no valid sample for {self._timeout_s:g} s"
-        if self._bytes == 0:
-            return f"{late}: nothing came"
+    def _instead(self) -> str:
         return (
-            f"{late}: {self._bytes} bytes came without a frame of {self._channels} channels; "
+            f"{self._bytes} bytes came without a frame of {self._channels} channels; "
             "check the number of channels and the baud rate"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -382,10 +383,23 @@ class McuSession:
         elif isinstance(message, Telemetry):
             self._unread.append(message)
         elif isinstance(message, Boot) and wanted is Telemetry:
-            cause = in_words(ResetCause, message.reset_cause)
-            raise self._failed(f"the microcontroller has started again (cause: {cause})")
+            raise self._restarted(message)
 
     # ----------------------------------------------------------------------- errors
+
+    def _restarted(self, boot: Boot) -> LinkError:
+        """With what the microcontroller says of it, when it is asked who it is."""
+        self._asked = 0
+        self.crash = None
+        with contextlib.suppress(LinkError):
+            self._send(Hello())
+            self.crash = self._receive(Crash, time.monotonic() + RETRY_S)
+        where = ""
+        if self.crash:
+            record = self.crash.encode(self._sizes)[1:].hex()
+            where = f"; where it was says `softctl crash BUILD --record {record}`"
+        cause = in_words(ResetCause, boot.reset_cause)
+        return self._failed(f"the microcontroller has started again (cause: {cause}){where}")
 
     def _silent(self, what: str, timeout_s: float) -> LinkError:
         return self._failed(f"no answer to {what} within {timeout_s:g} s: {self._transport.advice}")

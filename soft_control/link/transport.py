@@ -153,8 +153,9 @@ class WiredSil(SilTransport):
         super().__init__(library)
         self._lock = threading.Lock()
         self._lines: dict[int, Port] = {}
-        for port, terminal in ((Port.SENSOR, sensor), (Port.ACTUATOR, actuator)):
+        for terminal in (sensor, actuator):
             _make_raw(terminal)
+        for port, terminal in ((Port.SENSOR, sensor), (Port.ACTUATOR, actuator)):
             line = os.open(terminal, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
             self._lines[line] = port
         self._poll = select.poll()

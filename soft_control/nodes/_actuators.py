@@ -17,7 +17,7 @@ from soft_control.control import actuator_gate as gate
 from soft_control.experiment.ros_messages import by_name, to_ns, to_stamp
 from soft_control.link.actuator_status import ActuatorStatus
 from soft_control.link.instruments import ACTUATORS as KINDS
-from soft_control.link.lace_line import WARNING_EVERY_S
+from soft_control.link.sensor_reader import WARNING_EVERY_S
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._port import CHECK_S, InstrumentPort
 from soft_control.robots.instruments import SafeOutput

@@ -14,7 +14,6 @@
 #define REFERENCE_POINTS {{ settings.trajectory_points }} /* streamed ahead, or of a trajectory */
 #define TELEMETRY_EVERY {{ telemetry_every }}u /* samples: what the host's line has room for */
 
-#define INSTRUMENTS 1
 #define SENSOR {{ sensor.kind }}
 #define SENSOR_HEADER "instruments/{{ sensor.kind }}.h"
 #define SENSOR_BAUD {{ sensor.baud }}u

@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import c_bool, c_char_p, c_float, c_int32, c_size_t, c_uint8, c_uint16, c_uint32
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,9 +44,12 @@ def settings() -> MpcSettings:
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model"), (32, 32))
+
+
+def save_model(directory: Path, hidden: Sequence[int]) -> Path:
     """An increment network as `softctl train` saves it, with random weights."""
     keras = pytest.importorskip("keras", reason="the test network is made with Keras")
-    directory = tmp_path_factory.mktemp("model")
     keras.utils.set_random_seed(3)
     sizes = {
         "commands": INPUT_LAGS * M,
@@ -56,8 +59,8 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     inputs = {name: keras.Input((size,), name=name) for name, size in sizes.items()}
     x = keras.layers.Concatenate()(list(inputs.values()))
-    for _ in range(2):
-        x = keras.layers.Dense(32, activation="tanh")(x)
+    for units in hidden:
+        x = keras.layers.Dense(units, activation="tanh")(x)
     # Increments of a few percent of the range a sample, as a trained network has them.
     small = keras.initializers.RandomNormal(stddev=0.02)
     increment = keras.layers.Dense(N, kernel_initializer=small)(x)

@@ -10,7 +10,13 @@ import pytest
 
 from soft_control.firmware_files import BUILD_FILE, BuildError, read_build
 
-RECORD = {"model_hash": "0" * 16, "build_id": "1" * 16, "horizon": 12, "compilers": {"host": "gcc"}}
+RECORD = {
+    "model_hash": "0" * 16,
+    "build_id": "1" * 16,
+    "horizon": 12,
+    "trajectory_points": 1200,
+    "compilers": {"host": "gcc"},
+}
 
 
 def test_a_record_names_the_files_beside_it(tmp_path):

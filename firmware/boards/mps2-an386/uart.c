@@ -6,14 +6,6 @@
 #include "wire/frame.h"
 
 #define HOST_BAUD 2000000u
-#ifndef SENSOR_BAUD
-#define SENSOR_BAUD 2000000u
-#endif
-#ifndef ACTUATOR_BAUD
-#define ACTUATOR_BAUD 1000000u
-#endif
-
-#define LINES (INSTRUMENTS ? PORTS : 1)
 
 /* 1.56 Mbaud is the most that these can do; the emulator does not count the time of a bit. */
 #define DIVISOR(baud) \
@@ -25,26 +17,22 @@
 /* As those of stm32f405/usart.c. */
 #define HOST_RING (FRAME_SIZE_MAX <= 256 ? 512 : 2048)
 static uint8_t host_in[HOST_RING], host_out[HOST_RING];
-#if INSTRUMENTS
 static uint8_t sensor_in[512], sensor_out[64];
 static uint8_t actuator_in[256], actuator_out[256];
-#endif
 
 static struct {
     uart_t *uart;
     uint32_t divisor;
     ring_t in, out;
-} lines[LINES] = {
+} lines[PORTS] = {
     {UART0, DIVISOR(HOST_BAUD), RING(host_in), RING(host_out)},
-#if INSTRUMENTS
     {UART1, DIVISOR(SENSOR_BAUD), RING(sensor_in), RING(sensor_out)},
     {UART2, DIVISOR(ACTUATOR_BAUD), RING(actuator_in), RING(actuator_out)},
-#endif
 };
 
 void uart_start(void)
 {
-    for (uint32_t i = 0; i < LINES; i++) {
+    for (uint32_t i = 0; i < PORTS; i++) {
         uart_t *uart = lines[i].uart;
         uart->bauddiv = lines[i].divisor;
         uart->ctrl =
@@ -80,7 +68,6 @@ void uart0_handler(void)
     serve(PORT_HOST);
 }
 
-#if INSTRUMENTS
 void uart1_handler(void)
 {
     serve(PORT_SENSOR);
@@ -90,17 +77,16 @@ void uart2_handler(void)
 {
     serve(PORT_ACTUATOR);
 }
-#endif
 
 bool uart_read(port_t port, uint8_t *byte)
 {
-    return (int)port < LINES && ring_take(&lines[port].in, byte);
+    return ring_take(&lines[port].in, byte);
 }
 
 bool uart_has_bytes(void)
 {
     uint32_t used = 0;
-    for (int i = 0; i < LINES; i++) {
+    for (int i = 0; i < PORTS; i++) {
         used |= ring_used(&lines[i].in);
     }
     return used != 0u;
@@ -108,7 +94,7 @@ bool uart_has_bytes(void)
 
 bool uart_write(port_t port, const uint8_t *bytes, size_t size)
 {
-    if ((int)port >= LINES || !ring_put_all(&lines[port].out, bytes, size)) {
+    if (!ring_put_all(&lines[port].out, bytes, size)) {
         return false;
     }
     interrupts_off();
@@ -117,7 +103,6 @@ bool uart_write(port_t port, const uint8_t *bytes, size_t size)
     return true;
 }
 
-#if INSTRUMENTS
 static void write_polling(uart_t *uart, uint8_t byte)
 {
     for (uint32_t turn = 0; (uart->state & UART_STATE_TXFULL) != 0u && turn < BYTE_TURNS; turn++) {
@@ -142,10 +127,3 @@ void crash_write_last(const uint8_t *bytes, size_t size)
     for (uint32_t turn = 0; (uart->state & UART_STATE_TXFULL) != 0u && turn < BYTE_TURNS; turn++) {
     }
 }
-#else
-void crash_write_last(const uint8_t *bytes, size_t size)
-{
-    (void)bytes;
-    (void)size;
-}
-#endif

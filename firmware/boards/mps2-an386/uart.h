@@ -9,10 +9,6 @@
 #include "boards/board.h"
 #include "controller_config.h"
 
-#ifndef INSTRUMENTS
-#define INSTRUMENTS 0
-#endif
-
 void uart_start(void);
 bool uart_read(port_t port, uint8_t *byte);
 bool uart_write(port_t port, const uint8_t *bytes, size_t size);

@@ -3,11 +3,6 @@
 #include "boards/mps2-an386/mps2_an386.h"
 #include "boards/mps2-an386/uart.h"
 
-#if !INSTRUMENTS
-#define uart1_handler crash_handler
-#define uart2_handler crash_handler
-#endif
-
 /* Each UART has one interrupt to receive and one to transmit. */
 VECTORS(uart0_handler, uart0_handler, uart1_handler, uart1_handler, uart2_handler, uart2_handler,
         CRASH_16, CRASH_8, CRASH_2);

@@ -7,19 +7,12 @@
 #include "wire/frame.h"
 
 #define HOST_BAUD 2000000u
-#ifndef SENSOR_BAUD
-#define SENSOR_BAUD 2000000u
-#endif
-#ifndef ACTUATOR_BAUD
-#define ACTUATOR_BAUD 1000000u
-#endif
 #ifdef ACTUATOR_HALF_DUPLEX
 #define HALF_DUPLEX true
 #else
 #define HALF_DUPLEX false
 #endif
 
-#define LINES (INSTRUMENTS ? PORTS : 1)
 #define DIVISOR(clock_hz, baud) (((clock_hz) + (baud) / 2u) / (baud))
 
 /* In: what comes during a control step. 1 ms at 2 Mbaud is 200 bytes, the longest frame is whole,
@@ -27,10 +20,8 @@
  * actuators, a question to the sensors. Powers of two. */
 #define HOST_RING (FRAME_SIZE_MAX <= 256 ? 512 : 2048)
 static uint8_t host_in[HOST_RING], host_out[HOST_RING];
-#if INSTRUMENTS
 static uint8_t sensor_in[512], sensor_out[64];
 static uint8_t actuator_in[256], actuator_out[256];
-#endif
 
 static struct {
     usart_t *usart;
@@ -38,13 +29,11 @@ static struct {
     uint32_t divisor;
     bool half_duplex;
     ring_t in, out;
-} lines[LINES] = {
+} lines[PORTS] = {
     {USART1, USART1_IRQ, DIVISOR(APB2_HZ, HOST_BAUD), false, RING(host_in), RING(host_out)},
-#if INSTRUMENTS
     {USART2, USART2_IRQ, DIVISOR(APB1_HZ, SENSOR_BAUD), false, RING(sensor_in), RING(sensor_out)},
     {USART3, USART3_IRQ, DIVISOR(APB1_HZ, ACTUATOR_BAUD), HALF_DUPLEX, RING(actuator_in),
      RING(actuator_out)},
-#endif
 };
 
 static bool is_emulated;
@@ -68,7 +57,6 @@ static void start_pins(void)
     RCC_APB2ENR |= RCC_APB2ENR_USART1EN;
     start_pin(GPIOA, 9, false);
     start_pin(GPIOA, 10, false);
-#if INSTRUMENTS
     RCC_AHB1ENR |= RCC_AHB1ENR_GPIOBEN;
     RCC_APB1ENR |= RCC_APB1ENR_USART2EN | RCC_APB1ENR_USART3EN;
     start_pin(GPIOA, 2, false);
@@ -77,14 +65,13 @@ static void start_pins(void)
     if (!HALF_DUPLEX) { /* else the one wire is the sender's pin */
         start_pin(GPIOB, 11, false);
     }
-#endif
 }
 
 void usart_start(bool emulated)
 {
     is_emulated = emulated;
     start_pins();
-    for (int i = 0; i < LINES; i++) {
+    for (int i = 0; i < PORTS; i++) {
         usart_t *usart = lines[i].usart;
         usart->brr = lines[i].divisor;
         usart->cr3 = lines[i].half_duplex ? USART_CR3_HDSEL : 0u;
@@ -139,7 +126,6 @@ void usart1_handler(void)
     serve(PORT_HOST);
 }
 
-#if INSTRUMENTS
 void usart2_handler(void)
 {
     serve(PORT_SENSOR);
@@ -149,17 +135,16 @@ void usart3_handler(void)
 {
     serve(PORT_ACTUATOR);
 }
-#endif
 
 bool usart_read(port_t port, uint8_t *byte)
 {
-    return (int)port < LINES && ring_take(&lines[port].in, byte);
+    return ring_take(&lines[port].in, byte);
 }
 
 bool usart_has_bytes(void)
 {
     uint32_t used = 0;
-    for (int i = 0; i < LINES; i++) {
+    for (int i = 0; i < PORTS; i++) {
         used |= ring_used(&lines[i].in);
     }
     return used != 0u;
@@ -167,9 +152,6 @@ bool usart_has_bytes(void)
 
 bool usart_write(port_t port, const uint8_t *bytes, size_t size)
 {
-    if ((int)port >= LINES) {
-        return false;
-    }
     usart_t *usart = lines[port].usart;
     if (is_emulated) {
         for (size_t i = 0; i < size; i++) {
@@ -189,7 +171,6 @@ bool usart_write(port_t port, const uint8_t *bytes, size_t size)
 
 /* ------------------------------------------------------------------ the last words */
 
-#if INSTRUMENTS
 /* A byte takes ten bits, and a turn more than a cycle. */
 static void wait_for(const usart_t *usart, uint32_t flag)
 {
@@ -220,10 +201,3 @@ void crash_write_last(const uint8_t *bytes, size_t size)
     }
     wait_for(usart, USART_SR_TC);
 }
-#else
-void crash_write_last(const uint8_t *bytes, size_t size)
-{
-    (void)bytes;
-    (void)size;
-}
-#endif

@@ -9,11 +9,6 @@
 #include "boards/board.h"
 #include "controller_config.h"
 
-/* Instruments that hang on the microcontroller; without them only the host's line is there. */
-#ifndef INSTRUMENTS
-#define INSTRUMENTS 0
-#endif
-
 /* The emulator has no transmit interrupt and takes a byte at once: nothing is queued there. */
 void usart_start(bool emulated);
 bool usart_read(port_t port, uint8_t *byte);

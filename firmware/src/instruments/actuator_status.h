@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* All zero: nothing is known yet. What an instrument does not measure stays zero. */
+/* Zero is "not known": all of it at the start, what an instrument does not measure for ever. */
 typedef struct {
     uint8_t index;     /* of the actuator that has spoken last */
     uint8_t errors;    /* bits, as the instrument's own documents have them */

@@ -559,7 +559,11 @@ void control_loop_poll(control_loop_t *loop)
         while (take_sensor(loop)) {
         }
     } else if (supervisor_active(&loop->supervisor)) {
-        (loop->modes.clock == CLOCK_SAMPLES ? follow_sensor : follow_timer)(loop);
+        if (loop->modes.clock == CLOCK_SAMPLES) {
+            follow_sensor(loop);
+        } else {
+            follow_timer(loop);
+        }
     }
     if (loop->modes.wiring == WIRING_MCU && (*state == STATE_STOPPED || *state == STATE_FAULT)) {
         drive_safe(loop);

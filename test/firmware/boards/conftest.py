@@ -35,7 +35,7 @@ def make(folder: Path, board: str, define: str = "") -> Path:
     (folder / "build" / "controller_config.h").write_text(define + config)
     done = subprocess.run(
         [
-            "make", "-C", "firmware", f"BOARD={board}", "BUILD=../build",
+            "make", "-C", "firmware", f"BOARD={board}", "BUILD=../build", "STACK=2048",
             "SOURCES=$(filter-out src/loop/main.c,$(ENTRANCE)) ../build/program.c",
         ],
         cwd=folder, capture_output=True, text=True,

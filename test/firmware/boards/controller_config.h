@@ -4,8 +4,9 @@
 
 #define FRAME_CONTENT_MAX 100
 #define CONTROL_RATE_HZ 120.0f
-#ifndef INSTRUMENTS
-#define INSTRUMENTS 1
+#ifndef SENSOR_BAUD
+#define SENSOR_BAUD 2000000u
 #endif
+#define ACTUATOR_BAUD 1000000u
 
 #endif

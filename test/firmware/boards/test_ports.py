@@ -7,7 +7,6 @@ import random
 import shutil
 
 import pytest
-from elftools.elf.elffile import ELFFile
 
 from .conftest import make, read_terminal
 
@@ -66,23 +65,6 @@ def test_a_host_that_does_not_read_does_not_stop_the_board(machine):
     machine.ask(b"T")
     assert read_terminal(machine.actuator, 5) == b"done\n"
     assert machine.read(100_000) == b"x" * 100_000
-
-
-def symbols(elf) -> dict[str, int]:
-    with elf.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
-        return {s.name: s["st_size"] for s in table.iter_symbols()}
-
-
-@pytest.mark.parametrize("board", ["stm32f405", "mps2-an386"])
-def test_without_instruments_only_the_hosts_line_is_there(tmp_path, board):
-    if shutil.which("arm-none-eabi-gcc") is None:
-        pytest.skip("arm-none-eabi-gcc is not installed")
-    with_them = symbols(make(tmp_path / "with", board))
-    without = symbols(make(tmp_path / "without", board, "#define INSTRUMENTS 0\n"))
-    rings = {"sensor_in", "sensor_out", "actuator_in", "actuator_out"}
-    assert rings <= set(with_them) and not rings & set(without)
-    assert "host_in" in without
 
 
 @pytest.mark.parametrize(

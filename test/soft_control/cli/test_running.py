@@ -17,7 +17,7 @@ from soft_control.experiment import attended, report, tuning
 from soft_control.experiment.runner import RunFailed
 
 PROJECT = Path(__file__).resolve().parents[3]
-NODES = {"rig", "lightlace", "excitation", "logger"}
+NODES = {"rig", "lightlace", "excitation", "dynamixel", "logger"}
 
 
 def ending(monkeypatch: pytest.MonkeyPatch, how: BaseException | None) -> list[set[str]]:
@@ -106,15 +106,15 @@ def test_replay_compares_the_firmware_with_the_network(softctl, tendon):
 def test_a_microcontroller_that_goes_silent_is_a_failed_run(monkeypatch, softctl, tendon):
     from soft_control.experiment.closed_loop import record
     from soft_control.learning import dataset
-    from soft_control.link import session
+    from soft_control.link import LinkError, opening
 
     def gone(*_: object) -> None:
-        raise session.LinkError("sil: the microcontroller is silent")
+        raise LinkError("sil: the microcontroller is silent")
 
     monkeypatch.setattr(
         dataset, "read_recording", lambda path, robot: record("tendon", 1, 2.0, 120.0)
     )
-    monkeypatch.setattr(session, "open_session", gone)
+    monkeypatch.setattr(opening, "open_session", gone)
     ended = softctl("replay", "x", "--model", tendon.model, "--firmware", tendon.firmware)
     assert ended.code == FAILED
     assert ended.error() == "sil: the microcontroller is silent"

@@ -182,7 +182,7 @@ def test_every_parameter_that_a_controller_takes_is_offered(experiment):
     for name, entry in CONTROLLERS.items():
         module = import_module(f"soft_control.nodes.{entry.node}")
         classes = [c for c in vars(module).values() if isinstance(c, type)]
-        (node,) = [c for c in classes if issubclass(c, RigNode) and c is not RigNode]
+        (node,) = [c for c in classes if issubclass(c, RigNode) and c.__module__ == module.__name__]
         setup = check(experiment(controller=name))
         assert set(entry.takes) <= set(node.Parameters.model_fields), name
         assert set(setup.parameters[entry.node]) - {"mpc"} <= set(node.Parameters.model_fields)

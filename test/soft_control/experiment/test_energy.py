@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from soft_control.experiment.energy import (
     Work,
     arithmetic,
     best,
-    bytes_of,
     cheapest,
     estimate,
     estimates,
+    lines_of,
     load,
     microcontrollers,
     power_row,
@@ -36,7 +37,7 @@ from soft_control.robots import load as load_robot
 
 PROJECT = Path(__file__).resolve().parents[3]
 HERE = Source(text="this test", verified=True)
-DEMO = Work(45299, 46382, 296, 120.0)
+DEMO = Work(45299, 46382, 207, 120.0)
 
 
 def model(**changes: Any) -> Model:
@@ -45,7 +46,7 @@ def model(**changes: Any) -> Model:
         stall_per_wait_state=0.25,
         cycles_per_byte=50,
         uarts=3,
-        clock_min_mhz=1.0,
+        clocks_per_bit=0.5,
         share_of_period=0.5,
     )
     return Model(**values | changes, sources=dict.fromkeys(values, HERE))
@@ -104,10 +105,12 @@ def test_the_cheapest_clock_that_will_do_is_neither_slowest_nor_fastest():
 
 def test_a_clock_below_what_the_lines_need_is_no_choice():
     chip = part(clock(8, 1, 0.1), clock(16, 4, 1))
-    demanding, work = model(clock_min_mhz=16), Work(1000, 1000, 0, 100.0)
+    demanding, work = model(clocks_per_bit=8), Work(1000, 1000, 0, 100.0)
     assert cheapest(chip, work, demanding).clock.mhz == 16
     slow = estimate(chip, chip.clocks[0], work, demanding)
-    assert slow.why_not == "the lines need 16 MHz"
+    assert slow.why_not == "a line of 2 Mbaud needs 16 MHz"
+    fast = estimate(chip, chip.clocks[1], replace(work, baud=3_000_000), demanding)
+    assert fast.why_not == "a line of 3 Mbaud needs 24 MHz"
 
 
 def test_a_part_with_too_few_uarts_is_shown_and_never_the_best():
@@ -160,16 +163,36 @@ def test_currents_of_the_stm32f405_are_those_of_its_data_sheet():
 
 def test_the_demo_stays_below_ten_milliwatts_and_docs_say_how():
     data = microcontrollers()
-    assert bytes_of(load_robot("tendon")) == DEMO.line_bytes
+    lines = lines_of(load_robot("tendon"), DEMO.rate_hz)
+    assert sum(lines.values()) == DEMO.line_bytes
     found = estimates(DEMO, data)
     least = best(found)
     assert least.power_mw <= 10.0 < data.paper.power_mw
     page = (PROJECT / "docs" / "energy.md").read_text(encoding="utf-8")
+    assert f"    {' + '.join(f'{name} {size:g}' for name, size in lines.items())} = 207" in page
     for line in arithmetic(least, DEMO, data.model):
         assert f"    {line}\n" in page
     for one in found:
         figures = f"{one.clock.mhz:g} | {100 * one.duty:.1f} | {one.power_mw:.1f}"
         assert f"| {one.part.title} | {figures}" in page
+
+
+def test_lines_by_hand():
+    """Tendon: two commands, three outputs, eleven signals. A frame is four bytes more than its
+    content: SAMPLE has 1 + 8 + 4 · (11 + 3), TELEMETRY 46 + 4 · (11 + 2 + 9). A line is of eleven
+    counts, ten commas and a line end; servos are told by 8 + 2 · 5 bytes, one is asked by 8 and
+    answers 14."""
+    tendon = load_robot("tendon")
+    digits = sum(len(str(round(full))) for full in tendon.full_scale_counts)
+    assert lines_of(tendon, 120.0) == {
+        "sensor": digits + 10 + 2, "actuators": 18 + 8, "their answer": 14, "TELEMETRY": 134 + 4,
+    }  # fmt: skip
+    assert lines_of(tendon, 120.0, "host") == {"SAMPLE": 65 + 4, "TELEMETRY": 134 + 4}
+    # At 2000 Hz the host's line has room for a TELEMETRY every third sample.
+    assert lines_of(tendon, 2000.0)["TELEMETRY"] == 138 / 3
+    # Eighteen counts of 16 bits; six duties, and the supply's state.
+    hasel = {"sensor": 2 + 36 + 4, "actuators": 3 + 12 + 4, "their answer": 7 + 4}
+    assert lines_of(load_robot("hasel"), 120.0).items() >= hasel.items()
 
 
 def test_every_number_has_a_source():
@@ -208,7 +231,7 @@ def test_a_report_names_the_best_part_and_the_firmwares_own(record):
     given = record(robot=load_robot("tendon"), rate_hz=120.0)
     counted = {"step_instructions_median": 45150, "step_instructions_max": 46233}
     said = power_row(counted, given.robot, given.rate_hz)
-    assert said == "7.6 mW on STM32U585, 27 mW on STM32F405 (estimate)"
+    assert said == "7.5 mW on STM32U585, 27 mW on STM32F405 (estimate)"
     none = {"step_instructions_median": None, "step_instructions_max": None}
     assert power_row(none, given.robot, given.rate_hz) == "-"
     much = {key: 10**8 for key in counted}
@@ -238,4 +261,10 @@ def test_what_a_run_did_is_read_from_its_folder(tmp_path, record):
         assert "no median and largest" in refused(json.dumps(dict(zip(keys, pair, strict=True))))
     counted = {"step_instructions_median": 100, "step_instructions_max": 200}
     (folder / "summary.json").write_text(json.dumps(counted))
-    assert read_work(folder) == Work(100, 200, bytes_of(record().robot), 20.0)
+    with_host, with_mcu = (
+        Work(100, 200, math.ceil(sum(lines_of(record().robot, 20.0, wiring).values())), 20.0)
+        for wiring in ("host", "mcu")
+    )
+    assert read_work(folder) == with_host != with_mcu
+    write_record(folder, record(wiring="mcu"))
+    assert read_work(folder) == with_mcu

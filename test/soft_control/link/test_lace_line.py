@@ -10,12 +10,12 @@ from soft_control.link.lace_line import (
     EXCERPT,
     FORMATS,
     LINE_MAX,
-    WARNING_EVERY_S,
     LaceLineError,
     LineReader,
     format_line,
     parse_line,
 )
+from soft_control.link.sensor_reader import WARNING_EVERY_S
 
 counts = st.lists(st.integers(0, 4095), min_size=1, max_size=20)
 

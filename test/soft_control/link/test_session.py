@@ -12,9 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from soft_control.firmware_crash import CrashRecord
 from soft_control.link import LinkError, McuSession, ModelMismatch, VersionError
 from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring
-from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
+from soft_control.link.framing import (
+    CONTENT_LIMIT,
+    CONTENT_MAX,
+    FrameDecoder,
+    encode_frame,
+    frame_size,
+)
 from soft_control.link.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
@@ -87,6 +94,13 @@ def test_a_type_that_is_taken_is_refused():
 
         class Again(Message, type=Hello.TYPE):
             pass
+
+
+@pytest.mark.parametrize("size", [1, 250, 251, 252, 253, 506, 507, CONTENT_LIMIT])
+def test_the_size_of_a_frame_is_known_before(size):
+    """Also where a block of COBS is full; content without zeros makes the longest."""
+    longest = max(len(encode_frame(bytes([value]) * size)) for value in range(256))
+    assert frame_size(size) == longest
 
 
 def test_what_does_not_fit_a_frame_is_named():
@@ -312,6 +326,37 @@ def test_telemetry_comes_unasked_and_the_heartbeat_counts_it():
     assert port.got[-1] == Heartbeat(NOW, 0)
 
 
+def test_what_is_refused_while_nobody_waits_for_it_is_passed_over():
+    """A command or a position that came too late, or that the microcontroller does not take now."""
+
+    def refuses(message):
+        if isinstance(message, (Drive, Measurement)):
+            codes = (ErrorCode.TOO_OLD, ErrorCode.WRONG_STATE)
+            return [*(Error(code, message.TYPE) for code in codes), telemetry(message.k)]
+        return well_behaved(message)
+
+    session, _ = open_fake(refuses)
+    session.arm(REST, ORIGIN)
+    session.drive(3, REST)
+    session.measurement(4, ORIGIN)
+    assert [session.telemetry(0.01) for _ in range(3)] == [telemetry(3), telemetry(4), None]
+
+
+def test_a_restart_ends_the_wait_for_telemetry():
+    boot = Boot(PROTOCOL_VERSION, ResetCause.WATCHDOG, "fake")
+    session, _ = open_fake(lambda m: [boot] if isinstance(m, Heartbeat) else well_behaved(m))
+    session.arm(REST, ORIGIN)
+    session.heartbeat()
+    with pytest.raises(LinkError, match=r"has started again \(cause: watchdog\)"):
+        session.telemetry(0.01)
+
+
+def test_a_trajectory_is_forgotten():
+    session, port = open_fake()
+    session.forget_trajectory()
+    assert port.got[1:] == [TrajectoryEnd(0, 0, 0, ORIGIN)]
+
+
 def test_what_ended_the_last_run_is_kept():
     crash = Crash(2, 0x08001234, 0x08000ABD, 0x21000000, 0x8200, 0xE000ED00, 512)
     session, _ = open_fake(lambda m: [crash, INFO] if isinstance(m, Hello) else well_behaved(m))
@@ -398,6 +443,27 @@ def test_a_restart_in_mid_run_is_an_error_with_its_cause():
     session, _ = open_fake(lambda m: [boot] if isinstance(m, Sample) else well_behaved(m))
     with pytest.raises(LinkError, match=r"has started again \(cause: fault\)"):
         session.sample(0, SIGNALS, ORIGIN)
+
+
+def test_a_crash_in_mid_run_is_told_with_its_record():
+    """As `softctl crash` reads it."""
+    boot, crash = Boot(PROTOCOL_VERSION, ResetCause.FAULT, "fake"), Crash(3, 1, 2, 3, 4, 5, 6)
+    crashed = []
+
+    def crashing(message):
+        if isinstance(message, Sample):
+            crashed.append(message)
+            return [boot]
+        return [INFO, crash] if crashed and isinstance(message, Hello) else well_behaved(message)
+
+    session, _ = open_fake(crashing)
+    with pytest.raises(
+        LinkError, match=r"cause: fault\); where it was says `softctl crash"
+    ) as told:
+        session.sample(0, SIGNALS, ORIGIN)
+    record = str(told.value).partition("--record ")[2].partition("`")[0]
+    assert CrashRecord.from_hex(record) == CrashRecord(3, 1, 2, 3, 4, 5, 6)
+    assert session.crash == crash
 
 
 def test_a_dead_transport_is_an_error_that_names_it():

@@ -11,7 +11,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
 from soft_control.experiment.ros_messages import joint_state, to_ns, trajectory  # noqa: E402
 from soft_control.link.codes import Clock, Supervisor  # noqa: E402
-from soft_control.nodes import mcu  # noqa: E402
+from soft_control.nodes import _mcu, mcu  # noqa: E402
 
 HORIZON = 4
 PERIOD_NS = 8_333_333
@@ -45,6 +45,9 @@ class Session:
             step_cost=100,
         )
 
+    def forget_trajectory(self):
+        self.asked.append(("forget_trajectory",))
+
     def preload(self, k, points):
         self.asked.append(("preload", k, len(points)))
 
@@ -58,8 +61,8 @@ class Session:
 @pytest.fixture
 def node(make_node, monkeypatch):
     def make(**parameters):
-        monkeypatch.setattr(mcu, "read_build", lambda folder: folder)
-        monkeypatch.setattr(mcu, "open_session", lambda *_, **__: Session())
+        monkeypatch.setattr(_mcu, "read_build", lambda folder: folder)
+        monkeypatch.setattr(_mcu, "open_session", lambda *_, **__: Session())
         return make_node(
             mcu.Mcu,
             firmware="build",
@@ -93,7 +96,7 @@ def test_signals_go_to_the_model_by_name(node, published):
         "z": 0.02,
     }
     ((command, position, ahead, choices),) = bridge.session.last("arm")
-    assert command == [0.0, 0.5] and ahead.tolist() == [[0.03, 0.04]] * HORIZON
+    assert command == [0.0, 0.5] and ahead == [[0.03, 0.04]] * HORIZON
     assert list(position) == [0.0, 0.0]
     # In lockstep no silence counts and no message is old.
     assert choices == {"clock": Clock.SAMPLES, "host_timeout_ms": 0, "age_max_ms": 0}

@@ -1,0 +1,203 @@
+"""What the node mcu has in both wirings: parameters, a session, what it says of a sample."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from pydantic import Field, model_validator
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from soft_control.control.sampled_reference import read_reference
+from soft_control.experiment.ros_messages import joint_state, to_stamp, trajectory
+from soft_control.experiment.trajectory import ToldReference
+from soft_control.firmware_files import read_build
+from soft_control.link.codes import Cause, Clock, SolverStatus, State, StepCostUnit
+from soft_control.link.messages import Telemetry
+from soft_control.link.opening import open_session
+from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
+from soft_control.topics import COMMAND, PREDICTED_OUTPUTS, REFERENCE, SOLVER
+
+AGE_MAX_SAMPLES = 2
+"""Realtime: the firmware refuses messages that were sent longer ago."""
+
+
+class McuParameters(NodeParameters):
+    target: Literal["sil", "pil", "hil"] = Field("pil", description="Where the firmware runs.")
+    firmware: str = Field(min_length=1, description="Directory that `softctl build` wrote.")
+    port: str = Field("", description="Serial port of the board, hil only.")
+    wiring: Literal["host", "mcu"] = Field(
+        "host", description="Where sensor and actuators are: at the host's nodes, or at the MCU."
+    )
+    source: Literal["mpc", "host"] = Field(
+        "mpc",
+        description="Wiring mcu: who finds the commands; those of the host come on /command/asked.",
+    )
+    sensor_port: str = Field("", description="Wiring mcu in sil and pil: the sensor's port.")
+    actuator_port: str = Field("", description="Wiring mcu in sil and pil: that of the actuators.")
+    port_timeout_s: float = Field(10.0, ge=0, description="Ports may appear within, s.")
+    clock: Literal["lockstep", "realtime"] = Field("lockstep", description="What paces the run.")
+    rate_hz: float = Field(120.0, gt=0, description="Control rate.")
+    trajectory: str = Field(
+        "",
+        description="CSV file, t_s and the outputs, that the MCU is told before the run; empty: it "
+        "is told what comes on /reference.",
+    )
+    command_names: Names = Field(min_length=1, description="In the order of the model.")
+    command_neutral: list[float] = Field(description="At which a run starts, each its unit.")
+    signal_names: Names = Field([], description="Of the model's signals, in its order.")
+    output_names: Names = Field(min_length=1, description="In the order of the model.")
+    output_rest: list[float] = Field(
+        [], description="At which a run starts, each its unit; empty: 0."
+    )
+    frame: str = Field("", description="Of points among the outputs; empty: any.")
+    answer_timeout_s: float = Field(2.0, gt=0, description="An MCU silent for so long is gone.")
+    host_timeout_ms: int = Field(
+        200,
+        ge=0,
+        le=65535,
+        description="After so long without a message the host is lost to the MCU; 0: never.",
+    )
+    host_lost: Literal["continue", "hold", "stop"] = Field(
+        "continue", description="Wiring mcu: what the MCU does then."
+    )
+    sensor_timeout_ms: int = Field(
+        50,
+        ge=0,
+        le=65535,
+        description="Wiring mcu, realtime: a sensor silent for so long stops the robot; 0: never.",
+    )
+    tethered: bool = Field(False, description="Whether it is told the measured outputs.")
+    cut_from_s: float = Field(0.0, ge=0, description="When the line to the MCU is cut, s.")
+    cut_for_s: float = Field(0.0, ge=0, description="For how long, s; 0: it is not.")
+
+    @model_validator(mode="after")
+    def fits_together(self) -> McuParameters:
+        check_lengths(self.command_names, "command", command_neutral=self.command_neutral)
+        if self.output_rest:
+            check_lengths(self.output_names, "output", output_rest=self.output_rest)
+        if self.wiring == "mcu" and self.target != "hil":
+            if not (self.sensor_port and self.actuator_port):
+                raise ValueError("sensor_port, actuator_port: wiring mcu needs both")
+        if self.wiring == "mcu" and self.source == "mpc" and not self.trajectory:
+            raise ValueError("trajectory: in wiring mcu the MPC is told its reference in a file")
+        return self
+
+    @property
+    def cut(self) -> range:
+        """Samples that nobody hears of."""
+        first = round(self.cut_from_s * self.rate_hz)
+        return range(first, first + round(self.cut_for_s * self.rate_hz))
+
+    @property
+    def rest(self) -> list[float]:
+        return self.output_rest or [0.0] * len(self.output_names)
+
+
+class McuNode(RigNode):
+    """Untethered by default: the firmware never sees measured outputs. Tethered it sees them each
+    sample, for its estimate of a constant offset."""
+
+    NAME = "mcu"
+    Parameters = McuParameters
+
+    def __init__(self) -> None:
+        super().__init__()
+        p: McuParameters = self.parameters
+        self.realtime = p.clock == "realtime"
+        self.owns_instruments = p.wiring == "mcu"
+        self.period_ns = round(1e9 / p.rate_hz)
+        self.session = open_session(
+            p.target,
+            read_build(p.firmware),
+            p.port,
+            timeout_s=p.answer_timeout_s,
+            instruments=self.terminals() if self.owns_instruments else None,
+            cut=p.cut,
+        )
+        self.unit = StepCostUnit(self.session.info.step_cost_unit).name.lower()
+
+        self.command = self.publish_on(JointState, COMMAND)
+        self.predicted = self.publish_on(JointState, PREDICTED_OUTPUTS)
+        self.solver = self.publish_on(DiagnosticArray, SOLVER)
+        self.reference: ToldReference | None = None
+        if p.trajectory:
+            self.wanted = self.publish_on(JointTrajectory, REFERENCE)
+            table = read_reference(Path(p.trajectory), p.output_names)
+            self.reference = ToldReference(self.session, table, p.rate_hz, np.array(p.rest))
+
+    def terminals(self) -> tuple[Path, Path]:
+        """Sensor and actuators, as soon as both are there."""
+        p: McuParameters = self.parameters
+        ports = Path(p.sensor_port), Path(p.actuator_port)
+        deadline = time.monotonic() + p.port_timeout_s
+        while not all(port.exists() for port in ports) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return ports
+
+    def arm(self, reference: list[list[float]], **modes: object) -> None:
+        p: McuParameters = self.parameters
+        self.session.arm(
+            p.command_neutral,
+            p.rest,
+            reference,
+            clock=Clock.TIMER if self.realtime else Clock.SAMPLES,
+            age_max_ms=math.ceil(AGE_MAX_SAMPLES * 1e3 / p.rate_hz) if self.realtime else 0,
+            **modes,
+        )
+        self.send_ahead(0)
+
+    def send_ahead(self, k: int) -> None:
+        if self.reference:
+            self.reference.send_ahead(k)
+
+    def publish(self, now_ns: int, told: Telemetry) -> None:
+        p: McuParameters = self.parameters
+        self.command.publish(joint_state(now_ns, p.command_names, told.command))
+        if p.source == "host":
+            return
+        # Stamped with the time that it is for.
+        then_ns = now_ns + self.period_ns
+        self.predicted.publish(joint_state(then_ns, p.output_names, told.predicted, p.frame))
+        if p.trajectory:
+            here = np.array([told.reference])
+            self.wanted.publish(trajectory(now_ns, self.period_ns, p.output_names, here, p.frame))
+        self.solver.publish(self.diagnosis(now_ns, told))
+
+    def diagnosis(self, now_ns: int, told: Telemetry) -> DiagnosticArray:
+        values = {
+            "cost": f"{told.cost:.9g}",
+            "iterations": told.iterations,
+            "step_cost": told.step_cost,
+            "step_cost_unit": self.unit,
+            "supervisor": told.flags,
+        }
+        if self.owns_instruments:
+            values |= {
+                "state": State(told.state).name.lower(),
+                "cause": Cause(told.cause).name.lower(),
+                "latency_us": told.latency_us,
+            }
+        bad = told.status == SolverStatus.NOT_FINITE or told.flags
+        level = DiagnosticStatus.WARN if bad else DiagnosticStatus.OK
+        status = SolverStatus(told.status).name.lower()
+        return self.diagnostics(now_ns, level, "mpc", status, values)
+
+    def diagnostics(
+        self, now_ns: int, level: bytes, name: str, said: str, values: dict[str, object]
+    ) -> DiagnosticArray:
+        status = DiagnosticStatus(
+            level=level,
+            name=name,
+            hardware_id=self.session.info.board,
+            message=said,
+            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = to_stamp(now_ns)
+        return message
