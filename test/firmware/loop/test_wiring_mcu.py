@@ -260,22 +260,41 @@ def test_a_run_that_goes_on_is_not_armed_anew(wired, clock):
     assert robot.telemetry[-1].k > k
 
 
-def test_a_robot_under_way_gains_no_move_by_being_armed_again(wired):
-    """STOP, ARM and so on as fast as a line can."""
+@pytest.mark.parametrize("wiring", Wiring)
+def test_a_robot_under_way_gains_no_move_by_being_armed_again(wired, wiring):
+    """ARM and a sample, again and again, as fast as a line can."""
     robot = wired("hold")
     robot.upload()
-    robot.arm(clock=Clock.TIMER)
-    robot.run(30)
-    begin_s, begin = robot.now_s, robot.command
+    arm = {"wiring": wiring, "clock": Clock.TIMER}
+    robot.arm(**arm)
+    told, times = [], []
+
+    def sample(k: int) -> None:
+        count = len(robot.telemetry)
+        if wiring == Wiring.HOST:
+            robot.tell(Sample(k, robot.host_us, (0.5, 0.0, 0.0, 0.0), ORIGIN))
+        else:
+            robot.feel()
+        for one in robot.telemetry[count:]:
+            told.append(one.command)
+            times.append(robot.now_s)
+
+    for k in range(5):
+        sample(k)
+        robot.wait(PERIOD_S)
     for _ in range(50):
-        robot.tell(Stop())
-        robot.arm(clock=Clock.TIMER, command=(1.0, 0.5))
-        robot.feel()
+        if wiring == Wiring.MCU:
+            robot.tell(Stop())  # else a running one is not armed
+        robot.arm(**arm, command=(1.0, 0.5))
+        sample(0)
         robot.wait(PERIOD_S / 9)
-    passed = (robot.now_s - begin_s) / PERIOD_S
-    assert np.abs(robot.command - begin).max() <= MOVE_MAX * passed + resolution(robot.robot)
-    robot.run(20)
-    assert_bounded_speed(robot.shown, robot.robot, REST)
+    if wiring == Wiring.MCU:
+        robot.run(20)
+        assert_bounded_speed(robot.shown, robot.robot, REST)
+    else:
+        passed = np.diff(times) / PERIOD_S
+        moves = np.abs(np.diff(told, axis=0)).max(axis=1)
+        assert len(told) == 55 and (moves <= MOVE_MAX * np.minimum(passed, 1.0) + 2e-6).all()
 
 
 # ------------------------------------------------------------------ the host is lost
@@ -297,8 +316,10 @@ def test_host_lost_continue_goes_on_and_hold_holds(wired, clock, safe):
     assert goes_on.state == State.RUNNING
     assert (commands(goes_on) == commands(never)).all()
     assert holds.state == State.HOLDING
-    held = commands(holds)[40:]
-    assert (held == held[0]).all() and (commands(goes_on)[40:] != held).any()
+    last = next(one.k for one in holds.telemetry if one.state == State.HOLDING) - 1
+    assert (commands(holds)[last:] == commands(holds)[last]).all()
+    assert (commands(goes_on)[last:] != commands(holds)[last:]).any()
+    assert np.abs(commands(holds)[last] - holds.robot.command_neutral).max() > MOVE_MAX
     assert holds.device.armed
     holds.run(20)
     assert holds.state == State.HOLDING
