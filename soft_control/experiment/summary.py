@@ -80,7 +80,13 @@ def read_run(run_dir: Path) -> Run:
         )
     measured, commands = topics.get(OUTPUTS, {}), topics.get(COMMAND, {})
     references = topics.get(REFERENCE, {})
+    period_ns = 1e9 / record.rate_hz
+    realtime, in_material = record.clock == "realtime", record.wiring == "mcu"
     stamps = sorted(commands.keys() & (references if follows else commands).keys())
+    if in_material and measured:
+        # It goes on by its own timer when the rig has ended.
+        end_ns = max(measured) + (period_ns if realtime else 0)
+        stamps = [stamp for stamp in stamps if stamp <= end_ns]
     if not stamps or not measured:
         raise RecordingError(f"{run_dir}: the bag ends before the first sample was answered")
 
@@ -105,8 +111,6 @@ def read_run(run_dir: Path) -> Run:
             # A model may know some of the outputs only.
             told = dict(zip(predictions[stamp].name, predictions[stamp].position, strict=True))
             row[:] = [told.get(name, np.nan) for name in robot.output_names]
-    period_ns = 1e9 / record.rate_hz
-    realtime, in_material = record.clock == "realtime", record.wiring == "mcu"
     counted = [_values(message) for message in topics.get(MCU, {}).values()]
     late = sum(logged_ns[COMMAND][s] - s > period_ns for s in stamps) if realtime else 0
     return Run(
@@ -138,7 +142,7 @@ def _phases(record: RunRecord, seen: np.ndarray, outputs: np.ndarray, start_ns: 
     from_s, for_s = cut_of(record.cut, record.duration_s)
     t_s = (seen - start_ns) * 1e-9
     reference = record.curve.values(t_s)
-    edges = np.array([SETTLE_S, from_s, from_s + for_s, np.inf]) - ROUNDING_S
+    edges = np.maximum([SETTLE_S, from_s, from_s + for_s, np.inf], SETTLE_S) - ROUNDING_S
     phases = []
     for name, low, high in zip(("before", "during", "after"), edges, edges[1:], strict=False):
         within = (t_s >= low) & (t_s < high)
