@@ -82,9 +82,12 @@ def read_run(run_dir: Path) -> Run:
     references = topics.get(REFERENCE, {})
     period_ns = 1e9 / record.rate_hz
     realtime, in_material = record.clock == "realtime", record.wiring == "mcu"
-    stamps = sorted(commands.keys() & (references if follows else commands).keys())
+    stamps = sorted(commands.keys() & references.keys() if follows else commands)
     if in_material and measured:
-        # It goes on by its own timer when the rig has ended.
+        # In realtime its stamps are those of its own clock, and a reference of the host's has other
+        # ones. By its own timer it goes on when the rig has ended.
+        if realtime and references:
+            stamps = sorted(commands)
         end_ns = max(measured) + (period_ns if realtime else 0)
         stamps = [stamp for stamp in stamps if stamp <= end_ns]
     if not stamps or not measured:
@@ -104,6 +107,16 @@ def read_run(run_dir: Path) -> Run:
 
     at, seen = np.array(stamps), np.array(sorted(measured))
     outputs = vectors(OUTPUTS, [measured[stamp] for stamp in seen], robot.output_names)
+    wanted = None
+    if follows:
+        told_ns = sorted(references)
+        points = np.array(
+            [
+                named(REFERENCE, m.joint_names, m.points[0].positions, robot.output_names)
+                for m in (references[stamp] for stamp in told_ns)
+            ]
+        )
+        wanted = np.column_stack([np.interp(at, told_ns, column) for column in points.T])
     predictions = topics.get(PREDICTED_OUTPUTS, {})
     predicted = np.full((len(stamps), len(robot.outputs)), np.nan)
     for row, stamp in zip(predicted, stamps, strict=True):
@@ -118,14 +131,7 @@ def read_run(run_dir: Path) -> Run:
         t_s=(at - at[0]) * 1e-9,
         # In realtime the tracker has a clock of its own; in lockstep the stamps are the same.
         outputs=np.column_stack([np.interp(at, seen, column) for column in outputs.T]),
-        reference=np.array(
-            [
-                named(REFERENCE, m.joint_names, m.points[0].positions, robot.output_names)
-                for m in (references[stamp] for stamp in stamps)
-            ]
-        )
-        if follows
-        else None,
+        reference=wanted,
         commands=vectors(COMMAND, [commands[stamp] for stamp in stamps], robot.command_names),
         predicted=predicted,
         solver=[_solver(topics[SOLVER][s]) for s in stamps if s in topics.get(SOLVER, {})],

@@ -90,8 +90,8 @@ def record(robot: Callable[..., RobotDescription]) -> Callable[..., RunRecord]:
 @pytest.fixture
 def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., Path]:
     """Writes a run whose outputs are off their reference by `off`, (n,) at all times or (T, n). Of
-    samples `unheard` the bag has the outputs only; `late` more commands come after all outputs;
-    `mcu` is what the microcontroller has counted."""
+    samples `unheard` the bag has the outputs only; `late` more commands come after all outputs; the
+    stamps of commands are `shift_ns` later; `mcu` is what the microcontroller has counted."""
 
     def make(
         name: str = "run",
@@ -101,6 +101,7 @@ def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., P
         commands: int | None = None,
         unheard: range = range(0),
         late: int = 0,
+        shift_ns: int = 0,
         mcu: dict[str, Any] | None = None,
     ) -> Path:
         folder = tmp_path / name
@@ -112,7 +113,7 @@ def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., P
         wanted = kept.curve.values(t_s) if kept.curve else np.zeros((samples, n))
         m = len(kept.robot.commands) if commands is None else commands
         told = 1e4 * np.sin(0.1 * np.arange(samples + late)[:, None] + np.arange(m))
-        write_bag(folder / "bag", kept, wanted + off, told, unheard, mcu)
+        write_bag(folder / "bag", kept, wanted + off, told, unheard, shift_ns, mcu)
         return folder
 
     return make
@@ -124,6 +125,7 @@ def write_bag(
     outputs: np.ndarray,
     commands: np.ndarray,
     unheard: range,
+    shift_ns: int,
     mcu: dict[str, Any] | None,
 ) -> None:
     """Messages of every topic that a report reads, one of each a sample: outputs (T, n), commands
@@ -179,7 +181,7 @@ def write_bag(
                 seen(stamp, vector(stamp, names, outputs[k]))
             if k in unheard:
                 continue
-            told(stamp, vector(stamp, command_names, values))
+            told(stamp + shift_ns, vector(stamp + shift_ns, command_names, values))
             if record.curve:
                 reference(stamp, trajectory(stamp, names, wanted[k]))
         if mcu is not None:

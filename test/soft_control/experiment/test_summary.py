@@ -120,6 +120,24 @@ def test_what_the_microcontroller_does_after_the_rig_has_ended_is_no_part_of_the
     assert len(run.t_s) == 105
 
 
+def test_in_realtime_the_microcontroller_has_stamps_of_its_own(run_dir, record):
+    """A PID at its gate follows a reference that has those of the tracker."""
+    given = record(wiring="mcu", clock="realtime", controller="pid", title="PID")
+    run = read_run(run_dir(off=(3e-3, -4e-3, 0.5), given=given, shift_ns=3_000_000, mcu=MCU))
+    found = measure(run)
+    assert (found["samples"], found["complete"]) == (80, True)
+    # Outputs and reference are taken at one instant, between two of the tracker's: both in straight
+    # lines, but after its last one.
+    assert found["rmse_mm"] == pytest.approx(5.0) and found["errors"][1]["rmse"] == pytest.approx(
+        0.5
+    )
+    between = (run.reference[10] - run.record.curve.values(10 / 20.0)[0]).tolist()
+    step = (run.record.curve.values(11 / 20.0) - run.record.curve.values(10 / 20.0))[0]
+    assert between == pytest.approx((0.003 * 20.0 * step).tolist())
+    with pytest.raises(RecordingError, match="ends before the first sample was answered"):
+        read_run(run_dir("host", given=record(clock="realtime"), shift_ns=3_000_000))
+
+
 def test_commands_that_are_not_the_robots_are_refused(run_dir):
     with pytest.raises(RecordingError, match="/command has c0, c1, c2, but arm has left, right"):
         read_run(run_dir(commands=3))
