@@ -11,7 +11,7 @@ EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo test fuzz fuzz-instruments lockstep docs bench trunk setup clean
+.PHONY: demo test fuzz fuzz-instruments lockstep realtime docs bench trunk setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -80,6 +80,11 @@ twins/trunk/twin.json: $(VENV)/.ready config/robots/trunk.yaml $(LEARNING)
 bench: setup build/bench/.ready
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/solver.py
+
+# Ten minutes of the demo's firmware under QEMU by its own timer. Reads a clock: on two quiet cores only.
+realtime: models/tendon/fk.json
+	$(BIN)/softctl build models/tendon --out build/tendon
+	$(BIN)/python bench/realtime.py
 
 build/bench/.ready: bench/requirements.txt
 	python3 -m venv build/bench

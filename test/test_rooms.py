@@ -176,3 +176,14 @@ def test_no_python_module_is_too_long_to_be_read(package):
         if (lines := len(path.read_text().splitlines())) > LONGEST
     }
     assert not long
+
+
+def test_no_line_of_c_is_longer_than_a_hundred_columns():
+    """As ruff sees to for Python."""
+    long = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sorted((ROOT / "firmware").rglob("*.[ch]"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 100
+    ]
+    assert not long

@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from soft_control.experiment.checks import cut_of
 from soft_control.experiment.summary import Run, tracking_error
 from soft_control.plain_text import printable
 from soft_control.robots.description import Quantity
@@ -101,6 +102,7 @@ def draw_time(entries: Sequence[Entry]) -> plt.Figure:
             at = shown(entry.run, entry.run.outputs)
             axes.plot(entry.run.t_s, at[:, i], color=entry.colour, lw=1.0)
         axes.set_ylabel(title(outputs[i]))
+        shade_cuts(entries, axes)
     legend(rows[0], ["reference", *labels(entries)], loc="upper right", ncols=3)
     return figure
 
@@ -116,6 +118,7 @@ def draw_error(entries: Sequence[Entry]) -> plt.Figure:
         of = f"{group.name}: " if len(groups) > 1 else ""
         axes.set_ylabel(printable(f"{of}tracking error{unit(group.unit)}"))
         axes.set_ylim(0, None)
+        shade_cuts(entries, axes)
     legend(rows[0], labels(entries), loc="upper right", ncols=2)
     return figure
 
@@ -128,6 +131,7 @@ def draw_commands(entries: Sequence[Entry]) -> plt.Figure:
         for entry in entries:
             given = command.factor * entry.run.commands[:, i]
             axes.plot(entry.run.t_s, given, color=entry.colour, lw=1.0)
+        shade_cuts(entries, axes)
         for limit in (command.min, command.max):
             axes.axhline(command.factor * limit, color="#a33", lw=1.0, ls=":")
         axes.set_ylabel(title(command))
@@ -179,6 +183,14 @@ def stacked(count: int, height: float) -> tuple[plt.Figure, np.ndarray]:
     figure, rows = plt.subplots(count, 1, figsize=size, sharex=True, squeeze=False)
     rows[-1, 0].set_xlabel("time, s")
     return figure, rows[:, 0]
+
+
+def shade_cuts(entries: Sequence[Entry], axes: plt.Axes) -> None:
+    """Where the host heard nothing of the microcontroller."""
+    for entry in entries:
+        if entry.run.record.cut:
+            from_s, for_s = cut_of(entry.run.record.cut, entry.run.record.duration_s)
+            axes.axvspan(from_s, from_s + for_s, color=entry.colour, alpha=0.12, lw=0)
 
 
 def unit(name: str) -> str:

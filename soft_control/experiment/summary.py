@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,6 @@ ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A part of a run of S samples, whoever heard of them."""
-
-    name: str
-    outputs: np.ndarray
-    """(S, n) measured."""
-    reference: np.ndarray
-    """(S, n) as the run's curve has it, which is what the microcontroller follows."""
-
-
-@dataclass(frozen=True)
 class Run:
     """One run as its bag and its experiment.json tell it; T samples joined by stamp."""
 
@@ -48,7 +37,7 @@ class Run:
     reference: np.ndarray | None
     """(T, n); None for open-loop runs."""
     commands: np.ndarray
-    """(T, m), physical units."""
+    """(T, m), physical units; NaN where the host did not hear of the sample."""
     predicted: np.ndarray
     """(T, n) what the controller believed of these samples one sample before; NaN where nothing."""
     solver: list[dict[str, str]]
@@ -57,13 +46,14 @@ class Run:
     """Samples whose command came after the next sample was due; 0 in lockstep."""
     unanswered: int = 0
     """Samples that got no command, because newer ones had come by then; 0 in lockstep."""
-    unheard: int = 0
-    """Samples of wiring mcu of which the bag has the outputs only: the microcontroller went on, but
-    the host did not hear of it."""
     mcu: dict[str, str] | None = None
     """Wiring mcu: what the microcontroller has counted; None where it was not asked any more."""
-    cut: list[Phase] = field(default_factory=list)
-    """Before, in and after the cut of the host's line; empty where there was none."""
+
+    @property
+    def heard(self) -> np.ndarray:
+        """(T,) samples of which the host heard: others were in a cut of its line, and the bag has
+        their outputs alone, while their reference is that of the curve."""
+        return ~np.isnan(self.commands).any(axis=1)
 
 
 def read_run(run_dir: Path) -> Run:
@@ -105,18 +95,13 @@ def read_run(run_dir: Path) -> Run:
     def vectors(topic: str, messages: list[Any], wanted: tuple[str, ...]) -> np.ndarray:
         return np.array([named(topic, m.name, m.position, wanted) for m in messages])
 
-    at, seen = np.array(stamps), np.array(sorted(measured))
+    seen = np.array(sorted(measured))
+    unheard = _far_from(seen, np.array(stamps), period_ns) if in_material else set()
+    stamps = sorted(unheard.union(stamps))
+    heard = np.array([stamp not in unheard for stamp in stamps])
+    at = np.array(stamps)
+    t_s = (at - at[0]) * 1e-9
     outputs = vectors(OUTPUTS, [measured[stamp] for stamp in seen], robot.output_names)
-    wanted = None
-    if follows:
-        told_ns = sorted(references)
-        points = np.array(
-            [
-                named(REFERENCE, m.joint_names, m.points[0].positions, robot.output_names)
-                for m in (references[stamp] for stamp in told_ns)
-            ]
-        )
-        wanted = np.column_stack([np.interp(at, told_ns, column) for column in points.T])
     predictions = topics.get(PREDICTED_OUTPUTS, {})
     predicted = np.full((len(stamps), len(robot.outputs)), np.nan)
     for row, stamp in zip(predicted, stamps, strict=True):
@@ -125,35 +110,42 @@ def read_run(run_dir: Path) -> Run:
             told = dict(zip(predictions[stamp].name, predictions[stamp].position, strict=True))
             row[:] = [told.get(name, np.nan) for name in robot.output_names]
     counted = [_values(message) for message in topics.get(MCU, {}).values()]
-    late = sum(logged_ns[COMMAND][s] - s > period_ns for s in stamps) if realtime else 0
+    late = sum(logged_ns[COMMAND][s] - s > period_ns for s in commands) if realtime else 0
+    told = np.full((len(stamps), len(robot.commands)), np.nan)
+    told[heard] = vectors(COMMAND, [commands[s] for s in at[heard].tolist()], robot.command_names)
+    reference = None
+    if follows:
+        points = np.array(
+            [
+                named(REFERENCE, m.joint_names, m.points[0].positions, robot.output_names)
+                for m in references.values()
+            ]
+        )
+        order = np.argsort(wanted_ns := np.array(list(references)))
+        reference = np.column_stack(
+            [np.interp(at, wanted_ns[order], column) for column in points[order].T]
+        )
+        reference[~heard] = record.curve.values(t_s[~heard])
     return Run(
         record=record,
-        t_s=(at - at[0]) * 1e-9,
+        t_s=t_s,
         # In realtime the tracker has a clock of its own; in lockstep the stamps are the same.
         outputs=np.column_stack([np.interp(at, seen, column) for column in outputs.T]),
-        reference=wanted,
-        commands=vectors(COMMAND, [commands[stamp] for stamp in stamps], robot.command_names),
+        reference=reference,
+        commands=told,
         predicted=predicted,
         solver=[_solver(topics[SOLVER][s]) for s in stamps if s in topics.get(SOLVER, {})],
         late=late,
         unanswered=max(0, len(measured) - len(stamps)) if realtime and not in_material else 0,
-        unheard=max(0, len(measured) - len(stamps)) if in_material else 0,
         mcu=counted[-1] if counted else None,
-        cut=_phases(record, seen, outputs, at[0]) if record.cut else [],
     )
 
 
-def _phases(record: RunRecord, seen: np.ndarray, outputs: np.ndarray, start_ns: int) -> list[Phase]:
-    """Of a run whose line was cut: the bag lacks what the microcontroller said meanwhile."""
-    from_s, for_s = cut_of(record.cut, record.duration_s)
-    t_s = (seen - start_ns) * 1e-9
-    reference = record.curve.values(t_s)
-    edges = np.maximum([SETTLE_S, from_s, from_s + for_s, np.inf], SETTLE_S) - ROUNDING_S
-    phases = []
-    for name, low, high in zip(("before", "during", "after"), edges, edges[1:], strict=False):
-        within = (t_s >= low) & (t_s < high)
-        phases.append(Phase(name, outputs[within], reference[within]))
-    return phases
+def _far_from(seen: np.ndarray, stamps: np.ndarray, period_ns: float) -> set[int]:
+    """Those of `seen` that have none of the `stamps` within a period of a sample, ns."""
+    after = np.minimum(np.searchsorted(stamps, seen), len(stamps) - 1)
+    nearest = np.minimum(abs(stamps[after] - seen), abs(stamps[np.maximum(after - 1, 0)] - seen))
+    return set(seen[nearest > 0.75 * period_ns].tolist())
 
 
 def _solver(message: Any) -> dict[str, str]:
@@ -191,13 +183,9 @@ def tracking_error(run: Run, group: OutputGroup) -> np.ndarray:
 def path_error(run: Run, group: OutputGroup) -> np.ndarray:
     """(T,) distance of the group's outputs from the nearest point of the reference's curve, in the
     group's unit on paper."""
-    return _from_path(run.record, group, run.outputs)
-
-
-def _from_path(record: RunRecord, group: OutputGroup, outputs: np.ndarray) -> np.ndarray:
     columns = list(group.columns)
-    curve = record.curve.curve()[:, columns]
-    return group.factor * cKDTree(curve).query(outputs[:, columns])[0]
+    curve = run.record.curve.curve()[:, columns]
+    return group.factor * cKDTree(curve).query(run.outputs[:, columns])[0]
 
 
 def error_figures(error: np.ndarray) -> tuple[float, float, float]:
@@ -211,24 +199,15 @@ def error_figures(error: np.ndarray) -> tuple[float, float, float]:
 
 def errors(run: Run) -> list[Errors]:
     """Of each point and of each output that is no position; none without reference or time."""
-    if run.reference is None:
-        return []
-    if run.cut:  # nobody heard of some samples, but where the robot was then is known as well
-        outputs, reference = (
-            np.vstack([getattr(phase, name) for phase in run.cut])
-            for name in ("outputs", "reference")
-        )
-    else:
-        settled = run.t_s >= SETTLE_S - ROUNDING_S
-        outputs, reference = run.outputs[settled], run.reference[settled]
-    if not len(outputs):
+    settled = run.t_s >= SETTLE_S - ROUNDING_S
+    if run.reference is None or not settled.any():
         return []
     return [
         Errors(
             group.name,
             group.unit,
-            *error_figures(group.distance(outputs - reference)),
-            *error_figures(_from_path(run.record, group, outputs)),
+            *error_figures(tracking_error(run, group)[settled]),
+            *error_figures(path_error(run, group)[settled]),
         )
         for group in run.record.robot.groups
     ]
@@ -236,17 +215,18 @@ def errors(run: Run) -> list[Errors]:
 
 def cut_errors(run: Run) -> dict[str, dict[str, float | None]]:
     """Name of a point or output -> before, during, after the cut: RMSE of its tracking error, in
-    its unit on paper; None of a part without a sample."""
-    return {
-        group.name: {
-            phase.name: error_figures(group.distance(phase.outputs - phase.reference))[0]
-            if len(phase.outputs)
-            else None
-            for phase in run.cut
-        }
-        for group in run.record.robot.groups
-        if run.cut
-    }
+    its unit on paper; None of a part without a sample. Empty where there was no cut."""
+    if not run.record.cut:
+        return {}
+    from_s, for_s = cut_of(run.record.cut, run.record.duration_s)
+    edges = np.maximum([SETTLE_S, from_s, from_s + for_s, np.inf], SETTLE_S) - ROUNDING_S
+    found: dict[str, dict[str, float | None]] = {}
+    for group in run.record.robot.groups:
+        error, of = tracking_error(run, group), found.setdefault(group.name, {})
+        for name, low, high in zip(("before", "during", "after"), edges, edges[1:], strict=False):
+            part = error[(run.t_s >= low) & (run.t_s < high)]
+            of[name] = error_figures(part)[0] if part.size else None
+    return found
 
 
 def errors_mm(found: list[Errors]) -> dict[str, float | None]:
@@ -264,8 +244,8 @@ def measure(run: Run) -> dict[str, Any]:
     slack = np.spacing(np.float32(max(np.abs(low).max(), np.abs(high).max())))
     outside = ((run.commands < low - slack) | (run.commands > high + slack)).any(axis=1)
     costs = [int(s["step_cost"]) for s in run.solver if s["step_cost_unit"] == "instructions"]
-    build, counted = record.build, run.mcu
-    taken = len(run.t_s) + run.unanswered + run.unheard
+    build, counted, given = record.build, run.mcu, run.commands[run.heard]
+    taken = len(run.t_s) + run.unanswered
     wanted = round(record.duration_s * record.rate_hz)
     found = errors(run)
     return {
@@ -275,7 +255,7 @@ def measure(run: Run) -> dict[str, Any]:
         "wiring": record.wiring,
         "rate_hz": record.rate_hz,
         "duration_s": round(taken / record.rate_hz, 6),
-        "samples": len(run.t_s),
+        "samples": len(given),
         "complete": taken >= wanted,
         **errors_mm(found),
         "errors": [asdict(e) for e in found],
@@ -296,7 +276,9 @@ def measure(run: Run) -> dict[str, Any]:
         "solver_status": dict(Counter(s["status"] for s in run.solver)),
         "supervisor_interventions": sum(s["supervisor"] != "0" for s in run.solver),
         "commands_outside_bounds": int(outside.sum()),
-        "commands_sha256": hashlib.sha256(run.commands.astype("<f8").tobytes()).hexdigest(),
+        "commands_sha256": hashlib.sha256(
+            run.commands[run.heard].astype("<f8").tobytes()
+        ).hexdigest(),
         "seed": record.seed,
         "model_hash": record.model_hash,
     }

@@ -14,7 +14,16 @@ from typing import TypeVar
 import numpy as np
 
 from soft_control.link import messages
-from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring, in_words
+from soft_control.link.codes import (
+    Clock,
+    ErrorCode,
+    HostLost,
+    ResetCause,
+    Source,
+    State,
+    Wiring,
+    in_words,
+)
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Arm,
@@ -51,6 +60,7 @@ RETRY_S = 0.25
 """What is not answered is sent again after this long: a board may still be starting, a frame may be
 damaged on its way. A sample that comes twice is answered twice and taken once."""
 
+ACTIVE = (State.ARMED, State.RUNNING, State.HOLDING)
 UNREAD_MAX = 4096
 """TELEMETRY that came while another answer was awaited, and is kept: half a minute at 120 Hz."""
 
@@ -208,8 +218,20 @@ class McuSession:
             self._send(Reference(k + first, points))
 
     def stop(self) -> None:
-        """Ends a run: the next one may begin at any command."""
-        self.info = self._ask(Stop(), Info, self._timeout_s)
+        """Ends a run: the next one may begin at any command. Said of a robot that has been stopped
+        it lets go: where its answer is late, it is said again only if the run still goes on."""
+        self._asked = Stop.TYPE
+        self._take_owed(Info)
+        for _ in range(max(1, round(self._timeout_s / RETRY_S))):
+            self._send(Stop())
+            info = self._receive(Info, time.monotonic() + RETRY_S)
+            if info is None:
+                self._owed += 1
+                info = self.hello()
+            self.info = info
+            if info.state not in ACTIVE:
+                return
+        raise self._silent("STOP", self._timeout_s)
 
     def configure(self, settings: Mapping[str, Sequence[float] | float]) -> None:
         """Other weights and bounds from the next sample on: the fields of messages.Configure, as

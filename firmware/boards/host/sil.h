@@ -13,15 +13,15 @@ size_t sil_size(void);
 /* Power-on: the instance says BOOT. `microseconds` is its clock, which wraps. */
 void sil_start(sil_t *sil, uint32_t microseconds);
 
-/* Bytes come on a port (port_t of boards/board.h), at that time of the firmware's clock, and it does
-   what they ask. What it cannot take yet waits, up to 4096 bytes a port. */
+/* Bytes come on a port (port_t of boards/board.h), at that time of the firmware's clock, and it
+   does what they ask. What it cannot take yet waits, up to 4096 bytes a port. */
 void sil_write(sil_t *sil, uint32_t port, uint32_t microseconds, const uint8_t *bytes, size_t size);
 
 /* Takes up to capacity bytes that the firmware has written to a port. Returns how many. */
 size_t sil_read(sil_t *sil, uint32_t port, uint8_t *bytes, size_t capacity);
 
-/* A fault of the processor: the bytes that make the actuators safe leave, and the firmware starts again
-   and knows `cause` (crash_cause_t of boards/board.h). */
+/* A fault of the processor: the bytes that make the actuators safe leave, and the firmware starts
+   again and knows `cause` (crash_cause_t of boards/board.h). */
 void sil_crash(sil_t *sil, uint32_t cause);
 
 /* From now on the clock goes on by so much in each control step, which takes none otherwise. */

@@ -12,7 +12,7 @@
 #include "wire/frame.h"
 
 #define HASEL_DRIVER_DUTY 0x20u   /* flags u8, counter u8, duty u16 an actuator */
-#define HASEL_DRIVER_STATUS 0x21u /* state u8, faults u8, supply u16 in V, temperature i16 in 0.1 C */
+#define HASEL_DRIVER_STATUS 0x21u /* state u8, faults u8, supply u16 in V, temperature i16, 0.1 C */
 #define HASEL_DRIVER_ARM 0x01u
 
 typedef struct {

@@ -1,5 +1,5 @@
 /* The sensor and the actuators that a firmware was built for, by names that know no kind.
- * controller_config.h says which: SENSOR lightlace with SENSOR_HEADER "instruments/lightlace.h", and
+ * controller_config.h says which: SENSOR lightlace with SENSOR_HEADER "instruments/lightlace.h" and
  * so on. Only these two are compiled; docs/instruments.md has the bytes of each. */
 #ifndef INSTRUMENTS_H
 #define INSTRUMENTS_H

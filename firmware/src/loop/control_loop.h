@@ -24,8 +24,6 @@
 #include "wire/frame.h"
 #include "wire/message.h"
 
-#define PERIOD_US ((uint32_t)(1e6f / CONTROL_RATE_HZ + 0.5f))
-
 /* A longer gap than this cannot be bridged by holding the command: the host has to arm anew. */
 #define GAP_MAX 100u
 

@@ -11,8 +11,8 @@
  *         17666                 24966            7300     2833: 3000 less 2 % of the time between
  *
  * A host that was stopped for three seconds, and then sends what it had in its queue, is seen to be
- * three seconds late, less half a millisecond: after a silence drift counts as age, and messages may
- * be refused until they have come for long enough to follow it. Safe first. */
+ * three seconds late, less half a millisecond: after a silence drift counts as age, and messages
+ * may be refused until they have come for long enough to follow it. Safe first. */
 #ifndef HOST_CLOCK_H
 #define HOST_CLOCK_H
 

@@ -38,6 +38,17 @@ static cause_t plausible(sensing_t *sensing, const limits_t *limits,
     return fault;
 }
 
+/* A running mean; a gap counts as one sample that did not come. */
+static void see_interval(sensing_t *sensing, uint32_t now_us)
+{
+    const uint32_t passed = now_us - sensing->came_us;
+    const uint32_t interval = passed < 2u * PERIOD_US ? passed : 2u * PERIOD_US;
+    const uint32_t mean = sensing->interval_us;
+
+    sensing->interval_us = mean == 0u ? interval : mean - mean / 8u + interval / 8u;
+    sensing->came_us = now_us;
+}
+
 bool sensing_take(sensing_t *sensing, sensor_t *sensor, const sensor_config_t *config,
                   const limits_t *limits, uint8_t byte, uint32_t now_us)
 {
@@ -45,8 +56,7 @@ bool sensing_take(sensing_t *sensing, sensor_t *sensor, const sensor_config_t *c
     const bool whole = sensor_decode(sensor, config, byte, counts);
 
     if (whole || sensor->dropped != sensing->dropped) {
-        sensing->interval_us = now_us - sensing->came_us;
-        sensing->came_us = now_us;
+        see_interval(sensing, now_us);
     }
     if (whole) {
         sensing->fault = (uint8_t)plausible(sensing, limits, counts);

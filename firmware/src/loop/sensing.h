@@ -8,6 +8,8 @@
 #include "instruments/instruments.h"
 #include "loop/supervisor.h"
 
+#define PERIOD_US ((uint32_t)(1e6f / CONTROL_RATE_HZ + 0.5f))
+
 typedef struct {
     int32_t counts[SENSOR_SLOTS]; /* of the newest plausible sample */
     bool any;                     /* there has been one */
@@ -16,7 +18,7 @@ typedef struct {
     uint16_t equal;               /* samples in a row that were equal to that before them */
     uint32_t at_us;               /* when the newest plausible sample was complete */
     uint32_t came_us;             /* when the newest one was, plausible or not, */
-    uint32_t interval_us;         /* and how long behind the one before; 0: there is none */
+    uint32_t interval_us;         /* and how far apart they come, in the mean; 0: not known */
     uint32_t dropped;             /* by the decoder, until now */
     uint32_t implausible;         /* samples, until now */
 } sensing_t;

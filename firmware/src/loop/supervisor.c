@@ -87,7 +87,8 @@ unsigned supervisor_gate(supervisor_t *supervisor, const settings_t *settings,
     return flags;
 }
 
-void supervisor_safe(const supervisor_t *supervisor, const limits_t *limits, float command[COMMANDS])
+void supervisor_safe(const supervisor_t *supervisor, const limits_t *limits,
+                     float command[COMMANDS])
 {
     const bool neutral =
         limits->safe_output == SAFE_NEUTRAL && supervisor->state != STATE_HOLDING;

@@ -71,7 +71,7 @@ typedef struct {
     float command_max[COMMANDS];
     float move_max[COMMANDS]; /* in a control period */
     float neutral[COMMANDS];
-    float load_max[COMMANDS];  /* of the mean of (command - command_min) over load_samples; INFINITY */
+    float load_max[COMMANDS];  /* of the mean of (command - command_min); INFINITY */
     float load_share;          /* of a sample in that mean: 1 - exp(-period / time) */
     float voltage_min;         /* of the actuators' supply, V */
     float voltage_max;
@@ -109,8 +109,8 @@ void supervisor_arm(supervisor_t *supervisor, const limits_t *limits,
 /* An event. Stopped and fault are never left by it, and the first cause stays. */
 void supervisor_enter(supervisor_t *supervisor, state_t state, cause_t cause);
 
-/* What a sample showed: `fault` is CAUSE_NONE or what was wrong with the signals. How its command was
- * found, and whether that was in time. */
+/* What a sample showed: `fault` is CAUSE_NONE or what was wrong with the signals. How its command
+ * was found, and whether that was in time. */
 void supervisor_sensor(supervisor_t *supervisor, cause_t fault);
 void supervisor_solver(supervisor_t *supervisor, bool failed);
 void supervisor_deadline(supervisor_t *supervisor, bool missed);

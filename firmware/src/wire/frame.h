@@ -16,7 +16,8 @@
  *     frame   03 11 22 02 33 00   01 ff x .. 02 44 00 */
 #define FRAME_BLOCK_MAX 254
 #define FRAME_BODY_MAX (FRAME_CONTENT_MAX + 2)
-#define FRAME_SIZE_MAX (FRAME_BODY_MAX + (FRAME_BODY_MAX + FRAME_BLOCK_MAX - 1) / FRAME_BLOCK_MAX + 1)
+#define FRAME_SIZE_MAX \
+    (FRAME_BODY_MAX + (FRAME_BODY_MAX + FRAME_BLOCK_MAX - 1) / FRAME_BLOCK_MAX + 1)
 
 typedef struct {
     uint8_t body[FRAME_BODY_MAX]; /* the content of the last good frame until the next byte comes */

@@ -24,8 +24,9 @@
  *   name    answer_name() in loop/answers.c takes it
  *   when    ANY_TIME; RUNNING: only when armed, running or holding; RESTING: only when not.
  *           Else MESSAGE_WRONG_STATE
- *   order   IN_ORDER: its k must be that of the next sample, or at most GAP_MAX later, or that of the
- *           last one, which is answered again; else MESSAGE_OUT_OF_ORDER; ANY_ORDER: it has no k, or any k will do */
+ *   order   IN_ORDER: its k must be that of the next sample, or at most GAP_MAX later, or that of
+ *           the last one, which is answered again; else MESSAGE_OUT_OF_ORDER.
+ *           ANY_ORDER: it has no k, or any k will do */
 #define MESSAGES_FROM_HOST(X)                                    \
     X(HELLO, hello, 0x01, ANY_TIME, ANY_ORDER)                   \
     X(ARM, arm, 0x02, ANY_TIME, ANY_ORDER)                       \

@@ -493,3 +493,55 @@ def test_what_is_not_finite_is_never_sent():
         with pytest.raises(MessageError, match="finite"):
             call()
     assert port.got == [Hello()]
+
+
+def test_a_late_answer_is_none_to_what_is_asked_next(monkeypatch):
+    """INFO of a configuration comes twice, as it was asked for twice; ARM waits for its own."""
+    monkeypatch.setattr("soft_control.link.session.RETRY_S", 0.01)
+    held: list[Message] = []
+
+    def slow(message: Message) -> list[Message]:
+        if isinstance(message, Hello):
+            held.append(INFO)
+            if len(held) < 3:
+                return []
+            answers = list(held)
+            held.clear()
+            return answers
+        return [replace(INFO, state=2)] if isinstance(message, Arm) else well_behaved(message)
+
+    session, _ = open_fake(slow)
+    session.arm((0.0, 0.0), (0.0, 0.0, 0.0))
+    assert session.info.state == 2
+
+
+def test_stop_is_not_said_again_to_a_robot_that_has_stopped(monkeypatch):
+    """Said twice it would let go. Its answer is lost; the state says that it has come."""
+    monkeypatch.setattr("soft_control.link.session.RETRY_S", 0.01)
+    session, port = open_fake(
+        lambda m: [] if isinstance(m, Stop) else [replace(INFO, state=5)]
+    )  # fmt: skip
+    session.stop()
+    assert [type(m) for m in port.got].count(Stop) == 1 and session.info.state == 5
+
+
+def test_stop_that_was_lost_is_said_again(monkeypatch):
+    monkeypatch.setattr("soft_control.link.session.RETRY_S", 0.01)
+    states = [2, 3, 3, 5]
+    session, port = open_fake(
+        lambda m: [] if isinstance(m, Stop) else [replace(INFO, state=states.pop(0))]
+    )
+    session.stop()
+    assert [type(m) for m in port.got].count(Stop) == 3 and session.info.state == 5
+
+
+def test_telemetry_that_comes_before_an_answer_is_kept():
+    session, _ = open_fake(
+        lambda m: (
+            [telemetry(4), telemetry(5), INFO] if isinstance(m, Heartbeat) else well_behaved(m)
+        )
+    )
+    session.arm((0.0, 0.0), (0.0, 0.0, 0.0))
+    session.heartbeat()
+    session.hello()
+    assert [session.telemetry(0.0).k for _ in range(2)] == [4, 5] and session.received == 2
