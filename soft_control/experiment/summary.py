@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,15 @@ def read_run(run_dir: Path) -> Run:
     def vectors(topic: str, messages: list[Any], wanted: tuple[str, ...]) -> np.ndarray:
         return np.array([named(topic, m.name, m.position, wanted) for m in messages])
 
+    def at_samples(told_ns: Sequence[int], values: np.ndarray) -> np.ndarray:
+        # In realtime trackers have a clock of their own; in lockstep the stamps are the same.
+        return np.column_stack([np.interp(at, told_ns, column) for column in values.T])
+
     seen = np.array(sorted(measured))
     unheard = _far_from(seen, np.array(stamps), period_ns) if in_material else set()
     stamps = sorted(unheard.union(stamps))
     heard = np.array([stamp not in unheard for stamp in stamps])
+    answered = [stamp for stamp in stamps if stamp not in unheard]
     at = np.array(stamps)
     t_s = (at - at[0]) * 1e-9
     outputs = vectors(OUTPUTS, [measured[stamp] for stamp in seen], robot.output_names)
@@ -110,27 +116,22 @@ def read_run(run_dir: Path) -> Run:
             told = dict(zip(predictions[stamp].name, predictions[stamp].position, strict=True))
             row[:] = [told.get(name, np.nan) for name in robot.output_names]
     counted = [_values(message) for message in topics.get(MCU, {}).values()]
-    late = sum(logged_ns[COMMAND][s] - s > period_ns for s in commands) if realtime else 0
+    late = sum(logged_ns[COMMAND][s] - s > period_ns for s in answered) if realtime else 0
     told = np.full((len(stamps), len(robot.commands)), np.nan)
-    told[heard] = vectors(COMMAND, [commands[s] for s in at[heard].tolist()], robot.command_names)
+    told[heard] = vectors(COMMAND, [commands[s] for s in answered], robot.command_names)
     reference = None
     if follows:
-        points = np.array(
-            [
-                named(REFERENCE, m.joint_names, m.points[0].positions, robot.output_names)
-                for m in references.values()
-            ]
-        )
-        order = np.argsort(wanted_ns := np.array(list(references)))
-        reference = np.column_stack(
-            [np.interp(at, wanted_ns[order], column) for column in points[order].T]
-        )
+        told_ns = sorted(references)
+        points = [
+            named(REFERENCE, m.joint_names, m.points[0].positions, robot.output_names)
+            for m in (references[stamp] for stamp in told_ns)
+        ]
+        reference = at_samples(told_ns, np.array(points))
         reference[~heard] = record.curve.values(t_s[~heard])
     return Run(
         record=record,
         t_s=t_s,
-        # In realtime the tracker has a clock of its own; in lockstep the stamps are the same.
-        outputs=np.column_stack([np.interp(at, seen, column) for column in outputs.T]),
+        outputs=at_samples(seen, outputs),
         reference=reference,
         commands=told,
         predicted=predicted,
