@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,16 @@ def read_run(run_dir: Path) -> Run:
         )
     measured, commands = topics.get(OUTPUTS, {}), topics.get(COMMAND, {})
     references = topics.get(REFERENCE, {})
-    stamps = sorted(commands.keys() & (references if follows else commands).keys())
+    period_ns = 1e9 / record.rate_hz
+    realtime, in_material = record.clock == "realtime", record.wiring == "mcu"
+    stamps = sorted(commands.keys() & references.keys() if follows else commands)
+    if in_material and measured:
+        # In realtime its stamps are those of its own clock, and a reference of the host's has other
+        # ones. By its own timer it goes on when the rig has ended.
+        if realtime and references:
+            stamps = sorted(commands)
+        end_ns = max(measured) + (period_ns if realtime else 0)
+        stamps = [stamp for stamp in stamps if stamp <= end_ns]
     if not stamps or not measured:
         raise RecordingError(f"{run_dir}: the bag ends before the first sample was answered")
 
@@ -86,10 +96,15 @@ def read_run(run_dir: Path) -> Run:
     def vectors(topic: str, messages: list[Any], wanted: tuple[str, ...]) -> np.ndarray:
         return np.array([named(topic, m.name, m.position, wanted) for m in messages])
 
+    def at_samples(told_ns: Sequence[int], values: np.ndarray) -> np.ndarray:
+        # In realtime trackers have a clock of their own; in lockstep the stamps are the same.
+        return np.column_stack([np.interp(at, told_ns, column) for column in values.T])
+
     seen = np.array(sorted(measured))
-    period_ns = 1e9 / record.rate_hz
-    unheard = _far_from(seen, np.array(stamps), period_ns) if record.cut else set()
+    unheard = _far_from(seen, np.array(stamps), period_ns) if in_material else set()
     stamps = sorted(unheard.union(stamps))
+    heard = np.array([stamp not in unheard for stamp in stamps])
+    answered = [stamp for stamp in stamps if stamp not in unheard]
     at = np.array(stamps)
     t_s = (at - at[0]) * 1e-9
     outputs = vectors(OUTPUTS, [measured[stamp] for stamp in seen], robot.output_names)
@@ -100,25 +115,23 @@ def read_run(run_dir: Path) -> Run:
             # A model may know some of the outputs only.
             told = dict(zip(predictions[stamp].name, predictions[stamp].position, strict=True))
             row[:] = [told.get(name, np.nan) for name in robot.output_names]
-    realtime, in_material = record.clock == "realtime", record.wiring == "mcu"
     counted = [_values(message) for message in topics.get(MCU, {}).values()]
-    late = sum(logged_ns[COMMAND][s] - s > period_ns for s in commands) if realtime else 0
+    late = sum(logged_ns[COMMAND][s] - s > period_ns for s in answered) if realtime else 0
     told = np.full((len(stamps), len(robot.commands)), np.nan)
-    reference = record.curve.values(t_s) if follows else None
-    for row, stamp in enumerate(stamps):
-        if stamp in unheard:
-            continue
-        given = commands[stamp]
-        told[row] = named(COMMAND, given.name, given.position, robot.command_names)
-        if follows:
-            wanted = references[stamp]
-            point = wanted.points[0].positions
-            reference[row] = named(REFERENCE, wanted.joint_names, point, robot.output_names)
+    told[heard] = vectors(COMMAND, [commands[s] for s in answered], robot.command_names)
+    reference = None
+    if follows:
+        told_ns = sorted(references)
+        points = [
+            named(REFERENCE, m.joint_names, m.points[0].positions, robot.output_names)
+            for m in (references[stamp] for stamp in told_ns)
+        ]
+        reference = at_samples(told_ns, np.array(points))
+        reference[~heard] = record.curve.values(t_s[~heard])
     return Run(
         record=record,
         t_s=t_s,
-        # In realtime the tracker has a clock of its own; in lockstep the stamps are the same.
-        outputs=np.column_stack([np.interp(at, seen, column) for column in outputs.T]),
+        outputs=at_samples(seen, outputs),
         reference=reference,
         commands=told,
         predicted=predicted,
@@ -207,7 +220,7 @@ def cut_errors(run: Run) -> dict[str, dict[str, float | None]]:
     if not run.record.cut:
         return {}
     from_s, for_s = cut_of(run.record.cut, run.record.duration_s)
-    edges = np.array([SETTLE_S, from_s, from_s + for_s, np.inf]) - ROUNDING_S
+    edges = np.maximum([SETTLE_S, from_s, from_s + for_s, np.inf], SETTLE_S) - ROUNDING_S
     found: dict[str, dict[str, float | None]] = {}
     for group in run.record.robot.groups:
         error, of = tracking_error(run, group), found.setdefault(group.name, {})

@@ -89,40 +89,53 @@ def record(robot: Callable[..., RobotDescription]) -> Callable[..., RunRecord]:
 
 @pytest.fixture
 def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., Path]:
-    """Writes a run whose outputs are off their reference by `off` (n,) at all times."""
+    """Writes a run whose outputs are off their reference by `off`, (n,) at all times or (T, n). Of
+    samples `unheard` the bag has the outputs only; `late` more commands come after all outputs; the
+    stamps of commands are `shift_ns` later; `mcu` is what the microcontroller has counted."""
 
     def make(
         name: str = "run",
-        off: tuple[float, ...] = (0.0, 0.0, 0.0),
+        off: tuple[float, ...] | np.ndarray = (0.0, 0.0, 0.0),
         given: RunRecord | None = None,
         samples: int = 80,
         commands: int | None = None,
+        unheard: range = range(0),
+        late: int = 0,
+        shift_ns: int = 0,
+        mcu: dict[str, Any] | None = None,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         kept = given or record()
         write_record(folder, kept)
         t_s = np.arange(samples) / kept.rate_hz
-        wanted = (
-            kept.curve.values(t_s) if kept.curve else np.zeros((samples, len(kept.robot.outputs)))
-        )
+        n = len(kept.robot.outputs)
+        wanted = kept.curve.values(t_s) if kept.curve else np.zeros((samples, n))
         m = len(kept.robot.commands) if commands is None else commands
-        told = 1e4 * np.sin(0.1 * np.arange(samples)[:, None] + np.arange(m))
-        write_bag(folder / "bag", kept, wanted + off, told)
+        told = 1e4 * np.sin(0.1 * np.arange(samples + late)[:, None] + np.arange(m))
+        write_bag(folder / "bag", kept, wanted + off, told, unheard, shift_ns, mcu)
         return folder
 
     return make
 
 
-def write_bag(bag: Path, record: RunRecord, outputs: np.ndarray, commands: np.ndarray) -> None:
+def write_bag(
+    bag: Path,
+    record: RunRecord,
+    outputs: np.ndarray,
+    commands: np.ndarray,
+    unheard: range,
+    shift_ns: int,
+    mcu: dict[str, Any] | None,
+) -> None:
     """Messages of every topic that a report reads, one of each a sample: outputs (T, n), commands
-    (T, m), and the reference of `record`."""
+    (T or more, m), and the reference of `record`."""
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
     store = get_typestore(Stores.ROS2_KILTED)
     message = store.types
-    wanted = record.curve.values(np.arange(len(outputs)) / record.rate_hz) if record.curve else ()
+    wanted = record.curve.values(np.arange(len(commands)) / record.rate_hz) if record.curve else ()
 
     def header(stamp: int) -> Any:
         time = message["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
@@ -162,9 +175,22 @@ def write_bag(bag: Path, record: RunRecord, outputs: np.ndarray, commands: np.nd
         told = topic("/command", "sensor_msgs/msg/JointState")
         reference = topic("/reference", "trajectory_msgs/msg/JointTrajectory")
         names = record.robot.output_names
-        for k, (at, values) in enumerate(zip(outputs, commands, strict=True)):
+        for k, values in enumerate(commands):
             stamp = 10**9 + round(k * 1e9 / record.rate_hz)
-            seen(stamp, vector(stamp, names, at))
-            told(stamp, vector(stamp, command_names, values))
+            if k < len(outputs):
+                seen(stamp, vector(stamp, names, outputs[k]))
+            if k in unheard:
+                continue
+            told(stamp + shift_ns, vector(stamp + shift_ns, command_names, values))
             if record.curve:
                 reference(stamp, trajectory(stamp, names, wanted[k]))
+        if mcu is not None:
+            pairs = [
+                message["diagnostic_msgs/msg/KeyValue"](key=key, value=str(value))
+                for key, value in mcu.items()
+            ]
+            status = message["diagnostic_msgs/msg/DiagnosticStatus"](
+                level=0, name="mcu", message="", hardware_id="", values=pairs
+            )
+            kind = "diagnostic_msgs/msg/DiagnosticArray"
+            topic("/mcu", kind)(stamp, message[kind](header=header(stamp), status=[status]))

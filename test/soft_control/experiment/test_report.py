@@ -7,6 +7,7 @@ import random
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from soft_control.experiment import figures, report
@@ -31,6 +32,55 @@ def test_a_run_on_a_twin_is_none_on_the_robot(run_dir, record):
     assert dict(table(on_both))["on the twin"] == ["twins/a\\x1b[2J", "-"]
     assert "on the twin" not in dict(table(on_both[1:]))
     assert [entry.summary["twin"] for entry in on_both] == ["twins/a\x1b[2J", None]
+
+
+MCU = {"state": "running", "cause": "none", "missed_samples": 0, "telemetry_lost": 1480}
+CUT = dict(wiring="mcu", cut="0.5@2.5")
+
+
+def test_where_the_instruments_were_is_said_where_it_is_not_everywhere_the_host(run_dir, record):
+    off = np.tile([3e-3, 4e-3, 0.5], (80, 1))
+    off[50:60] *= 2.0
+    cut = run_dir("cut", off, record(**CUT), unheard=range(50, 60), mcu=MCU)
+    lost = MCU | {"state": "stopped", "cause": "sensor_silent", "telemetry_lost": 0}
+    stopped = run_dir("stopped", given=record(wiring="mcu"), mcu=lost)
+    gone = run_dir("gone", given=record(wiring="mcu"))
+    entries = read_entries([cut, stopped, gone, run_dir("host")])
+    rows = dict(table(entries))
+    assert rows["instruments on"] == ["mcu", "mcu", "mcu", "host"]
+    nothing = ["-", "-", "-"]
+    assert rows["tip: RMSE before / during / after the cut, mm"] == [
+        "5.00 / 10.00 / 5.00",
+        *nothing,
+    ]
+    assert rows["push: RMSE before / during / after the cut, N"] == ["0.50 / 1.00 / 0.50", *nothing]
+    assert rows["samples lost to the host, as the MCU counts"] == ["1,480", "0", "-", "-"]
+    assert rows["MCU at the end"] == ["running", "stopped (sensor silent)", "-", "-"]
+    assert rows["samples"] == ["70", "80", "80", "80"]
+    without = dict(table(entries[1:]))
+    assert without["instruments on"] == ["mcu", "mcu", "host"]
+    assert not [title for title in without if "the cut" in title]
+    host = dict(table(entries[3:]))
+    assert "instruments on" not in host and "MCU at the end" not in host
+
+
+def test_the_verdict_says_what_came_of_a_cut(run_dir, record):
+    off = np.tile([0.0, 4e-3, 0.0], (80, 1))
+    off[50:60] *= 0.5
+    cut = run_dir("cut", off, record(**CUT), unheard=range(50, 60), mcu=MCU)
+    said = (
+        "{} went on while its line to the host was cut for 0.5 s at 2.5 s: RMSE before / during / "
+        "after 4.00 / 2.00 / 4.00 mm{}."
+    )
+    heard = "; the host did not hear of 1,480 samples"
+    assert verdict(read_entries([cut])).endswith(said.format("MPC on sil (cut)", heard))
+    pid = run_dir("pid", (8e-3, 0.0, 0.0), record(**PID, wiring="mcu"), mcu=MCU)
+    both = verdict(read_entries([cut, pid]))
+    assert both.endswith(said.format("MPC", heard)) and both.count("was cut") == 1
+    untold = run_dir("untold", off, record(**CUT), unheard=range(50, 60))
+    assert verdict(read_entries([untold])).endswith(said.format("MPC on sil (untold)", ""))
+    early = run_dir("early", off, record(wiring="mcu", cut="0.5@1"), mcu=MCU)
+    assert "RMSE before / during / after - / - / 3.61 mm" in verdict(read_entries([early]))
 
 
 def test_errors_are_shown_in_the_units_of_the_description(run_dir):

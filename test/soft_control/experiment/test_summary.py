@@ -55,6 +55,93 @@ def test_a_run_too_short_has_no_errors(run_dir):
     assert found["errors"] == [] and found["rmse_mm"] is None and not found["complete"]
 
 
+MCU = {"state": "running", "cause": "none", "missed_samples": 2, "telemetry_lost": 20}
+
+
+def in_three_parts(cut_from: int, cut_to: int, samples: int = 80) -> np.ndarray:
+    """(T, n) the tip is 3 mm off before the cut, 6 mm in it, 1 mm after it."""
+    k = np.arange(samples)
+    x = np.where(k < cut_from, 3e-3, np.where(k < cut_to, 6e-3, 1e-3))
+    return np.column_stack([x, 0 * x, 0 * x])
+
+
+def test_errors_before_during_and_after_a_cut(run_dir, record):
+    """The bag has nothing of 20 samples but where the robot was; that is known all the same."""
+    cut = record(wiring="mcu", cut="1@2.5")
+    folder = run_dir(off=in_three_parts(50, 70), given=cut, unheard=range(50, 70), mcu=MCU)
+    run = read_run(folder)
+    found = measure(run)
+    assert found["cut_rmse"]["tip"] == pytest.approx({"before": 3.0, "during": 6.0, "after": 1.0})
+    assert found["cut_rmse"]["push"] == pytest.approx({"before": 0, "during": 0, "after": 0})
+    assert run.heard.tolist() == [k not in range(50, 70) for k in range(80)]
+    assert run.unanswered == 0 and run.reference[60] == pytest.approx(
+        run.outputs[60] - [6e-3, 0, 0]
+    )
+    assert np.isnan(run.commands[50:70]).all() and not np.isnan(run.commands[70:]).any()
+    assert (found["samples"], found["complete"], found["duration_s"]) == (60, True, 4.0)
+    # Of 40 samples after 2 s, 10, 20 and 10 in each part.
+    assert found["rmse_mm"] == pytest.approx(math.sqrt((10 * 9.0 + 20 * 36.0 + 10 * 1.0) / 40))
+    assert found["max_mm"] == pytest.approx(6.0)
+    assert (found["cut"], found["wiring"], found["deadline_misses"]) == ("1@2.5", "mcu", 2)
+    assert found["mcu"] == MCU
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_cut_counts_from_when_errors_count(run_dir, record):
+    cut = record(wiring="mcu", cut="1@0.5")
+    found = measure(read_run(run_dir(off=in_three_parts(10, 30), given=cut, mcu=MCU)))
+    assert found["cut_rmse"]["tip"] == {
+        "before": None,
+        "during": None,
+        "after": pytest.approx(1.0),
+    }
+    assert (found["rmse_mm"], found["max_mm"]) == pytest.approx((1.0, 1.0))
+    across = record(wiring="mcu", cut="2@0.5")
+    found = measure(read_run(run_dir("across", in_three_parts(10, 50), across, mcu=MCU)))
+    parts = {"before": None, "during": pytest.approx(6.0), "after": pytest.approx(1.0)}
+    assert found["cut_rmse"]["tip"] == parts
+    assert found["rmse_mm"] == pytest.approx(math.sqrt((10 * 36.0 + 30 * 1.0) / 40))
+
+
+def test_a_run_without_a_cut_has_none(run_dir, record):
+    host = measure(read_run(run_dir()))
+    assert (host["wiring"], host["cut"], host["cut_rmse"], host["mcu"]) == ("host", "", {}, {})
+    missed = measure(read_run(run_dir("host", unheard=range(50, 70))))
+    assert (missed["samples"], missed["complete"]) == (60, False)  # nobody else went on
+    alone = measure(read_run(run_dir("mcu", given=record(wiring="mcu"), unheard=range(0, 80, 2))))
+    assert (alone["cut_rmse"], alone["samples"], alone["complete"]) == ({}, 40, True)
+    assert (alone["mcu"], alone["deadline_misses"]) == ({}, 0)  # it was not asked any more
+
+
+def test_what_the_microcontroller_does_after_the_rig_has_ended_is_no_part_of_the_run(
+    run_dir, record
+):
+    for clock, kept in (("lockstep", 80), ("realtime", 81)):
+        mcu = record(wiring="mcu", clock=clock)
+        run = read_run(run_dir(clock, given=mcu, late=25, mcu=MCU))
+        assert len(run.t_s) == kept and run.heard.all(), clock
+    run = read_run(run_dir("host", given=record(), late=25))
+    assert len(run.t_s) == 105
+
+
+def test_in_realtime_the_microcontroller_has_stamps_of_its_own(run_dir, record):
+    """A PID at its gate follows a reference that has those of the tracker."""
+    given = record(wiring="mcu", clock="realtime", controller="pid", title="PID")
+    run = read_run(run_dir(off=(3e-3, -4e-3, 0.5), given=given, shift_ns=3_000_000, mcu=MCU))
+    found = measure(run)
+    assert (found["samples"], found["complete"]) == (80, True)
+    # Outputs and reference are taken at one instant, between two of the tracker's: both in straight
+    # lines, but after its last one.
+    assert found["rmse_mm"] == pytest.approx(5.0) and found["errors"][1]["rmse"] == pytest.approx(
+        0.5
+    )
+    between = (run.reference[10] - run.record.curve.values(10 / 20.0)[0]).tolist()
+    step = (run.record.curve.values(11 / 20.0) - run.record.curve.values(10 / 20.0))[0]
+    assert between == pytest.approx((0.003 * 20.0 * step).tolist())
+    with pytest.raises(RecordingError, match="ends before the first sample was answered"):
+        read_run(run_dir("host", given=record(clock="realtime"), shift_ns=3_000_000))
+
+
 def test_commands_that_are_not_the_robots_are_refused(run_dir):
     with pytest.raises(RecordingError, match="/command has c0, c1, c2, but arm has left, right"):
         read_run(run_dir(commands=3))

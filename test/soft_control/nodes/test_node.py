@@ -31,6 +31,7 @@ GAINS = dict.fromkeys(("kp", "ki", "kd", "command_neutral", "command_min", "comm
 XYZ = {"output_names": ["x", "y", "z"]}
 PID = TWO | XYZ | GAINS
 MCU = TWO | XYZ | {"firmware": "build", "command_neutral": [0.0, 0.0]}
+PORTS = {"wiring": "mcu", "sensor_port": "s", "actuator_port": "a"}
 EXCITATION = TWO | dict.fromkeys(("command_min", "command_max", "move_max"), [0.1, 0.2])
 
 
@@ -73,6 +74,13 @@ def ports(folder: Path) -> dict[str, str]:
         (McuParameters, MCU | {"command_names": [""]}, r"command_names = \[\]"),
         (McuParameters, MCU | {"command_names": [True, False]}, r"command_names\[0\] = True"),
         (McuParameters, MCU | {"host_timeout_ms": 70_000}, "host_timeout_ms = 70000.*65535"),
+        (
+            McuParameters,
+            MCU | {"wiring": "mcu"},
+            "sensor_port, actuator_port: wiring mcu needs both",
+        ),
+        (McuParameters, MCU | PORTS, "trajectory: in wiring mcu the MPC is told its reference"),
+        (McuParameters, MCU | {"output_rest": [0.0]}, "output_rest = .*wanted 3 values"),
         (ReferenceParameters, XYZ | {"trigger": "/command"}, "trigger = '/command'.*/outputs"),
         (ReferenceParameters, XYZ | {"preview": -1}, "preview = -1"),
         (ExcitationParameters, EXCITATION | {"move_max": [0.1]}, "move_max = .*wanted 2 values"),
@@ -90,6 +98,15 @@ def test_whole_numbers_do_for_numbers_and_empty_names_for_none(make_node, tmp_pa
     assert node.parameters.rate_hz == 50.0 and node.parameters.samples == 1000
     given = checked(McuParameters, MCU | {"signal_names": [""]})
     assert given.signal_names == []
+
+
+def test_what_is_cut_is_said_in_samples():
+    """As the same run is cut at the same place on any machine."""
+    given = MCU | PORTS | {"source": "host", "rate_hz": 120.0}
+    assert checked(McuParameters, given).cut == range(0)
+    cut = checked(McuParameters, given | {"cut_from_s": 8.0, "cut_for_s": 4.0}).cut
+    assert cut == range(960, 1440)
+    assert checked(McuParameters, MCU | {"target": "hil"} | {"wiring": "mcu", "source": "host"})
 
 
 def test_a_node_that_cannot_start_says_why_in_one_line(tmp_path):

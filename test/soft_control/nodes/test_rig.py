@@ -79,6 +79,35 @@ def test_what_comes_at_its_port_reaches_the_actuators_which_answer(rig, bytes_fo
     assert answer[:2] == b"\xff\xff" and node.device.actuators.armed
 
 
+def test_a_run_in_lockstep_goes_over_the_wires_to_its_end(rig, published, bytes_for):
+    """As fast as somebody drives it, whatever he does; and what he says afterwards is nothing."""
+    node = rig(duration_s=0.5)
+    seen, ticks = published(node.outputs), published(node.clock)
+    lines = os.open(node.parameters.sensor_port, os.O_RDWR | os.O_NOCTTY)
+    servos = os.open(node.parameters.actuator_port, os.O_RDWR | os.O_NOCTTY)
+    try:
+        node.on_everyone_matched()
+        heard = b""
+        for k in range(60):
+            while heard.count(b"\r\n") <= k:
+                heard += os.read(lines, 4096)
+            os.write(servos, bytes_for(node, [0.01 * k, 0.0]))
+        node.thread.join(20.0)
+        with pytest.raises(SystemExit):
+            node.check()
+    finally:
+        os.close(lines)
+        os.close(servos)
+    counts = [parse_line(line, 11) for line in heard[1:].splitlines(keepends=True)]
+    assert len(counts) == len(seen) == len(ticks) == 60 and node.k == 60
+    at = [FIRST_NS + k * node.period_ns for k in range(60)]
+    assert [to_ns(message.header.stamp) for message in seen] == at
+    assert np.linalg.norm(np.subtract(seen[-1].position, seen[0].position)) > 1e-3
+    node.close()
+    assert not os.path.lexists(node.parameters.sensor_port)
+    assert not os.path.lexists(node.parameters.actuator_port)
+
+
 def test_the_shortest_run_is_one_sample(rig, published, bytes_for):
     """It ended only at a number of samples that it had passed already."""
     node = rig(duration_s=0.0084)
