@@ -25,6 +25,10 @@ ROUNDING_S = 1e-6
 """A period is rounded to a nanosecond, so that sample 240 of 120 Hz is just before 2 s."""
 
 
+AT_REST = "stopped", "fault"
+"""States of the microcontroller in which it follows no reference any more."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run as its bag and its experiment.json tell it; T samples joined by stamp."""
@@ -53,7 +57,7 @@ class Run:
     @property
     def heard(self) -> np.ndarray:
         """(T,) samples of which the host heard: others were in a cut of its line, and the bag has
-        their outputs alone, while their reference is that of the curve."""
+        their outputs alone."""
         return ~np.isnan(self.commands).any(axis=1)
 
 
@@ -117,6 +121,7 @@ def read_run(run_dir: Path) -> Run:
             row[:] = [told.get(name, np.nan) for name in robot.output_names]
     counted = [_values(message) for message in topics.get(MCU, {}).values()]
     late = sum(logged_ns[COMMAND][s] - s > period_ns for s in answered) if realtime else 0
+    said = {s: _solver(topics[SOLVER][s]) for s in answered if s in topics.get(SOLVER, {})}
     told = np.full((len(stamps), len(robot.commands)), np.nan)
     told[heard] = vectors(COMMAND, [commands[s] for s in answered], robot.command_names)
     reference = None
@@ -127,7 +132,9 @@ def read_run(run_dir: Path) -> Run:
             for m in (references[stamp] for stamp in told_ns)
         ]
         reference = at_samples(told_ns, np.array(points))
-        reference[~heard] = record.curve.values(t_s[~heard])
+        # What a robot should do that nobody heard of, or that has been stopped, the curve says.
+        alone = [s in unheard or said.get(s, {}).get("state") in AT_REST for s in stamps]
+        reference[alone] = record.curve.values(t_s[alone])
     return Run(
         record=record,
         t_s=t_s,
@@ -135,7 +142,7 @@ def read_run(run_dir: Path) -> Run:
         reference=reference,
         commands=told,
         predicted=predicted,
-        solver=[_solver(topics[SOLVER][s]) for s in stamps if s in topics.get(SOLVER, {})],
+        solver=list(said.values()),
         late=late,
         unanswered=max(0, len(measured) - len(stamps)) if realtime and not in_material else 0,
         mcu=counted[-1] if counted else None,

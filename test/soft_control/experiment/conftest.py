@@ -91,7 +91,8 @@ def record(robot: Callable[..., RobotDescription]) -> Callable[..., RunRecord]:
 def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., Path]:
     """Writes a run whose outputs are off their reference by `off`, (n,) at all times or (T, n). Of
     samples `unheard` the bag has the outputs only; `late` more commands come after all outputs; the
-    stamps of commands are `shift_ns` later; `mcu` is what the microcontroller has counted."""
+    stamps of commands are `shift_ns` later; from sample `stopped` on the microcontroller says that
+    it is, and of its reference what it was then; `mcu` is what it has counted."""
 
     def make(
         name: str = "run",
@@ -102,6 +103,7 @@ def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., P
         unheard: range = range(0),
         late: int = 0,
         shift_ns: int = 0,
+        stopped: int | None = None,
         mcu: dict[str, Any] | None = None,
     ) -> Path:
         folder = tmp_path / name
@@ -113,10 +115,14 @@ def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., P
         wanted = kept.curve.values(t_s) if kept.curve else np.zeros((samples, n))
         m = len(kept.robot.commands) if commands is None else commands
         told = 1e4 * np.sin(0.1 * np.arange(samples + late)[:, None] + np.arange(m))
-        write_bag(folder / "bag", kept, wanted + off, told, unheard, shift_ns, mcu)
+        write_bag(folder / "bag", kept, wanted + off, told, unheard, shift_ns, stopped, mcu)
         return folder
 
     return make
+
+
+DIAGNOSES = "diagnostic_msgs/msg/DiagnosticArray"
+SOLVED = {"step_cost": 0, "step_cost_unit": "none", "supervisor": 0}
 
 
 def write_bag(
@@ -126,6 +132,7 @@ def write_bag(
     commands: np.ndarray,
     unheard: range,
     shift_ns: int,
+    stopped: int | None,
     mcu: dict[str, Any] | None,
 ) -> None:
     """Messages of every topic that a report reads, one of each a sample: outputs (T, n), commands
@@ -162,6 +169,16 @@ def write_bag(
             header=header(stamp), joint_names=list(names), points=[point]
         )
 
+    def diagnosis(stamp: int, values: dict[str, Any]) -> Any:
+        pairs = [
+            message["diagnostic_msgs/msg/KeyValue"](key=key, value=str(value))
+            for key, value in values.items()
+        ]
+        status = message["diagnostic_msgs/msg/DiagnosticStatus"](
+            level=0, name="", message="", hardware_id="", values=pairs
+        )
+        return message[DIAGNOSES](header=header(stamp), status=[status])
+
     command_names = record.robot.command_names
     if commands.shape[1] != len(command_names):
         command_names = tuple(f"c{i}" for i in range(commands.shape[1]))
@@ -174,6 +191,7 @@ def write_bag(
         seen = topic("/outputs", "sensor_msgs/msg/JointState")
         told = topic("/command", "sensor_msgs/msg/JointState")
         reference = topic("/reference", "trajectory_msgs/msg/JointTrajectory")
+        solver, counted = (topic(name, DIAGNOSES) for name in ("/solver", "/mcu"))
         names = record.robot.output_names
         for k, values in enumerate(commands):
             stamp = 10**9 + round(k * 1e9 / record.rate_hz)
@@ -183,14 +201,10 @@ def write_bag(
                 continue
             told(stamp + shift_ns, vector(stamp + shift_ns, command_names, values))
             if record.curve:
-                reference(stamp, trajectory(stamp, names, wanted[k]))
+                at = k if stopped is None else min(k, stopped)
+                reference(stamp, trajectory(stamp, names, wanted[at]))
+            if stopped is not None:
+                state = {"state": "running" if k < stopped else "stopped"}
+                solver(stamp, diagnosis(stamp, SOLVED | state))
         if mcu is not None:
-            pairs = [
-                message["diagnostic_msgs/msg/KeyValue"](key=key, value=str(value))
-                for key, value in mcu.items()
-            ]
-            status = message["diagnostic_msgs/msg/DiagnosticStatus"](
-                level=0, name="mcu", message="", hardware_id="", values=pairs
-            )
-            kind = "diagnostic_msgs/msg/DiagnosticArray"
-            topic("/mcu", kind)(stamp, message[kind](header=header(stamp), status=[status]))
+            counted(stamp, diagnosis(stamp, mcu))

@@ -113,6 +113,20 @@ def test_a_run_without_a_cut_has_none(run_dir, record):
     assert (alone["mcu"], alone["deadline_misses"]) == ({}, 0)  # it was not asked any more
 
 
+def test_a_robot_that_was_stopped_is_as_far_off_as_it_stands(run_dir, record, diagonal):
+    """It stays where it is, and so does the reference that it tells; the curve goes on."""
+    given = record(wiring="mcu", curve=diagonal(x=0.02, z=0.0, push=0.0))
+    t_s = np.arange(80) / 20.0
+    x = 0.02 * np.sin(t_s)
+    off = np.zeros((80, 3))
+    off[60:, 0] = x[60] - x[60:]
+    run = read_run(run_dir(off=off, given=given, stopped=60, mcu=MCU))
+    assert run.outputs[60:, 0] == pytest.approx(x[60])
+    settled = 1e3 * (run.outputs[40:, 0] - x[40:])
+    assert measure(run)["rmse_mm"] == pytest.approx(np.sqrt(np.mean(settled**2)))
+    assert measure(run)["max_mm"] == pytest.approx(settled.max()) and settled.max() > 10.0
+
+
 def test_what_the_microcontroller_does_after_the_rig_has_ended_is_no_part_of_the_run(
     run_dir, record
 ):
