@@ -466,8 +466,8 @@ static void follow_sensor(control_loop_t *loop)
 }
 
 /* How long before or behind the time of a control period its sample of the sensor is taken, where
- * samples come about as often as periods: the sensor then says the phase. Of others, or of none, the
- * newest one counts when the time has come. */
+ * samples come about as often as periods: the sensor then says the phase. Of others, or of none,
+ * the newest one counts when the time has come. */
 static int32_t window_us(const sensing_t *sensing)
 {
     const uint32_t window = PERIOD_US / 4u;
@@ -493,7 +493,8 @@ static void follow_timer(control_loop_t *loop)
     }
     const uint32_t missed = behind > 0 ? (uint32_t)behind / PERIOD_US : 0u;
     const uint32_t k = loop->next_k + (missed < GAP_MAX ? missed : GAP_MAX);
-    loop->due_us = PERIOD_US + (missed > 0u || (came && window > 0) ? now_us : loop->due_us);
+    const bool anew = missed > 0u || (came && window > 0);
+    loop->due_us = (anew ? now_us : loop->due_us) + PERIOD_US;
     loop_sample(loop, k, NULL);
     loop->late = (int32_t)(board_microseconds(loop->board) - loop->due_us) > 0;
     supervisor_deadline(&loop->supervisor, loop->late);
