@@ -66,7 +66,7 @@ SETTINGS = (
 FLASH_LIMIT = 16 << 10
 """Of solver and network together, at 5/2."""
 RAM_LIMIT = 4 << 10
-FIRMWARE_FLASH_LIMIT = 24 << 10
+FIRMWARE_FLASH_LIMIT = 32 << 10
 FIRMWARES = {
     "tendon": ("dense 26-8-3", 3, 11, (8,)),
     "hasel": ("dense 36-10-5-3", 2, 18, (10, 5)),

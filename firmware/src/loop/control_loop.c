@@ -493,7 +493,8 @@ static void follow_timer(control_loop_t *loop)
     }
     const uint32_t missed = behind > 0 ? (uint32_t)behind / PERIOD_US : 0u;
     const uint32_t k = loop->next_k + (missed < GAP_MAX ? missed : GAP_MAX);
-    loop->due_us = PERIOD_US + (missed > 0u || (came && window > 0) ? now_us : loop->due_us);
+    const bool anew = missed > 0u || (came && window > 0);
+    loop->due_us = (anew ? now_us : loop->due_us) + PERIOD_US;
     loop_sample(loop, k, NULL);
     loop->late = (int32_t)(board_microseconds(loop->board) - loop->due_us) > 0;
     supervisor_deadline(&loop->supervisor, loop->late);
