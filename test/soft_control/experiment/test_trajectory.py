@@ -57,6 +57,9 @@ def sampled(*rows: float, seconds: float) -> SampledReference:
 
 SAMPLED = {
     "a lap": sampled(0.0, 0.02, -0.01, 0.0, seconds=3.3),
+    "a lap with corners between points": sampled(
+        0, 0.02, -0.01, 0.01, 0, 0.02, 0.01, 0, seconds=50
+    ),
     "there and away": sampled(0.0, 0.01, 0.01, -0.02, 0.02, seconds=7.0),
     "longer than the run": sampled(0.0, 0.02, 0.0, 0.01, seconds=60.0),
     "denser than samples": sampled(*(0.01 * np.sin(0.01 * np.arange(4000))), seconds=5.0),
