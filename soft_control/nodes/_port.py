@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import termios
 import time
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class InstrumentPort:
             self.serial = serial.Serial(
                 p.port, p.baud, timeout=timeout_s, write_timeout=WRITE_S, exclusive=True
             )
-        except (serial.SerialException, ValueError) as error:
+        except (serial.SerialException, termios.error, ValueError) as error:
             raise RuntimeError(f"{self.where} cannot be reached: {error}") from error
 
     @property

@@ -51,7 +51,8 @@ def test_the_firmware_is_the_loop_around_its_solver(tendon_model, tmp_path: Path
     the wire carries, with and without an offset estimate from them. 20 iterations, for at 2 the
     float32 of it decides where a line search stops. What is left in the first samples is 2e-4 rad,
     which a delay or a reference off by one would change by 0.05, the estimate by 0.01; later all
-    that grows to 4e-3."""
+    that grows to 4e-3. The servos are finer than real ones, whose counts would make steps of
+    differences that are next to nothing."""
     # A ratio so large that the signals' noisy position shows within these samples.
     changes = {
         "signal_estimate": signals,
@@ -74,7 +75,8 @@ def test_the_firmware_is_the_loop_around_its_solver(tendon_model, tmp_path: Path
     assert (gain is not None) == signals
 
     def follow(controller) -> np.ndarray:
-        return run(make_rig("tendon", seed=5), controller, circle, 120.0, 0.5).commands
+        rig = make_rig("tendon", seed=5, servo_resolution_deg=1e-6)
+        return run(rig, controller, circle, 120.0, 0.5).commands
 
     first = follow(firmware)
     other = follow(OnTheWire(loop.controller(settings, signal_gain=gain)))
