@@ -48,12 +48,14 @@ def open_session(
     timeout_s: float = 2.0,
     instruments: tuple[Path, Path] | None = None,
     cut: range = range(0),
+    realtime: bool = False,
 ) -> McuSession:
     """A session with a build, as `firmware_files.read_build` finds it; hil needs the port of the
     board that runs it.
 
     instruments: terminals of sensor and actuators that sil and pil own in wiring `mcu`; a board has
-    its own. cut: samples that nobody hears of, as CutTransport says.
+    its own. cut: samples that nobody hears of, as CutTransport says. realtime: as PilTransport
+    says.
 
     Raises LinkError, VersionError, ModelMismatch; ValueError for an unknown target.
     """
@@ -65,7 +67,11 @@ def open_session(
         elif target == "pil":
             sensor, actuator = instruments or (None, None)
             transport = PilTransport(
-                firmware.elf, machine=firmware.machine, sensor=sensor, actuator=actuator
+                firmware.elf,
+                machine=firmware.machine,
+                sensor=sensor,
+                actuator=actuator,
+                realtime=realtime,
             )
         elif target == "hil" and port:
             transport = HilTransport(port)

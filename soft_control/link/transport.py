@@ -221,11 +221,16 @@ class PilTransport:
         machine: str | None = None,
         sensor: Path | None = None,
         actuator: Path | None = None,
+        realtime: bool = False,
     ) -> None:
         """machine is QEMU's name of what models the board, None: that of the STM32F405. sensor and
         actuator are terminals, pseudo or real, that become the board's second and third serial
         line; they are made raw. Without one nothing ever comes on that line, and what is sent is
         lost. A terminal whose other end is not read holds some kB, then QEMU waits for it.
+
+        realtime: the board's clock is this machine's. Otherwise a tick of it is an instruction, so
+        that the board counts those of its step; its second then takes a fifth or more longer than
+        ours.
 
         Raises TransportError."""
         elf = Path(elf)
@@ -246,8 +251,8 @@ class PilTransport:
         line = Path(self._links.name) / "line"
         line.with_suffix(".in").symlink_to(f"/proc/self/fd/{their_in}")
         line.with_suffix(".out").symlink_to(f"/proc/self/fd/{their_out}")
-        # A tick of the virtual clock is an instruction: the board counts its step with it.
-        board = ["-M", machine or MACHINE, "-icount", "shift=0", "-kernel", str(elf)]
+        count = [] if realtime else ["-icount", "shift=0"]
+        board = ["-M", machine or MACHINE, *count, "-kernel", str(elf)]
         quiet = ["-display", "none", "-monitor", "none", "-parallel", "none"]
         host = ["-chardev", f"pipe,id=host,path={line}", "-serial", "chardev:host"]
         ports = [*_serial_line("sensor", sensor), *_serial_line("actuator", actuator)]

@@ -119,8 +119,12 @@ class McuNode(RigNode):
             timeout_s=p.answer_timeout_s,
             instruments=self.terminals() if self.owns_instruments else None,
             cut=p.cut,
+            realtime=self.realtime,
         )
-        self.unit = StepCostUnit(self.session.info.step_cost_unit).name.lower()
+        unit = StepCostUnit(self.session.info.step_cost_unit)
+        if p.target == "pil" and self.realtime:
+            unit = StepCostUnit.NONE  # the emulator keeps our time, and counts no instructions
+        self.unit = unit.name.lower()
 
         self.command = self.publish_on(JointState, COMMAND)
         self.predicted = self.publish_on(JointState, PREDICTED_OUTPUTS)
