@@ -161,7 +161,8 @@ def summary(
         f"sensor to actuators {shown[0]:.2f} ms median, {shown[1]:.2f} ms {LATENCY_PERCENT:g} % "
         f"(wanted: at most {LATENCY_MS_MAX:g} ms), {shown[2]:.2f} ms at most",
         f"no new sample of the sensor in {held:.3f} % of the periods",
-        f"period {np.mean(periods_ms) / 1e3:.4f} ms mean, TELEMETRY dropped {info.telemetry_dropped}",
+        f"period {np.mean(periods_ms) / 1e3:.4f} ms mean, TELEMETRY dropped: "
+        f"{info.telemetry_dropped}",
         f"this machine wrote {robot.written:,} samples, {1e3 * robot.late_s:.1f} ms late at most; "
         f"an emulated second took it {duration_s / emulated_s:.2f} s",
     ]
