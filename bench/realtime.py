@@ -1,8 +1,8 @@
 """Does the emulated microcontroller keep time? Its timer is the clock, its instruments are its own.
 
 `make realtime` runs it on the demo's model and firmware for ten minutes. The emulator keeps this
-machine's time. A rig on its second and third serial line writes a sample every control period, by the
-same clock, and answers as the actuators do.
+machine's time. A rig on its second and third serial line writes a sample every control period, by
+the same clock, and answers as the actuators do.
 
 What is told is what the microcontroller says of itself in TELEMETRY, in its own time: steps that
 were not done when the next one was due, periods that were missed or without a new sample, and how

@@ -24,7 +24,7 @@ from soft_control.firmware_instruments import actuator_config
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.rigs import describe, is_twin
 from soft_control.robots.description import RobotDescription
-from soft_control.topics import COMMAND, COMMAND_ASKED, point_topic
+from soft_control.topics import point_topic
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,6 @@ def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, An
         "cut_from_s": from_s,
         "cut_for_s": for_s,
         "trajectory": str(run_dir / checks.TRAJECTORY_FILE) if setup.trajectory else "",
-        "command_topic": COMMAND_ASKED if in_material else COMMAND,
         "command_names": list(robot.command_names),
         "command_neutral": robot.command_neutral.tolist(),
         "command_min": robot.command_min.tolist(),

@@ -14,14 +14,14 @@ from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
 
 from soft_control.control import actuator_gate as gate
-from soft_control.experiment.ros_messages import by_name, to_ns, to_stamp
+from soft_control.experiment.ros_messages import by_name, joint_state, to_ns, to_stamp
 from soft_control.link.actuator_status import ActuatorStatus
 from soft_control.link.instruments import ACTUATORS as KINDS
 from soft_control.link.sensor_reader import WARNING_EVERY_S
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._port import CHECK_S, InstrumentPort
 from soft_control.robots.instruments import SafeOutput
-from soft_control.topics import ACTUATORS, COMMAND
+from soft_control.topics import ACTUATORS, COMMAND, COMMAND_ASKED
 
 STATUS_EVERY_NS = 100_000_000
 ENDING_S = 3.0
@@ -130,7 +130,8 @@ class ActuatorNode(RigNode):
         self.said_ns = -STATUS_EVERY_NS
 
         self.status = self.publish_on(DiagnosticArray, ACTUATORS)
-        self.listen(JointState, COMMAND, self.on_command)
+        self.told_commands = self.publish_on(JointState, COMMAND)
+        self.listen(JointState, COMMAND_ASKED, self.on_command)
         self.port = InstrumentPort(self, "the line of the actuators", timeout_s=0)
         if not self.lockstep:
             self.create_timer(1 / p.rate_hz, self.on_tick)
@@ -138,11 +139,13 @@ class ActuatorNode(RigNode):
         self.present()
 
     def on_command(self, message: JointState) -> None:
-        asked = by_name(message, self.parameters.command_names, COMMAND)
+        asked = by_name(message, self.parameters.command_names, COMMAND_ASKED)
         sample_ns = to_ns(message.header.stamp)
         if self.lockstep:
             if sample_ns <= self.sample_ns:
-                raise ValueError(f"{COMMAND} came twice for the sample at {sample_ns / 1e9:.6f} s")
+                raise ValueError(
+                    f"{COMMAND_ASKED} came twice for the sample at {sample_ns / 1e9:.6f} s"
+                )
             now_ns, now_s, age_s = sample_ns, sample_ns / 1e9, 0.0
         else:
             now_ns, now_s = self.get_clock().now().nanoseconds, time.monotonic()
@@ -160,6 +163,8 @@ class ActuatorNode(RigNode):
             self.get_logger().info("commands come again")
         self.hear()
         self.tell(self.master.drive(command))
+        names = self.parameters.command_names
+        self.told_commands.publish(joint_state(sample_ns, names, command))
         self.publish(now_ns)
 
     def on_tick(self) -> None:

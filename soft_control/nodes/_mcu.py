@@ -21,7 +21,7 @@ from soft_control.link.codes import Cause, Clock, SolverStatus, State, StepCostU
 from soft_control.link.messages import Telemetry
 from soft_control.link.opening import open_session
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
-from soft_control.topics import COMMAND, PREDICTED_OUTPUTS, REFERENCE, SOLVER
+from soft_control.topics import COMMAND, COMMAND_ASKED, PREDICTED_OUTPUTS, REFERENCE, SOLVER
 
 AGE_MAX_SAMPLES = 2
 """Realtime: the firmware refuses messages that were sent longer ago."""
@@ -126,7 +126,8 @@ class McuNode(RigNode):
             unit = StepCostUnit.NONE  # the emulator keeps our time, and counts no instructions
         self.unit = unit.name.lower()
 
-        self.command = self.publish_on(JointState, COMMAND)
+        topic = COMMAND if self.owns_instruments else COMMAND_ASKED
+        self.command = self.publish_on(JointState, topic)
         self.predicted = self.publish_on(JointState, PREDICTED_OUTPUTS)
         self.solver = self.publish_on(DiagnosticArray, SOLVER)
         self.reference: ToldReference | None = None

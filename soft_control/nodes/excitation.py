@@ -10,7 +10,7 @@ from soft_control.experiment.ros_messages import joint_state, to_ns
 from soft_control.learning.excitation import excitation
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
-from soft_control.topics import COMMAND, SIGNALS
+from soft_control.topics import COMMAND_ASKED, SIGNALS
 
 
 class ExcitationParameters(NodeParameters):
@@ -47,7 +47,7 @@ class Excitation(RigNode):
             p.pace,
         )
         self.k = 0
-        self.command = self.publish_on(JointState, COMMAND)
+        self.command = self.publish_on(JointState, COMMAND_ASKED)
         self.listen(JointState, SIGNALS, self.on_sample)
         self.present()
 

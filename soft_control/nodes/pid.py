@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
@@ -13,7 +11,7 @@ from soft_control.control import pid
 from soft_control.experiment.ros_messages import Join, by_name, from_trajectory, joint_state
 from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
 from soft_control.nodes._node import main as run
-from soft_control.topics import COMMAND, COMMAND_ASKED, OUTPUTS, REFERENCE
+from soft_control.topics import COMMAND_ASKED, OUTPUTS, REFERENCE
 
 VECTORS = ("kp", "ki", "kd", "command_neutral", "command_min", "command_max")
 
@@ -23,9 +21,6 @@ class PidParameters(NodeParameters):
     command_names: Names = Field(min_length=1, description="Of the commands.")
     output_names: Names = Field(min_length=1, description="Of the outputs.")
     frame: str = Field("", description="Of points among the outputs; empty: any.")
-    command_topic: Literal[COMMAND, COMMAND_ASKED] = Field(
-        COMMAND, description="Where commands go: to the actuators, or to the gate of the MCU."
-    )
     decoupling: list[float] = Field(
         description="(commands x outputs), row by row, unit of a command over that of an output."
     )
@@ -60,7 +55,7 @@ class Pid(RigNode):
             **{name: np.array(getattr(p, name)) for name in VECTORS},
         )
         self.state = pid.reset(self.config)
-        self.command = self.publish_on(JointState, p.command_topic)
+        self.command = self.publish_on(JointState, COMMAND_ASKED)
         self.join = Join((OUTPUTS, REFERENCE), self.on_sample)
         self.listen(JointState, OUTPUTS, lambda m: self.join.put(OUTPUTS, m))
         self.listen(JointTrajectory, REFERENCE, lambda m: self.join.put(REFERENCE, m))

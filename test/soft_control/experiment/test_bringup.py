@@ -129,7 +129,6 @@ def test_a_pid_run_needs_no_firmware_and_acts_on_the_position(experiment):
     asked = experiment(controller="pid", firmware=Path("none"))
     nodes = graph(asked)
     assert list(nodes) == ["rig", "lightlace", "reference", "pid", "dynamixel", "logger"]
-    assert nodes["pid"]["command_topic"] == "/command"
     assert nodes["reference"]["following"] == ["x"] and nodes["reference"]["coefficients"] == [1e-3]
     assert nodes["reference"]["trigger"] == "/outputs" and nodes["reference"]["preview"] == 0
     assert "firmware" not in nodes["pid"] and len(nodes["pid"]["command_min"]) == 2
@@ -164,7 +163,6 @@ def test_in_wiring_mcu_a_pid_passes_the_gate_of_the_firmware(experiment):
     nodes = graph(experiment(wiring="mcu", controller="pid"))
     assert list(nodes) == ["rig", "mcu", "reference", "pid", "logger"]
     assert nodes["mcu"]["source"] == "host" and nodes["mcu"]["trajectory"] == ""
-    assert nodes["pid"]["command_topic"] == "/command/asked"
 
 
 def test_whether_the_mpc_sees_the_position_is_said_by_the_parameters(monkeypatch):

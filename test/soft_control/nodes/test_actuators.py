@@ -33,7 +33,7 @@ from soft_control.nodes.dynamixel import DynamixelParameters, DynamixelServos  #
 from soft_control.nodes.hasel_driver import HaselDriverNode, HaselDriverParameters  # noqa: E402
 from soft_control.robots.description import Command, Output, RobotDescription  # noqa: E402
 from soft_control.robots.instruments import Actuators, Instruments  # noqa: E402
-from soft_control.topics import COMMAND  # noqa: E402
+from soft_control.topics import COMMAND_ASKED  # noqa: E402
 
 NODES = {"dynamixel": DynamixelServos, "hasel_driver": HaselDriverNode, "analogue": AnalogueNode}
 PERIOD_NS = 10_000_000
@@ -165,27 +165,31 @@ def test_commands_by_name_reach_the_actuators(actuators, line):
 
 
 @every_kind
-def test_no_command_is_farther_from_the_last_than_time_allows(actuators, line):
-    """100 a second: 1 in a period; and never beyond the limits."""
+def test_no_command_is_farther_from_the_last_than_time_allows(actuators, line, published):
+    """100 a second: 1 in a period; and never beyond the limits. What goes out on /command is what
+    was told, not what was asked for."""
     node = actuators(clock="lockstep", speed_max=[100.0, 0.0])
+    told = published(node.told_commands)
     for k, wanted in enumerate([[11.0, 60.0], [12.0, -40.0]], 1):
         node.on_command(command(0.01 * k, [1e30, 1e30 if k == 1 else -1e30]))
         line.serve()
         np.testing.assert_allclose(line.device.command, wanted, atol=STEP[line.kind])
     assert node.state.limited == 2
+    assert [list(message.position) for message in told] == [[11.0, 60.0], [12.0, -40.0]]
+    assert [to_ns(message.header.stamp) for message in told] == [10_000_000, 20_000_000]
 
 
 def test_in_lockstep_a_sample_is_answered_once(actuators, line):
     node = actuators(clock="lockstep")
     node.on_command(command(1.0, [0.0, 0.0]))
-    with pytest.raises(ValueError, match="/command came twice for the sample at 1.000000 s"):
+    with pytest.raises(ValueError, match="/command/asked came twice for the sample at 1.000000 s"):
         node.on_command(command(1.0, [0.0, 0.0]))
 
 
 @pytest.mark.parametrize(
     ("names", "values", "said"),
     [
-        (["left"], [0.1], "/command lacks right"),
+        (["left"], [0.1], "/command/asked lacks right"),
         (["left", "up"], [0.1, 0.2], "lacks right and has the unknown up"),
         ([], [0.1, 0.2], "0 names for 2 values"),
         (["left", "left"], [0.1, 0.2], "a name twice"),
@@ -433,7 +437,7 @@ def test_a_graph_drives_falls_silent_goes_on_and_ends_in_safety(tmp_path, line):
         )
         rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
         controller = rclpy.create_node("controller")
-        commands = controller.create_publisher(JointState, COMMAND, EVERY_SAMPLE)
+        commands = controller.create_publisher(JointState, COMMAND_ASKED, EVERY_SAMPLE)
 
         def until(condition, driving: bool) -> None:
             """Condition holds, with or without commands."""
