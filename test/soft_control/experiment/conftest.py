@@ -130,10 +130,10 @@ def write_bag(
     record: RunRecord,
     outputs: np.ndarray,
     commands: np.ndarray,
-    unheard: range,
-    shift_ns: int,
-    stopped: int | None,
-    mcu: dict[str, Any] | None,
+    unheard: range = range(0),
+    shift_ns: int = 0,
+    stopped: int | None = None,
+    mcu: dict[str, Any] | None = None,
 ) -> None:
     """Messages of every topic that a report reads, one of each a sample: outputs (T, n), commands
     (T or more, m), and the reference of `record`."""
