@@ -104,6 +104,8 @@ class McuSession:
         """What ended the firmware's run before the last start, if anything did."""
         self.received = 0
         """TELEMETRY that has come since `arm`."""
+        self.lost = 0
+        """TELEMETRY since then that has not, by the numbers of those that have."""
         self._transport = transport
         self._writing = threading.Lock()
         self._timeout_s = timeout_s
@@ -180,7 +182,7 @@ class McuSession:
             _finite(outputs),
         )
         self._last_k = None
-        self.received = 0
+        self.received = self.lost = 0
         self._unread.clear()
         self.info = self._ask(request, Info, self._timeout_s)
         self.preload(k, reference)
@@ -266,6 +268,7 @@ class McuSession:
         if found is not None:
             self._last_k = found.k
             self.received += 1
+            self.lost = found.number + 1 - self.received
         return found
 
     def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Telemetry:

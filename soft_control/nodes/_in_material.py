@@ -164,6 +164,7 @@ class InMaterial:
             "state": State(self.state).name.lower(),
             "cause": Cause(self.cause).name.lower(),
             **{name: getattr(info, name) for name in names},
+            "telemetry_missing": self.session.lost,
         }
         bad = self.state in AT_REST
         level = DiagnosticStatus.ERROR if bad else DiagnosticStatus.OK

@@ -545,3 +545,22 @@ def test_telemetry_that_comes_before_an_answer_is_kept():
     session.heartbeat()
     session.hello()
     assert [session.telemetry(0.0).k for _ in range(2)] == [4, 5] and session.received == 2
+
+
+def test_telemetry_that_never_came_is_counted_by_its_numbers():
+    """Of both ends: the microcontroller is told how many have come."""
+    numbers = [0, 1, 4, 5, 9]
+    told = [replace(telemetry(k), number=number) for k, number in enumerate(numbers)]
+    session, port = open_fake(
+        lambda m: told if isinstance(m, Heartbeat) and not m.received else well_behaved(m)
+    )
+    session.arm((0.0, 0.0), (0.0, 0.0, 0.0))
+    session.heartbeat()
+    lost = []
+    while session.telemetry(0.0) is not None:
+        lost.append(session.lost)
+    assert lost == [0, 0, 2, 2, 5] and session.received == 5
+    session.heartbeat()
+    assert port.got[-1].received == 5
+    session.arm((0.0, 0.0), (0.0, 0.0, 0.0))
+    assert session.lost == 0

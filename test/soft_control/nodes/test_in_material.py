@@ -183,6 +183,7 @@ def test_a_cut_loses_what_was_said_meanwhile_and_nothing_else(bridge, world, pub
     node.close()
     found = values_of(counted[0])
     assert (int(found["telemetry_sent"]), int(found["telemetry_lost"])) == (60, 15)
+    assert int(found["telemetry_missing"]) == 15  # by the host's own count
     assert int(found["missed_samples"]) == 0
 
 
