@@ -466,13 +466,14 @@ static void follow_sensor(control_loop_t *loop)
 }
 
 /* How long before or behind the time of a control period its sample of the sensor is taken, where
- * samples come about as often as periods: the sensor then says the phase. Of others, or of none,
- * the newest one counts when the time has come. */
+ * samples come about as often as periods, a quarter more or less: the sensor then says the phase,
+ * and a sample that is late is waited for until the next one is nearer. Of others, or of none, the
+ * newest one counts when the time has come. */
 static int32_t window_us(const sensing_t *sensing)
 {
-    const uint32_t window = PERIOD_US / 4u;
-    const uint32_t least = PERIOD_US - window;
-    return sensing->interval_us - least <= 2u * window ? (int32_t)window : 0;
+    const uint32_t about = PERIOD_US / 4u;
+    const uint32_t least = PERIOD_US - about;
+    return sensing->interval_us - least <= 2u * about ? (int32_t)(PERIOD_US / 2u) : 0;
 }
 
 /* The board's timer is the clock, in step with the sensor where that can be. */
