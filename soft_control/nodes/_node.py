@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 import rclpy
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from rcl_interfaces.msg import ParameterDescriptor
+from pydantic.fields import FieldInfo
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from std_msgs.msg import String
 
@@ -22,6 +25,10 @@ from soft_control.processes import release_interrupt
 from soft_control.topics import ROLL_CALL
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+"""Of pydantic, and what is said of them."""
+INTEGER_MAX = 2**63 - 1
+"""Of a parameter of ROS."""
 
 
 class NodeParameters(BaseModel):
@@ -57,6 +64,36 @@ def checked(model: type[NodeParameters], given: Mapping[str, Any]) -> NodeParame
     if first["type"] == "missing":
         raise ValueError(f"parameter {where} is missing")
     raise ValueError(f"parameter {where} = {first['input']!r}: {said}" if where else said)
+
+
+def descriptor(field: FieldInfo) -> ParameterDescriptor:
+    """What ROS tells of a parameter: what it means and where its limits are. None can be changed in
+    a node that runs, for each is read once, when the node starts."""
+    limits: dict[str, float] = {}
+    words = []
+    for limit in field.metadata:
+        for name, said in LIMITS.items():
+            if (value := getattr(limit, name, None)) is not None:
+                limits[name] = value
+                words.append(f"{said} {value:g}")
+    choices = get_args(field.annotation)
+    if choices and all(isinstance(choice, (str, int)) for choice in choices):
+        words.append(f"one of {', '.join(map(str, choices))}")
+    found = ParameterDescriptor(
+        description=field.description or "",
+        additional_constraints=", ".join(words),
+        read_only=True,
+        dynamic_typing=True,
+    )
+    low = limits.get("ge", limits.get("gt"))
+    high = limits.get("le", limits.get("lt"))
+    if field.annotation is float and low is not None:
+        top = math.inf if high is None else high
+        found.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=top)]
+    elif field.annotation is int and low is not None:
+        top = INTEGER_MAX if high is None else high
+        found.integer_range = [IntegerRange(from_value=int(low), to_value=int(top))]
+    return found
 
 
 class RigNode(Node):
@@ -98,7 +135,12 @@ class RigNode(Node):
             if value is not None:
                 is_array = hasattr(value, "__len__") and not isinstance(value, str)
                 given[name] = list(value) if is_array else value
-        return checked(self.Parameters, given)
+        parameters = checked(self.Parameters, given)
+        for name, field in self.Parameters.model_fields.items():
+            # After that check, whose messages say more than ROS does of what is out of a range.
+            if self.get_parameter(name).type_ != Parameter.Type.NOT_SET:
+                self.set_descriptor(name, descriptor(field))
+        return parameters
 
     def publish_on(self, message_type: type, topic: str) -> Any:
         """A publisher that keeps every message for those who want every one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ import yaml
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
+from rclpy.parameter import Parameter  # noqa: E402
+
+from soft_control import nodes  # noqa: E402
 from soft_control.experiment.bringup import NodeSpec  # noqa: E402
 from soft_control.experiment.runner import ros_domain, start  # noqa: E402
-from soft_control.nodes._node import checked  # noqa: E402
+from soft_control.nodes._node import NodeParameters, checked, descriptor  # noqa: E402
 from soft_control.nodes.excitation import ExcitationParameters  # noqa: E402
 from soft_control.nodes.lightlace import LightLaceParameters  # noqa: E402
 from soft_control.nodes.logger import LoggerParameters  # noqa: E402
@@ -98,6 +102,36 @@ def test_whole_numbers_do_for_numbers_and_empty_names_for_none(make_node, tmp_pa
     assert node.parameters.rate_hz == 50.0 and node.parameters.samples == 1000
     given = checked(McuParameters, MCU | {"signal_names": [""]})
     assert given.signal_names == []
+
+
+def test_ros_tells_what_each_parameter_means_and_may_be(make_node, tmp_path):
+    """As `ros2 param describe` prints it; `ros2 param set` is refused with the reason, where it
+    would be accepted and do nothing."""
+    node = make_node(RigSimulation, rate_hz=50, peers=["rig"], **ports(tmp_path))
+    for name, field in RigParameters.model_fields.items():
+        told = node.describe_parameter(name)
+        assert told.description == field.description and told.read_only
+    seed, rate, clock = map(node.describe_parameter, ("seed", "rate_hz", "clock"))
+    assert (seed.integer_range[0].from_value, seed.integer_range[0].to_value) == (0, 2**63 - 1)
+    assert rate.floating_point_range[0].from_value == 0.0
+    assert rate.additional_constraints == "above 0"
+    assert clock.additional_constraints == "one of lockstep, realtime"
+    (answer,) = node.set_parameters([Parameter("rate_hz", value=100.0)])
+    assert not answer.successful and "read-only" in answer.reason
+    assert node.get_parameter("rate_hz").value == 50
+
+
+NODES = sorted(path.stem for path in Path(nodes.__file__).parent.glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("module", NODES)
+def test_every_parameter_of_every_node_is_described(module):
+    found = vars(import_module(f"soft_control.nodes.{module}")).values()
+    models = [o for o in found if isinstance(o, type) and issubclass(o, NodeParameters)]
+    assert models
+    for model in models:
+        for name, field in model.model_fields.items():
+            assert descriptor(field).description, f"{module}: {name}"
 
 
 def test_what_is_cut_is_said_in_samples():
