@@ -78,8 +78,8 @@ class SensorNode(RigNode):
         self.present()
 
     def settings(self) -> dict[str, Any]:
-        """Of the sensor's reader."""
-        raise NotImplementedError
+        """Of the sensor's reader, beside its channels and its time-out; by default there are none."""
+        return {}
 
     def read(self) -> None:
         """The reading thread; what ends it is told to the node."""
