@@ -78,7 +78,7 @@ class SensorNode(RigNode):
         self.present()
 
     def settings(self) -> dict[str, Any]:
-        """Of the sensor's reader, beside its channels and its time-out; by default there are none."""
+        """Of the sensor's reader, beside channels and time-out; by default there are none."""
         return {}
 
     def read(self) -> None:
