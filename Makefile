@@ -4,6 +4,8 @@ VENV := .venv
 comma := ,
 BIN := $(VENV)/bin
 APT := python3 python3-venv gcc g++ libc6-dev make cmake gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+# For the tests alone: the monitor's page in a browser.
+APT_TEST := chromium chromium-driver
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
 EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
@@ -11,7 +13,7 @@ EXTRAS := train,test$(if $(ROS_DISTRO),,$(comma)ros)
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo test fuzz fuzz-instruments lockstep realtime docs bench trunk setup clean
+.PHONY: demo test test-long browser fuzz fuzz-instruments swap lockstep realtime soak docs bench pictures trunk setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -34,9 +36,13 @@ models/tendon/fk.json: data/tendon/.recorded $(LEARNING)
 	$(BIN)/softctl train data/tendon --out models/tendon
 
 # A file at a time for each core: what a file's tests share is made once.
-test: setup
+test: setup browser
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# Those that take a minute or more: cables pulled, firmware changed and controllers swapped in mid-run.
+test-long: setup
+	$(BIN)/python -m pytest -m long
 
 # A million hostile problems for the solver under AddressSanitizer and UBSan: some ten minutes.
 fuzz:
@@ -50,6 +56,10 @@ fuzz-instruments: setup
 lockstep: models/tendon/fk.json
 	$(BIN)/softctl build models/tendon --out build/tendon
 	$(BIN)/python bench/lockstep.py
+
+# Controllers change places forty times in mid-run, on the emulated microcontroller.
+swap: setup
+	SWAP_ROUNDS=10 $(BIN)/python -m pytest -q test/soft_control/experiment/test_swap.py
 
 # Pages that say what models, parameters and commands say of themselves.
 docs: setup
@@ -86,12 +96,37 @@ realtime: models/tendon/fk.json
 	$(BIN)/softctl build models/tendon --out build/tendon
 	$(BIN)/python bench/realtime.py
 
+# docs/images: each rig's URDF by VTK, in an environment of its own, and the report of the demo's runs in Chromium.
+pictures: build/pictures/.ready demo
+	build/pictures/bin/python -m bench.pictures
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1160,2530 \
+	  --screenshot=docs/images/report.png "file://$(CURDIR)/runs/demo/report.html"
+
+build/pictures/.ready: bench/pictures.txt
+	python3 -m venv build/pictures
+	build/pictures/bin/python -m pip install --quiet -r bench/pictures.txt
+	touch $@
+
+# Half an hour of the rig's time in lockstep, twice: nothing may grow, both must be the same.
+soak: models/tendon/fk.json
+	$(BIN)/softctl build models/tendon --out build/tendon
+	$(BIN)/python bench/soak.py
+
 build/bench/.ready: bench/requirements.txt
 	python3 -m venv build/bench
 	build/bench/bin/python -m pip install --quiet --upgrade pip
 	build/bench/bin/python -m pip install --quiet -r bench/requirements.txt
 	build/bench/bin/python -m pip install --quiet --no-deps keras2c==2.0
 	touch $@
+
+# 121 MB, 11 s where the mirror is near. Where it cannot be had, tests of the page skip and say so.
+browser:
+	@missing=""; for p in $(APT_TEST); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing Debian packages:$$missing"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing || true; \
+	fi
 
 setup: $(VENV)/.ready
 

@@ -5,7 +5,23 @@ from pathlib import Path
 from setuptools import Distribution, find_packages, setup
 
 NAME = "soft_control"
-NODES = sorted(path.stem for path in Path("soft_control/nodes").glob("[a-z]*.py"))
+NODES = (
+    "analogue",
+    "codegen",
+    "dynamixel",
+    "excitation",
+    "hasel_driver",
+    "lightlace",
+    "logger",
+    "magnetic",
+    "mcu",
+    "pid",
+    "reference",
+    "rig",
+    "tracker",
+    "visual",
+)
+"""What `ros2 run` offers: modules of soft_control/nodes with a main()."""
 
 LAUNCHER = """#!/usr/bin/env python3
 from soft_control.nodes.{node} import main
@@ -51,6 +67,7 @@ setup(
     packages=find_packages(include=["soft_control*", "nn4mc_codegen*"]),
     package_data={
         "soft_control": ["templates/*"],
+        "soft_control.monitor": ["static/*"],
         "nn4mc_codegen.printing": ["templates/*"],
     },
     data_files=[
@@ -60,9 +77,13 @@ setup(
         *tree("config"),
         *tree("launch"),
         *tree("urdf"),
+        *tree("rviz"),
+        *tree("foxglove"),
+        *tree("plotjuggler"),
         *tree("firmware"),
     ],
     install_requires=[
+        "aiohttp>=3.9",  # the monitor's server
         "cmaes>=0.11",  # optuna's CMA-ES sampler
         "cobs>=1.2",
         "flatbuffers>=23.5.26",
@@ -78,8 +99,10 @@ setup(
         "rich>=13.7",
         "rosbags>=0.11",
         "scipy>=1.11",
+        "setproctitle>=1.3",
         "tflite>=2.18",
         "typer>=0.29",
+        "typing_extensions>=4.6",
     ],
     extras_require={
         "train": ["tensorflow-cpu>=2.18"],
@@ -88,22 +111,28 @@ setup(
             "ros-rclpy>=9.1",
             "ros-rmw-fastrtps-cpp",
             "ros-std-msgs",
+            "ros-std-srvs",
             "ros-sensor-msgs",
             "ros-geometry-msgs",
             "ros-diagnostic-msgs",
+            "ros-lifecycle-msgs",
             "ros-rosgraph-msgs",
             "ros-trajectory-msgs",
+            "ros-visualization-msgs",
         ],
         "test": [
             "casadi>=3.6",
             "dynamixel-sdk>=4.0",  # Robotis' own packets
             "hypothesis>=6.100",
+            "kinpy>=0.6",  # forward kinematics of the URDF files
             "magpylib>=5.1",
             "mcap>=1.1",
             "pytest>=8.0,<9",  # launch_testing does not load in pytest 9
             "pytest-xdist>=3.6",
             "ruff>=0.6",
+            "selenium>=4.20",  # the monitor's page in Chromium
             "tf_keras>=2.18",  # writes files as Keras 2 did
+            "xacro>=2.1",
         ],
     },
     entry_points={

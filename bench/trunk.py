@@ -13,7 +13,7 @@ from step_cycles import step_cycles
 
 from soft_control.benchmarks.pages import write_page
 from soft_control.experiment.node_parameters import model_settings
-from soft_control.experiment.summary import read_run
+from soft_control.experiment.run_samples import read_run
 from soft_control.firmware_files import read_build
 from soft_control.learning.dataset import read_recording, resample
 from soft_control.learning.errors import rmse

@@ -177,7 +177,7 @@ def verify_graph(
         checked = []
         for case in cases_of(options.name, graph, getattr(emitted, "columns", {})):
             progress(case.function.name)
-            checked.append(_check(folder, options.name, code, case, skipped is None))
+            checked.append(check_function(folder, options.name, code, case, skipped is None))
         kept = functions(emitted.texts[f"{options.name}.h"], options.name)
         if getattr(graph, "states", ()):
             checked.append(_check_run(options.name, code, graph, x))
@@ -190,7 +190,7 @@ def verify_graph(
             progress(f"layer {prefix.nodes[-1].name}")
             code = HostCode(folder / "all.so", folder / f"{name}.h")
             step = cases_of(name, prefix, {})[0]
-            verdict = _check(folder, name, code, step, skipped is None, cycles=False)
+            verdict = check_function(folder, name, code, step, skipped is None, cycles=False)
             layers.append(
                 LayerVerdict(
                     prefix.nodes[-1].name, verdict.passed, verdict.host_error, verdict.arm_error
@@ -223,9 +223,11 @@ def prefix_graphs(graph: Graph | QuantGraph) -> list[Graph | QuantGraph]:
     return found
 
 
-def _check(
+def check_function(
     folder: Path, name: str, code: HostCode, case: Case, on_arm: bool, cycles: bool = True
 ) -> FunctionVerdict:
+    """One function of the network NAME.c in FOLDER, of which `code` is the library, against its
+    case; on the emulated Cortex-M4F too where `on_arm` says so. Raises QemuError."""
     inputs = dict(case.inputs)
     if any(a.name == "folded" for a in case.function.inputs):
         inputs["folded"] = code.run(inputs["x"], "fold")["folded"]

@@ -21,6 +21,8 @@ import jinja2
 from pydantic import BaseModel, ConfigDict
 
 import nn4mc_codegen
+from nn4mc_codegen.compile import compile_with
+from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.printing.c import c_float, template_environment
 from nn4mc_codegen.trial.size import elf_size
 from soft_control.control.disturbance import signal_trust
@@ -44,6 +46,8 @@ from soft_control.link.messages import Sizes, Telemetry, content_max, too_long
 from soft_control.paths import share
 
 LOG_FILE = "build.log"
+NETWORK_NAME = "fk"
+"""Prefix of the network's C names, and name of its files."""
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -81,12 +85,14 @@ def build(
     settings: MpcSettings,
     out_dir: str | Path,
     boards: Sequence[str] | None = None,
+    log_dir: Path | None = None,
 ) -> FirmwareBuild:
     """Build the firmware of MODEL_DIR's network into OUT_DIR, for the boards named or all that are
     not on request only. A folder has room for one microcontroller's.
 
     Same model, settings, sources and compilers: same bytes, and nothing is done twice. OUT_DIR gets
-    all results at once when they are whole, and keeps the earlier ones if the build fails.
+    all results at once when they are whole, and keeps the earlier ones if the build fails; then
+    what the compilers have said is written to LOG_DIR, by default OUT_DIR.
 
     Raises BuildError; ModelError for a broken model directory, nn4mc_codegen.ModelError for a
     network that it does not know.
@@ -123,20 +129,25 @@ def build(
 
         same = {
             "build_id": build_id,
+            "signal_names": card.signal_names,
             "horizon": settings.horizon,
             "trajectory_points": settings.trajectory_points,
             "compilers": compilers,
         }
         previous = record_of(out_dir)
         products = [name for board in compilers for name in known[board].products]
-        if {key: previous.get(key) for key in same} == same and all(
-            (out_dir / name).is_file() for name in products
+        if (
+            previous.get("mpc")
+            and {key: previous.get(key) for key in same} == same
+            and all((out_dir / name).is_file() for name in products)
         ):
             return read_build(out_dir)
         shutil.copytree(sources, Path(scratch) / "firmware")
         for board in compilers:
-            _make(Path(scratch), board, out_dir)
-        result = FirmwareBuild(directory=out_dir, model_hash=card.model_hash, **same)
+            _make(Path(scratch), board, log_dir or out_dir)
+        result = FirmwareBuild(
+            directory=out_dir, model_hash=card.model_hash, mpc=settings, robot=card.robot, **same
+        )
         for board in targets:
             size = elf_size(made / result.elf.name)
             result.flash_bytes, result.ram_bytes = size.flash_bytes, size.ram_bytes
@@ -149,13 +160,16 @@ def build(
 
 
 def _compile_network(model_dir: Path, settings: MpcSettings, card: ModelCard, folder: Path) -> None:
+    compile_with(model_dir / NETWORK_FILE, folder, network_options(settings, card))
+
+
+def network_options(settings: MpcSettings, card: ModelCard) -> Options:
+    """How the network is compiled: what solver/network.h wants of it."""
     columns = jacobian_inputs(card)
     sums = lag_sums(len(card.command_names), card.input_lags, settings.tail_continues)
-    nn4mc_codegen.compile_model(
-        model_dir / NETWORK_FILE,
-        folder,
-        name="fk",
-        jacobian=[*columns, *sums],
+    return Options(
+        NETWORK_NAME,
+        [*columns, *sums],
         jacobian_range=True,
         hvp=None if settings.method == "gauss_newton" else columns,
         fold=["signals"] if card.signal_names else None,
@@ -279,8 +293,8 @@ def _compiler_version(board: Board) -> str:
     return answer.stdout.splitlines()[0]
 
 
-def _make(scratch: Path, board: str, out_dir: Path) -> None:
-    """Builds SCRATCH/build by SCRATCH/firmware; if that fails, OUT_DIR gets the log."""
+def _make(scratch: Path, board: str, log_dir: Path) -> None:
+    """Builds SCRATCH/build by SCRATCH/firmware; if that fails, LOG_DIR gets the log."""
     command = ["make", "-C", "firmware", "BUILD=../build", f"BOARD={board}"]
     own = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     own["PYTHON"] = sys.executable
@@ -288,8 +302,8 @@ def _make(scratch: Path, board: str, out_dir: Path) -> None:
         command, cwd=scratch, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode != 0:
-        log = out_dir / LOG_FILE
-        out_dir.mkdir(parents=True, exist_ok=True)
+        log = log_dir / LOG_FILE
+        log_dir.mkdir(parents=True, exist_ok=True)
         log.write_text(done.stdout, encoding="utf-8")
         errors = [line for line in done.stdout.splitlines() if "error: " in line or "***" in line]
         first = " | ".join(errors[:2]) or done.stdout.strip()[-200:]

@@ -5,12 +5,18 @@ Whoever runs a firmware reads this; the compiler that made it is not imported.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from soft_control.plain_text import first_fault
+from soft_control.control.mpc_settings import MpcSettings
+from soft_control.plain_text import first_fault, printable
+from soft_control.robots.description import RobotDescription
 
 BUILD_FILE = "firmware.json"
 
@@ -22,13 +28,17 @@ class BuildError(RuntimeError):
 class FirmwareBuild(BaseModel):
     """What `build` wrote; firmware.json holds all but the directory."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
+    model_config = ConfigDict(
+        use_attribute_docstrings=True, extra="forbid", ser_json_inf_nan="constants"
+    )
 
     directory: Path = Field(exclude=True)
     model_hash: str
     """First 16 hex digits of the SHA-256 of the network file."""
     build_id: str
     """First 16 hex digits of the SHA-256 of all sources and settings."""
+    signal_names: list[str] = []
+    """That the model sees."""
     horizon: int
     """N: a sample brings the reference of N samples ahead."""
     trajectory_points: int = 1200
@@ -41,6 +51,10 @@ class FirmwareBuild(BaseModel):
     """Of the board's."""
     ram_bytes: int | None = None
     """Static variables and the stack reserve."""
+    mpc: MpcSettings | None = None
+    """What its MPC is asked to do until CONFIGURE says other things."""
+    robot: RobotDescription | None = None
+    """Whose commands and outputs these are; None, as `mpc`: of a build that does not say."""
     machine: str | None = None
     """QEMU's name of what models the board of the ELF."""
 
@@ -51,6 +65,27 @@ class FirmwareBuild(BaseModel):
     @property
     def library(self) -> Path:
         return self.directory / "libfirmware.so"
+
+
+class KeptBuild:
+    """A build whose file for one target stays, whatever takes the place of its folder."""
+
+    def __init__(self, build: FirmwareBuild, target: Literal["sil", "pil", "hil"]) -> None:
+        """Raises BuildError where that file is missing; a board has its own."""
+        self.build = build
+        files = {"sil": [build.library], "pil": [build.elf], "hil": []}[target]
+        try:
+            self._files = {path.name: path.read_bytes() for path in files}
+        except OSError as error:
+            raise BuildError(f"{error.filename}: {error.strerror}; build it again") from None
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[FirmwareBuild]:
+        """The same build in a folder of its own, for as long as something reads it."""
+        with tempfile.TemporaryDirectory(prefix="firmware-") as folder:
+            for name, content in self._files.items():
+                (Path(folder) / name).write_bytes(content)
+            yield self.build.model_copy(update={"directory": Path(folder)})
 
 
 def read_build(out_dir: str | Path) -> FirmwareBuild:
@@ -64,6 +99,27 @@ def read_build(out_dir: str | Path) -> FirmwareBuild:
     except ValidationError as error:
         said = first_fault(error)
         raise BuildError(f"{out_dir / BUILD_FILE}: {said}; build the firmware again") from None
+
+
+def check_names(
+    build: FirmwareBuild,
+    commands: Sequence[str],
+    outputs: Sequence[str],
+    signals: Sequence[str],
+) -> None:
+    """A firmware takes the same commands, outputs and signals by name as the run that it joins. A
+    build that is so old that it names none is taken."""
+    if build.robot is None:
+        return
+    pairs = {
+        "commands": (build.robot.command_names, commands),
+        "outputs": (build.robot.output_names, outputs),
+        "signals": (build.signal_names, signals),
+    }
+    for what, (given, wanted) in pairs.items():
+        if list(given) != list(wanted):
+            names = (printable(", ".join(names) or "none") for names in (given, wanted))
+            raise ValueError("it has the {} {}; the run has {}".format(what, *names))
 
 
 def record_of(out_dir: Path) -> dict:

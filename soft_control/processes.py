@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 
 PR_SET_PDEATHSIG = 1
 
+PARENT = "SOFT_CONTROL_PARENT"
+"""Pid of the process with which nodes end that start in this environment; empty: with none."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -26,6 +29,21 @@ def die_with_parent(how: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
             os._exit(1)
 
     return ask_for_signal
+
+
+def end_with_parent(how: signal.Signals = signal.SIGINT) -> None:
+    """The same for a child that others start, such as `ros2 launch`, where PARENT says who that is:
+    `how` comes at once where that one is gone already. For the main thread."""
+    parent = os.environ.get(PARENT, "")
+    if not parent.isdecimal():
+        return
+    _libc.prctl(PR_SET_PDEATHSIG, how)
+    try:
+        os.kill(int(parent), 0)
+    except ProcessLookupError:
+        os.kill(os.getpid(), how)
+    except PermissionError:
+        pass  # it is there, and another user's
 
 
 @contextlib.contextmanager
@@ -52,6 +70,14 @@ def interrupt_held() -> Iterator[None]:
 def release_interrupt() -> None:
     """In a child: SIGINT comes from now on, first one that came before."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+def yield_to_others(nice: int = 10) -> None:
+    """All threads of this process wait where others want the processor, and those that they start
+    (Linux, setpriority(2): it is of a thread)."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            os.setpriority(os.PRIO_PROCESS, int(thread), nice)
 
 
 def cpu_seconds(pid: int) -> float:

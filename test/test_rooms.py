@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS = {
     "soft_control": [
-        {"paths", "plain_text", "processes", "topics"},
+        {"paths", "plain_text", "processes", "safe_output", "shared_memory", "topics"},
+        {"network"},
         {"robots"},
         {"rigs"},
         {"link"},
@@ -28,7 +29,8 @@ ROOMS = {
         {"experiment"},
         {"benchmarks"},
         {"nodes"},
-        {"cli"},
+        {"monitor"},
+        {"cli", "launching"},
     ],
     "nn4mc_codegen": [
         {"terminal"},

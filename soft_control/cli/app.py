@@ -8,19 +8,23 @@ from collections.abc import Callable
 import typer
 
 from soft_control.cli import (
+    bags,
     benchmarks,
     building,
     crashing,
     describing,
     energy,
     learning,
+    monitoring,
     recording,
     running,
     terminal,
 )
+from soft_control.processes import end_with_parent
 
 COMMANDS = {
     "describe": describing.describe,
+    "parameters": describing.parameters,
     "collect": recording.collect,
     "train": learning.train,
     "twin": learning.twin,
@@ -31,6 +35,7 @@ COMMANDS = {
     "run": running.run,
     "replay": running.replay,
     "tune": running.tune,
+    "monitor": monitoring.monitor,
     "report": running.report,
     "energy": energy.energy,
 }
@@ -39,6 +44,10 @@ BENCHMARKS = {
     "ipopt": benchmarks.ipopt,
     "closed-loop": benchmarks.closed_loop,
 }
+BAGS = {
+    "recover": bags.recover,
+}
+"""What one does with a bag."""
 
 
 NAME = "softctl"
@@ -85,8 +94,19 @@ app.add_typer(
     ),
     name="benchmark",
 )
+app.add_typer(
+    group_of(
+        BAGS,
+        """What one does with a recorded bag.
+
+        \b
+        softctl bag recover runs/latest""",
+    ),
+    name="bag",
+)
 
 
 def main() -> None:
     """Entry point of `softctl`."""
+    end_with_parent()
     sys.exit(terminal.carry_out(app, NAME, sys.argv[1:]))

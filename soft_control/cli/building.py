@@ -49,26 +49,49 @@ def build(
             help="A folder of firmware/boards, built beside the host's; default: stm32f405."
         ),
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Run the firmware in sil and pil, and keep it only if it predicts as its model.",
+        ),
+    ] = False,
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--recording",
+            help="Bags or CSV files to verify by; default: some seconds of the robot's rig.",
+        ),
+    ] = None,
 ) -> None:
     """Network and controller become firmware, for the Cortex-M4F (pil, hil) and for the host (sil).
 
     Horizons, weights and bounds come from config/mcu.yaml, over it what the robot's description has
     below nodes for the node mcu, over that what `softctl tune` found. The model keeps the
     description that it was trained with; --robot takes a changed one without another training.
+    A build that fails leaves what was there; one that succeeds takes its place in one step.
 
     \b
     softctl build models/tendon --out build/tendon
+    softctl build models/tendon --out build/tendon --verify
     softctl build models/trunk --robot trunk.yaml --out build/trunk
     """
-    from soft_control import robots
-    from soft_control.experiment.node_parameters import model_settings
-    from soft_control.firmware_build import build as make
+    from soft_control.experiment.firmware_job import Request
+    from soft_control.experiment.regeneration import regenerate
 
-    with progress_bar() as bar:
-        bar.add_task("compiling", total=None)
-        settings = model_settings(model, robots.load(robot) if robot else None)
-        built = make(model, settings, out, ("host", board) if board else None)
-    say(
-        f"firmware {built.build_id}: flash {built.flash_bytes:,} B ({built.flash_percent:.2f} %), "
-        f"RAM {built.ram_bytes:,} B, in {out}"
+    if recordings and not verify:
+        raise typer.BadParameter("--recording says what to verify by: give --verify too")
+    request = Request(
+        model=model,
+        firmware=out,
+        robot=robot or "",
+        board=board or "",
+        verify=["sil", "pil"] if verify else [],
+        recordings=recordings or [],
     )
+    with progress_bar("{task.fields[note]}") as bar:
+        task = bar.add_task("building", note="")
+        outcome = regenerate(
+            request, lambda said: bar.update(task, completed=said.percent, note=said.message)
+        )
+    say(outcome.line())

@@ -52,3 +52,48 @@ def describe(
     for line in text.splitlines():
         say(line)
     say(f"written to {out}: correct it, then `softctl train RUNS --robot {out}`")
+
+
+def parameters(
+    node: Annotated[str, typer.Argument(help="A node, as `ros2 run soft_control NODE` has it.")],
+    robot: Annotated[str, typer.Option(help="Description of the robot: a name or a file.")] = (
+        "tendon"
+    ),
+    value: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, a value as in YAML; may be given several times."),
+    ] = None,
+    out: Annotated[Path, file_option("The parameter file to write.")] = Path("node.yaml"),
+) -> None:
+    """Write the parameters of a node that is to be started alone, with what each of them means.
+
+    They come from config/ and from the robot's description; what neither knows, such as a port, is
+    marked as wanted. A run needs no such file: it fills its nodes' parameters itself.
+
+    \b
+    softctl parameters dynamixel --robot tendon --set port=/dev/ttyUSB1 --out servos.yaml
+    ros2 run soft_control dynamixel --ros-args --params-file servos.yaml
+    """
+    import yaml
+
+    from soft_control import robots
+    from soft_control.nodes._own_file import own_file
+
+    if out.exists():
+        raise typer.BadParameter(f"{out} is there already: it may have been corrected")
+    given = {}
+    for pair in value or []:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set {pair}: wanted NAME=VALUE")
+        given[name] = yaml.safe_load(text)
+    try:
+        text, wanted = own_file(node, robots.load(robot), given)
+    except ModuleNotFoundError:
+        raise ValueError(
+            f"no node {node}: `ros2 pkg executables soft_control` lists them"
+        ) from None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    more = f"; fill in {', '.join(wanted)}, or say --set" if wanted else ""
+    say(f"written to {out}{more}")

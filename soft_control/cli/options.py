@@ -16,9 +16,10 @@ from soft_control.experiment.settings import Experiment
 from soft_control.plain_text import first_fault
 
 
-def described(field: str, help: str | None = None) -> typer.models.OptionInfo:
+def described(field: str, help: str | None = None, *names: str) -> typer.models.OptionInfo:
     """An option that is a field of Experiment: described as there, and checked as there, in
-    whatever command it is; None, where the command has another default, is left to it."""
+    whatever command it is; `names`, where it has others. None, where the command has another
+    default, is left to it."""
 
     def checked(value: Any) -> Any:
         if value is None:
@@ -29,7 +30,7 @@ def described(field: str, help: str | None = None) -> typer.models.OptionInfo:
             raise typer.BadParameter(first_fault(error, {field: ""})) from None
 
     said = help or Experiment.model_fields[field].description
-    return typer.Option(help=said, callback=checked)
+    return typer.Option(*names, help=said, callback=checked)
 
 
 def option(help: str, **limits: float) -> typer.models.OptionInfo:

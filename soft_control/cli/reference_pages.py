@@ -279,12 +279,13 @@ def _units() -> dict[str, list[str]]:
 
 def commands() -> Iterator[Command]:
     """All commands, in the order of `softctl --help`."""
-    from soft_control.cli.app import BENCHMARKS, COMMANDS
+    from soft_control.cli.app import BAGS, BENCHMARKS, COMMANDS
 
     for name, function in COMMANDS.items():
         yield _command(f"softctl {name}", function)
-    for name, function in BENCHMARKS.items():
-        yield _command(f"softctl benchmark {name}", function)
+    for group, commands in (("benchmark", BENCHMARKS), ("bag", BAGS)):
+        for name, function in commands.items():
+            yield _command(f"softctl {group} {name}", function)
 
 
 def _command(name: str, function: Callable[..., None]) -> Command:

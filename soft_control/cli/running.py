@@ -25,13 +25,20 @@ from soft_control.cli.terminal import (
 from soft_control.control.controllers import CONTROLLERS
 from soft_control.experiment.settings import Experiment
 
+SENSOR_PORT = "--sensor-port", "--lace-port"
+ACTUATOR_PORT = "--actuator-port", "--servo-port"
 TUNED = [name for name, entry in CONTROLLERS.items() if entry.tuner]
 
 
 def run(
     rig: Annotated[str, described("rig")] = "tendon",
+    sim: Annotated[bool, described("sim")] = True,
+    sensor_port: Annotated[str, described("sensor_port", None, *SENSOR_PORT)] = "",
+    actuator_port: Annotated[str, described("actuator_port", None, *ACTUATOR_PORT)] = "",
+    tracker: Annotated[bool, described("tracker")] = False,
     robot: Annotated[str, described("robot")] = "",
     controller: Annotated[str, described("controller")] = "mpc",
+    standby: Annotated[str, described("standby")] = "",
     target: Annotated[str, described("target")] = "pil",
     wiring: Annotated[str, described("wiring")] = "host",
     host_lost: Annotated[str, described("host_lost")] = "continue",
@@ -45,6 +52,9 @@ def run(
     model: Annotated[Path, described("model")] = Path("models/tendon"),
     firmware: Annotated[Path, described("firmware")] = Path("build/tendon"),
     port: Annotated[str, described("port")] = "",
+    namespace: Annotated[str, described("namespace")] = "",
+    visual: Annotated[bool, described("visual")] = False,
+    params_file: Annotated[str, described("params_file")] = "",
     out: Annotated[Path, described("out")] = Path("runs/latest"),
 ) -> None:
     """Track a reference over ROS 2 and record it: a bag, its parameters, logs and summary.json.
@@ -58,14 +68,21 @@ def run(
     softctl run --controller pid --reference swirl --duration-s 40 --out runs/pid
     softctl run --target hil --port /dev/ttyACM0 --clock realtime --out runs/board
     softctl run --target sil --load 0,0,-2@10 --out runs/loaded
+    softctl run --no-sim --lace-port /dev/ttyUSB0 --servo-port /dev/ttyUSB1 --out runs/robot
     softctl run --rig twins/trunk --model models/trunk --firmware build/trunk --out runs/trunk
     """
-    from soft_control.experiment.report import read_entries, table
+    from soft_control.experiment.outcome import in_a_line
+    from soft_control.experiment.report import read_result, table
 
     chosen = Experiment(
         rig=rig,
+        sim=sim,
+        sensor_port=sensor_port,
+        actuator_port=actuator_port,
+        tracker=tracker,
         robot=robot,
         controller=controller,
+        standby=standby,
         target=target,
         wiring=wiring,
         host_lost=host_lost,
@@ -79,23 +96,32 @@ def run(
         model=model,
         firmware=firmware,
         port=port,
+        namespace=namespace,
+        visual=visual,
+        params_file=params_file,
         out=out,
     )
     title = CONTROLLERS[controller].on(target)
     carry_out(chosen, title)
-    if not CONTROLLERS[controller].tracks:
-        say(f"recorded {out}/bag")
-        return
-    rows = [(name, *values) for name, values in table(read_entries([out]))]
-    show_table(rows=rows, title=f"{title}, {out}")
+    result = read_result(out)
+    if CONTROLLERS[controller].tracks:
+        rows = [(name, *values) for name, values in table([result])]
+        show_table(rows=rows, title=f"{title}, {out}")
+    say(in_a_line(result.summary, title, out))
 
 
 def carry_out(chosen: Experiment, title: str) -> None:
     """Runs an experiment with a live view on the terminal."""
     from soft_control.experiment.attended import watch
     from soft_control.experiment.bringup import prepare
+    from soft_control.experiment.fork_server import fork_server
 
-    nodes = prepare(chosen)
+    fork_server()  # gets ready while the run is prepared
+    # Which imports ROS: only where there is something to check with it.
+    parameters_of = None
+    if chosen.params_file:
+        from soft_control.nodes._given import parameters_of
+    nodes = prepare(chosen, parameters_of)
     with progress_bar("{task.fields[note]}") as bar:
         task = bar.add_task(title, total=chosen.duration_s, note="waiting for all nodes")
         try:
@@ -132,9 +158,9 @@ def replay(
     softctl replay friday.csv --target sil
     softctl replay friday.csv --model models/week --firmware build/week --baseline monday.csv
     """
+    from soft_control.experiment.outcome import RunFailed
     from soft_control.experiment.replay import replay as feed
     from soft_control.experiment.replay import summary
-    from soft_control.experiment.runner import RunFailed
     from soft_control.experiment.summary import write_json
     from soft_control.firmware_files import read_build
     from soft_control.learning.dataset import read_recording, read_recordings
@@ -172,6 +198,8 @@ def replay(
     if out:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "summary.json", figures)
+    errors = (f"{e['group']} RMSE {e['rmse']:.3g} {e['unit']}" for e in figures["free_run"])
+    say(f"firmware on {target}: {'; '.join(errors)}; {len(recorded)} samples of {recorded.source}")
 
 
 def tune(

@@ -175,7 +175,7 @@ def carry_out(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
 
 
 def _code_of(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
-    from soft_control.experiment.runner import RunFailed
+    from soft_control.experiment.outcome import RunFailed
 
     command = typer.main.get_command(app)
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from soft_control.robots.instruments import SafeOutput
+from soft_control.safe_output import SafeOutput
 
 GAP_PERIODS = 2.0
 """Of a longer silence no more counts as time to move in: goals never jump."""

@@ -53,6 +53,11 @@ class ControllerEntry:
     tracks: bool = True
     """Whether it follows a reference; otherwise a run of it is a recording."""
 
+    @property
+    def name(self) -> str:
+        """By which the graph chooses it: open_loop."""
+        return self.title.lower().replace(" ", "_")
+
     def on(self, target: str) -> str:
         """Title of a run: with its target where a target makes a difference."""
         return f"{self.title} on {target}" if self.targets else self.title
@@ -60,8 +65,18 @@ class ControllerEntry:
 
 COMMON = ("rate_hz", "command_names", "command_neutral", "output_names", "frame")
 MCU = (*COMMON, "output_rest", "target", "firmware", "port", "clock", "signal_names")
-WIRED = ("wiring", "source", "sensor_port", "actuator_port", "host_lost", "cut_from_s", "cut_for_s")
+WIRED = (
+    "wiring",
+    "controller",
+    "sensor_port",
+    "actuator_port",
+    "host_lost",
+    "cut_from_s",
+    "cut_for_s",
+)
 """What the node mcu takes, and what of it is about the wiring."""
+TURNS = ("clock", "standby")
+"""What a controller takes that can wait until it is chosen while a run goes on."""
 
 CONTROLLERS: dict[str, ControllerEntry] = {
     "mpc": ControllerEntry(
@@ -79,7 +94,7 @@ CONTROLLERS: dict[str, ControllerEntry] = {
         title="PID",
         help="the baseline",
         node="pid",
-        takes=(*COMMON, "command_min", "command_max"),
+        takes=(*COMMON, *TURNS, "command_min", "command_max"),
         trigger=MEASURED,
         sees_position=lambda parameters: True,
         needs=("model",),
@@ -95,7 +110,10 @@ CONTROLLERS: dict[str, ControllerEntry] = {
         title="open loop",
         help="open-loop commands",
         node="excitation",
-        takes=("rate_hz", "command_names", "command_min", "command_max", "seed", "duration_s"),
+        takes=(
+            *("rate_hz", "command_names", "command_min", "command_max", "seed", "duration_s"),
+            *(*TURNS, "trigger"),
+        ),
         sizes={"move_max": ("commands",)},
         tracks=False,
     ),
@@ -103,6 +121,11 @@ CONTROLLERS: dict[str, ControllerEntry] = {
 
 MCU_NODE = CONTROLLERS["mpc"]
 """The one whose node speaks with the firmware; in wiring mcu it does so for all others."""
+
+HOLD = "hold"
+"""The last command stays: no node of its own, but a choice as every controller is."""
+CHOICES = (*(entry.name for entry in CONTROLLERS.values()), HOLD)
+"""Who can find the commands: what the node mcu's parameter `controller` may be."""
 
 TARGETS = tuple(dict.fromkeys(t for entry in CONTROLLERS.values() for t in entry.targets))
 """Every place where a controller's firmware can run."""
@@ -113,3 +136,18 @@ def controller(name: str) -> ControllerEntry:
     if name not in CONTROLLERS:
         raise ValueError(f"unknown controller '{name}': choose one of {', '.join(CONTROLLERS)}")
     return CONTROLLERS[name]
+
+
+def standby(names: str) -> list[ControllerEntry]:
+    """Those of a list with commas: keys of the table, or names by which the graph chooses.
+
+    Raises ValueError for one that there is none, or that cannot wait for its turn.
+    """
+    found = []
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        entry = next((e for e in CONTROLLERS.values() if e.name == name), None)
+        entry = entry or controller(name)
+        if entry is not MCU_NODE and not set(TURNS) <= set(entry.takes):
+            raise ValueError(f"the {entry.title} cannot wait for its turn: it knows no standby")
+        found.append(entry)
+    return found

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from soft_control.learning.card import ModelCard
 from soft_control.plain_text import first_fault
 from soft_control.robots.description import Quantity, RobotDescription
+
+if TYPE_CHECKING:  # the card knows the compiler, which no node shall import
+    from soft_control.learning.card import ModelCard
 
 VALUE_MAX = 1e9
 """Of commands and outputs, in their units inside."""

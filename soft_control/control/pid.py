@@ -1,4 +1,4 @@
-"""PID baseline: fixed decoupling, filtered derivative, anti-windup by conditional integration.
+"""PID baseline: fixed decoupling, filtered derivative, conditional integration, bumpless takeover.
 
 It sees the measured outputs, has no preview, and stands in for the MCU on the same topics.
 """
@@ -64,18 +64,44 @@ def step(
     is weighted (Åström and Hägglund, Advanced PID Control, 2006, sections 3.5 and 3.4).
     """
     error = config.decoupling @ (reference - outputs)
+    without_integral = _without_integral(config, state, reference, outputs, dt)
+    integral = state.integral + config.ki * error * dt
+    wanted = without_integral + integral
+    command = np.clip(wanted, config.command_min, config.command_max)
+    winding = (wanted - command) * error > 0
+    state.integral = np.where(winding, state.integral, integral)
+    return command
+
+
+def track(
+    config: PidConfig,
+    state: PidState,
+    command: np.ndarray,
+    reference: np.ndarray,
+    outputs: np.ndarray,
+    dt: float,
+) -> None:
+    """In place of `step` while somebody else finds the `command` (m,) of these outputs: the
+    integral becomes the one with which the law would have found it, within its limits, so that the
+    first step of its own goes on from there.
+
+    It moves by what error and derivative have changed by then, and by ki error dt (ibid., section
+    3.6, bumpless transfer).
+    """
+    applied = np.clip(command, config.command_min, config.command_max)
+    state.integral = applied - _without_integral(config, state, reference, outputs, dt)
+
+
+def _without_integral(
+    config: PidConfig, state: PidState, reference: np.ndarray, outputs: np.ndarray, dt: float
+) -> np.ndarray:
+    """The other terms of the command; the filter of the derivative goes on by a sample."""
     near = config.decoupling @ (config.proportional_setpoint * reference - outputs)
     weighted = config.decoupling @ (config.derivative_setpoint * reference - outputs)
     before = weighted if state.weighted_error is None else state.weighted_error
     slope = (weighted - before) / dt
     blend = dt / (config.derivative_time_constant + dt)
-    last = np.zeros_like(error) if state.derivative is None else state.derivative
-    derivative = last + blend * (slope - last)
-
-    integral = state.integral + config.ki * error * dt
-    wanted = config.command_neutral + config.kp * near + integral + config.kd * derivative
-    command = np.clip(wanted, config.command_min, config.command_max)
-    winding = (wanted - command) * error > 0
-    state.integral = np.where(winding, state.integral, integral)
-    state.weighted_error, state.derivative = weighted, derivative
-    return command
+    last = np.zeros_like(weighted) if state.derivative is None else state.derivative
+    state.derivative = last + blend * (slope - last)
+    state.weighted_error = weighted
+    return config.command_neutral + config.kp * near + config.kd * state.derivative

@@ -110,19 +110,27 @@ class Reference:
         return self._at(np.linspace(0.0, 2 * math.pi, points, endpoint=False))
 
     def _at(self, phase: np.ndarray) -> np.ndarray:
+        return self.on_surface(self.own(phase))
+
+    def own(self, phase: np.ndarray) -> np.ndarray:
+        """Outputs (T, n) at the phases (T,), rad, before any follows a surface."""
         phases = SHAPES[self.shape]
         units = [phases[number % len(phases)](phase) for number in self.component]
         own = [
             centre + amplitude * unit
             for centre, amplitude, unit in zip(self.centre, self.amplitude, units, strict=True)
         ]
-        found = np.column_stack(own)
+        return np.column_stack(own)
+
+    def on_surface(self, own: np.ndarray) -> np.ndarray:
+        """Outputs (T, n) of `own` (T, n): those that follow are what they add to the surface."""
         if self.surface is None:
-            return found
+            return own
+        found = own.copy()
         places = [self.outputs.index(name) for name in self.surface.leading]
         for name, followed in self.surface.follow(found[:, places]).items():
             i = self.outputs.index(name)
-            found[:, i] = followed + self.centre[i] + self.amplitude[i] * units[i]
+            found[:, i] = followed + own[:, i]
         return found
 
 

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from soft_control import robots
 from soft_control.control.controllers import (
     MCU_NODE,
     ControllerEntry,
     controller,
+    standby,
 )
 from soft_control.control.references import Reference
 from soft_control.control.sampled_reference import SampledReference, write_reference
 from soft_control.experiment import checks
-from soft_control.experiment.node_parameters import controller_parameters, node_parameters
+from soft_control.experiment.instrument_parameters import (
+    actuator_parameters,
+    sensor_parameters,
+    tracked,
+    tracker_parameters,
+)
+from soft_control.experiment.node_parameters import (
+    controller_parameters,
+    merged,
+    node_parameters,
+)
+from soft_control.experiment.parameter_file import Given, check_free, read_parameter_file
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.trajectory import tabulate
 from soft_control.firmware_files import FirmwareBuild, read_build
-from soft_control.firmware_instruments import actuator_config
 from soft_control.learning.model import ModelCard, load_card
+from soft_control.plain_text import first_fault
 from soft_control.rigs import describe, is_twin
 from soft_control.robots.description import RobotDescription
-from soft_control.topics import point_topic
+from soft_control.topics import OUTPUTS, SIGNALS, point_topic
+
+CURVE = ("outputs", "angular_rate")
+"""Parameters of the node reference that say what a shape is like, whoever follows it."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,17 @@ class NodeSpec:
     name: str
     """Of the node and of its module in soft_control/nodes/."""
     parameters: dict[str, Any]
+    namespace: str = ""
+    """Such as /left; empty: none."""
+    looks_on: bool = False
+    """The run goes on without it."""
+    ends_run: bool = False
+    """It has the samples: its end is the run's."""
+
+    @property
+    def full_name(self) -> str:
+        """As parameter files have it."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
 @dataclass(frozen=True)
@@ -41,6 +70,9 @@ class Setup:
     """All that an experiment needs; it has been checked that it fits together."""
 
     entry: ControllerEntry
+    """Of the controller that the run begins with."""
+    waiting: list[ControllerEntry]
+    """Of others, which can be chosen while it goes on."""
     robot: RobotDescription
     rate_hz: float
     """Control rate."""
@@ -57,17 +89,40 @@ class Setup:
     cut: tuple[float, float]
     """From when, and for how long, the host's line to the microcontroller is cut, s."""
     parameters: dict[str, dict[str, Any]]
-    """By node, in the order of the walk: what stands in config/."""
+    """By node, in the order of the walk: what stands in config/, and in params_file over it."""
+    given: Given
+    """Of that what stands in params_file."""
+
+    @property
+    def entries(self) -> list[ControllerEntry]:
+        """All controllers that the run has."""
+        return [self.entry, *self.waiting]
+
+    @property
+    def follower(self) -> ControllerEntry:
+        """For whose samples the reference node speaks."""
+        return next((e for e in self.entries if e.tracks and e is not MCU_NODE), self.entry)
 
 
-def prepare(experiment: Experiment) -> list[NodeSpec]:
+ParametersOf = Callable[[str], type[BaseModel]]
+"""The parameters of the node of that name: nodes._given.parameters_of."""
+
+
+def prepare(experiment: Experiment, parameters_of: ParametersOf | None = None) -> list[NodeSpec]:
     """Makes the run's directory, writes experiment.json and the samples of a reference that is no
     shape, and returns the nodes to start.
 
-    Raises ValueError, before anything is written, where something does not fit: see `check`.
+    parameters_of: to check what stands in the experiment's params_file; it knows ROS, and needs to
+    be there only where there is such a file. Raises ValueError, before anything is written, where
+    something does not fit: see `check`.
     """
-    setup = check(experiment)
+    if not experiment.params_file:
+        parameters_of = None
+    setup = check(experiment, parameters_of)
     run_dir = experiment.out.absolute()
+    graph = nodes(experiment, setup, run_dir)
+    for node in graph if parameters_of else ():
+        check_parameters(parameters_of(node.name), node, experiment.params_file)
     checks.clear(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_record(run_dir, record(experiment, setup))
@@ -75,20 +130,39 @@ def prepare(experiment: Experiment) -> list[NodeSpec]:
         write_reference(run_dir / checks.REFERENCE_FILE, setup.curve)
     if setup.trajectory:
         write_reference(run_dir / checks.TRAJECTORY_FILE, setup.trajectory)
-    return nodes(experiment, setup, run_dir)
+    return graph
 
 
-def check(experiment: Experiment) -> Setup:
+def check_parameters(model: type[BaseModel], node: NodeSpec, path: str) -> None:
+    """Raises ValueError for a value that the node would refuse."""
+    known = {key: node.parameters[key] for key in node.parameters if key in model.model_fields}
+    try:
+        model.model_validate(known)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {node.name}: {first_fault(error)}") from None
+
+
+def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> Setup:
     """Reads all that the experiment needs and compares it.
 
     Raises ValueError in one line for the first thing that is missing or does not fit: the folder,
-    length, target and port, load, model, firmware, rate, gains, reference, parameters.
+    length, target and ports, load, model, firmware, rate, gains, reference, parameters.
     """
     entry = controller(experiment.controller)
+    waiting = [e for e in standby(experiment.standby) if e is not entry]
+    entries = [entry, *waiting]
     in_material = experiment.wiring == "mcu"
+    bridged = in_material or bool(waiting) or entry is MCU_NODE
     checks.check_out(experiment.out)
-    checks.check_wiring(entry, experiment.wiring, experiment.target, experiment.cut)
-    checks.check_target(MCU_NODE if in_material else entry, experiment.target, experiment.port)
+    checks.check_wiring(entry, experiment.wiring, experiment.target, experiment.cut, experiment.sim)
+    checks.check_instruments(
+        experiment.sim,
+        {"--sensor-port": experiment.sensor_port, "--actuator-port": experiment.actuator_port},
+        in_material and experiment.target == "hil",
+        experiment.load,
+        experiment.tracker,
+    )
+    checks.check_target(MCU_NODE if bridged else entry, experiment.target, experiment.port)
     cut = checks.cut_of(experiment.cut, experiment.duration_s)
     robot = robot_of(experiment)
     rate_hz = experiment.rate_hz or robot.rate_hz
@@ -97,25 +171,40 @@ def check(experiment: Experiment) -> Setup:
     load = checks.load_options(experiment.load, robot)
     checks.check_load(load, experiment.duration_s)
 
-    uploads = "firmware" in entry.needs
-    names = ["reference"] if entry.tracks and not uploads else []
-    names = [*names, entry.node]
+    uploads = any("firmware" in one.needs for one in entries)
+    names = [MCU_NODE.node] if bridged else []
+    if any(one.tracks and one is not MCU_NODE for one in entries):
+        names.append("reference")
+    names = list(dict.fromkeys([*names, *(one.node for one in entries)]))
     if in_material:
-        names = ["rig", *dict.fromkeys([MCU_NODE.node, *names]), "logger"]
+        names = [*names, "logger"]
     else:
         instruments = robot.instruments
-        names = ["rig", instruments.sensor.kind, *names, instruments.actuators.kind, "logger"]
+        names = [instruments.sensor.kind, *names, instruments.actuators.kind, "logger"]
+    names = ["rig"] * experiment.sim + ["tracker"] * experiment.tracker + names
     parameters = {name: node_parameters(name, robot) for name in names}
-    parameters[entry.node] = controller_parameters(entry, robot, rate_hz)
+    parameters |= {one.node: controller_parameters(one, robot, rate_hz) for one in entries}
+    shapes = node_parameters("reference", robot)
+    given: Given = {}
+    if parameters_of:
+        known = {name: list(parameters_of(name).model_fields) for name in names}
+        if any(one.tracks for one in entries):
+            known["reference"] = [*known.get("reference", ()), *CURVE]
+        given = read_parameter_file(experiment.params_file, known, experiment.namespace)
+        parameters = {name: merged(parameters[name], given[name]) for name in names}
+        shapes = merged(shapes, given.get("reference", {}))
+    for one in entries if not (experiment.sim or experiment.tracker) else ():
+        checks.check_measured(one, parameters[one.node])
     for name, values in parameters.items():
         checks.check_ros(name, without_outputs(values))
-    checks.check_sizes(entry, experiment.controller, parameters[entry.node], robot)
+    for one in entries:
+        checks.check_sizes(one, one.name, parameters[one.node], robot)
 
     card = build = curve = None
-    if "model" in entry.needs:
+    if waiting or any("model" in one.needs for one in entries):
         card = load_card(experiment.model)
         checks.check_model(card, experiment.model, robot)
-    if uploads or in_material:
+    if bridged:
         build = read_build(experiment.firmware)
         checks.check_build(
             build,
@@ -125,16 +214,18 @@ def check(experiment: Experiment) -> Setup:
             rate_hz,
             experiment.target,
         )
-    if entry.tracks:
+    if any(one.tracks for one in entries):
         surface = card.surface if card else None
-        shapes = node_parameters("reference", robot)
         curve = checks.curve_of(experiment.reference, shapes, surface, robot)
     trajectory = None
-    if uploads and curve and build:
+    # In lockstep the reference node's samples are those of the firmware: it can say them.
+    streamed = "reference" in names and not in_material and experiment.clock == "lockstep"
+    if uploads and curve and build and not streamed:
         samples = round(experiment.duration_s * rate_hz) + build.horizon + 1
         trajectory = tabulate(curve, rate_hz, samples, build.trajectory_points)
     return Setup(
-        entry, robot, rate_hz, points, load, card, build, curve, trajectory, cut, parameters
+        *(entry, waiting, robot, rate_hz, points, load, card, build, curve, trajectory, cut),
+        *(parameters, given),
     )
 
 
@@ -152,9 +243,10 @@ def robot_of(experiment: Experiment) -> RobotDescription:
 
 def record(experiment: Experiment, setup: Setup) -> RunRecord:
     """What is written down of the run."""
-    known = {"rig", "robot", "rate_hz", "target", "reference"}
+    known = {"rig", "robot", "rate_hz", "target", "reference", "visual", "tracker", "params_file"}
     asked = experiment.model_dump(mode="json", exclude=known)
     entry = setup.entry
+    firmware = setup.build and any("firmware" in one.needs for one in setup.entries)
     return RunRecord(
         robot=setup.robot,
         rate_hz=setup.rate_hz,
@@ -162,10 +254,12 @@ def record(experiment: Experiment, setup: Setup) -> RunRecord:
         sees_position=entry.sees_position(setup.parameters[entry.node]),
         has_preview=entry.has_preview,
         target=experiment.target if entry.targets else None,
-        reference=experiment.reference if entry.tracks else None,
+        reference=experiment.reference if setup.curve else None,
         curve=setup.curve,
-        build=setup.build.model_dump(mode="json") if "firmware" in entry.needs else None,
+        build=setup.build.model_dump(mode="json", exclude={"mpc", "robot"}) if firmware else None,
         model_hash=setup.card.model_hash if setup.card else None,
+        measured=experiment.sim or experiment.tracker,
+        given=setup.given,
         twin=experiment.rig if is_twin(experiment.rig) else None,
         **asked,
     )
@@ -173,15 +267,18 @@ def record(experiment: Experiment, setup: Setup) -> RunRecord:
 
 def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]:
     """The graph of an experiment, in the order of the walk."""
-    entry, robot = setup.entry, setup.robot
-    sensor_port, actuator_port = (
-        str(run_dir / name) for name in (checks.SENSOR_PORT, checks.ACTUATOR_PORT)
-    )
+    robot = setup.robot
+    sensor_port, actuator_port = ports(experiment, run_dir)
     instruments = robot.instruments
     clock, rate_hz = experiment.clock, setup.rate_hz
     available = offered(experiment, setup, run_dir)
     twin = is_twin(experiment.rig)
+    # Without a rig, the node that hears of samples ends the run.
+    listening = MCU_NODE.node if experiment.wiring == "mcu" else instruments.sensor.kind
+    ending = "rig" if experiment.sim else listening
+    until = {} if experiment.sim else {"duration_s": experiment.duration_s}
     graph: dict[str, dict[str, Any]] = {
+        "tracker": tracker_parameters(robot),
         "rig": {
             "rig": str(Path(experiment.rig).absolute()) if twin else experiment.rig,
             "seed": experiment.seed,
@@ -196,6 +293,7 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "port": sensor_port,
             "clock": clock,
             "baud": instruments.sensor.baud,
+            **until,
             **sensor_parameters(robot),
         },
         instruments.actuators.kind: {
@@ -210,45 +308,59 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "frame": robot.frame,
             "rate_hz": rate_hz,
             "preview": preview(setup),
-            "trigger": entry.trigger,
+            "trigger": setup.follower.trigger,
+            "clock": clock,
+            "may_change": setup.trajectory is None,
         },
-        **{one.node: {name: available[name] for name in one.takes} for one in (MCU_NODE, entry)},
-        "logger": {"run_dir": str(run_dir), "clock": clock, "points": setup.points or [""]},
+        **{
+            one.node: {name: available[name] for name in one.takes}
+            for one in (MCU_NODE, *setup.entries)
+        },
+        "logger": {
+            "run_dir": str(run_dir),
+            "clock": clock,
+            "rate_hz": rate_hz,
+            "points": setup.points or [""],
+            **(tracked(robot) if setup.curve else {}),
+        },
     }
+    if experiment.wiring == "mcu":
+        graph[MCU_NODE.node] |= until
     peers = list(setup.parameters)
-    return [
-        NodeSpec(name, without_outputs(setup.parameters[name]) | graph[name] | {"peers": peers})
+    free = {name: [key for key in graph[name] if key not in CURVE] for name in peers}
+    check_free(setup.given, {**dict.fromkeys(setup.given, ()), **free}, experiment.params_file)
+    taking_part = [
+        NodeSpec(
+            name,
+            without_outputs(setup.parameters[name]) | graph[name] | {"peers": peers},
+            experiment.namespace,
+            ends_run=name == ending,
+        )
         for name in peers
     ]
+    return taking_part + [visual(experiment, setup, run_dir)] * experiment.visual
 
 
-def sensor_parameters(robot: RobotDescription) -> dict[str, Any]:
-    """What the node of the robot's sensor is told of it."""
-    sensor = robot.instruments.sensor
-    told: dict[str, Any] = {}
-    if robot.signals:
-        told["signal_names"] = list(robot.signal_names)
-        told["full_scale_counts"] = list(robot.full_scale_counts)
-    if sensor.kind == "lightlace":
-        return told | {"signed": sensor.signed}
-    return told | {"median": sensor.median, "start_samples": sensor.start_samples}
+def ports(experiment: Experiment, run_dir: Path) -> tuple[str, str]:
+    """Of sensor and actuators: links in the run's folder to those that a rig pretends to be, or
+    the robot's own."""
+    if not experiment.sim:
+        return experiment.sensor_port, experiment.actuator_port
+    return str(run_dir / checks.SENSOR_PORT), str(run_dir / checks.ACTUATOR_PORT)
 
 
-def actuator_parameters(robot: RobotDescription) -> dict[str, Any]:
-    """What the node of the robot's actuators is told of them; 0 stands for no limit."""
-    actuators = robot.instruments.actuators
-    of_kind = {key: value for key, value in actuator_config(robot).items() if key != "unused"}
-    return {
-        "command_names": list(robot.command_names),
-        "command_neutral": robot.command_neutral.tolist(),
-        "command_min": robot.command_min.tolist(),
-        "command_max": robot.command_max.tolist(),
-        "speed_max": [command.speed_max or 0.0 for command in robot.commands],
-        "safe_output": actuators.safe_output,
-        "mean_max": actuators.mean_max or 0.0,
-        "mean_s": actuators.mean_s,
-        **of_kind,
+def visual(experiment: Experiment, setup: Setup, run_dir: Path) -> NodeSpec:
+    """The node that says what viewers draw."""
+    rig = experiment.rig
+    prefix = experiment.namespace.lstrip("/")
+    parameters = node_parameters("visual", setup.robot) | {
+        "robot": experiment.robot or (str(Path(rig).absolute()) if is_twin(rig) else rig),
+        "frame_prefix": f"{prefix}/" if prefix else "",
+        "rate_hz": setup.rate_hz,
+        "trajectory": str(run_dir / checks.TRAJECTORY_FILE) if setup.trajectory else "",
+        "horizon": setup.build.horizon if setup.build else 0,
     }
+    return NodeSpec("visual", parameters, experiment.namespace, looks_on=True)
 
 
 def without_outputs(parameters: dict[str, Any]) -> dict[str, Any]:
@@ -284,19 +396,20 @@ def curve_parameters(setup: Setup, run_dir: Path) -> dict[str, Any]:
 def preview(setup: Setup) -> int:
     """Samples beyond now that the controller knows the reference of: the horizon of its firmware,
     or the parameter `preview` of a node that has no firmware."""
-    if not setup.entry.has_preview:
+    streamed = MCU_NODE in setup.entries and setup.trajectory is None
+    if not (streamed or setup.follower.has_preview):
         return 0
     if setup.build:
         return setup.build.horizon
-    return int(setup.parameters[setup.entry.node].get("preview", 0))
+    return int(setup.parameters[setup.follower.node].get("preview", 0))
 
 
 def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, Any]:
     """What a controller's node may take from the run: values by ControllerEntry.takes."""
     robot, card = setup.robot, setup.card
     in_material = experiment.wiring == "mcu"
-    own = "firmware" in setup.entry.needs
     from_s, for_s = setup.cut
+    sensor_port, actuator_port = ports(experiment, run_dir) if in_material else ("", "")
     return {
         "rate_hz": setup.rate_hz,
         "duration_s": experiment.duration_s,
@@ -306,9 +419,11 @@ def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, An
         "firmware": str(experiment.firmware.absolute()),
         "port": experiment.port,
         "wiring": experiment.wiring,
-        "source": "mpc" if own else "host",
-        "sensor_port": str(run_dir / checks.SENSOR_PORT) if in_material else "",
-        "actuator_port": str(run_dir / checks.ACTUATOR_PORT) if in_material else "",
+        "controller": setup.entry.name,
+        "standby": MCU_NODE.node in setup.parameters,
+        "trigger": OUTPUTS if in_material else SIGNALS,
+        "sensor_port": sensor_port,
+        "actuator_port": actuator_port,
         "host_lost": experiment.host_lost,
         "cut_from_s": from_s,
         "cut_for_s": for_s,

@@ -12,7 +12,7 @@ import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from soft_control.control.controllers import MEASURED, ControllerEntry
 from soft_control.control.references import SHAPES, Reference
@@ -20,13 +20,15 @@ from soft_control.control.sampled_reference import SampledReference, read_refere
 from soft_control.experiment.record import RECORD_FILE
 from soft_control.experiment.recorded_reference import is_recorded, read_recorded
 from soft_control.firmware_files import FirmwareBuild
-from soft_control.learning.model import ModelCard
 from soft_control.learning.surface import Surface
 from soft_control.plain_text import printable
 from soft_control.rigs import RIGS, describe
 from soft_control.robots import said_in
 from soft_control.robots.config_files import as_mapping, read_yaml
 from soft_control.robots.description import RobotDescription
+
+if TYPE_CHECKING:  # the card knows the compiler, which no node shall import
+    from soft_control.learning.model import ModelCard
 
 SENSOR_PORT, ACTUATOR_PORT = "sensor.port", "actuator.port"
 """Links in the run's folder to the ports of the simulated robot's instruments."""
@@ -111,13 +113,15 @@ def check_target(entry: ControllerEntry, target: str, port: str) -> None:
         raise ValueError(f"--port {port} is for the target hil, not for {target}")
 
 
-def check_wiring(entry: ControllerEntry, wiring: str, target: str, cut: str) -> None:
+def check_wiring(
+    entry: ControllerEntry, wiring: str, target: str, cut: str, sim: bool = True
+) -> None:
     """Who can be at the other end of the instruments' lines, and whose line can be cut."""
     own = "firmware" in entry.needs
     if wiring == "host":
         if cut:
             raise ValueError("a cut needs --wiring mcu: in wiring host nothing goes on without it")
-    elif target == "hil":
+    elif target == "hil" and sim:
         raise ValueError(
             "--wiring mcu on hil: the simulated rig has no line to the instrument ports of a board"
         )
@@ -151,25 +155,55 @@ def cut_of(cut: str, duration_s: float) -> tuple[float, float]:
     return from_s, for_s
 
 
-def check_port(port: str) -> None:
-    """The serial port of a board."""
+def check_instruments(
+    sim: bool, ports: Mapping[str, str], at_board: bool, load: str, tracked: bool
+) -> None:
+    """Ports of the robot's own sensor and actuators, by the options that name them: a robot of
+    one's own needs them, unless they are at a board, and a simulated rig has its own."""
+    named = next((option for option, port in ports.items() if port), None)
+    if sim and (named or tracked):
+        raise ValueError(
+            f"{named or '--tracker'} is of a robot of your own: use --no-sim, or leave it out"
+        )
+    if not sim and load:
+        raise ValueError("--load is put on a simulated rig: leave it out, or --no-sim")
+    if not sim and at_board and named:
+        raise ValueError(f"{named}: in --wiring mcu the instruments are at the board's own ports")
+    if sim or at_board:
+        return
+    for option, port in ports.items():
+        if not port:
+            raise ValueError(f"--no-sim needs the robot's own instruments: {option} is missing")
+        check_port(port, option, "instrument")
+
+
+def check_measured(entry: ControllerEntry, parameters: Mapping[str, Any]) -> None:
+    """A robot of one's own without a tracker has a controller that needs none."""
+    if entry.trigger == MEASURED or entry.sees_position(parameters):
+        raise ValueError(
+            f"the {entry.title} acts on measured outputs, and nobody measures them: use --tracker"
+        )
+
+
+def check_port(port: str, option: str = "--port", what: str = "board") -> None:
+    """The serial port of a board or an instrument, and the option that names it."""
     if not port:
-        raise ValueError("hil needs a board: name its serial port with --port")
+        raise ValueError(f"hil needs a board: name its serial port with {option}")
     try:
         mode = os.stat(port).st_mode
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"--port {port}: {said}; is the board plugged in?") from None
-    if not stat.S_ISCHR(mode) or not _is_terminal(port):
-        raise ValueError(f"--port {port} is no serial port")
+        raise ValueError(f"{option} {port}: {said}; is the {what} plugged in?") from None
+    if not stat.S_ISCHR(mode) or not _is_terminal(port, option):
+        raise ValueError(f"{option} {port} is no serial port")
 
 
-def _is_terminal(port: str) -> bool:
+def _is_terminal(port: str, option: str) -> bool:
     """Whether a device is a terminal, as every serial port is. Raises ValueError if it is shut."""
     try:
         opened = os.open(port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError as error:
-        raise ValueError(f"--port {port} cannot be opened: {error.strerror}") from None
+        raise ValueError(f"{option} {port} cannot be opened: {error.strerror}") from None
     try:
         return os.isatty(opened)
     finally:

@@ -12,7 +12,9 @@ import matplotlib
 import numpy as np
 
 from soft_control.experiment.checks import cut_of
-from soft_control.experiment.summary import Run, tracking_error
+from soft_control.experiment.record import RunRecord
+from soft_control.experiment.run_samples import Run
+from soft_control.experiment.summary import tracking_error
 from soft_control.plain_text import printable
 from soft_control.robots.description import Quantity
 
@@ -44,9 +46,18 @@ class Entry:
     """Of its lines in all figures."""
 
     @property
+    def record(self) -> RunRecord:
+        """What the run was made with."""
+        return self.run.record
+
+    @property
     def title(self) -> str:
         """The controller's."""
-        return printable(self.run.record.title)
+        return printable(self.record.title)
+
+
+ABOVE = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.2}
+"""Of a legend: curves reach every corner of their axes."""
 
 
 def draw_all(entries: Sequence[Entry]) -> list[tuple[str, str]]:
@@ -103,7 +114,7 @@ def draw_time(entries: Sequence[Entry]) -> plt.Figure:
             axes.plot(entry.run.t_s, at[:, i], color=entry.colour, lw=1.0)
         axes.set_ylabel(title(outputs[i]))
         shade_cuts(entries, axes)
-    legend(rows[0], ["reference", *labels(entries)], loc="upper right", ncols=3)
+    legend(rows[0], ["reference", *labels(entries)], **ABOVE, ncols=3)
     return figure
 
 
@@ -114,12 +125,12 @@ def draw_error(entries: Sequence[Entry]) -> plt.Figure:
     for group, axes in zip(groups, rows, strict=True):
         for entry in entries:
             error = tracking_error(entry.run, group)
-            axes.plot(entry.run.t_s, error, color=entry.colour, lw=1.0)
+            axes.plot(entry.run.seen.t_s, error, color=entry.colour, lw=1.0)
         of = f"{group.name}: " if len(groups) > 1 else ""
         axes.set_ylabel(printable(f"{of}tracking error{unit(group.unit)}"))
         axes.set_ylim(0, None)
         shade_cuts(entries, axes)
-    legend(rows[0], labels(entries), loc="upper right", ncols=2)
+    legend(rows[0], labels(entries), **ABOVE, ncols=2)
     return figure
 
 
@@ -135,7 +146,7 @@ def draw_commands(entries: Sequence[Entry]) -> plt.Figure:
         for limit in (command.min, command.max):
             axes.axhline(command.factor * limit, color="#a33", lw=1.0, ls=":")
         axes.set_ylabel(title(command))
-    legend(rows[0], labels(entries), loc="upper right", ncols=2)
+    legend(rows[0], labels(entries), **ABOVE, ncols=2)
     return figure
 
 
@@ -145,10 +156,10 @@ def draw_step_cost(entries: Sequence[Entry]) -> plt.Figure:
     axes.set(xlabel="cost of a control step", ylabel="samples")
     measured = []
     for entry in entries:
-        costs = [int(s["step_cost"]) for s in entry.run.solver if s["step_cost_unit"] != "none"]
+        costs = [said.step_cost for said in entry.run.solver if said.step_cost_unit != "none"]
         if costs:
             axes.hist(costs, bins=60, color=entry.colour, alpha=0.7)
-            counted = printable(entry.run.solver[0]["step_cost_unit"])
+            counted = printable(entry.run.solver[0].step_cost_unit)
             axes.set_xlabel(f"cost of a control step, {counted}")
             measured.append(entry)
     if measured:

@@ -14,7 +14,7 @@ from soft_control.experiment.ros_messages import GLANCE, Join, by_name, from_tra
 from soft_control.experiment.summary import SETTLE_S
 from soft_control.plain_text import printable
 from soft_control.robots.description import RobotDescription
-from soft_control.topics import OUTPUTS, REFERENCE, SOLVER
+from soft_control.topics import OUTPUTS, REFERENCE, SOLVER, relative
 
 
 @dataclass
@@ -41,25 +41,28 @@ class View:
 class Live:
     """Context manager around a listening node; `poll()` returns the newest View."""
 
-    def __init__(self, robot: RobotDescription) -> None:
+    def __init__(self, robot: RobotDescription, namespace: str = "") -> None:
+        self.namespace = namespace
         self.robot, self.group = robot, robot.groups[0]
 
     def __enter__(self) -> Live:
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
-        self.node = rclpy.create_node("softctl_live", context=self.context)
+        self.node = rclpy.create_node(
+            "softctl_live", context=self.context, namespace=self.namespace
+        )
         self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.view = View(unit="" if self.group.unit == "1" else printable(self.group.unit))
         self.start_ns: int | None = None
-        self.squares: list[float] = []
+        self.squares, self.counted = 0.0, 0
         self.join = Join((OUTPUTS, REFERENCE), self.on_sample)
         for message, topic, callback in (
             (JointState, OUTPUTS, self.on_outputs),
             (JointTrajectory, REFERENCE, lambda m: self.join.put(REFERENCE, m)),
             (DiagnosticArray, SOLVER, self.on_solver),
         ):
-            self.node.create_subscription(message, topic, callback, GLANCE)
+            self.node.create_subscription(message, relative(topic), callback, GLANCE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,8 +91,9 @@ class Live:
             return  # nothing to show; the node that acts on it says what is wrong and ends the run
         self.view.error = float(self.group.distance(difference))
         if self.view.t_s >= SETTLE_S:
-            self.squares.append(self.view.error**2)
-            self.view.rmse = math.sqrt(sum(self.squares) / len(self.squares))
+            self.squares += self.view.error**2
+            self.counted += 1
+            self.view.rmse = math.sqrt(self.squares / self.counted)
 
     def on_solver(self, message: DiagnosticArray) -> None:
         values = {pair.key: pair.value for status in message.status for pair in status.values}

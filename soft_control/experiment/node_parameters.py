@@ -26,10 +26,12 @@ from soft_control.robots.description import RobotDescription
 NODES = (
     "rig",
     *SENSORS,
+    "tracker",
     "reference",
     *(entry.node for entry in CONTROLLERS.values()),
     *ACTUATORS,
     "logger",
+    "visual",
 )
 """That a description may have parameters of."""
 

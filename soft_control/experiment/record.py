@@ -41,8 +41,14 @@ class RunRecord(BaseModel):
 
     robot: RobotDescription
     """The robot, with names, units, limits."""
+    sim: bool = True
+    """Whether a rig stood in for the robot."""
+    measured: bool = True
+    """Whether somebody measured its outputs."""
     controller: str
     """Name in control.controllers.CONTROLLERS."""
+    standby: str = ""
+    """Others that could be chosen while it went on, as it was asked for; empty: none."""
     title: str
     """Of the controller, in sentences and figures."""
     sees_position: bool
@@ -70,7 +76,15 @@ class RunRecord(BaseModel):
     model: str
     firmware: str
     port: str
+    namespace: str = ""
+    """Below which its topics are, such as /left; empty: none."""
     out: str
+    sensor_port: str = ""
+    """Of the robot's own sensor; empty: a rig's, or a board's."""
+    actuator_port: str = ""
+    """Of the robot's own actuators."""
+    given: dict[str, dict[str, Any]] = {}
+    """Parameters of nodes that somebody gave for this run, by node and name."""
     build: BuildFigures | None
     """None where there is no firmware."""
     model_hash: str | None

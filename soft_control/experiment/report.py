@@ -9,17 +9,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nn4mc_codegen.printing.c import template_environment
 from soft_control.experiment.energy import power_row
 from soft_control.experiment.figures import Entry, draw_all
-from soft_control.experiment.record import RunRecord
-from soft_control.experiment.summary import measure, read_run
+from soft_control.experiment.record import RunRecord, read_record
+from soft_control.experiment.run_samples import read_run
+from soft_control.experiment.summary import measure, read_summary
 from soft_control.paths import TEMPLATES
 from soft_control.plain_text import printable
 
 COLOURS = ("#0b6bb8", "#d9711a", "#3d8f45", "#8a4fa3", "#8c6d31", "#c2417c")
+
+
+class Result(NamedTuple):
+    """What a run was and what came of it: as much of an Entry as a table needs."""
+
+    record: RunRecord
+    summary: dict[str, Any]
+
+
+def read_result(run_dir: Path) -> Result:
+    """Reads a run that has been summed up, without reading its bag again. Raises RecordingError
+    where it has not been."""
+    return Result(read_record(run_dir), read_summary(run_dir))
 
 
 def read_entries(run_dirs: Sequence[Path]) -> list[Entry]:
@@ -62,14 +76,14 @@ def write_report(entries: Sequence[Entry], out: Path) -> None:
     out.write_text(page, encoding="utf-8")
 
 
-def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
+def table(entries: Sequence[Entry | Result]) -> list[tuple[str, list[str]]]:
     """Rows of the verdict's table: (quantity, value per run)."""
 
     def row(title: str, show: Callable[[dict[str, Any]], str]) -> tuple[str, list[str]]:
         return title, [show(entry.summary) for entry in entries]
 
     def said(title: str, show: Callable[[RunRecord], bool]) -> tuple[str, list[str]]:
-        return title, ["yes" if show(entry.run.record) else "no" for entry in entries]
+        return title, ["yes" if show(entry.record) else "no" for entry in entries]
 
     def cost(s: dict) -> str:
         if s["step_instructions_median"] is None:
@@ -89,7 +103,7 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
     powers = [
         power_row(entry.summary, record.robot, record.rate_hz, record.wiring)
         for entry in entries
-        for record in (entry.run.record,)
+        for record in (entry.record,)
     ]
 
     def lost(s: dict) -> str:
@@ -100,16 +114,16 @@ def table(entries: Sequence[Entry]) -> list[tuple[str, list[str]]]:
         return state if cause == "none" else f"{state} ({cause.replace('_', ' ')})"
 
     of_the_mcu = [
-        ("instruments on", [entry.run.record.wiring for entry in entries]),
+        ("instruments on", [entry.record.wiring for entry in entries]),
         *(row(*of) for of in cut_rows(entries)),
         row("samples lost to the host, as the MCU counts", lost),
         row("MCU at the end", at_the_end),
     ]
-    twins = [printable(entry.run.record.twin or "-") for entry in entries]
+    twins = [printable(entry.record.twin or "-") for entry in entries]
     return [
-        *(row(*of) for of in error_rows(entries[0].run.record)),
+        *(row(*of) for of in error_rows(entries[0].record)),
         *([("on the twin", twins)] if set(twins) != {"-"} else []),
-        *(of_the_mcu if any(entry.run.record.wiring == "mcu" for entry in entries) else []),
+        *(of_the_mcu if any(entry.record.wiring == "mcu" for entry in entries) else []),
         said("sees the measured outputs", lambda record: record.sees_position),
         said("has preview", lambda record: record.has_preview),
         row("step cost, instructions, median / max", cost),
@@ -143,11 +157,13 @@ def error_rows(record: RunRecord) -> list[tuple[str, Callable[[dict[str, Any]], 
     return rows
 
 
-def cut_rows(entries: Sequence[Entry]) -> list[tuple[str, Callable[[dict[str, Any]], str]]]:
+def cut_rows(
+    entries: Sequence[Entry | Result],
+) -> list[tuple[str, Callable[[dict[str, Any]], str]]]:
     """The same of the errors before, during and after a cut, where a run had one."""
     if not any(entry.summary["cut"] for entry in entries):
         return []
-    groups = entries[0].run.record.robot.groups
+    groups = entries[0].record.robot.groups
 
     def show(name: str) -> Callable[[dict[str, Any]], str]:
         return lambda s: _phases(s, name) or "-"
@@ -184,7 +200,7 @@ def verdict(entries: Sequence[Entry]) -> str:
     if len(measured) > 1:
         said.append(_conditions(measured, names))
     said += [_cut(entry, name) for entry, name in zip(measured, names, strict=True)]
-    tasks = [_task(entry.run.record) for entry in measured]
+    tasks = [_task(entry.record) for entry in measured]
     if any(task != tasks[0] for task in tasks):
         said.append("The runs followed different references, so this is no comparison.")
     if len(measured) < len(entries):
@@ -209,11 +225,11 @@ def _names(entries: Sequence[Entry]) -> list[str]:
 
 def _ranking(measured: Sequence[Entry], names: Sequence[str]) -> str:
     first = measured[0].summary["errors"][0]
-    group = measured[0].run.record.robot.groups[0]
+    group = measured[0].record.robot.groups[0]
     unit = "" if group.unit == "1" else f" {printable(group.unit)}"
     rmse = [f"{entry.summary['errors'][0]['rmse']:.2f}{unit}" for entry in measured]
     maximum = [f"{entry.summary['errors'][0]['max']:.2f}{unit}" for entry in measured]
-    of = f" of {printable(first['of'])}" if len(measured[0].run.record.robot.groups) > 1 else ""
+    of = f" of {printable(first['of'])}" if len(measured[0].record.robot.groups) > 1 else ""
     if len(measured) == 1:
         return f"{names[0]}: RMSE{of} {rmse[0]}, maximum {maximum[0]}."
     if len(measured) == 2:
@@ -243,8 +259,8 @@ def _conditions(measured: Sequence[Entry], names: Sequence[str]) -> str:
             return "sees the outputs and has no preview"
         return "never sees the measured outputs but has preview of the reference"
 
-    ordered = sorted(zip(measured, names, strict=True), key=lambda e: e[0].run.record.sees_position)
-    sentences = [f"{name} {knew(entry.run.record)}" for entry, name in ordered]
+    ordered = sorted(zip(measured, names, strict=True), key=lambda e: e[0].record.sees_position)
+    sentences = [f"{name} {knew(entry.record)}" for entry, name in ordered]
     return "; ".join(sentences) + "."
 
 
@@ -253,7 +269,7 @@ def _cut(entry: Entry, name: str) -> str:
     cut, lost = entry.summary["cut"], entry.summary["mcu"].get("telemetry_lost")
     if not cut:
         return ""
-    group = entry.run.record.robot.groups[0]
+    group = entry.record.robot.groups[0]
     unit = "" if group.unit == "1" else f" {printable(group.unit)}"
     for_s, _, from_s = cut.partition("@")
     heard = "" if lost is None else f"; the host did not hear of {lost:,} samples"

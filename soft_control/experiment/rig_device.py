@@ -29,6 +29,8 @@ class RigDevice:
         self._rig = rig
         self._command = robot.command_neutral
         self._write = _writer(robot.instruments.sensor)
+        self.line_end = b"" if robot.instruments.sensor.kind == "magnetic" else b"\n"
+        """Of a sample that somebody begins to listen in the middle of; a frame has its own."""
         self._time_s = 0.0
 
     @property

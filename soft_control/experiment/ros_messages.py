@@ -10,6 +10,7 @@ from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import PointStamped
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from soft_control.topics import REFERENCE
@@ -30,6 +31,9 @@ LATEST_SAMPLE = _reliable(1)
 would make them answer samples that are seconds old. In lockstep nothing is lost by it, because the
 sample that would push another out is taken only after that other one has been answered."""
 
+RECENT = _reliable(10)
+"""Of what is said once a second."""
+
 GLANCE = QoSProfile(
     reliability=ReliabilityPolicy.BEST_EFFORT, history=HistoryPolicy.KEEP_LAST, depth=3
 )
@@ -41,6 +45,14 @@ LATCHED = QoSProfile(
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
 """Whoever subscribes late is told everything that was said before."""
+
+LAST_SAID = QoSProfile(
+    reliability=ReliabilityPolicy.RELIABLE,
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""Whoever subscribes late is told what was said last."""
 
 
 WAITING_MAX = 64
@@ -77,6 +89,16 @@ def to_ns(stamp: Time) -> int:
 def to_stamp(ns: int) -> Time:
     """ns as a stamp."""
     return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
+
+
+def header_ns(header: Header) -> int:
+    """Its stamp in ns."""
+    return to_ns(header.stamp)
+
+
+def named_header(ns: int, name: str) -> Header:
+    """A name and an instant, which is all of a message where a controller is chosen."""
+    return Header(stamp=to_stamp(ns), frame_id=name)
 
 
 def joint_state(

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,10 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from soft_control.processes import cpu_seconds, die_with_parent, interrupt_held
+from soft_control.experiment.fork_server import Forked, fork_server
+from soft_control.experiment.outcome import RunFailed, ending_node, failure
+from soft_control.network import DISCOVERY, keep_to_loopback
+from soft_control.processes import cpu_seconds
 
 if TYPE_CHECKING:
     from soft_control.experiment.bringup import NodeSpec
@@ -30,67 +32,78 @@ WRITING_LIMIT_S = 600.0
 """No logger gets more time than this."""
 
 
-class RunFailed(RuntimeError):
-    """A node failed in mid-run; the message is what it said."""
+def reserve_domain() -> tuple[int, socket.socket]:
+    """A ROS domain that no other run on this machine uses, whoever its user; it is taken until the
+    socket is closed. Raises RuntimeError where all are taken."""
+    for domain in range(1, 101):  # 0 is everyone's default; from 102 on ports become ephemeral ones
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            # An abstract name is seen by all users, as the domain's UDP ports are, and is no
+            # file: nothing to follow, to truncate or to leave behind. It goes with the process.
+            lock.bind(f"\0soft_control/ros_domain/{domain}")
+        except OSError as error:
+            lock.close()
+            if error.errno != errno.EADDRINUSE:
+                raise
+            continue
+        return domain, lock
+    raise RuntimeError("100 runs are under way on this machine: no ROS domain is free")
 
 
 @contextlib.contextmanager
 def ros_domain() -> Iterator[int]:
-    """A ROS domain that no other run on this machine uses, whoever its user, on the loopback only.
+    """A domain of `reserve_domain`, on the loopback only, for what starts meanwhile."""
+    domain, lock = reserve_domain()
+    with lock, _environment():
+        os.environ |= {"ROS_DOMAIN_ID": str(domain), DISCOVERY: "LOCALHOST"}
+        keep_to_loopback(os.environ)
+        yield domain
 
-    Raises RuntimeError where all are taken.
-    """
-    for domain in range(1, 101):  # 0 is everyone's default; from 102 on ports become ephemeral ones
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
-            try:
-                # An abstract name is seen by all users, as the domain's UDP ports are, and is no
-                # file: nothing to follow, to truncate or to leave behind. It goes with the process.
-                lock.bind(f"\0soft_control/ros_domain/{domain}")
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                continue
-            before = dict(os.environ)
-            os.environ |= {
-                "ROS_DOMAIN_ID": str(domain),
-                "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-            }
-            try:
-                yield domain
-            finally:
-                os.environ.clear()
-                os.environ.update(before)
-        return
-    raise RuntimeError("100 runs are under way on this machine: no ROS domain is free")
+
+@contextlib.contextmanager
+def given_domain() -> Iterator[None]:
+    """The domain that the environment names, where nodes of others are, such as a motion tracker's;
+    on the loopback only unless the environment says otherwise."""
+    with _environment():
+        keep_to_loopback(os.environ)
+        yield
+
+
+@contextlib.contextmanager
+def _environment() -> Iterator[None]:
+    """It is afterwards what it was."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def run(nodes: list[NodeSpec], run_dir: Path, on_poll: Callable[[], None] = lambda: None) -> None:
-    """Runs the graph until its rig has taken the last sample; calls `on_poll` ten times a second.
+    """Runs the graph until its last sample has been taken; calls `on_poll` ten times a second.
 
     Logs go to <run_dir>/log, parameters to <run_dir>/parameters. Raises RunFailed with what the
     first failing node said, and KeyboardInterrupt after Ctrl-C; whatever happens, all processes are
     gone when this returns. For the main thread, which gets the signals.
     """
     (run_dir / "log").mkdir()
-    processes: dict[str, subprocess.Popen] = {}
+    processes: dict[str, Forked] = {}
+    needed = [node.name for node in nodes if not node.looks_on]
     with interrupts_counted() as interrupts:
         try:
             for node in nodes:
                 processes[node.name] = start(node, run_dir)
-            while not (ended := [n for n, p in processes.items() if p.poll() is not None]):
+            while not (ended := [name for name in needed if processes[name].poll() is not None]):
                 if interrupts:
                     raise KeyboardInterrupt
                 on_poll()
                 time.sleep(POLL_S)
         finally:
             stop(processes, run_dir)
-    # The rig's end is the run's; any other node that ended first has broken it off. The logger
-    # ends last and may still fail to write.
-    complete = "rig" in ended and processes["rig"].returncode == 0
-    suspects = ["logger"] if complete else [*ended, *processes]
-    for name in suspects:
-        if (code := processes[name].returncode) != 0 or name in ended:
-            raise RunFailed(reason(name, code, run_dir))
+    codes = {name: processes[name].returncode for name in needed}
+    if why := failure(codes, ended, ending_node(nodes), run_dir):
+        raise RunFailed(why)
 
 
 @contextlib.contextmanager
@@ -120,7 +133,7 @@ _ForRos.add_representer(
 
 def parameter_file(node: NodeSpec) -> str:
     """The parameters of a node as ROS reads them."""
-    return yaml.dump({node.name: {"ros__parameters": node.parameters}}, Dumper=_ForRos)
+    return yaml.dump({node.full_name: {"ros__parameters": node.parameters}}, Dumper=_ForRos)
 
 
 def write_parameters(node: NodeSpec, run_dir: Path) -> Path:
@@ -131,23 +144,18 @@ def write_parameters(node: NodeSpec, run_dir: Path) -> Path:
     return file
 
 
-def start(node: NodeSpec, run_dir: Path) -> subprocess.Popen:
-    """The process of a node; SIGINT to it waits until it can be handled."""
+def start(node: NodeSpec, run_dir: Path) -> Forked:
+    """The process of a node, of its own session: Ctrl-C reaches this process alone, which then
+    stops the nodes in order; SIGINT to it waits until it can be handled."""
     parameters = write_parameters(node, run_dir)
-    module = f"soft_control.nodes.{node.name}"
-    with open(run_dir / "log" / f"{node.name}.log", "w") as log, interrupt_held():
-        return subprocess.Popen(
-            [sys.executable, "-m", module, "--ros-args", "--params-file", str(parameters)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            # Ctrl-C reaches this process alone, which then stops the nodes in order.
-            start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGINT),
+    name = ["-r", f"__ns:={node.namespace}"] if node.namespace else []
+    with open(run_dir / "log" / f"{node.name}.log", "w") as log:
+        return fork_server().start(
+            node.name, ["--ros-args", "--params-file", str(parameters), *name], log
         )
 
 
-def stop(processes: dict[str, subprocess.Popen], run_dir: Path) -> None:
+def stop(processes: dict[str, Forked], run_dir: Path) -> None:
     """Ends all, the logger last so that it sees the others' last words."""
     logger = processes.get("logger")
     end([process for process in processes.values() if process is not logger])
@@ -159,7 +167,7 @@ def stop(processes: dict[str, subprocess.Popen], run_dir: Path) -> None:
     end([logger])
 
 
-def end(processes: list[subprocess.Popen]) -> None:
+def end(processes: list[Forked]) -> None:
     """SIGINT, then SIGTERM, then SIGKILL, each to those that are still there."""
     for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         for process in processes:
@@ -172,7 +180,7 @@ def end(processes: list[subprocess.Popen]) -> None:
                 process.wait(timeout)
 
 
-def let_write(logger: subprocess.Popen) -> None:
+def let_write(logger: Forked) -> None:
     """Waits while the logger is busy: it may have minutes of samples to write and to sum up."""
     limit = time.monotonic() + WRITING_LIMIT_S
     used = cpu_seconds(logger.pid)
@@ -183,14 +191,3 @@ def let_write(logger: subprocess.Popen) -> None:
         before, used = used, cpu_seconds(logger.pid)
         if used - before < WRITING_SHARE * PATIENCE_S:
             return
-
-
-def reason(name: str, code: int, run_dir: Path) -> str:
-    """What a node said last, for the user."""
-    log = run_dir / "log" / f"{name}.log"
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    said = next((line for line in reversed(lines) if line.startswith("error: ")), None)
-    if said:
-        return said.removeprefix("error: ")
-    last = lines[-1] if lines else "it said nothing"
-    return f"{name} ended with code {code}: {last} (all of it is in {log})"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from soft_control.control.controllers import CONTROLLERS, TARGETS
+from soft_control.control.controllers import CONTROLLERS, TARGETS, standby
 from soft_control.control.references import SHAPES
 from soft_control.rigs import RIGS, check_rig
+
+CLOSED = {"controller": tuple(CONTROLLERS), "target": TARGETS}
+"""Fields of Experiment that are an entry of a table."""
 
 
 class Experiment(BaseModel, extra="forbid"):
@@ -19,6 +23,21 @@ class Experiment(BaseModel, extra="forbid"):
         "tendon",
         description=f"Simulated rig: {', '.join(RIGS)}; or a directory of `softctl twin`.",
     )
+    sim: bool = Field(
+        True,
+        description="Whether the rig is simulated; false: the robot is there, its sensor and its "
+        "actuators at serial ports, in realtime.",
+    )
+    sensor_port: str = Field(
+        "", description="Serial port of the robot's own sensor, e.g. /dev/ttyUSB0."
+    )
+    actuator_port: str = Field(
+        "", description="Serial port of the robot's own actuators, e.g. /dev/ttyUSB1."
+    )
+    tracker: bool = Field(
+        False,
+        description="Whether a motion tracker measures the robot's own outputs: node tracker.",
+    )
     robot: str = Field(
         "",
         description="A later description of the rig's robot, by file or name; by default the rig's "
@@ -27,6 +46,11 @@ class Experiment(BaseModel, extra="forbid"):
     controller: str = Field(
         "mpc",
         description="; ".join(f"{name}: {entry.help}" for name, entry in CONTROLLERS.items()) + ".",
+    )
+    standby: str = Field(
+        "",
+        description="Other controllers that wait, with commas, e.g. pid,open_loop: `ros2 param set "
+        "/mcu controller pid` chooses one while the robot moves.",
     )
     target: str = Field(
         "pil",
@@ -75,7 +99,41 @@ class Experiment(BaseModel, extra="forbid"):
         Path("build/tendon"), description="Directory that `softctl build` wrote."
     )
     port: str = Field("", description="Serial port of the board (hil only), e.g. /dev/ttyACM0.")
+    namespace: str = Field(
+        "",
+        description="Of the robot's nodes and topics in ROS, e.g. left; so that several robots can "
+        "be in one graph.",
+    )
+    visual: bool = Field(
+        False,
+        description="Also says what viewers draw: joints of the robot's links, markers, frames.",
+    )
+    params_file: str = Field(
+        "", description="ROS parameters of the run's nodes, over those of config/."
+    )
     out: Path = Field(Path("runs/latest"), description="Directory of the run; must not exist.")
+
+    @model_validator(mode="after")
+    def _real_time(self) -> Experiment:
+        """A robot of one's own does not wait for anybody."""
+        if not self.sim:
+            self.clock = "realtime"
+        return self
+
+    @field_validator("namespace")
+    @classmethod
+    def _full_namespace(cls, value: str) -> str:
+        """As ROS says it, "/left"; none is empty."""
+        names = [name for name in value.split("/") if name]
+        if not all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) for name in names):
+            raise ValueError("wanted names of letters, digits and _, a letter first")
+        return "".join(f"/{name}" for name in names)
+
+    @field_validator("standby")
+    @classmethod
+    def _can_wait(cls, value: str) -> str:
+        standby(value)
+        return value
 
     @field_validator("rate_hz", mode="before")
     @classmethod
@@ -88,11 +146,18 @@ class Experiment(BaseModel, extra="forbid"):
     def _known(cls, value: str, info: Any) -> str:
         if info.field_name == "rig":
             return check_rig(value)
-        known = {"controller": CONTROLLERS, "target": TARGETS, "reference": SHAPES}
-        choices = known[info.field_name]
         if info.field_name == "reference" and value.lower().endswith(".csv"):
             return value
-        if value not in choices:
+        known = CLOSED.get(info.field_name, SHAPES)
+        if value not in known:
             more = ", or a file .csv" if info.field_name == "reference" else ""
-            raise ValueError(f"unknown, choose one of {', '.join(choices)}{more}")
+            raise ValueError(f"unknown, choose one of {', '.join(known)}{more}")
         return value
+
+
+def choices(name: str) -> list[str] | None:
+    """All that a field of Experiment may be; None where there is no such list."""
+    kind = Experiment.model_fields[name].annotation
+    if kind is bool:
+        return ["true", "false", "True", "False"]
+    return list(CLOSED.get(name, get_args(kind) if get_origin(kind) is Literal else ())) or None

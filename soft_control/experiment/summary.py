@@ -1,10 +1,11 @@
-"""What a run came to: reads its bag, measures it, writes summary.json."""
+"""What a run came to: measures it part by part and writes summary.json."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,156 +14,16 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from soft_control.experiment.checks import cut_of
-from soft_control.experiment.record import RunRecord, read_record, write_json
-from soft_control.learning.bag import TIP_POSITION
-from soft_control.learning.dataset import RecordingError, read_topics
+from soft_control.experiment.record import RunRecord, write_json
+from soft_control.experiment.run_samples import Run, read_blocks
+from soft_control.learning.recording import RecordingError, warn
 from soft_control.robots.description import OutputGroup
-from soft_control.topics import COMMAND, MCU, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SOLVER
 
+SUMMARY_FILE = "summary.json"
 SETTLE_S = 2.0
 """Errors count from this time on: the rig starts at rest, the reference does not."""
 ROUNDING_S = 1e-6
 """A period is rounded to a nanosecond, so that sample 240 of 120 Hz is just before 2 s."""
-
-
-AT_REST = "stopped", "fault"
-"""States of the microcontroller in which it follows no reference any more."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run as its bag and its experiment.json tell it; T samples joined by stamp."""
-
-    record: RunRecord
-    """experiment.json, as bringup wrote it."""
-    t_s: np.ndarray
-    """(T,) s since the first sample."""
-    outputs: np.ndarray
-    """(T, n) measured, in the units of the robot's description."""
-    reference: np.ndarray | None
-    """(T, n); None for open-loop runs."""
-    commands: np.ndarray
-    """(T, m), physical units; NaN where the host did not hear of the sample."""
-    predicted: np.ndarray
-    """(T, n) what the controller believed of these samples one sample before; NaN where nothing."""
-    solver: list[dict[str, str]]
-    """What the solver reported, a dict a sample; empty for controllers that have none."""
-    late: int
-    """Samples whose command came after the next sample was due; 0 in lockstep."""
-    unanswered: int = 0
-    """Samples that got no command, because newer ones had come by then; 0 in lockstep."""
-    mcu: dict[str, str] | None = None
-    """Wiring mcu: what the microcontroller has counted; None where it was not asked any more."""
-
-    @property
-    def heard(self) -> np.ndarray:
-        """(T,) samples of which the host heard: others were in a cut of its line, and the bag has
-        their outputs alone."""
-        return ~np.isnan(self.commands).any(axis=1)
-
-
-def read_run(run_dir: Path) -> Run:
-    """Reads a run directory. Raises RecordingError where a part of it is missing or is not what the
-    run's description says."""
-    record = read_record(run_dir)
-    robot = record.robot
-    follows = record.curve is not None
-    names = (OUTPUTS, TIP_POSITION, REFERENCE, COMMAND, PREDICTED_OUTPUTS, SOLVER, MCU)
-    topics, logged_ns = read_topics(run_dir / "bag", names)
-    if TIP_POSITION in topics and OUTPUTS not in topics:
-        raise RecordingError(
-            f"{run_dir}: the bag has {TIP_POSITION} and no {OUTPUTS}: make the run again"
-        )
-    measured, commands = topics.get(OUTPUTS, {}), topics.get(COMMAND, {})
-    references = topics.get(REFERENCE, {})
-    period_ns = 1e9 / record.rate_hz
-    realtime, in_material = record.clock == "realtime", record.wiring == "mcu"
-    stamps = sorted(commands.keys() & references.keys() if follows else commands)
-    if in_material and measured:
-        # In realtime its stamps are those of its own clock, and a reference of the host's has other
-        # ones. By its own timer it goes on when the rig has ended.
-        if realtime and references:
-            stamps = sorted(commands)
-        end_ns = max(measured) + (period_ns if realtime else 0)
-        stamps = [stamp for stamp in stamps if stamp <= end_ns]
-    if not stamps or not measured:
-        raise RecordingError(f"{run_dir}: the bag ends before the first sample was answered")
-
-    def named(topic: str, found: Any, values: Any, wanted: tuple[str, ...]) -> list[float]:
-        told = dict(zip(found, values, strict=False))
-        if len(told) != len(values) or not told.keys() >= set(wanted):
-            raise RecordingError(
-                f"{run_dir}: {topic} has {', '.join(found)}, but {robot.name} has "
-                f"{', '.join(wanted)}"
-            )
-        return [told[name] for name in wanted]
-
-    def vectors(topic: str, messages: list[Any], wanted: tuple[str, ...]) -> np.ndarray:
-        return np.array([named(topic, m.name, m.position, wanted) for m in messages])
-
-    def at_samples(told_ns: Sequence[int], values: np.ndarray) -> np.ndarray:
-        # In realtime trackers have a clock of their own; in lockstep the stamps are the same.
-        return np.column_stack([np.interp(at, told_ns, column) for column in values.T])
-
-    seen = np.array(sorted(measured))
-    unheard = _far_from(seen, np.array(stamps), period_ns) if in_material else set()
-    stamps = sorted(unheard.union(stamps))
-    heard = np.array([stamp not in unheard for stamp in stamps])
-    answered = [stamp for stamp in stamps if stamp not in unheard]
-    at = np.array(stamps)
-    t_s = (at - at[0]) * 1e-9
-    outputs = vectors(OUTPUTS, [measured[stamp] for stamp in seen], robot.output_names)
-    predictions = topics.get(PREDICTED_OUTPUTS, {})
-    predicted = np.full((len(stamps), len(robot.outputs)), np.nan)
-    for row, stamp in zip(predicted, stamps, strict=True):
-        if stamp in predictions:
-            # A model may know some of the outputs only.
-            told = dict(zip(predictions[stamp].name, predictions[stamp].position, strict=True))
-            row[:] = [told.get(name, np.nan) for name in robot.output_names]
-    counted = [_values(message) for message in topics.get(MCU, {}).values()]
-    late = sum(logged_ns[COMMAND][s] - s > period_ns for s in answered) if realtime else 0
-    said = {s: _solver(topics[SOLVER][s]) for s in answered if s in topics.get(SOLVER, {})}
-    told = np.full((len(stamps), len(robot.commands)), np.nan)
-    told[heard] = vectors(COMMAND, [commands[s] for s in answered], robot.command_names)
-    reference = None
-    if follows:
-        told_ns = sorted(references)
-        points = [
-            named(REFERENCE, m.joint_names, m.points[0].positions, robot.output_names)
-            for m in (references[stamp] for stamp in told_ns)
-        ]
-        reference = at_samples(told_ns, np.array(points))
-        # What a robot should do that nobody heard of, or that has been stopped, the curve says.
-        alone = [s in unheard or said.get(s, {}).get("state") in AT_REST for s in stamps]
-        reference[alone] = record.curve.values(t_s[alone])
-    return Run(
-        record=record,
-        t_s=t_s,
-        outputs=at_samples(seen, outputs),
-        reference=reference,
-        commands=told,
-        predicted=predicted,
-        solver=list(said.values()),
-        late=late,
-        unanswered=max(0, len(measured) - len(stamps)) if realtime and not in_material else 0,
-        mcu=counted[-1] if counted else None,
-    )
-
-
-def _far_from(seen: np.ndarray, stamps: np.ndarray, period_ns: float) -> set[int]:
-    """Those of `seen` that have none of the `stamps` within a period of a sample, ns."""
-    after = np.minimum(np.searchsorted(stamps, seen), len(stamps) - 1)
-    nearest = np.minimum(abs(stamps[after] - seen), abs(stamps[np.maximum(after - 1, 0)] - seen))
-    return set(seen[nearest > 0.75 * period_ns].tolist())
-
-
-def _solver(message: Any) -> dict[str, str]:
-    return {"status": message.status[0].message} | _values(message)
-
-
-def _values(message: Any) -> dict[str, str]:
-    """Of a diagnosis."""
-    return {pair.key: pair.value for pair in message.status[0].values}
 
 
 @dataclass(frozen=True)
@@ -183,17 +44,9 @@ class Errors:
 
 
 def tracking_error(run: Run, group: OutputGroup) -> np.ndarray:
-    """(T,) Euclidean distance of the group's outputs from their reference at equal instants, in the
-    group's unit on paper."""
-    return group.distance(run.outputs - run.reference)
-
-
-def path_error(run: Run, group: OutputGroup) -> np.ndarray:
-    """(T,) distance of the group's outputs from the nearest point of the reference's curve, in the
-    group's unit on paper."""
-    columns = list(group.columns)
-    curve = run.record.curve.curve()[:, columns]
-    return group.factor * cKDTree(curve).query(run.outputs[:, columns])[0]
+    """(K,) Euclidean distance of the group's outputs from their reference at each instant at which
+    the robot was measured, in the group's unit on paper; NaN where no reference was told."""
+    return group.distance(run.seen.outputs - run.seen.reference)
 
 
 def error_figures(error: np.ndarray) -> tuple[float, float, float]:
@@ -205,36 +58,154 @@ def error_figures(error: np.ndarray) -> tuple[float, float, float]:
     )
 
 
-def errors(run: Run) -> list[Errors]:
-    """Of each point and of each output that is no position; none without reference or time."""
-    settled = run.t_s >= SETTLE_S - ROUNDING_S
-    if run.reference is None or not settled.any():
-        return []
-    return [
-        Errors(
-            group.name,
-            group.unit,
-            *error_figures(tracking_error(run, group)[settled]),
-            *error_figures(path_error(run, group)[settled]),
-        )
-        for group in run.record.robot.groups
-    ]
+class Figures:
+    """The figures of a run, from its parts in the order of time. It keeps of each sample the errors
+    and the cost, of which percentiles are asked; of the rest sums."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        groups = record.robot.groups
+        self._t_s: list[np.ndarray] = []
+        self._tracking: list[list[np.ndarray]] = [[] for _ in groups]
+        self._path: list[list[np.ndarray]] = [[] for _ in groups]
+        self._curves = [_curve(record, group) for group in groups] if record.curve else []
+        self._costs: list[np.ndarray] = []
+        self._status: Counter[str] = Counter()
+        self._sha256 = hashlib.sha256()
+        self._taken = self._given = self._measured = 0
+        self._until_s = 0.0
+        self._late = self._supervised = self._outside = 0
+        self._counted: dict[str, str] = {}
+
+    def add(self, part: Run) -> None:
+        """Takes in the next part."""
+        robot, given = self.record.robot, part.commands[part.heard]
+        low, high = robot.command_min, robot.command_max
+        # The limits went through float32 on the MCU: half a unit in the last place of the largest.
+        slack = np.spacing(np.float32(max(np.abs(low).max(), np.abs(high).max())))
+        self._outside += int(((given < low - slack) | (given > high + slack)).any(axis=1).sum())
+        self._sha256.update(given.astype("<f8").tobytes())
+        self._taken += len(part.t_s)
+        self._until_s = float(part.t_s[-1]) if len(part.t_s) else self._until_s
+        self._given += len(given)
+        self._measured += len(part.seen.t_s)
+        self._late += part.late
+        self._status.update(said.status for said in part.solver)
+        self._supervised += sum(said.supervised for said in part.solver)
+        counted = [s.step_cost for s in part.solver if s.step_cost_unit == "instructions"]
+        self._costs.append(np.array(counted, dtype=np.int64))
+        self._counted = part.mcu or self._counted
+        if part.reference is None:
+            return
+        told = ~np.isnan(part.seen.reference).any(axis=1)
+        self._t_s.append(part.seen.t_s[told])
+        for k, group in enumerate(robot.groups):
+            self._tracking[k].append(tracking_error(part, group)[told])
+            near = self._curves[k].query(part.seen.outputs[told][:, list(group.columns)])[0]
+            self._path[k].append(group.factor * near)
+
+    def errors(self) -> list[Errors]:
+        """Of each point and of each output that is no position; none without reference or time."""
+        t_s = np.concatenate(self._t_s or [np.zeros(0)])
+        settled = t_s >= SETTLE_S - ROUNDING_S
+        if not settled.any():
+            return []
+        return [
+            Errors(
+                group.name,
+                group.unit,
+                *error_figures(np.concatenate(tracking)[settled]),
+                *error_figures(np.concatenate(path)[settled]),
+            )
+            for group, tracking, path in zip(
+                self.record.robot.groups, self._tracking, self._path, strict=True
+            )
+        ]
+
+    def cut_errors(self) -> dict[str, dict[str, float | None]]:
+        """Name of a point or output -> before, during, after the cut: RMSE of its tracking error,
+        in its unit on paper; None of a part without a sample. Empty where there was no cut."""
+        if not self.record.cut or not self._t_s:
+            return {}
+        from_s, for_s = cut_of(self.record.cut, self.record.duration_s)
+        edges = np.maximum([SETTLE_S, from_s, from_s + for_s, np.inf], SETTLE_S) - ROUNDING_S
+        t_s = np.concatenate(self._t_s)
+        found: dict[str, dict[str, float | None]] = {}
+        for group, errors in zip(self.record.robot.groups, self._tracking, strict=True):
+            error, of = np.concatenate(errors), found.setdefault(group.name, {})
+            parts = ("before", "during", "after")
+            for name, low, high in zip(parts, edges[:-1], edges[1:], strict=True):
+                part = error[(t_s >= low) & (t_s < high)]
+                of[name] = error_figures(part)[0] if part.size else None
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of summary.json."""
+        record = self.record
+        build, counted, found = record.build, self._counted, self.errors()
+        in_material, realtime = record.wiring == "mcu", record.clock == "realtime"
+        # Each output that was measured is a sample, though no command may have answered it: in a
+        # cut, where newer samples had come by then, or where two clocks do not count alike.
+        taken = max(self._taken, self._measured) if in_material or realtime else self._taken
+        unanswered = 0 if in_material else taken - self._taken
+        costs = np.concatenate(self._costs or [np.zeros(0, dtype=np.int64)])
+        return {
+            "rig": record.robot.name,
+            "twin": record.twin,
+            **{key: getattr(record, key) for key in ("controller", "target", "reference")},
+            "sim": record.sim,
+            "clock": record.clock,
+            "wiring": record.wiring,
+            "namespace": record.namespace,
+            "rate_hz": record.rate_hz,
+            "duration_s": round(taken / record.rate_hz, 6),
+            "samples": self._given,
+            "complete": taken >= round(record.duration_s * record.rate_hz)
+            or (not record.sim and self._until_s >= record.duration_s - 2 / record.rate_hz),
+            **errors_mm(found),
+            "errors": [asdict(e) for e in found],
+            **{
+                key: getattr(build, key) if build else None
+                for key in ("flash_bytes", "flash_percent", "ram_bytes")
+            },
+            "step_instructions_median": int(np.median(costs)) if costs.size else None,
+            "step_instructions_max": int(costs.max()) if costs.size else None,
+            "deadline_misses": int(counted["missed_samples"])
+            if in_material and counted
+            else self._late + unanswered,
+            "cut": record.cut,
+            "cut_rmse": self.cut_errors(),
+            "mcu": {
+                key: int(value) if value.isdigit() else value for key, value in counted.items()
+            },
+            "solver_status": dict(self._status),
+            "supervisor_interventions": self._supervised,
+            "commands_outside_bounds": self._outside,
+            "commands_sha256": self._sha256.hexdigest(),
+            "seed": record.seed,
+            "model_hash": record.model_hash,
+        }
 
 
-def cut_errors(run: Run) -> dict[str, dict[str, float | None]]:
-    """Name of a point or output -> before, during, after the cut: RMSE of its tracking error, in
-    its unit on paper; None of a part without a sample. Empty where there was no cut."""
-    if not run.record.cut:
-        return {}
-    from_s, for_s = cut_of(run.record.cut, run.record.duration_s)
-    edges = np.maximum([SETTLE_S, from_s, from_s + for_s, np.inf], SETTLE_S) - ROUNDING_S
-    found: dict[str, dict[str, float | None]] = {}
-    for group in run.record.robot.groups:
-        error, of = tracking_error(run, group), found.setdefault(group.name, {})
-        for name, low, high in zip(("before", "during", "after"), edges, edges[1:], strict=False):
-            part = error[(run.t_s >= low) & (run.t_s < high)]
-            of[name] = error_figures(part)[0] if part.size else None
+def _curve(record: RunRecord, group: OutputGroup) -> cKDTree:
+    """Points of the reference's curve, wherever they are in time."""
+    return cKDTree(record.curve.curve()[:, list(group.columns)])
+
+
+def figures(parts: Iterable[Run]) -> Figures:
+    """Of a run in parts, of which there is at least one."""
+    found: Figures | None = None
+    for part in parts:
+        found = found or Figures(part.record)
+        found.add(part)
+    if found is None:
+        raise ValueError("a run without a part has no figures")
     return found
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """The figures of summary.json, of a whole run."""
+    return figures([run]).summary()
 
 
 def errors_mm(found: list[Errors]) -> dict[str, float | None]:
@@ -244,56 +215,34 @@ def errors_mm(found: list[Errors]) -> dict[str, float | None]:
     return {f"{key}_mm": getattr(first, key) if first else None for key in keys}
 
 
-def measure(run: Run) -> dict[str, Any]:
-    """The figures of summary.json."""
-    record = run.record
-    low, high = record.robot.command_min, record.robot.command_max
-    # The limits went through float32 on the MCU: half a unit in the last place of the largest.
-    slack = np.spacing(np.float32(max(np.abs(low).max(), np.abs(high).max())))
-    outside = ((run.commands < low - slack) | (run.commands > high + slack)).any(axis=1)
-    costs = [int(s["step_cost"]) for s in run.solver if s["step_cost_unit"] == "instructions"]
-    build, counted, given = record.build, run.mcu, run.commands[run.heard]
-    taken = len(run.t_s) + run.unanswered
-    wanted = round(record.duration_s * record.rate_hz)
-    found = errors(run)
-    return {
-        "rig": record.robot.name,
-        "twin": record.twin,
-        **{key: getattr(record, key) for key in ("controller", "target", "reference", "clock")},
-        "wiring": record.wiring,
-        "rate_hz": record.rate_hz,
-        "duration_s": round(taken / record.rate_hz, 6),
-        "samples": len(given),
-        "complete": taken >= wanted,
-        **errors_mm(found),
-        "errors": [asdict(e) for e in found],
-        **{
-            key: getattr(build, key) if build else None
-            for key in ("flash_bytes", "flash_percent", "ram_bytes")
-        },
-        "step_instructions_median": int(np.median(costs)) if costs else None,
-        "step_instructions_max": max(costs) if costs else None,
-        "deadline_misses": int(counted["missed_samples"])
-        if record.wiring == "mcu" and counted
-        else run.late + run.unanswered,
-        "cut": record.cut,
-        "cut_rmse": cut_errors(run),
-        "mcu": {
-            key: int(value) if value.isdigit() else value for key, value in (counted or {}).items()
-        },
-        "solver_status": dict(Counter(s["status"] for s in run.solver)),
-        "supervisor_interventions": sum(s["supervisor"] != "0" for s in run.solver),
-        "commands_outside_bounds": int(outside.sum()),
-        "commands_sha256": hashlib.sha256(
-            run.commands[run.heard].astype("<f8").tobytes()
-        ).hexdigest(),
-        "seed": record.seed,
-        "model_hash": record.model_hash,
-    }
-
-
 def summarise(run_dir: Path) -> dict[str, Any]:
-    """Measures the run in `run_dir` and writes its summary.json."""
-    summary = measure(read_run(run_dir))
-    write_json(run_dir / "summary.json", summary)
+    """Measures the run in `run_dir`, in one pass through its bag, and writes its summary.json.
+    Raises RecordingError where there is nothing to measure."""
+    summary = figures(read_blocks(run_dir)).summary()
+    write_json(run_dir / SUMMARY_FILE, summary)
     return summary
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """What `summarise` has written. Raises RecordingError where it has not, or others have."""
+    path = run_dir / SUMMARY_FILE
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordingError(f"{run_dir} has no {SUMMARY_FILE}: nothing was recorded") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RecordingError(f"{path}: no summary of a run: {error}") from None
+    if not isinstance(summary, dict):
+        raise RecordingError(f"{path}: no summary of a run")
+    return summary
+
+
+def finish(run_dir: Path) -> dict[str, Any] | None:
+    """`summarise` for whoever has run it, when the logger has ended: None, and a RecordingWarning
+    that says why, where there is nothing to measure, as after a run that ended before its first
+    sample."""
+    try:
+        return summarise(run_dir)
+    except RecordingError as error:
+        warn(run_dir, f"no {SUMMARY_FILE}: {str(error).removeprefix(f'{run_dir}: ')}")
+        return None

@@ -8,6 +8,7 @@ else sent while it is followed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from soft_control.link.session import McuSession
 BENT_MAX = 1e-4
 """Of the range of an output, by which straight lines between points may miss a reference: 2.5 um of
 25 mm, a twentieth of a motion tracker's noise."""
+LAPS = 100, 200, 400, 800
+"""Points of a lap that are tried before all that there is room for."""
 REACHED_S = 1.0
 """The reference of a run that begins elsewhere than the robot rests is met within so long."""
 WAY = 1 << 32
@@ -29,20 +32,23 @@ WAY = 1 << 32
 def tabulate(
     curve: Reference | SampledReference, rate_hz: float, samples: int, room: int
 ) -> SampledReference:
-    """The table of a reference for so many samples: a lap of `room` points, or one row a sample.
+    """The table of a reference for so many samples: a lap of as few points as will do, at most
+    `room`, or one row a sample.
 
     Raises ValueError where there are more than ROWS_MAX samples and no lap to go round.
     """
     at_s = np.arange(samples) / rate_hz
     lap_s = _lap_s(curve)
     if lap_s is not None:
-        times_s = lap_s * np.arange(room + 1) / room
-        points = curve.values(times_s)
-        points[-1] = points[0]
-        lap = _table(curve.outputs, times_s, points)
-        missed = np.abs(lap.values(at_s) - curve.values(at_s)).max(axis=0)
-        if np.all(missed <= BENT_MAX * np.ptp(points, axis=0)):
-            return lap
+        # Each point takes the emulated serial line a millisecond before a run can begin.
+        for count in (*(n for n in LAPS if n < room), room):
+            times_s = lap_s * np.arange(count + 1) / count
+            points = curve.values(times_s)
+            points[-1] = points[0]
+            lap = _table(curve.outputs, times_s, points)
+            missed = np.abs(lap.values(at_s) - curve.values(at_s)).max(axis=0)
+            if np.all(missed <= BENT_MAX * np.ptp(points, axis=0)):
+                return lap
     if samples > ROWS_MAX:
         raise ValueError(
             f"a reference of {samples:,} samples that is no lap of {room:,} points: at most "
@@ -86,6 +92,24 @@ def trajectory(table: SampledReference, rate_hz: float, rest: np.ndarray) -> Tra
         step = round(WAY / (table.t_s[-1] * rate_hz))
         return Trajectory(points[:-1], step, True, blend)
     return Trajectory(points, round(WAY / (len(points) - 1)), False, blend)
+
+
+def shifted(
+    points: Sequence[Sequence[float]], step: int, periodic: bool, samples: int
+) -> list[list[float]]:
+    """A trajectory as it is `samples` after its beginning, in as many points: what lies between two
+    of them is on the straight line, as the firmware has it."""
+    table = np.asarray(points, dtype=float)
+    count = len(table)
+    way = samples * step % WAY if periodic else min(samples * step, WAY)
+    at = way / WAY * (count if periodic else count - 1) + np.arange(count)
+    index = np.floor(at).astype(int)
+    share = (at - index)[:, None]
+    if periodic:
+        here, there = table[index % count], table[(index + 1) % count]
+    else:
+        here, there = table[np.minimum(index, count - 1)], table[np.minimum(index + 1, count - 1)]
+    return (here + share * (there - here)).tolist()
 
 
 class ToldReference:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from soft_control.learning.bag_messages import TIP_POSITION, TYPES, read_topics, xyz
 from soft_control.learning.fields import NAME_LENGTH_MAX
 from soft_control.learning.recording import (
     GRID_TOLERANCE,
@@ -23,52 +24,13 @@ from soft_control.learning.recording import (
 from soft_control.learning.stamps import check_unit, nearest
 from soft_control.plain_text import printable
 from soft_control.robots.description import AXES, RobotDescription, described
-from soft_control.topics import COMMAND, MCU, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SIGNALS, SOLVER
+from soft_control.topics import COMMAND, OUTPUTS, REFERENCE, SIGNALS
 
 RECORD_FILE = "experiment.json"
 """Beside the bag of a run; describes its robot."""
 SLOWER = 1.5
 """A topic whose period is so many times that of the commands gives the rows, not the commands:
 a camera's positions at 30 Hz would else be repeated for four commands each."""
-SET_BACK_S = 0.1
-"""Messages may overtake one another by less; a stamp that goes back further is a clock set back."""
-
-
-TIP_POSITION = "/tip_position"
-"""Of bags that hold one point and no /outputs."""
-
-
-def _as_it_is(message: Any) -> Any:
-    return message
-
-
-def _point_of_pose(message: Any) -> Any:
-    return SimpleNamespace(header=message.header, point=message.pose.position)
-
-
-def _of_path(message: Any) -> Any:
-    points = [SimpleNamespace(positions=_xyz(p.pose.position)) for p in message.poses[:1]]
-    return SimpleNamespace(header=message.header, joint_names=AXES, points=points)
-
-
-POINT_TYPES: dict[str, Callable[[Any], Any]] = {
-    "geometry_msgs/msg/PointStamped": _as_it_is,
-    "geometry_msgs/msg/PoseStamped": _point_of_pose,
-}
-TYPES: dict[str, dict[str, Callable[[Any], Any]]] = {
-    TIP_POSITION: POINT_TYPES,
-    OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
-    PREDICTED_OUTPUTS: {"sensor_msgs/msg/JointState": _as_it_is},
-    COMMAND: {"sensor_msgs/msg/JointState": _as_it_is},
-    SIGNALS: {"sensor_msgs/msg/JointState": _as_it_is},
-    REFERENCE: {
-        "trajectory_msgs/msg/JointTrajectory": _as_it_is,
-        "nav_msgs/msg/Path": _of_path,
-    },
-    SOLVER: {"diagnostic_msgs/msg/DiagnosticArray": _as_it_is},
-    MCU: {"diagnostic_msgs/msg/DiagnosticArray": _as_it_is},
-}
-"""Topic to the types it may have, each with what makes of its message one of the first type."""
 
 
 def read_bag(path: Path, robot: RobotDescription | None = None) -> Recording:
@@ -82,7 +44,8 @@ def read_bag(path: Path, robot: RobotDescription | None = None) -> Recording:
     told = robot_of_run(path)
     robot = _same(path, told, robot)
     sources = _Sources.of(robot)
-    topics, _ = read_topics(path, (*sources.topics, TIP_POSITION), sources.types)
+    wanted = (*sources.topics, TIP_POSITION)
+    topics, _ = read_topics(path, wanted, sources.types, namespace_of_run(path))
     if sources.outputs == OUTPUTS and topics.get(TIP_POSITION) and not topics.get(OUTPUTS):
         point = robot.outputs[0].point if robot else "tip"
         sources = replace(sources, outputs=None, points={TIP_POSITION: point})
@@ -176,13 +139,13 @@ def _outputs(
     path: Path, sources: _Sources, messages: Mapping[str, Sequence[Any]]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """(T, n) and their names, by the robot's description."""
-    xyz = {
-        point: np.array([_xyz(message.point) for message in messages[topic]], dtype=float)
+    placed = {
+        point: np.array([xyz(message.point) for message in messages[topic]], dtype=float)
         for topic, point in sources.points.items()
     }
     robot = sources.robot
     if robot is None and not sources.outputs:
-        return xyz["tip"], AXES
+        return placed["tip"], AXES
     named: dict[str, np.ndarray] = {}
     if sources.outputs:
         values, names = by_name(path, sources.outputs, messages[sources.outputs])
@@ -193,34 +156,14 @@ def _outputs(
     for output in robot.outputs:
         if output.name in named:
             columns.append(named[output.name])
-        elif output.axis and output.point in xyz:
-            columns.append(xyz[output.point][:, AXES.index(output.axis)])
+        elif output.axis and output.point in placed:
+            columns.append(placed[output.point][:, AXES.index(output.axis)])
         else:
             raise RecordingError(
                 f"{path}: no topic has the output {output.name} of the robot {robot.name}: say "
                 "which one in recording.topics of its description"
             )
     return np.column_stack(columns), robot.output_names
-
-
-def bag_topics(path: Path) -> dict[str, str]:
-    """Topic to type, of those that have messages. Raises RecordingError for what is no bag."""
-    from rosbags.rosbag2 import Reader
-
-    if not (path / "metadata.yaml").is_file():
-        raise RecordingError(f"{path}: no metadata.yaml: not a finished rosbag2 directory")
-    try:
-        with Reader(path) as reader:
-            return {c.topic: c.msgtype for c in reader.connections if c.msgcount}
-    except Exception as error:  # noqa: BLE001
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> RecordingError:
-    """A reader of somebody else's formats meets broken bytes with whatever exception its parsers
-    of YAML, MCAP, SQLite and CDR have."""
-    said = printable(f"{type(error).__name__}: {error}", 200)
-    return RecordingError(f"{path}: unreadable bag: {said}")
 
 
 def _same(
@@ -233,77 +176,6 @@ def _same(
             f"{path}: recorded of the robot {told.name}, not of {robot.name}: not of one robot"
         )
     return robot or told
-
-
-def read_topics(
-    path: Path,
-    wanted: Sequence[str],
-    types: Mapping[str, Mapping[str, Callable[[Any], Any]]] = TYPES,
-) -> tuple[dict[str, dict[int, Any]], dict[str, dict[int, int]]]:
-    """Messages of the wanted topics, and when each was logged, ns; both by header stamp, ns.
-
-    Raises RecordingError for what is no finished bag, and for a topic of another type than
-    `types` allows it.
-    """
-    from rosbags.rosbag2 import Reader
-    from rosbags.typesys import Stores, get_typestore
-
-    if not (path / "metadata.yaml").is_file():
-        raise RecordingError(f"{path}: no metadata.yaml: not a finished rosbag2 directory")
-    topics: dict[str, dict[int, Any]] = {}
-    logged_ns: dict[str, dict[int, int]] = {}
-    typestore = get_typestore(Stores.ROS2_KILTED)
-    repeated: dict[str, int] = {}
-    latest: dict[str, int] = {}
-    try:
-        with Reader(path) as reader:
-            connections = [c for c in reader.connections if c.topic in wanted]
-            for connection in connections:
-                _check_type(path, connection.topic, connection.msgtype, types)
-            for connection, when_ns, raw in reader.messages(connections=connections):
-                name = connection.topic
-                message = typestore.deserialize_cdr(raw, connection.msgtype)
-                message = types[name][connection.msgtype](message)
-                stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-                topic = topics.setdefault(name, {})
-                _check_order(path, name, len(topic), latest.get(name, stamp), stamp)
-                latest[name] = stamp
-                if stamp in topic:
-                    repeated[name] = repeated.get(name, 0) + 1
-                    continue
-                topic[stamp] = message
-                logged_ns.setdefault(name, {})[stamp] = when_ns
-    except RecordingError:
-        raise
-    except Exception as error:  # noqa: BLE001
-        raise _unreadable(path, error) from error
-    for name, count in repeated.items():
-        if len(topics[name]) == 1:
-            stamp = next(iter(topics[name]))
-            raise RecordingError(
-                f"{path}: all {count + 1} messages on {name} have the stamp {stamp * 1e-9:g} s: "
-                "whoever publishes them must fill header.stamp"
-            )
-    if repeated:
-        warn(path, f"{sum(repeated.values())} messages repeat a stamp of their topic, left out")
-    return topics, logged_ns
-
-
-def _check_type(path: Path, topic: str, found: str, types: Mapping[str, Mapping[str, Any]]) -> None:
-    if found not in types[topic]:
-        raise RecordingError(
-            f"{path}: {topic} is of type {printable(found, 80)}, but must be "
-            f"{' or '.join(types[topic])}: record it as such, or convert the bag"
-        )
-
-
-def _check_order(path: Path, topic: str, count: int, before: int, stamp: int) -> None:
-    if stamp < before - SET_BACK_S * 1e9:
-        raise RecordingError(
-            f"{path}: {topic}: the stamp goes back from {before * 1e-9:.3f} to "
-            f"{stamp * 1e-9:.3f} s after {count} messages: was the clock set? "
-            "Cut the bag in two there"
-        )
 
 
 # ------------------------------------------------------------------------------------------ joining
@@ -437,5 +309,10 @@ def robot_of_run(path: Path) -> RobotDescription | None:
         return None
 
 
-def _xyz(point: Any) -> tuple[float, float, float]:
-    return point.x, point.y, point.z
+def namespace_of_run(path: Path) -> str:
+    """What the run beside a bag says of the namespace of its topics; empty where it says none."""
+    try:
+        said = json.loads((path.resolve().parent / RECORD_FILE).read_bytes())["namespace"]
+    except (ValueError, TypeError, KeyError, RecursionError, OSError):
+        return ""
+    return said if isinstance(said, str) else ""

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from soft_control.learning.bag import read_bag, read_topics
+from soft_control.learning.bag import read_bag
+from soft_control.learning.bag_messages import read_topics
 from soft_control.learning.csv_file import read_csv
 from soft_control.learning.recording import (
     GRID_TOLERANCE,

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from soft_control.learning.bag import (
+from soft_control.learning.bag import by_name, namespace_of_run, robot_of_run
+from soft_control.learning.bag_messages import (
     POINT_TYPES,
+    TYPES,
     bag_topics,
-    by_name,
+    namespace_of,
     read_topics,
-    robot_of_run,
 )
 from soft_control.learning.described_column import (
     COMMANDS,
@@ -47,6 +48,13 @@ def look_at_bag(path: Path) -> Found:
     """Columns with their roles, of a bag whose robot nothing describes. Raises RecordingError where
     no topic has commands or none has outputs."""
     types = bag_topics(path)
+    # One topic called as one of ours is no robot's namespace, but what a stranger calls it.
+    space = namespace_of(path, types, TYPES, namespace_of_run(path), least=2)
+    types = {
+        topic.removeprefix(space): kind
+        for topic, kind in types.items()
+        if topic.startswith(f"{space}/")
+    }
     joints = [topic for topic, kind in types.items() if kind == JOINTS]
     points = {topic: _point(topic) for topic, kind in types.items() if kind in POINT_TYPES}
     told = [topic for topic in joints if COMMANDS_TOPIC.search(topic)]
@@ -72,7 +80,7 @@ def look_at_bag(path: Path) -> Found:
         warn(path, f"not looked at: {listed('topic', unused)}")
     readers = dict.fromkeys(roles, {JOINTS: lambda message: message})
     readers |= dict.fromkeys(points, POINT_TYPES)
-    messages, _ = read_topics(path, tuple(readers), readers)
+    messages, _ = read_topics(path, tuple(readers), readers, space)
     columns = [
         column
         for topic, role in roles.items()
@@ -82,8 +90,8 @@ def look_at_bag(path: Path) -> Found:
         columns += _of_point(topic, point, len(points) == 1, messages[topic])
     columns = [column for column in columns if len(column.values)]
     find_units(columns)
-    stamps = np.array(sorted(messages[told[0]])) * 1e-9
-    period_s = float(np.median(np.diff(stamps))) if len(stamps) > 1 else PERIOD_S
+    steps_ns = np.diff(sorted(messages[told[0]]))
+    period_s = float(np.median(steps_ns)) * 1e-9 if len(steps_ns) else PERIOD_S
     period_s = float(f"{period_s:.4g}")
     topics = {role: topic for topic, role in roles.items()}
     said = [f"{field}: {quoted(topics[role])}" for field, role in (

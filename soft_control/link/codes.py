@@ -88,6 +88,8 @@ class Source(enum.IntEnum):
 
     MPC = 0
     HOST = 1
+    HOLD = 2
+    """The one that was told last stays."""
 
 
 class HostLost(enum.IntEnum):

@@ -58,7 +58,8 @@ class McuClock:
 
     def _offset_ns(self, time_us: int) -> int:
         slope, at_us, offset_ns = self._line()
-        return round(offset_ns + slope * (time_us - at_us))
+        # As whole numbers: a float64 of ns since 1970 would be off by up to 128.
+        return offset_ns + round(slope * (time_us - at_us))
 
     def _line(self) -> tuple[float, int, float]:
         """ns a us, through a point (us, ns); level until there are three whole windows."""

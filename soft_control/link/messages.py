@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from soft_control.link.framing import CONTENT_LIMIT, CONTENT_MAX
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 HASH_SIZE = 16
 BOARD_SIZE = 16
 
@@ -219,7 +219,7 @@ class Sample(Message, type=0x04, when=When.RUNNING, in_order=True, answer="Telem
 
 @dataclass(frozen=True)
 class Observe(Message, type=0x05, when=When.RUNNING, in_order=True, answer="Telemetry"):
-    """A step of a replay: the prediction goes on with this command."""
+    """A step with a command that somebody else has found: the prediction goes on with it."""
 
     k: int = _wire("I")
     signals: Floats = _wire("f", "signals")
@@ -293,6 +293,14 @@ class TrajectoryEnd(Message, type=0x0C, when=When.RESTING, answer="Info"):
     blend: Floats = _wire("f", "outputs")
 
 
+@dataclass(frozen=True)
+class Switch(Message, type=0x0D, when=When.RUNNING, answer="Info"):
+    """Another source of the commands, from sample k on; a k that has passed, or 0: the next one."""
+
+    k: int = _wire("I")
+    source: int = _wire("B")
+
+
 # ------------------------------------------------------------------ microcontroller to host
 
 
@@ -307,7 +315,7 @@ class Boot(Message, type=0x81):
 
 @dataclass(frozen=True)
 class Info(Message, type=0x82):
-    """Who is there, and how the link has been since the last RESET."""
+    """Who is there, and how the link has been since the last ARM."""
 
     version: int = _wire("B")
     model_hash: str = _wire("s", HASH_SIZE)
@@ -326,6 +334,8 @@ class Info(Message, type=0x82):
     trajectory_points: int = _wire("H")
     state: int = _wire("B")
     cause: int = _wire("B")
+    source: int = _wire("B")
+    source_k: int = _wire("I")
     missed_samples: int = _wire("I")
     lost_points: int = _wire("I")
     telemetry_sent: int = _wire("I")

@@ -36,6 +36,10 @@ class SensorReader(ABC):
     def feed(self, data: bytes, now_s: float) -> list[list[int]]:
         """The counts (channels,) of each sample that these bytes complete."""
 
+    def silent_s(self, now_s: float) -> float:
+        """How long no valid sample has come, s."""
+        return now_s - self._valid_s
+
     def warning(self, now_s: float) -> str | None:
         """What to say of faults since the last warning; None where it is too soon."""
         new = self._faults - self._warned_of
@@ -46,7 +50,7 @@ class SensorReader(ABC):
 
     def failure(self, now_s: float) -> str | None:
         """Why the sensor counts as failed; None while valid samples come."""
-        if now_s - self._valid_s < self._timeout_s:
+        if self.silent_s(now_s) < self._timeout_s:
             return None
         instead = self._instead() if self._bytes else "nothing came"
         return f"no valid sample for {self._timeout_s:g} s: {instead}"

@@ -24,6 +24,7 @@ from soft_control.link.codes import (
     Wiring,
     in_words,
 )
+from soft_control.link.errors import LinkError, ModelMismatch, TooLate, check_identity, refusal
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.messages import (
     Arm,
@@ -43,16 +44,13 @@ from soft_control.link.messages import (
     Sample,
     Sizes,
     Stop,
+    Switch,
     Telemetry,
     Trajectory,
     TrajectoryEnd,
     VersionError,
 )
-from soft_control.link.transport import (
-    NothingMore,
-    Transport,
-    TransportError,
-)
+from soft_control.link.transport import NothingMore, Transport, TransportError
 
 __all__ = ["LinkError", "McuSession", "ModelMismatch", "VersionError"]
 
@@ -65,18 +63,6 @@ UNREAD_MAX = 4096
 """TELEMETRY that came while another answer was awaited, and is kept: half a minute at 120 Hz."""
 
 M = TypeVar("M", bound=Message)
-
-
-class LinkError(RuntimeError):
-    """The microcontroller is silent, gone, or has refused a frame."""
-
-
-class TooLate(LinkError):
-    """What was sent had become too old on its way: it was not acted on, and the next may be."""
-
-
-class ModelMismatch(RuntimeError):
-    """The microcontroller runs another model or build than the host expects."""
 
 
 class McuSession:
@@ -108,7 +94,7 @@ class McuSession:
         """TELEMETRY since then that has not, by the numbers of those that have."""
         self._transport = transport
         self._writing = threading.Lock()
-        self._timeout_s = timeout_s
+        self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
         self._decoder = FrameDecoder()
         self._arrived: list[bytes] = []
         self._sizes = Sizes(0, 0, 0)
@@ -118,7 +104,7 @@ class McuSession:
         self._unread: deque[Telemetry] = deque(maxlen=UNREAD_MAX)
         try:
             self.info = self._introduce(start_timeout_s)
-            _check_identity(self.info, model_hash, build_id)
+            check_identity(self.info, model_hash, build_id)
         except BaseException:
             self.close()
             raise
@@ -126,6 +112,12 @@ class McuSession:
     def hello(self) -> Info:
         """Who is there, with the link's counters since the last reset."""
         return self._ask(Hello(), Info, self._timeout_s)
+
+    def ask_info(self) -> None:
+        """Asks for the link's counters and does not wait: `info` has them as soon as an answer has
+        come in with others. By the thread that takes these."""
+        self._send(Hello())
+        self._owed += 1
 
     def request(self, message: Message) -> Message | None:
         """The answer to any message of the table; None where the firmware does not answer one.
@@ -205,7 +197,7 @@ class McuSession:
             piece = tuple(_finite(point) for point in points[first : first + pieces])
             self._send(Trajectory(first, piece))
         end = TrajectoryEnd(len(points), int(periodic), step, tuple(map(float, blend)))
-        self.info = self._ask(end, Info, self._timeout_s)
+        self.info = self._ask(end, Info, self._start_timeout_s)  # behind some 10 kB
 
     def forget_trajectory(self) -> None:
         """The reference is streamed again; only while nothing runs."""
@@ -244,6 +236,16 @@ class McuSession:
             for name, value in settings.items()
         }
         self.info = self._ask(Configure(**values), Info, self._timeout_s)
+
+    def switch(self, source: Source, k: int = 0) -> int:
+        """Another source of the commands while a run of wiring `mcu` goes on, from sample k on; a k
+        that has passed, or 0, means the next one. Returns the first sample from which it holds.
+
+        It takes over at the command that was told last; until the first `drive` that one is held.
+        Refused (LinkError) where nothing runs, and for the MPC where it knows no reference.
+        """
+        self.info = self._ask(Switch(k, source), Info, self._timeout_s)
+        return self.info.source_k
 
     def measurement(self, k: int, outputs: Sequence[float]) -> None:
         """The measured outputs of sample k; to be told before the sample itself."""
@@ -378,13 +380,15 @@ class McuSession:
         if isinstance(message, Error):
             mine, late = message.type == self._asked, message.code == ErrorCode.TOO_OLD
             if mine and late:
-                raise TooLate(str(self._failed(_refusal(message))))
+                raise TooLate(str(self._failed(refusal(message))))
             if self._asked and (mine or (wanted is Telemetry and not late)):
-                raise self._failed(_refusal(message))
+                raise self._failed(refusal(message))
         elif isinstance(message, Crash):
             self.crash = message
         elif isinstance(message, Telemetry):
             self._unread.append(message)
+        elif isinstance(message, Info):
+            self.info, self._owed = message, max(self._owed - 1, 0)
         elif isinstance(message, Boot) and wanted is Telemetry:
             raise self._restarted(message)
 
@@ -413,18 +417,6 @@ class McuSession:
         return LinkError(f"{name}: {reason} ({last})")
 
 
-def _check_identity(info: Info, model_hash: str | None, build_id: str | None) -> None:
-    advice = "flash this build, or point to the build that is flashed"
-    if model_hash is not None and info.model_hash != model_hash:
-        raise ModelMismatch(
-            f"the microcontroller runs model {info.model_hash}, not {model_hash}: {advice}"
-        )
-    if build_id is not None and info.build_id != build_id:
-        raise ModelMismatch(
-            f"the microcontroller runs build {info.build_id}, not {build_id}: {advice}"
-        )
-
-
 def host_us() -> int:
     """This host's clock as messages carry it: us, 32 bits, from anywhere."""
     return time.monotonic_ns() // 1000 & 0xFFFFFFFF
@@ -435,9 +427,3 @@ def _finite(values: Sequence[float]) -> tuple[float, ...]:
     if not all(map(math.isfinite, numbers)):
         raise MessageError(f"{list(numbers)}: not all finite; nothing was sent")
     return numbers
-
-
-def _refusal(error: Error) -> str:
-    known = messages.MESSAGES.get(error.type)
-    what = known.title() if known else f"message type 0x{error.type:02x}"
-    return f"the microcontroller refused {what}: {in_words(ErrorCode, error.code)}"

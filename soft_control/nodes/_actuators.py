@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import operator
 import time
 from typing import ClassVar, Literal
 
@@ -11,16 +13,20 @@ import numpy as np
 import serial
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from pydantic import Field, model_validator
+from rclpy.timer import Timer
 from sensor_msgs.msg import JointState
 
 from soft_control.control import actuator_gate as gate
+from soft_control.experiment.health import INACTIVE, ActuatorWatch, Health
 from soft_control.experiment.ros_messages import by_name, joint_state, to_ns, to_stamp
 from soft_control.link.actuator_status import ActuatorStatus
 from soft_control.link.instruments import ACTUATORS as KINDS
 from soft_control.link.sensor_reader import WARNING_EVERY_S
-from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
+from soft_control.nodes._diagnostics import Diagnostics
+from soft_control.nodes._managed import ManagedNode, ManagedParameters
+from soft_control.nodes._node import Names, check_lengths
 from soft_control.nodes._port import CHECK_S, InstrumentPort
-from soft_control.robots.instruments import SafeOutput
+from soft_control.safe_output import SafeOutput
 from soft_control.topics import ACTUATORS, COMMAND, COMMAND_ASKED
 
 STATUS_EVERY_NS = 100_000_000
@@ -28,7 +34,7 @@ ENDING_S = 3.0
 """For the way to the safe output at the end; who stops a node waits for 5 s."""
 
 
-class ActuatorParameters(NodeParameters):
+class ActuatorParameters(ManagedParameters):
     """The members of the driver's config that are of one kind alone are that kind's parameters,
     under their names in firmware_instruments.actuator_config."""
 
@@ -105,7 +111,7 @@ class ActuatorParameters(NodeParameters):
         )
 
 
-class ActuatorNode(RigNode):
+class ActuatorNode(ManagedNode):
     """NAME is that of the actuators in link.instruments.ACTUATORS.
 
     Nothing waits for an answer, and no command depends on one.
@@ -122,6 +128,9 @@ class ActuatorNode(RigNode):
         self.state = gate.reset(self.config)
         self.master = KINDS[self.NAME].master(p.model_dump(), len(p.command_names))
         self.sample_ns = 0
+        self.first_ns: int | None = None
+        self.taken = 0
+        self.ages_s: list[float] = []
         self.told = 0
         self.lost = 0
         self.was_silent = False
@@ -132,13 +141,25 @@ class ActuatorNode(RigNode):
         self.status = self.publish_on(DiagnosticArray, ACTUATORS)
         self.told_commands = self.publish_on(JointState, COMMAND)
         self.listen(JointState, COMMAND_ASKED, self.on_command)
-        self.port = InstrumentPort(self, "the line of the actuators", timeout_s=0)
+        self.running_timers: list[Timer] = []
         if not self.lockstep:
-            self.create_timer(1 / p.rate_hz, self.on_tick)
-        self.create_timer(CHECK_S, self.check)
-        self.present()
+            self.watch = ActuatorWatch()
+            self.diagnostics = Diagnostics(self, p.port, self.judge)
+        self.start()
+
+    def open(self) -> None:
+        self.port = InstrumentPort(self, "the line of the actuators", timeout_s=0)
+
+    def begin(self) -> None:
+        """From the neutral command on: nobody knows where actuators are that were let go."""
+        self.state = gate.reset(self.config)
+        if not self.lockstep:
+            self.running_timers.append(self.create_timer(1 / self.parameters.rate_hz, self.on_tick))
+        self.running_timers.append(self.create_timer(CHECK_S, self.check))
 
     def on_command(self, message: JointState) -> None:
+        if not self.is_active:
+            return
         asked = by_name(message, self.parameters.command_names, COMMAND_ASKED)
         sample_ns = to_ns(message.header.stamp)
         if self.lockstep:
@@ -146,10 +167,14 @@ class ActuatorNode(RigNode):
                 raise ValueError(
                     f"{COMMAND_ASKED} came twice for the sample at {sample_ns / 1e9:.6f} s"
                 )
-            now_ns, now_s, age_s = sample_ns, sample_ns / 1e9, 0.0
+            if self.first_ns is None:
+                self.first_ns = sample_ns
+            # Subtracted as whole numbers: a speed times a rounded time would be another limit.
+            now_ns, now_s, age_s = sample_ns, (sample_ns - self.first_ns) / 1e9, 0.0
         else:
             now_ns, now_s = self.get_clock().now().nanoseconds, time.monotonic()
             age_s = (now_ns - sample_ns) / 1e9
+            self.ages_s.append(age_s)
         self.sample_ns = sample_ns
         command = gate.step(self.config, self.state, asked, age_s, now_s)
         if command is None:
@@ -158,6 +183,7 @@ class ActuatorNode(RigNode):
                 throttle_duration_sec=WARNING_EVERY_S,
             )
             return
+        self.taken += 1
         if self.was_silent:
             self.was_silent = False
             self.get_logger().info("commands come again")
@@ -232,6 +258,24 @@ class ActuatorNode(RigNode):
         message.header.stamp = to_stamp(now_ns)
         self.status.publish(message)
 
+    def judge(self, elapsed_s: float) -> Health:
+        """Of the last second."""
+        if not self.is_active:
+            return INACTIVE
+        ages_s, self.ages_s = self.ages_s, []
+        said = list(self.known.values())
+        counts = {
+            "commands": self.taken,
+            "refused": self.state.refused,
+            "limited": self.state.limited,
+            "lost": self.lost,
+            "bad": sum(status.bad for status in said),
+        }
+        errors = functools.reduce(operator.or_, (status.errors for status in said), 0)
+        return self.watch.judge(
+            elapsed_s, counts, ages_s, self.was_silent, errors, self.parameters.safe_output
+        )
+
     def diagnosis(self, index: int) -> DiagnosticStatus:
         """Of what has answered under this number."""
         said = self.known[index]
@@ -248,17 +292,19 @@ class ActuatorNode(RigNode):
         """Of what answers under this number; by default one for all actuators does."""
         return self.NAME
 
-    def close(self) -> None:
-        """To the safe output first, as far as there is a port and, in realtime, time."""
+    def halt(self) -> None:
+        """To the safe output, as far as there is a port and, in realtime, time."""
+        while self.running_timers:
+            self.destroy_timer(self.running_timers.pop())
         if self.state.limited or self.state.refused or self.lost:
             self.get_logger().info(
                 f"commands limited: {self.state.limited}, refused: {self.state.refused}; samples "
                 f"lost: {self.lost}"
             )
-        try:
-            self.end()
-        finally:
-            self.port.serial.close()
+        self.end()
+
+    def release(self) -> None:
+        self.port.serial.close()
 
     def end(self) -> None:
         """In lockstep time stands still, and only what is let go needs none."""

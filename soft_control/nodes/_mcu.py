@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -13,33 +13,44 @@ from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
+from soft_control.control.controllers import CHOICES, MCU_NODE
 from soft_control.control.sampled_reference import read_reference
+from soft_control.experiment.replaceable_session import ReplaceableSession
 from soft_control.experiment.ros_messages import joint_state, to_stamp, trajectory
 from soft_control.experiment.trajectory import ToldReference
 from soft_control.firmware_files import read_build
 from soft_control.link.codes import Cause, Clock, SolverStatus, State, StepCostUnit
 from soft_control.link.messages import Telemetry
-from soft_control.link.opening import open_session
-from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
+from soft_control.nodes._managed import ManagedNode, ManagedParameters
+from soft_control.nodes._mcu_health import McuHealth
+from soft_control.nodes._mpc_parameters import MpcParameters, asked, configuration
+from soft_control.nodes._node import LIVE, Names, check_lengths
+from soft_control.nodes._restart import replaceable_session
+from soft_control.nodes._swap import Swap
 from soft_control.topics import COMMAND, COMMAND_ASKED, PREDICTED_OUTPUTS, REFERENCE, SOLVER
 
-AGE_MAX_SAMPLES = 2
-"""Realtime: the firmware refuses messages that were sent longer ago."""
 
-
-class McuParameters(NodeParameters):
+class McuParameters(MpcParameters, ManagedParameters):
     target: Literal["sil", "pil", "hil"] = Field("pil", description="Where the firmware runs.")
     firmware: str = Field(min_length=1, description="Directory that `softctl build` wrote.")
     port: str = Field("", description="Serial port of the board, hil only.")
     wiring: Literal["host", "mcu"] = Field(
         "host", description="Where sensor and actuators are: at the host's nodes, or at the MCU."
     )
-    source: Literal["mpc", "host"] = Field(
-        "mpc",
-        description="Wiring mcu: who finds the commands; those of the host come on /command/asked.",
+    controller: Literal[CHOICES] = Field(
+        MCU_NODE.name,
+        description="Who finds the commands: the MPC of the firmware; a node of the graph, on "
+        "/command/asked; or hold, the last one stays. It may be set while the robot moves.",
+        json_schema_extra=LIVE,
     )
     sensor_port: str = Field("", description="Wiring mcu in sil and pil: the sensor's port.")
     actuator_port: str = Field("", description="Wiring mcu in sil and pil: that of the actuators.")
+    duration_s: float = Field(
+        0.0,
+        ge=0,
+        description="Wiring mcu: ends the run when all have been there for so long, s; 0: "
+        "others do.",
+    )
     port_timeout_s: float = Field(10.0, ge=0, description="Ports may appear within, s.")
     clock: Literal["lockstep", "realtime"] = Field("lockstep", description="What paces the run.")
     rate_hz: float = Field(120.0, gt=0, description="Control rate.")
@@ -72,6 +83,12 @@ class McuParameters(NodeParameters):
         le=65535,
         description="Wiring mcu, realtime: a sensor silent for so long stops the robot; 0: never.",
     )
+    sample_age_max: float = Field(
+        2.0,
+        ge=0,
+        description="Realtime: samples, and messages to the firmware, of more than so many control "
+        "periods ago are refused; 0: none is.",
+    )
     tethered: bool = Field(False, description="Whether it is told the measured outputs.")
     cut_from_s: float = Field(0.0, ge=0, description="When the line to the MCU is cut, s.")
     cut_for_s: float = Field(0.0, ge=0, description="For how long, s; 0: it is not.")
@@ -84,7 +101,7 @@ class McuParameters(NodeParameters):
         if self.wiring == "mcu" and self.target != "hil":
             if not (self.sensor_port and self.actuator_port):
                 raise ValueError("sensor_port, actuator_port: wiring mcu needs both")
-        if self.wiring == "mcu" and self.source == "mpc" and not self.trajectory:
+        if self.wiring == "mcu" and self.controller == "mpc" and not self.trajectory:
             raise ValueError("trajectory: in wiring mcu the MPC is told its reference in a file")
         return self
 
@@ -99,7 +116,7 @@ class McuParameters(NodeParameters):
         return self.output_rest or [0.0] * len(self.output_names)
 
 
-class McuNode(RigNode):
+class McuNode(ManagedNode):
     """Untethered by default: the firmware never sees measured outputs. Tethered it sees them each
     sample, for its estimate of a constant offset."""
 
@@ -112,29 +129,48 @@ class McuNode(RigNode):
         self.realtime = p.clock == "realtime"
         self.owns_instruments = p.wiring == "mcu"
         self.period_ns = round(1e9 / p.rate_hz)
-        self.session = open_session(
-            p.target,
-            read_build(p.firmware),
-            p.port,
-            timeout_s=p.answer_timeout_s,
-            instruments=self.terminals() if self.owns_instruments else None,
-            cut=p.cut,
-            realtime=self.realtime,
-        )
-        unit = StepCostUnit(self.session.info.step_cost_unit)
-        if p.target == "pil" and self.realtime:
-            unit = StepCostUnit.NONE  # the emulator keeps our time, and counts no instructions
-        self.unit = unit.name.lower()
+        self.build = read_build(p.firmware)
+        self.session: ReplaceableSession
+        self.unit: str
+        self.health: McuHealth | None = None
+        self.reference: ToldReference | None = None
 
         topic = COMMAND if self.owns_instruments else COMMAND_ASKED
         self.command = self.publish_on(JointState, topic)
         self.predicted = self.publish_on(JointState, PREDICTED_OUTPUTS)
         self.solver = self.publish_on(DiagnosticArray, SOLVER)
-        self.reference: ToldReference | None = None
+        self.swap: Swap
+        self.wanted = None
         if p.trajectory:
-            self.wanted = self.publish_on(JointTrajectory, REFERENCE)
-            table = read_reference(Path(p.trajectory), p.output_names)
-            self.reference = ToldReference(self.session, table, p.rate_hz, np.array(p.rest))
+            if "reference" not in {peer.rpartition("/")[2] for peer in p.peers}:
+                self.wanted = self.publish_on(JointTrajectory, REFERENCE)
+            self.table = read_reference(Path(p.trajectory), p.output_names)
+
+    def open(self) -> None:
+        """Starts the firmware, or reaches the board, and tells it what it was not built with."""
+        p: McuParameters = self.parameters
+        self.session = replaceable_session(self)
+        unit = StepCostUnit(self.session.info.step_cost_unit)
+        if p.target == "pil" and self.realtime:
+            unit = StepCostUnit.NONE  # the emulator keeps our time, and counts no instructions
+        self.unit = unit.name.lower()
+        # A board may still have what it was told in another run.
+        if asked(p) or (p.target == "hil" and self.build.mpc):
+            self.session.configure(configuration(p, self.build))
+        if self.realtime and self.health is None:
+            self.health = McuHealth(self)
+
+    def begin(self) -> None:
+        p: McuParameters = self.parameters
+        if self.presented and not self.realtime:
+            raise RuntimeError("a run in lockstep does not go on where it was broken off")
+        if p.trajectory:
+            self.reference = ToldReference(self.session, self.table, p.rate_hz, np.array(p.rest))
+        elif not self.owns_instruments:
+            self.session.forget_trajectory()  # a board may have followed one in its last run
+
+    def release(self) -> None:
+        self.session.close()
 
     def terminals(self) -> tuple[Path, Path]:
         """Sensor and actuators, as soon as both are there."""
@@ -152,10 +188,32 @@ class McuNode(RigNode):
             p.rest,
             reference,
             clock=Clock.TIMER if self.realtime else Clock.SAMPLES,
-            age_max_ms=math.ceil(AGE_MAX_SAMPLES * 1e3 / p.rate_hz) if self.realtime else 0,
+            age_max_ms=math.ceil(p.sample_age_max * 1e3 / p.rate_hz) if self.realtime else 0,
             **modes,
         )
         self.send_ahead(0)
+
+    def on_parameters(self, new: McuParameters) -> None:
+        old: McuParameters = self.parameters
+        if new.controller != old.controller and not self.is_active:
+            raise RuntimeError(f"controller {new.controller}: the node is not active")
+        differs = asked(new) != asked(old)
+        if differs:
+            settings = configuration(new, self.build)
+            if self.is_open:
+                self.configure(settings)
+        if new.controller == old.controller:
+            return
+        try:
+            self.swap.change(new.controller)
+        except RuntimeError:
+            if differs:
+                self.configure(configuration(old, self.build))
+            raise
+
+    def configure(self, settings: dict[str, Any]) -> None:
+        """Tells the firmware; also while a run goes on."""
+        self.session.configure(settings)
 
     def send_ahead(self, k: int) -> None:
         if self.reference:
@@ -164,14 +222,16 @@ class McuNode(RigNode):
     def publish(self, now_ns: int, told: Telemetry) -> None:
         p: McuParameters = self.parameters
         self.command.publish(joint_state(now_ns, p.command_names, told.command))
-        if p.source == "host":
+        if self.health:
+            self.health.on_sample(now_ns, told)
+        if self.wanted:
+            here = np.array([told.reference])
+            self.wanted.publish(trajectory(now_ns, self.period_ns, p.output_names, here, p.frame))
+        if told.status == SolverStatus.NONE and self.swap.at(now_ns) != MCU_NODE.name:
             return
         # Stamped with the time that it is for.
         then_ns = now_ns + self.period_ns
         self.predicted.publish(joint_state(then_ns, p.output_names, told.predicted, p.frame))
-        if p.trajectory:
-            here = np.array([told.reference])
-            self.wanted.publish(trajectory(now_ns, self.period_ns, p.output_names, here, p.frame))
         self.solver.publish(self.diagnosis(now_ns, told))
 
     def diagnosis(self, now_ns: int, told: Telemetry) -> DiagnosticArray:

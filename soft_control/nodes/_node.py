@@ -1,34 +1,61 @@
-"""What the nodes share: checked parameters, the roll call before the first sample, a clean end."""
+"""What the nodes share: checked parameters, relative topics, expected publishers, a clean end."""
 
 from __future__ import annotations
 
-import json
+import functools
+import gc
 import math
+import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from types import FrameType
 from typing import Annotated, Any, ClassVar, get_args
 
 import rclpy
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.executors import ExternalShutdownException
+from rclpy.experimental.events_executor import EventsExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from std_msgs.msg import String
 
-from soft_control.experiment.ros_messages import EVERY_SAMPLE, LATCHED, LATEST_SAMPLE
-from soft_control.processes import release_interrupt
-from soft_control.topics import ROLL_CALL
+from soft_control.experiment.ros_messages import EVERY_SAMPLE, LATEST_SAMPLE
+from soft_control.link.sensor_reader import WARNING_EVERY_S
+from soft_control.network import keep_to_loopback
+from soft_control.nodes._roll_call import RollCall
+from soft_control.processes import end_with_parent, release_interrupt
+from soft_control.shared_memory import SETTLED_S, clear_shared_memory
+from soft_control.topics import relative
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LIVE = {"live": True}
+"""json_schema_extra of a parameter that may be set while its node runs."""
 LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 """Of pydantic, and what is said of them."""
 INTEGER_MAX = 2**63 - 1
 """Of a parameter of ROS."""
+GARBAGE = 50_000
+"""Objects between two looks for garbage. At Python's 700 a node looks every few samples, and finds
+none."""
+ALONE_S = 20
+"""A node whose parent was killed may take so long to leave the graph."""
 
 
 class NodeParameters(BaseModel):
@@ -37,6 +64,17 @@ class NodeParameters(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False, validate_default=True)
 
     peers: list[str] = Field([], description="Nodes that take part in the run; empty: this alone.")
+    wait_for: list[str] = Field(
+        [],
+        description="Nodes of others, such as drivers, that must be there before the run begins; "
+        "their messages are taken besides those of peers.",
+    )
+    wait_for_s: float = Field(10.0, ge=0, description="For how long, s.")
+
+    @field_validator("peers", "wait_for", mode="before")
+    @classmethod
+    def _may_be_none(cls, names: Any) -> Any:
+        return [] if names == [""] else names
 
 
 Names = Annotated[list[str], BeforeValidator(lambda names: [] if names == [""] else names)]
@@ -53,22 +91,38 @@ def check_lengths(names: Sequence[str], what: str, **vectors: Sequence[float]) -
             )
 
 
+class MissingParameters(ValueError):
+    """Parameters without which a node cannot start."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        many = len(names) > 1
+        super().__init__(
+            f"parameter{'s' * many} {', '.join(names)} {'are' if many else 'is'} missing"
+        )
+
+
 def checked(model: type[NodeParameters], given: Mapping[str, Any]) -> NodeParameters:
     """The parameters of a node. Raises ValueError that names parameter, value and the wanted."""
     try:
         return model.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
+        missing = [str(e["loc"][0]) for e in error.errors() if e["type"] == "missing"]
+    if missing:
+        raise MissingParameters(missing)
     said = first["msg"].removeprefix("Value error, ")
     where = "".join(f"[{at}]" if isinstance(at, int) else at for at in first["loc"])
-    if first["type"] == "missing":
-        raise ValueError(f"parameter {where} is missing")
     raise ValueError(f"parameter {where} = {first['input']!r}: {said}" if where else said)
 
 
+def is_live(field: FieldInfo) -> bool:
+    """Whether a parameter may be set while its node runs."""
+    return bool((field.json_schema_extra or {}).get("live"))
+
+
 def descriptor(field: FieldInfo) -> ParameterDescriptor:
-    """What ROS tells of a parameter: what it means and where its limits are. None can be changed in
-    a node that runs, for each is read once, when the node starts."""
+    """What ROS tells of a parameter: what it means and where its limits are, and whether it can be
+    changed in a node that runs; one that is read once, when the node starts, cannot."""
     limits: dict[str, float] = {}
     words = []
     for limit in field.metadata:
@@ -82,7 +136,7 @@ def descriptor(field: FieldInfo) -> ParameterDescriptor:
     found = ParameterDescriptor(
         description=field.description or "",
         additional_constraints=", ".join(words),
-        read_only=True,
+        read_only=not is_live(field),
         dynamic_typing=True,
     )
     low = limits.get("ge", limits.get("gt"))
@@ -101,28 +155,29 @@ class RigNode(Node):
     calls this one, makes its publishers (`publish_on`) and subscriptions (`listen`), and at last
     says `present()`; what it opens it closes in `close`. `main` runs it.
 
-    It answers the roll call before the first sample is taken.
-    Discovery takes from 40 ms to 3 s, and a sample published before all are matched would be lost.
-    So each node tells on /roll_call what it subscribes to; when all `peers` have told, each knows
-    how many subscribers its topics must match, waits for them, and tells that it is matched. The
-    rig takes the first sample when everyone is.
+    `parameters` are always checked; those with LIVE change while the node runs, all of one request
+    or none, after `on_parameters` has agreed.
     """
 
     NAME: ClassVar[str]
     """Of the node, as in launch files and in messages to the user."""
     Parameters: ClassVar[type[NodeParameters]] = NodeParameters
+    BREAKS_OFF: ClassVar[bool] = True
+    """Whether a signal to stop breaks off what it does; else it finishes that."""
+    keeps_raised: ClassVar[bool] = False
+    raised: BaseException | None = None
+    """What a callback has raised, where that is kept for `main`."""
 
-    def __init__(self) -> None:
-        """Raises ValueError for a parameter that is missing or malformed."""
-        super().__init__(self.NAME)
+    def __init__(self, **options: Any) -> None:
+        """options: of rclpy's Node. Raises ValueError for a parameter that is missing or
+        malformed."""
+        super().__init__(self.NAME, **options)
         self.parameters: Any = self._read_parameters()
-        self._peers = self.parameters.peers or [self.NAME]
-        self._subscribed: list[str] = []
-        self._matched = False
-        self._calls: dict[str, dict[str, Any]] = {}
-        self._roll_call = self.create_publisher(String, ROLL_CALL, LATCHED)
-        self._listener = self.create_subscription(String, ROLL_CALL, self._on_call, LATCHED)
-        self._poll = self.create_timer(0.02, self._match)
+        self.add_on_set_parameters_callback(self._on_set)
+        p: NodeParameters = self.parameters
+        self.roll_call = RollCall(
+            self, p.peers, p.wait_for, p.wait_for_s, lambda: self.on_everyone_matched()
+        )
 
     def _read_parameters(self) -> NodeParameters:
         given = {}
@@ -133,34 +188,114 @@ class RigNode(Node):
                 name, default, ParameterDescriptor(dynamic_typing=True)
             ).value
             if value is not None:
-                is_array = hasattr(value, "__len__") and not isinstance(value, str)
-                given[name] = list(value) if is_array else value
-        parameters = checked(self.Parameters, given)
+                given[name] = _plain(value)
+        try:
+            parameters = checked(self.Parameters, given)
+        except MissingParameters as error:
+            raise ValueError(
+                f"{error}: `softctl parameters {self.NAME} --robot ROBOT` writes a file with all"
+            ) from None
         for name, field in self.Parameters.model_fields.items():
             # After that check, whose messages say more than ROS does of what is out of a range.
             if self.get_parameter(name).type_ != Parameter.Type.NOT_SET:
                 self.set_descriptor(name, descriptor(field))
         return parameters
 
-    def publish_on(self, message_type: type, topic: str) -> Any:
-        """A publisher that keeps every message for those who want every one."""
-        return self.create_publisher(message_type, topic, EVERY_SAMPLE)
+    def _on_set(self, asked: list[Parameter]) -> SetParametersResult:
+        """Of a request as a whole; ROS has refused by now to change what is read once."""
+        ours = {p.name: _plain(p.value) for p in asked if p.name in self.Parameters.model_fields}
+        if not ours:
+            return SetParametersResult(successful=True)
+        try:
+            new = checked(self.Parameters, self.parameters.model_dump() | ours)
+            self.on_parameters(new)
+        except (ValueError, RuntimeError) as error:
+            return SetParametersResult(successful=False, reason=" ".join(str(error).split()))
+        self.parameters = new
+        return SetParametersResult(successful=True)
+
+    def on_parameters(self, new: Any) -> None:
+        """Before live parameters change to those of `new`, which have been checked: takes over what
+        does not read `parameters` each time. Raises ValueError or RuntimeError with the reason
+        where they cannot be taken; then nothing has changed."""
+
+    def create_timer(self, period_s: float, callback: Callable[..., Any], **options: Any) -> Any:
+        """As of rclpy's Node."""
+        return super().create_timer(period_s, self._kept(callback), **options)
+
+    def create_service(
+        self, kind: type, name: str, callback: Callable[..., Any], **options: Any
+    ) -> Any:
+        """As of rclpy's Node."""
+        return super().create_service(kind, name, self._kept(callback), **options)
+
+    def create_subscription(
+        self, kind: type, topic: str, callback: Callable[..., Any], *qos: Any, **options: Any
+    ) -> Any:
+        """As of rclpy's Node."""
+        return super().create_subscription(kind, topic, self._kept(callback), *qos, **options)
+
+    def _kept(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """Where `main` runs the node: what a callback raises is kept, and nothing more happens
+        until that is raised there. rclpy's EventsExecutor would report it as fatal, with a
+        traceback, even the end of a run."""
+        if not self.keeps_raised:
+            return callback
+
+        @functools.wraps(callback)
+        def careful(*told: Any) -> Any:
+            if self.raised is None:
+                try:
+                    return callback(*told)
+                except BaseException as raised:
+                    self.raised = raised
+            return told[-1] if told else None  # a service has an answer
+
+        return careful
+
+    def publish_on(self, message_type: type, topic: str, qos: QoSProfile = EVERY_SAMPLE) -> Any:
+        """A publisher that, by default, keeps every message for those who want every one."""
+        return self.create_publisher(message_type, relative(topic), qos)
 
     def listen(
         self,
         message_type: type,
         topic: str,
-        callback: Callable,
+        callback: Callable[..., None],
         qos: QoSProfile = LATEST_SAMPLE,
+        *,
+        with_info: bool = False,
         **options: Any,
     ) -> None:
-        """Subscribes, and says so in the roll call."""
-        self._subscribed.append(topic)
-        self.create_subscription(message_type, topic, callback, qos, **options)
+        """Subscribes, says so in the roll call, and takes what expected publishers say. with_info:
+        the callback gets the message's info, too, as rclpy knows it."""
+
+        def on_message(*told: Any) -> None:
+            # rclpy's EventsExecutor gives both as one tuple to whoever wants both.
+            message, info = told if len(told) == 2 else told[0]
+            if self.roll_call.accepts(resolved, info["publisher_gid"]["data"]):
+                callback(message, info) if with_info else callback(message)
+
+        on_message.__signature__ = signature(lambda message, info: None)
+        resolved = self.create_subscription(
+            message_type, relative(topic), on_message, qos, **options
+        ).topic_name
+        self.roll_call.listens_to(resolved)
+
+    def is_too_old(self, stamp_ns: int, age_max_s: float) -> bool:
+        """Whether a sample was taken longer ago than that by this machine's clock, which is said;
+        0: none is."""
+        age_s = (self.get_clock().now().nanoseconds - stamp_ns) / 1e9
+        if not age_max_s or age_s <= age_max_s:
+            return False
+        self.get_logger().warning(
+            f"passed over a sample of {age_s:.3f} s ago", throttle_duration_sec=WARNING_EVERY_S
+        )
+        return True
 
     def present(self) -> None:
         """Tells the others that all endpoints exist and that samples may come."""
-        self._tell()
+        self.roll_call.present()
 
     def on_everyone_matched(self) -> None:
         """Called once, when every peer is matched."""
@@ -168,45 +303,33 @@ class RigNode(Node):
     def close(self) -> None:
         """Called once at the end, whatever led to it."""
 
-    def _tell(self) -> None:
-        call = {"node": self.get_name(), "listens": self._subscribed, "matched": self._matched}
-        self._roll_call.publish(String(data=json.dumps(call)))
 
-    def _on_call(self, message: String) -> None:
-        call = json.loads(message.data)
-        self._calls[call["node"]] = call
-        if self._matched and all(self._calls.get(peer, {}).get("matched") for peer in self._peers):
-            self.destroy_timer(self._poll)
-            self.destroy_subscription(self._listener)
-            self.on_everyone_matched()
-
-    def _match(self) -> None:
-        if self._matched or any(peer not in self._calls for peer in self._peers):
-            return
-        listens = [topic for call in self._calls.values() for topic in call["listens"]]
-        if all(p.get_subscription_count() >= listens.count(p.topic_name) for p in self.publishers):
-            self._matched = True
-            self._tell()
+def _plain(value: Any) -> Any:
+    """A parameter's value; arrays are lists."""
+    is_array = hasattr(value, "__len__") and not isinstance(value, str)
+    return list(value) if is_array else value
 
 
 class _Stop:
-    """Handler of SIGINT and SIGTERM: breaks off whatever waits, and is remembered.
+    """Handler of STOP_SIGNALS: breaks off whatever waits, if it shall, and is remembered.
 
     Python loses an exception that a handler raises while a finaliser or a weak reference's callback
     runs ("Exception ignored in …"), so the loop asks `asked` as well.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, breaks_off: bool) -> None:
+        self.asked, self._breaks_off = False, breaks_off
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
         self.asked = True
-        raise SystemExit
+        if self._breaks_off:
+            raise SystemExit
 
 
 def main(node_type: type[RigNode]) -> None:
     """Runs one node until it is told to stop (exit 0) or fails (exit 1, one line on stderr)."""
-    stop = _Stop()
+    gc.set_threshold(GARBAGE)
+    stop, parent = _Stop(node_type.BREAKS_OFF), os.getppid()
     for signum in STOP_SIGNALS:
         signal.signal(signum, stop)
     node: RigNode | None = None
@@ -216,13 +339,24 @@ def main(node_type: type[RigNode]) -> None:
         nonlocal node
         # A SIGINT that came while Python was still importing has waited until here.
         release_interrupt()
+        end_with_parent()
+        keep_to_loopback(os.environ)
         rclpy.init(signal_handler_options=rclpy.SignalHandlerOptions.NO)
+        node_type.keeps_raised = True
         node = node_type()
-        executor = SingleThreadedExecutor()
+        executor = EventsExecutor()
         executor.add_node(node)
         # A timeout lets Python see signals while the executor waits.
         while rclpy.ok() and not stop.asked:
-            executor.spin_once(timeout_sec=0.1)
+            try:
+                executor.spin_once(timeout_sec=0.1)
+            except RuntimeError:
+                if not stop.asked:
+                    raise
+                return  # the stop came in the middle of a call from C++, which it made fail
+            if (raised := node.raised) is not None:
+                node.raised = None
+                raise raised
 
     try:
         code = _exit_code(live, node_type.NAME)
@@ -232,8 +366,17 @@ def main(node_type: type[RigNode]) -> None:
             signal.signal(signum, signal.SIG_IGN)
         if node is not None:
             code = max(code, _exit_code(node.close, node_type.NAME))
+        orphan = os.getppid() != parent
+        if orphan:
+            # Fast DDS 3.2 may lock up where many participants leave at once, and nobody is left
+            # who would kill this process then.
+            signal.alarm(ALONE_S)
+        if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        if orphan:
+            time.sleep(SETTLED_S)  # what the killed one leaves may be too young to be cleared up
+            clear_shared_memory(but=os.getpid())
     sys.exit(code)
 
 

@@ -11,15 +11,19 @@ from pydantic import Field, model_validator
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
+from soft_control.experiment.health import INACTIVE, Health, SensorWatch
 from soft_control.experiment.ros_messages import EVERY_SAMPLE, joint_state, to_ns
 from soft_control.learning.calibration import Calibration
 from soft_control.link.instruments import SENSORS
-from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
+from soft_control.nodes._diagnostics import Diagnostics
+from soft_control.nodes._managed import ManagedNode, ManagedParameters
+from soft_control.nodes._node import Names, check_lengths
 from soft_control.nodes._port import CHECK_S, InstrumentPort
+from soft_control.nodes._run_length import RunLength
 from soft_control.topics import CLOCK, SIGNALS, SIGNALS_RAW
 
 
-class SensorParameters(NodeParameters):
+class SensorParameters(ManagedParameters):
     port: str = Field(min_length=1, description="Of the sensor board, such as /dev/ttyUSB0.")
     baud: int = Field(2_000_000, gt=0, description="Of the port.")
     clock: Literal["lockstep", "realtime"] = Field(
@@ -32,6 +36,9 @@ class SensorParameters(NodeParameters):
     )
     signal_names: Names = Field([], description="Of the channels; by default they are numbered.")
     port_timeout_s: float = Field(10.0, ge=0, description="The port may appear within, s.")
+    duration_s: float = Field(
+        0.0, ge=0, description="Ends the run when all have been there for so long, s; 0: others do."
+    )
     silence_timeout_s: float = Field(
         30.0, gt=0, description="Without a valid sample for so long the sensor has failed, s."
     )
@@ -43,7 +50,7 @@ class SensorParameters(NodeParameters):
         return self
 
 
-class SensorNode(RigNode):
+class SensorNode(ManagedNode):
     """NAME is that of the sensor in link.instruments.SENSORS."""
 
     CHANNEL: ClassVar[str]
@@ -59,23 +66,38 @@ class SensorNode(RigNode):
         self.clock_ns: deque[int] = deque()
         self.counts: deque[list[int]] = deque()
         self.pairing = threading.Lock()
+        self.run_length = RunLength(p.duration_s)
 
         self.raw = self.publish_on(JointState, SIGNALS_RAW)
         self.calibrated = self.publish_on(JointState, SIGNALS)
         if self.lockstep:
             # Not the latest tick only: a PID does not wait for the signals of a sample.
             self.listen(Clock, CLOCK, self.on_clock, EVERY_SAMPLE)
+        else:
+            self.watch = SensorWatch()
+            self.diagnostics = Diagnostics(self, p.port, self.judge)
+        self.start()
+
+    def on_everyone_matched(self) -> None:
+        self.run_length.begin()
+
+    def open(self) -> None:
         self.port = InstrumentPort(self, "the sensor", CHECK_S)
+
+    def begin(self) -> None:
+        """The executor cannot wait for a serial port, so a thread does, and publishes itself:
+        waking the executor for each line with a guard condition loses one wake-up in some ten
+        thousand."""
+        p: SensorParameters = self.parameters
         self.reader = SENSORS[self.NAME](
-            channels, p.silence_timeout_s, time.monotonic(), **self.settings()
+            len(p.full_scale_counts), p.silence_timeout_s, time.monotonic(), **self.settings()
         )
-        # The executor cannot wait for a serial port, so a thread does, and publishes itself: waking
-        # the executor for each line with a guard condition loses one wake-up in some ten thousand.
+        if self.presented:
+            self.port.serial.reset_input_buffer()  # of the time when nobody wanted to know
         self.closing = threading.Event()
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
-        self.create_timer(CHECK_S, self.check)
-        self.present()
+        self.checking = self.create_timer(CHECK_S, self.check)
 
     def settings(self) -> dict[str, Any]:
         """Of the sensor's reader, beside channels and time-out; by default there are none."""
@@ -93,7 +115,9 @@ class SensorNode(RigNode):
             self.port.fail(error)
 
     def check(self) -> None:
-        """Raises RuntimeError where the sensor is gone or what it sends is of no use."""
+        """Raises RuntimeError where the sensor is gone or what it sends is of no use, SystemExit at
+        the end of the run."""
+        self.run_length.check()
         self.port.check(f"{self.reader.samples} samples")
         if self.port.failed:
             return
@@ -102,6 +126,14 @@ class SensorNode(RigNode):
             self.get_logger().warning(said)
         if reason := self.reader.failure(now_s):
             raise RuntimeError(f"{self.port.where} at {self.parameters.baud} baud: {reason}")
+
+    def judge(self, elapsed_s: float) -> Health:
+        """Of the last second."""
+        if not self.is_active:
+            return INACTIVE
+        reader = self.reader
+        silent_s = reader.silent_s(time.monotonic())
+        return self.watch.judge(elapsed_s, reader.samples, reader.dropped, silent_s)
 
     def on_sample(self, counts: list[int]) -> None:
         if self.lockstep:
@@ -124,9 +156,12 @@ class SensorNode(RigNode):
         self.raw.publish(joint_state(now_ns, self.names, counts))
         self.calibrated.publish(joint_state(now_ns, self.names, self.calibration.apply(counts)))
 
-    def close(self) -> None:
-        """The thread first: it publishes, which nobody may do on a node that is gone."""
+    def halt(self) -> None:
+        """Ends the thread: it publishes, which nobody may do on a node that is gone."""
         self.closing.set()
         self.port.serial.cancel_read()
         self.thread.join(2 * CHECK_S)
+        self.destroy_timer(self.checking)
+
+    def release(self) -> None:
         self.port.serial.close()

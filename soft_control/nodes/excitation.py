@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
 
-from soft_control.experiment.ros_messages import joint_state, to_ns
+from soft_control.control.controllers import CONTROLLERS
+from soft_control.experiment.ros_messages import header_ns
 from soft_control.learning.excitation import excitation
-from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
+from soft_control.nodes._controller import ControllerNode, ControllerParameters
+from soft_control.nodes._node import check_lengths
 from soft_control.nodes._node import main as run
-from soft_control.topics import COMMAND_ASKED, SIGNALS
+from soft_control.topics import OUTPUTS, SIGNALS
 
 
-class ExcitationParameters(NodeParameters):
+class ExcitationParameters(ControllerParameters):
     seed: int = Field(0, ge=0, description="Of what is drawn at random.")
-    rate_hz: float = Field(120.0, gt=0, description="Commands a second.")
     duration_s: float = Field(60.0, gt=0, description="Length of the run.")
-    command_names: Names = Field(min_length=1, description="Of the commands.")
+    trigger: Literal[SIGNALS, OUTPUTS] = Field(
+        SIGNALS, description="The topic each of whose samples has a command."
+    )
     command_min: list[float] = Field(description="Of each command, its unit.")
     command_max: list[float] = Field(description="Of each command, its unit.")
     move_max: list[float] = Field(description="Largest move of each command in one sample.")
@@ -30,8 +35,12 @@ class ExcitationParameters(NodeParameters):
         return self
 
 
-class Excitation(RigNode):
+class Excitation(ControllerNode):
+    """Where it takes over from another controller it goes from the last command to its own at
+    `move_max`."""
+
     NAME = "excitation"
+    TITLE = CONTROLLERS["excitation"].name
     Parameters = ExcitationParameters
 
     def __init__(self) -> None:
@@ -47,15 +56,22 @@ class Excitation(RigNode):
             p.pace,
         )
         self.k = 0
-        self.command = self.publish_on(JointState, COMMAND_ASKED)
-        self.listen(JointState, SIGNALS, self.on_sample)
+        self.last: np.ndarray | None = None
+        self.listen(
+            JointState, p.trigger, lambda m: self.turns.sample(header_ns(m.header)), self.queue
+        )
         self.present()
 
-    def on_sample(self, message: JointState) -> None:
-        names = self.parameters.command_names
+    def answer(self, now_ns: int) -> np.ndarray:
         command = self.commands[min(self.k, len(self.commands) - 1)]
-        self.command.publish(joint_state(to_ns(message.header.stamp), names, command))
         self.k += 1
+        if self.last is not None:
+            move_max = np.array(self.parameters.move_max)
+            self.last = command = self.last + np.clip(command - self.last, -move_max, move_max)
+        return command
+
+    def follow(self, now_ns: int, command: np.ndarray) -> None:
+        self.last = command
 
 
 def main() -> None:

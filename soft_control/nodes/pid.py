@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from soft_control.control import pid
-from soft_control.experiment.ros_messages import Join, by_name, from_trajectory, joint_state
-from soft_control.nodes._node import Names, NodeParameters, RigNode, check_lengths
+from soft_control.control.controllers import CONTROLLERS
+from soft_control.experiment.ros_messages import Join, by_name, from_trajectory
+from soft_control.nodes._controller import ControllerNode, ControllerParameters
+from soft_control.nodes._node import LIVE, Names, check_lengths
 from soft_control.nodes._node import main as run
-from soft_control.topics import COMMAND_ASKED, OUTPUTS, REFERENCE
+from soft_control.topics import OUTPUTS, REFERENCE
 
 VECTORS = ("kp", "ki", "kd", "command_neutral", "command_min", "command_max")
 
 
-class PidParameters(NodeParameters):
-    rate_hz: float = Field(120.0, gt=0, description="Control rate.")
-    command_names: Names = Field(min_length=1, description="Of the commands.")
+class PidParameters(ControllerParameters):
     output_names: Names = Field(min_length=1, description="Of the outputs.")
     frame: str = Field("", description="Of points among the outputs; empty: any.")
     decoupling: list[float] = Field(
-        description="(commands x outputs), row by row, unit of a command over that of an output."
+        description="(commands x outputs), row by row, unit of a command over that of an output.",
+        json_schema_extra=LIVE,
     )
-    kp: list[float] = Field(description="Of each command, 1.")
-    ki: list[float] = Field(description="Of each command, 1/s.")
-    kd: list[float] = Field(description="Of each command, s.")
+    kp: list[float] = Field(description="Of each command, 1.", json_schema_extra=LIVE)
+    ki: list[float] = Field(description="Of each command, 1/s.", json_schema_extra=LIVE)
+    kd: list[float] = Field(description="Of each command, s.", json_schema_extra=LIVE)
     command_neutral: list[float] = Field(description="Of each command, its unit.")
     command_min: list[float] = Field(description="Of each command, its unit.")
     command_max: list[float] = Field(description="Of each command, its unit.")
-    derivative_time_constant: float = Field(0.02, ge=0, description="Of its filter, s.")
-    proportional_setpoint: float = Field(1.0, description="Share of the reference that it sees.")
-    derivative_setpoint: float = Field(1.0, description="Share of the reference that it sees.")
+    derivative_time_constant: float = Field(
+        0.02, ge=0, description="Of its filter, s.", json_schema_extra=LIVE
+    )
+    proportional_setpoint: float = Field(
+        1.0, description="Share of the reference that it sees.", json_schema_extra=LIVE
+    )
+    derivative_setpoint: float = Field(
+        1.0, description="Share of the reference that it sees.", json_schema_extra=LIVE
+    )
 
     @model_validator(mode="after")
     def a_value_a_command(self) -> PidParameters:
@@ -41,32 +50,58 @@ class PidParameters(NodeParameters):
         check_lengths(each, "command/output", decoupling=self.decoupling)
         return self
 
+    def config(self) -> pid.PidConfig:
+        """The same as the law takes it."""
+        return pid.PidConfig(
+            decoupling=np.array(self.decoupling).reshape(len(self.command_names), -1),
+            **{name: getattr(self, name) for name in pid.SCALARS},
+            **{name: np.array(getattr(self, name)) for name in VECTORS},
+        )
 
-class Pid(RigNode):
+
+class Pid(ControllerNode):
+    """Other gains, as another controller before it, are taken over from without a step."""
+
     NAME = "pid"
+    TITLE = CONTROLLERS["pid"].name
     Parameters = PidParameters
 
     def __init__(self) -> None:
         super().__init__()
         p: PidParameters = self.parameters
-        self.config = pid.PidConfig(
-            decoupling=np.array(p.decoupling).reshape(len(p.command_names), -1),
-            **{name: getattr(p, name) for name in pid.SCALARS},
-            **{name: np.array(getattr(p, name)) for name in VECTORS},
-        )
+        self.config = self.next_config = p.config()
+        self.period_s = 1 / p.rate_hz
         self.state = pid.reset(self.config)
-        self.command = self.publish_on(JointState, COMMAND_ASKED)
-        self.join = Join((OUTPUTS, REFERENCE), self.on_sample)
-        self.listen(JointState, OUTPUTS, lambda m: self.join.put(OUTPUTS, m))
-        self.listen(JointTrajectory, REFERENCE, lambda m: self.join.put(REFERENCE, m))
+        self.join = Join((OUTPUTS, REFERENCE), self.turns.sample)
+        for kind, topic in ((JointState, OUTPUTS), (JointTrajectory, REFERENCE)):
+            self.listen(kind, topic, lambda m, topic=topic: self.join.put(topic, m), self.queue)
         self.present()
 
-    def on_sample(self, now_ns: int, outputs: JointState, reference: JointTrajectory) -> None:
+    def on_parameters(self, new: PidParameters) -> None:
+        self.next_config = new.config()
+
+    def inputs(
+        self, outputs: JointState, reference: JointTrajectory
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Reference and outputs (n,) of a sample."""
         p: PidParameters = self.parameters
         wanted = from_trajectory(reference, p.output_names, frame=p.frame)[0]
-        seen = by_name(outputs, p.output_names, OUTPUTS, others=True, frame=p.frame)
-        command = pid.step(self.config, self.state, wanted, seen, 1 / p.rate_hz)
-        self.command.publish(joint_state(now_ns, p.command_names, command))
+        return wanted, by_name(outputs, p.output_names, OUTPUTS, others=True, frame=p.frame)
+
+    def answer(self, now_ns: int, outputs: JointState, reference: JointTrajectory) -> np.ndarray:
+        wanted, seen = self.inputs(outputs, reference)
+        before = dataclasses.replace(self.state)
+        command = pid.step(self.config, self.state, wanted, seen, self.period_s)
+        if self.config is not self.next_config:
+            self.config, self.state = self.next_config, before
+            pid.track(self.config, self.state, command, wanted, seen, self.period_s)
+        return command
+
+    def follow(
+        self, now_ns: int, command: np.ndarray, outputs: JointState, reference: JointTrajectory
+    ) -> None:
+        self.config = self.next_config
+        pid.track(self.config, self.state, command, *self.inputs(outputs, reference), self.period_s)
 
 
 def main() -> None:

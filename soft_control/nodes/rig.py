@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from rclpy.duration import Duration
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
 
 from soft_control.experiment.rig_device import RigDevice
 from soft_control.experiment.ros_messages import joint_state, point, to_stamp
@@ -84,6 +85,7 @@ class RigSimulation(RigNode):
         self.k = 0
         self.now_ns: int | None = None
         self.told_s = 0.0
+        self.line = b""
         self.sensor = PseudoTerminal(Path(p.sensor_port))
         self.actuators = PseudoTerminal(Path(p.actuator_port))
 
@@ -102,6 +104,8 @@ class RigSimulation(RigNode):
         self.moving = threading.Lock()
         self.thread = threading.Thread(target=self.follow, daemon=True)
         self.create_timer(CHECK_S, self.check)
+        if self.lockstep:
+            self.create_service(Trigger, "~/repeat", self.on_repeat)
         self.present()
 
     def on_everyone_matched(self) -> None:
@@ -154,12 +158,21 @@ class RigSimulation(RigNode):
         self.now_ns = now_ns
         if self.lockstep:
             self.clock.publish(Clock(clock=to_stamp(now_ns)))
-        seen, line = self.device.sample()
+        seen, self.line = self.device.sample()
         robot = self.robot
-        self.sensor.write(line)
+        self.sensor.write(self.line)
         self.outputs.publish(joint_state(now_ns, robot.output_names, seen.outputs, robot.frame))
         for group, publisher in self.points:
             publisher.publish(point(now_ns, group.place(seen.outputs), robot.frame))
+
+    def on_repeat(self, request: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
+        """Lockstep: the sensor says the sample again that nobody has answered. Whoever listens to
+        it from now on, such as a microcontroller that has started again, has the end of a line
+        before it."""
+        with self.moving:
+            self.sensor.write(self.device.line_end + self.line)
+            answer.success, answer.message = True, f"sample {self.k}"
+        return answer
 
     def check(self) -> None:
         """Raises what has ended the thread, and RuntimeError where nobody drives the actuators."""

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from soft_control.robots.recording_format import Strict
+from soft_control.safe_output import SafeOutput
 
 COUNT_MAX = 2_147_483_647
 """Of a sensor's channel: counts are of 32 bits."""
-SafeOutput = Literal["hold", "neutral", "disarm"]
 
 
 class Sensor(Strict):

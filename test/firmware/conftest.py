@@ -17,7 +17,8 @@ from soft_control.control.mpc_settings import MpcSettings
 from soft_control.firmware_build import build
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.model import ModelCard, SignalMap
-from soft_control.link import McuSession, open_session
+from soft_control.link.opening import open_session
+from soft_control.link.session import McuSession
 from soft_control.rigs import describe
 
 HERE = Path(__file__).parent
@@ -236,7 +237,8 @@ class Info(ctypes.Structure):
         *((name, c_uint8) for name in ("horizon", "control_horizon", "step_cost_unit")),
         ("rate_hz", c_float),
         ("trajectory_points", c_uint16),
-        *((name, c_uint8) for name in ("state", "cause")),
+        *((name, c_uint8) for name in ("state", "cause", "source")),
+        ("source_k", c_uint32),
         *((name, c_uint32) for name in ("missed_samples", "lost_points")),
         *((name, c_uint32) for name in ("telemetry_sent", "telemetry_lost", "telemetry_dropped")),
         *((name, c_uint32) for name in ("refused", "limited", "bad_frames")),

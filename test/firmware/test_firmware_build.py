@@ -23,7 +23,7 @@ from soft_control.control.mpc_settings import budget_us, check, physical_setting
 from soft_control.firmware_build import build
 from soft_control.firmware_files import BuildError, read_build
 from soft_control.learning.model import load_card
-from soft_control.link import open_session
+from soft_control.link.opening import open_session
 from soft_control.rigs import describe
 
 from .conftest import save_model
@@ -390,14 +390,14 @@ def test_a_compiler_error_is_shown_and_the_earlier_build_stays(
 ):
     earlier = build(model_dir, settings, tmp_path, ("host",))
     before = files_of(earlier)
-    compile_model = module.nn4mc_codegen.compile_model
+    compile_with = module.compile_with
 
-    def broken(model, folder, **options):
-        compile_model(model, folder, **options)
+    def broken(model, folder, options):
+        compile_with(model, folder, options)
         with (folder / "fk.c").open("a") as file:
             file.write("int broken = nothing;\n")
 
-    monkeypatch.setattr(module.nn4mc_codegen, "compile_model", broken)
+    monkeypatch.setattr(module, "compile_with", broken)
     with pytest.raises(BuildError, match=r"building for host failed: .*nothing.*build\.log\)$"):
         build(model_dir, settings, tmp_path, ("host",))
     log = tmp_path / "build.log"

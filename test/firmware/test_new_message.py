@@ -29,7 +29,8 @@ from pathlib import Path
 
 from soft_control.firmware_build import build
 from soft_control.firmware_files import read_build
-from soft_control.link import LinkError, McuSession, SilTransport
+from soft_control.link.session import LinkError, McuSession
+from soft_control.link.transport import SilTransport
 from soft_control.link.framing import encode_frame
 from soft_control.link.messages import MESSAGES, Ping, Pong, Sizes
 

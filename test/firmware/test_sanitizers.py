@@ -29,6 +29,7 @@ from soft_control.link.messages import (
     Sample,
     Sizes,
     Stop,
+    Switch,
     Telemetry,
     Trajectory,
     TrajectoryEnd,
@@ -90,6 +91,7 @@ def stream(seed: int) -> bytes:
             + [Observe(k, numbers(4), numbers(2))] * 4
             + [Measurement(k, k, numbers(3))] * 4
             + [Drive(k, k, numbers(2))] * 2
+            + [Switch(chance.choice([0, k, k + 3]) % 2**32, chance.randint(0, 3))] * 2
             + [Trajectory(chance.choice([0, 0, 20, 1190, 65535]), points())] * 2
             + [TrajectoryEnd(chance.choice([0, 3, 2000]), k % 2, k, numbers(3))]
             + [Configure(*(numbers(size) for size in (2,) * 6 + (3,) * 5), chance.random())]
@@ -195,7 +197,7 @@ def test_every_type_and_length_has_its_answer(program, running):
                 wanted.append((Error.TYPE, ErrorCode.BAD_LENGTH, type_))
             elif row["when"] == ("resting" if running else "running"):
                 wanted.append((Error.TYPE, ErrorCode.WRONG_STATE, type_))
-            elif type_ == Drive.TYPE:  # only where the microcontroller has the actuators
+            elif type_ in (Drive.TYPE, Switch.TYPE):  # only with wiring microcontroller
                 wanted.append((Error.TYPE, ErrorCode.WRONG_STATE, type_))
             elif row["order"] == "in order" and stepped:
                 wanted.append((Error.TYPE, ErrorCode.OUT_OF_ORDER, type_))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from soft_control.experiment.closed_loop import record
+from soft_control.experiment.firmware_job import Request
 from soft_control.experiment.node_parameters import mpc_settings
+from soft_control.experiment.regeneration import regenerate
 from soft_control.firmware_build import build
 from soft_control.learning.training import TrainingSettings, train
 from soft_control.rigs.twin_files import TwinCard, write_card, write_network
@@ -119,3 +122,17 @@ def tendon(
     firmware: Path = tmp_path_factory.mktemp("tendon_firmware")
     build(tendon_model.model, mpc_settings("tendon"), firmware)
     return SimpleNamespace(**vars(tendon_model), firmware=firmware)
+
+
+@pytest.fixture(scope="session")
+def made(tendon_model, tmp_path_factory) -> Path:
+    """Firmware for sil alone, which takes a second."""
+    out = tmp_path_factory.mktemp("made") / "firmware"
+    regenerate(Request(model=tendon_model.model, firmware=out, board="host"))
+    return out
+
+
+@pytest.fixture
+def there(made, tmp_path) -> Path:
+    """A copy of it in a folder of the test's own."""
+    return Path(shutil.copytree(made, tmp_path / "firmware"))

@@ -36,6 +36,8 @@ void loop_send_info(control_loop_t *loop)
         .trajectory_points = REFERENCE_POINTS,
         .state = loop->supervisor.state,
         .cause = loop->supervisor.cause,
+        .source = loop->source,
+        .source_k = loop->source_k,
         .counters = loop->counters,
     };
     (void)loop_send(loop, TO_HOST_INFO, &info);
@@ -144,6 +146,8 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
     reference_reset(&loop->reference, request->k, request->outputs);
     loop->counters = (counters_t){.telemetry_dropped = loop->counters.telemetry_dropped};
     loop->first_k = request->k;
+    loop->source = request->modes.source;
+    loop->source_k = request->k;
     loop->next_k = request->k;
     loop->answered = false;
     loop->measured = false;
@@ -264,7 +268,8 @@ static message_error_t answer_measurement(control_loop_t *loop, request_t *reque
 
 static message_error_t answer_drive(control_loop_t *loop, request_t *request)
 {
-    if (loop->modes.source != SOURCE_HOST || loop->modes.wiring != WIRING_MCU) {
+    if (loop->modes.wiring != WIRING_MCU
+        || (loop->modes.source != SOURCE_HOST && loop->source != SOURCE_HOST)) {
         return MESSAGE_WRONG_STATE;
     }
     if (!command_valid(&loop->config->units, request->command)) {
@@ -293,6 +298,34 @@ static message_error_t answer_configure(control_loop_t *loop, request_t *request
         return MESSAGE_BAD_VALUE;
     }
     loop_configure(loop, &request->settings);
+    loop_send_info(loop);
+    return MESSAGE_OK;
+}
+
+/* A request comes again where its answer was damaged: the source that is in force changes nothing,
+ * and the one that is still to come may be chosen anew. */
+static message_error_t answer_switch(control_loop_t *loop, request_t *request)
+{
+    const uint8_t source = request->modes.source;
+    const uint32_t next = loop_next(loop);
+    const bool reached = (int32_t)(next - loop->source_k) >= 0;
+
+    if (loop->modes.wiring != WIRING_MCU || loop->supervisor.state == STATE_HOLDING) {
+        return MESSAGE_WRONG_STATE;
+    }
+    if (source >= SOURCES) {
+        return MESSAGE_BAD_VALUE;
+    }
+    if (source == SOURCE_MPC && !reference_ahead(&loop->reference)) {
+        return MESSAGE_INCOMPLETE;
+    }
+    if (source != loop->source || !reached) {
+        const bool ahead = request->k != 0u && (int32_t)(request->k - next) > 0;
+        loop_choose_source(loop, next); /* the one before, if its turn has come */
+        loop->driven = loop->driven && loop->modes.source == SOURCE_HOST;
+        loop->source = source;
+        loop->source_k = ahead ? request->k : next;
+    }
     loop_send_info(loop);
     return MESSAGE_OK;
 }

@@ -19,6 +19,17 @@ uint32_t loop_time(const control_loop_t *loop)
                : board_microseconds(loop->board);
 }
 
+uint32_t loop_next(const control_loop_t *loop)
+{
+    return loop->next_k + (loop->waiting > 0u ? loop->waiting - 1u : 0u);
+}
+
+/* Who finds the command of sample k; another one may have been chosen for a later sample. */
+static uint8_t source_of(const control_loop_t *loop, uint32_t k)
+{
+    return (int32_t)(k - loop->source_k) >= 0 ? loop->source : loop->modes.source;
+}
+
 /* Silences that count as such; 0: none does. */
 static bool passed(uint32_t since_us, uint32_t now_us, uint16_t limit_ms)
 {
@@ -70,6 +81,15 @@ static void bridge_gap(control_loop_t *loop, sample_t *sample)
     }
 }
 
+void loop_choose_source(control_loop_t *loop, uint32_t k)
+{
+    const uint8_t source = source_of(loop, k);
+    if (source == SOURCE_HOST && loop->modes.source != SOURCE_HOST && !loop->driven) {
+        memcpy(loop->drive, loop->supervisor.command, sizeof loop->drive);
+    }
+    loop->modes.source = source;
+}
+
 /* What the sensor has brought since it was asked last; nothing is no fault, but may be silence. */
 static void judge_sensor(control_loop_t *loop)
 {
@@ -88,6 +108,7 @@ static void acquire(control_loop_t *loop, sample_t *sample)
 
     sample->time_us = board_microseconds(loop->board);
     bridge_gap(loop, sample);
+    loop_choose_source(loop, sample->k);
     if (host_silent(loop)) {
         sample->flags |= SUPERVISOR_HOST_STALE;
     }
@@ -166,7 +187,7 @@ static void estimate(control_loop_t *loop, const sample_t *sample)
 static void reference(control_loop_t *loop, sample_t *sample)
 {
     reference_advance(&loop->reference, sample->k);
-    if (sample->observed != NULL || loop->modes.source == SOURCE_HOST) {
+    if (sample->observed != NULL || loop->modes.source != SOURCE_MPC) {
         return;
     }
     if (reference_horizon(&loop->reference, sample->reference) > 0u) {
@@ -185,7 +206,8 @@ static uint32_t now(void *context)
     return board_ticks(board);
 }
 
-/* The command: the solver's, the host's, or the one that is observed. The step cost begins here. */
+/* The command: the solver's, the host's, the last one, or the one that is observed. The step cost
+ * begins here. */
 static void control(control_loop_t *loop, sample_t *sample)
 {
     const units_t *units = &loop->config->units;
@@ -194,6 +216,7 @@ static void control(control_loop_t *loop, sample_t *sample)
                                .budget = STEP_BUDGET_US * board_ticks_per_us(loop->board)};
     const float *given = sample->observed != NULL              ? sample->observed
                          : loop->modes.source == SOURCE_HOST ? loop->drive
+                         : loop->modes.source == SOURCE_HOLD ? loop->supervisor.command
                                                                : NULL;
     board_step_cost_begin(loop->board);
     if (given != NULL) {
@@ -233,17 +256,20 @@ static float share_of_period(control_loop_t *loop)
                : (float)passed / (float)PERIOD_US;
 }
 
-/* The last gate before the actuators; an observed command has passed them already. */
+/* The last gate before the actuators; an observed command has passed one already, and where the
+ * solver takes over again, it does so from there. */
 static void supervise(control_loop_t *loop, sample_t *sample)
 {
     const units_t *units = &loop->config->units;
     supervisor_t *supervisor = &loop->supervisor;
     float asked[COMMANDS];
 
+    supervisor_solver(supervisor, (sample->flags & SUPERVISOR_NOT_FINITE) != 0u);
     if (sample->observed != NULL) {
+        (void)share_of_period(loop);
+        supervisor_told(supervisor, &loop->config->limits, sample->command);
         return;
     }
-    supervisor_solver(supervisor, (sample->flags & SUPERVISOR_NOT_FINITE) != 0u);
     sample->flags |= loop->late ? SUPERVISOR_LATE : 0u;
     if (supervisor->state != STATE_RUNNING) {
         supervisor_safe(supervisor, &loop->config->limits, sample->command);
@@ -299,6 +325,9 @@ static void actuate(control_loop_t *loop, sample_t *sample)
     sample->step_cost = board_step_cost_end(loop->board);
     if (sample->step_cost > loop->counters.step_cost_max) {
         loop->counters.step_cost_max = sample->step_cost;
+    }
+    if (sample->status == MESSAGE_STATUS_NONE) {
+        mpc_plan_anew(&loop->mpc); /* what the solver had planned was not done */
     }
     loop->next_k = sample->k + 1u;
 }
@@ -421,7 +450,8 @@ static bool take_sensor(control_loop_t *loop)
 static bool host_ready(const control_loop_t *loop, uint32_t k)
 {
     const bool measured = !loop->modes.tethered || (loop->measured && loop->measured_k == k);
-    const bool driven = loop->modes.source != SOURCE_HOST || (loop->driven && loop->driven_k == k);
+    const bool driven =
+        source_of(loop, k) != SOURCE_HOST || (loop->driven && loop->driven_k == k);
     return (measured && driven) || loop->waiting > GAP_MAX || host_silent(loop)
            || loop->supervisor.state == STATE_HOLDING;
 }
@@ -455,11 +485,11 @@ static void follow_sensor(control_loop_t *loop)
         if (came && may_begin(loop)) {
             loop->waiting++;
         }
-        const uint32_t k = loop->next_k + loop->waiting - 1u;
+        const uint32_t k = loop_next(loop);
         if (loop->waiting > 0u && host_ready(loop, k)) {
             loop->waiting = 0;
             loop_sample(loop, k, NULL);
-            loop->driven = false;
+            loop->driven = loop->driven && loop->modes.source != SOURCE_HOST;
             count_unanswered(loop);
         }
     } while (came && supervisor_active(&loop->supervisor));

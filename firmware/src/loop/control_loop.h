@@ -65,6 +65,8 @@ typedef struct {
 
     uint32_t next_k;
     uint32_t first_k;
+    uint8_t source;    /* source_t that was chosen last; the one in force is that of modes */
+    uint32_t source_k; /* from this sample on */
     bool answered;         /* the sample before next_k, */
     telemetry_t telemetry; /* with this, which is sent again where it did not arrive */
 
@@ -101,6 +103,13 @@ void control_loop_poll(control_loop_t *loop);
 
 /* Time in us that the time-outs are about: the board's, or that of the samples. */
 uint32_t loop_time(const control_loop_t *loop);
+
+/* The sample that is made next, so far as is known: one that waits for the host, say. */
+uint32_t loop_next(const control_loop_t *loop);
+
+/* The source that was chosen for sample k is in force. Where that is the host and no DRIVE has come
+ * yet, it begins with what was told last. */
+void loop_choose_source(control_loop_t *loop, uint32_t k);
 
 /* One sample goes round once. A sample that is observed has its command with it. */
 void loop_sample(control_loop_t *loop, uint32_t k, const float *observed);

@@ -115,6 +115,11 @@ uint32_t reference_horizon(reference_t *reference, float horizon[HORIZON][OUTPUT
     return reference->lost - lost;
 }
 
+bool reference_ahead(const reference_t *reference)
+{
+    return reference->count > 0u || is_known(reference, (reference->now + 1u) % REFERENCE_POINTS);
+}
+
 uint32_t reference_end(const reference_t *reference)
 {
     uint32_t k = reference->now;

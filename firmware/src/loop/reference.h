@@ -52,6 +52,9 @@ void reference_advance(reference_t *reference, uint32_t k);
 /* horizon[j] becomes the point of sample now + j + 1. Returns how many points had to be made up. */
 uint32_t reference_horizon(reference_t *reference, float horizon[HORIZON][OUTPUTS]);
 
+/* Is there anything to follow: a trajectory, or streamed points behind the present sample? */
+bool reference_ahead(const reference_t *reference);
+
 /* The end of the stream: the points of all samples before it, from now on, have come. */
 uint32_t reference_end(const reference_t *reference);
 

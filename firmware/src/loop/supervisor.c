@@ -57,6 +57,16 @@ void supervisor_deadline(supervisor_t *supervisor, bool missed)
     }
 }
 
+void supervisor_told(supervisor_t *supervisor, const limits_t *limits,
+                     const float command[COMMANDS])
+{
+    for (int i = 0; i < COMMANDS; i++) {
+        const float above = command[i] - limits->command_min[i];
+        supervisor->load[i] += limits->load_share * (above - supervisor->load[i]);
+    }
+    memcpy(supervisor->command, command, sizeof supervisor->command);
+}
+
 unsigned supervisor_gate(supervisor_t *supervisor, const settings_t *settings,
                          const limits_t *limits, float share, float command[COMMANDS],
                          unsigned flags)
@@ -76,13 +86,12 @@ unsigned supervisor_gate(supervisor_t *supervisor, const settings_t *settings,
         }
         const float near = clamp(wanted, last - move_max, last + move_max);
         command[i] = clamp(near, low, limits->command_max[i]);
-        supervisor->load[i] += limits->load_share * (command[i] - low - supervisor->load[i]);
         if (command[i] < asked || command[i] > asked) {
             flags |= SUPERVISOR_LIMITED;
         }
     }
     supervisor->limited += (flags & SUPERVISOR_LIMITED) != 0u;
-    memcpy(supervisor->command, command, sizeof supervisor->command);
+    supervisor_told(supervisor, limits, command);
     supervisor->driving = true;
     return flags;
 }

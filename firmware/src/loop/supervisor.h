@@ -125,6 +125,11 @@ unsigned supervisor_gate(supervisor_t *supervisor, const settings_t *settings,
                          const limits_t *limits, float share, float command[COMMANDS],
                          unsigned flags);
 
+/* Somebody else has told the actuators `command`, which passed a gate there: the next one of ours
+ * goes on from it. */
+void supervisor_told(supervisor_t *supervisor, const limits_t *limits,
+                     const float command[COMMANDS]);
+
 /* Where the safe output leads to: the neutral command, or the last one, as also in holding. */
 void supervisor_safe(const supervisor_t *supervisor, const limits_t *limits,
                      float command[COMMANDS]);

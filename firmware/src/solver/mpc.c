@@ -114,8 +114,13 @@ void mpc_reset(mpc_state_t *state, const float command[COMMANDS], const float ou
     for (int l = 0; l < OUTPUT_SLOTS; ++l) {
         memcpy(state->outputs[l], output, sizeof state->outputs[l]);
     }
+    mpc_plan_anew(state);
+}
+
+void mpc_plan_anew(mpc_state_t *state)
+{
     for (int i = 0; i < CONTROL_HORIZON; ++i) {
-        memcpy(state->plan[i], command, sizeof state->plan[i]);
+        memcpy(state->plan[i], state->commands[0], sizeof state->plan[i]);
     }
 }
 

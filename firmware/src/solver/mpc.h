@@ -44,4 +44,8 @@ mpc_result_t mpc_step(const mpc_config_t *config, mpc_state_t *state,
  * it, so that one bad sample passes. */
 bool mpc_advance(mpc_state_t *state, const float command[COMMANDS]);
 
+/* The plan becomes to stay at the command that was applied last: where somebody else has found it,
+ * the next step begins from there. */
+void mpc_plan_anew(mpc_state_t *state);
+
 #endif

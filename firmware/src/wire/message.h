@@ -14,7 +14,7 @@
 #include "controller_config.h"
 #include "wire/frame.h"
 
-#define PROTOCOL_VERSION 5
+#define PROTOCOL_VERSION 6
 
 /* One line a message that a host sends:
  *
@@ -39,7 +39,8 @@
     X(DRIVE, drive, 0x09, RUNNING, ANY_ORDER)                    \
     X(HEARTBEAT, heartbeat, 0x0A, ANY_TIME, ANY_ORDER)           \
     X(TRAJECTORY, trajectory, 0x0B, RESTING, ANY_ORDER)          \
-    X(TRAJECTORY_END, trajectory_end, 0x0C, RESTING, ANY_ORDER)
+    X(TRAJECTORY_END, trajectory_end, 0x0C, RESTING, ANY_ORDER)  \
+    X(SWITCH, switch, 0x0D, RUNNING, ANY_ORDER)
 
 /* One line a message that the firmware sends:
  *
@@ -102,6 +103,9 @@
     F(S, u8, 1, periodic)           \
     F(S, u32, 1, step)              \
     F(S, f32, OUTPUTS, outputs)
+#define SWITCH_FIELDS(F, S) \
+    F(S, u32, 1, k)         \
+    F(S, u8, 1, modes.source)
 
 #define BOOT_FIELDS(F, S)    \
     F(S, u8, 1, version)     \
@@ -118,6 +122,8 @@
     F(S, u16, 1, trajectory_points)           \
     F(S, u8, 1, state)                        \
     F(S, u8, 1, cause)                        \
+    F(S, u8, 1, source)                       \
+    F(S, u32, 1, source_k)                    \
     F(S, u32, sizeof(counters_t) / sizeof(uint32_t), counters)
 #define TELEMETRY_FIELDS(F, S)    \
     F(S, u32, 1, k)               \
@@ -170,14 +176,15 @@ typedef enum {
 typedef struct {
     uint8_t clock;     /* clock_choice_t: what a control period is measured by */
     uint8_t wiring;    /* wiring_t: where the instruments are */
-    uint8_t source;    /* source_t: where commands come from */
+    uint8_t source;    /* source_t: where commands come from; SWITCH chooses another */
     uint8_t tethered;  /* 1: measured outputs are to be waited for, where samples are the clock */
     uint8_t host_lost; /* host_lost_t */
 } modes_t;
 
 typedef enum { CLOCK_SAMPLES, CLOCK_TIMER, CLOCKS } clock_choice_t;
 typedef enum { WIRING_HOST, WIRING_MCU, WIRINGS } wiring_t;
-typedef enum { SOURCE_MPC, SOURCE_HOST, SOURCES } source_t;
+/* The solver, DRIVE of the host, or the command that was told last. */
+typedef enum { SOURCE_MPC, SOURCE_HOST, SOURCE_HOLD, SOURCES } source_t;
 typedef enum { HOST_LOST_CONTINUE, HOST_LOST_HOLD, HOST_LOST_STOP, HOST_LOST_CHOICES } host_lost_t;
 
 /* Silences that count; 0: none does. */
@@ -268,6 +275,8 @@ typedef struct {
     uint16_t trajectory_points;
     uint8_t state; /* state_t and cause_t of loop/supervisor.h */
     uint8_t cause;
+    uint8_t source;    /* source_t, the one that was chosen last, */
+    uint32_t source_k; /* and its first sample, which may be still to come */
     counters_t counters;
 } info_t;
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from soft_control.control.mpc_settings import physical_settings
 from soft_control.learning.dataset import Recording
 from soft_control.learning.model import free_run, load_model
-from soft_control.link import LinkError, McuSession, SilTransport, SolverStatus, Supervisor
-from soft_control.link.codes import ErrorCode, HostLost, State, Wiring
+from soft_control.link.codes import ErrorCode, HostLost, SolverStatus, State, Supervisor, Wiring
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.lace_line import format_line
 from soft_control.link.messages import (
@@ -36,7 +35,8 @@ from soft_control.link.messages import (
     TrajectoryEnd,
     decode,
 )
-from soft_control.link.transport import Port, TransportError
+from soft_control.link.session import LinkError, McuSession
+from soft_control.link.transport import Port, SilTransport, TransportError
 from soft_control.rigs import describe
 
 REST = (-0.17, -0.4)
@@ -349,9 +349,11 @@ def test_a_gap_is_crossed_with_the_command_held(open_target):
     after_gap = gap.sample(3, values, still[0])
     assert after_gap.flags & Supervisor.GAP
     assert gap.hello().missed_samples == 2 and filled.hello().missed_samples == 0
-    # observe() brings the command back from rad: one more rounding, some 1e-7 rad.
+    # What the solver had planned for the samples that missed was not done, as far as it knows who
+    # observed: there it plans anew, and a sample later its command is 2e-4 rad from that of the
+    # other one, 0.4 % of a move.
     after_filled = filled.sample(3, values, still[0])
-    assert after_gap.command == pytest.approx(after_filled.command, abs=1e-5)
+    assert after_gap.command == pytest.approx(after_filled.command, abs=5e-4)
     assert after_gap.predicted == pytest.approx(after_filled.predicted, abs=1e-7)
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from soft_control.link import HilTransport, LinkError, McuSession, SilTransport
-from soft_control.link.transport import TransportError
+from soft_control.link.session import LinkError, McuSession
+from soft_control.link.transport import HilTransport, SilTransport, TransportError
 
 REST, ORIGIN = (-0.17, -0.4), (0.0, 0.0, 0.0)
 

@@ -12,10 +12,10 @@ import time
 import numpy as np
 import pytest
 
-from soft_control.link import LinkError, McuSession, PilTransport
 from soft_control.link.codes import StepCostUnit
 from soft_control.link.messages import Telemetry
-from soft_control.link.transport import TransportError
+from soft_control.link.session import LinkError, McuSession
+from soft_control.link.transport import PilTransport, TransportError
 
 REST, ORIGIN = (-0.17, -0.4), (0.0, 0.0, 0.0)
 SAMPLES = 300

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from soft_control.link import Supervisor
-from soft_control.link.codes import Cause, State
+from soft_control.link.codes import Cause, State, Supervisor
 
 any_float = st.floats(width=32, allow_nan=True, allow_infinity=True)
 BUILT = {"command_min": (-1.0, -2.0), "command_max": (1.0, 0.5), "move_max": (0.1, 0.25)}

@@ -27,6 +27,7 @@ from soft_control.link.lace_line import format_line
 from soft_control.link.messages import Arm, Configure, Drive, Error, Info, Measurement, Sample, Stop
 
 from .wired import (
+    CIRCLE,
     MOVE_MAX,
     ORIGIN,
     PERIOD_S,
@@ -36,9 +37,6 @@ from .wired import (
     resolution,
 )
 
-CIRCLE = [
-    (0.0, 0.012 * math.sin(a), 0.012 * math.cos(a)) for a in np.linspace(0, 2 * np.pi, 60, False)
-]
 OLD_MS = 16
 """Two samples."""
 

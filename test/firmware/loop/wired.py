@@ -6,6 +6,7 @@ wakes up, the sensor writes a line a control period, the servos answer a millise
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,7 +16,6 @@ import numpy as np
 from soft_control.firmware_crash import CrashCause
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.firmware_instruments import actuator_config
-from soft_control.link import SilTransport
 from soft_control.link.codes import Clock, SolverStatus, State, Wiring
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.instruments import ACTUATORS
@@ -33,7 +33,7 @@ from soft_control.link.messages import (
     TrajectoryEnd,
     decode,
 )
-from soft_control.link.transport import Port
+from soft_control.link.transport import Port, SilTransport
 from soft_control.robots.description import RobotDescription
 
 RATE_HZ = 120.0
@@ -44,6 +44,10 @@ ANSWER_S = 0.001
 REST, ORIGIN = (-0.17, -0.4), (0.0, 0.0, 0.0)
 FAR = (0.0, 0.02, 0.02)
 """A place that is as far from the rest as the servos reach."""
+CIRCLE = [
+    (0.0, 0.012 * math.sin(a), 0.012 * math.cos(a)) for a in np.linspace(0, 2 * np.pi, 60, False)
+]
+"""A reference that the servos can follow."""
 SIGNALS = ("lace_00",)
 MOVE_MAX = 0.0506
 """Of a control period, rad; what the settings of these tests have."""

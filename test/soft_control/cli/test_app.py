@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from soft_control.cli.app import BENCHMARKS, COMMANDS, app
+from soft_control.cli.app import BAGS, BENCHMARKS, COMMANDS, app
 
 PROJECT = Path(__file__).resolve().parents[3]
 SOFTCTL = [sys.executable, "-m", "soft_control.cli"]
@@ -20,6 +20,8 @@ PATHS = [
     *([name] for name in COMMANDS),
     ["benchmark"],
     *(["benchmark", name] for name in BENCHMARKS),
+    ["bag"],
+    *(["bag", name] for name in BAGS),
 ]
 HEAVY = (
     "nn4mc_codegen",
@@ -92,7 +94,7 @@ def test_examples_are_commands_that_can_be_read(path, tmp_path, monkeypatch):
     lines = command_of(path).help.replace("\\\n", " ").splitlines()
     for line in lines:
         if line.strip().startswith("softctl "):
-            *group, last = words(line.strip())[:2] if "benchmark" in line else words(line)[:1]
+            *group, last = words(line)[: 2 if words(line)[0] in ("benchmark", "bag") else 1]
             command = command_of([*group, last])
             rest = words(line.strip())[len(group) + 1 :]
             with command.make_context(last, rest) as context:
@@ -109,6 +111,7 @@ def test_names_of_commands_and_options_do_not_change():
     known = {
         "collect": "--out --rig --runs --duration-s --rate-hz --seed",
         "describe": "--out",
+        "parameters": "--robot --set --out",
         "train": "--out --validation --rig --robot --rate-hz --settings",
         "twin": "--robot --out --validation --rate-hz --settings",
         "check-model": "--recording --rig --seed --json",
@@ -124,8 +127,10 @@ def test_names_of_commands_and_options_do_not_change():
         "benchmark msd": "--out --parameters",
         "benchmark ipopt": "--published --problems --seed --out",
         "benchmark closed-loop": "--reference --duration-s --seed --out",
+        "bag recover": "",
+        "monitor": "--namespace --domain --robot --port --open",
     }
-    assert {" ".join(path) for path in PATHS} == {*known, "", "benchmark"}
+    assert {" ".join(path) for path in PATHS} == {*known, "", "benchmark", "bag"}
     for name, options in known.items():
         assert set(options.split()) <= set(options_of(name.split(), object)), name
 

@@ -1,32 +1,51 @@
-"""softctl describe and train --robot: a stranger's files, described and learned from."""
+"""softctl parameters: a file for a node that somebody starts alone."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import pytest
+import yaml
+from typer.testing import CliRunner
 
-from soft_control.cli.terminal import MISTAKEN
+pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
-
-def test_what_is_printed_is_what_is_written_and_nothing_corrected_is_lost(softctl):
-    Path("run.csv").write_text(
-        "time_ms,u0_deg,x_mm\n" + "".join(f"{20 * k},{k},{k}\n" for k in range(9))
-    )
-    ended = softctl("describe", "run.csv", "--out", "arm.yaml")
-    assert ended.code == 0, ended
-    written = Path("arm.yaml").read_text()
-    assert "name: arm" in written and written in ended.out.replace("\n\n", "\n")
-    Path("arm.yaml").write_text("corrected")
-    ended = softctl("describe", "run.csv", "--out", "arm.yaml")
-    assert ended.code == MISTAKEN and "is there already" in ended.error()
-    assert Path("arm.yaml").read_text() == "corrected"
+from soft_control.cli.app import app  # noqa: E402
+from soft_control.nodes._node import checked  # noqa: E402
+from soft_control.nodes.dynamixel import DynamixelParameters  # noqa: E402
 
 
-def test_a_csv_file_needs_a_robot_and_only_one(softctl):
-    Path("run.csv").write_text("t_s,u0\n0,1\n1,2\n")
-    said = softctl("train", "run.csv").error()
-    assert "name it with --rig NAME or --robot FILE" in said
-    assert softctl("train", "run.csv", "--robot", "none.yaml").error().endswith("no such file")
-    both = softctl("train", "run.csv", "--rig", "tendon", "--robot", "a.yaml")
-    assert both.code == MISTAKEN and "give one of them" in both.error()
-    missing = softctl("train", "run.csv", "--rig", "tendon")
-    assert missing.code == MISTAKEN and "missing column u0_deg" in missing.error()
+def softctl(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["parameters", *map(str, words)])
+    return done.exit_code, " ".join((done.output + str(done.exception or "")).split())
+
+
+def test_a_file_for_a_node_alone(tmp_path):
+    file = tmp_path / "servos.yaml"
+    code, said = softctl("dynamixel", "--set", "port=/dev/ttyUSB1", "--out", file)
+    assert code == 0 and "fill in" not in said
+    told = yaml.safe_load(file.read_text())["dynamixel"]["ros__parameters"]
+    parameters = checked(DynamixelParameters, told)
+    assert (parameters.port, parameters.id) == ("/dev/ttyUSB1", [1, 2])
+    assert parameters.command_names == ["servo_0", "servo_1"]
+    before = file.read_text()
+    code, said = softctl("dynamixel", "--out", file)
+    assert code == 2 and "is there already" in said and file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["servo"], "no node servo"),
+        (["dynamixel", "--set", "port"], "--set port: wanted NAME=VALUE"),
+        (["dynamixel", "--set", "speeds=[1]"], "node dynamixel has no parameter speeds"),
+        (["dynamixel", "--robot", "nobody"], "nobody"),
+    ],
+)
+def test_what_cannot_be_is_said_and_nothing_is_written(tmp_path, words, said):
+    code, told = softctl(*words, "--out", tmp_path / "node.yaml")
+    assert code != 0 and said in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_wanted_is_named(tmp_path):
+    code, said = softctl("lightlace", "--out", tmp_path / "lace.yaml")
+    assert code == 0 and "fill in port" in said

@@ -10,7 +10,7 @@ import yaml
 
 pytest.importorskip("rclpy", reason="nodes' parameters need ROS 2: pip install soft_control[ros]")
 
-from soft_control.cli.app import BENCHMARKS, COMMANDS  # noqa: E402
+from soft_control.cli.app import BAGS, BENCHMARKS, COMMANDS  # noqa: E402
 from soft_control.cli.reference_pages import ROBOT_EXAMPLE, kind, sections, write_pages  # noqa: E402
 from soft_control.robots.description import described  # noqa: E402
 
@@ -77,7 +77,8 @@ def test_the_example_of_a_robot_is_one():
 
 def test_every_command_is_on_the_page_with_an_example():
     page = (PAGES / "commands.md").read_text(encoding="utf-8")
-    for name in [*COMMANDS, *(f"benchmark {name}" for name in BENCHMARKS)]:
+    of_groups = [*(f"benchmark {name}" for name in BENCHMARKS), *(f"bag {name}" for name in BAGS)]
+    for name in [*COMMANDS, *of_groups]:
         about = page.partition(f"\n## softctl {name}\n")[2].partition("\n## ")[0]
         assert f"```sh\nsoftctl {name} " in about, name
 

@@ -14,7 +14,7 @@ import pytest
 
 from soft_control.cli.terminal import FAILED, INTERRUPTED
 from soft_control.experiment import attended, report, tuning
-from soft_control.experiment.runner import RunFailed
+from soft_control.experiment.outcome import RunFailed
 
 PROJECT = Path(__file__).resolve().parents[3]
 NODES = {"rig", "lightlace", "excitation", "dynamixel", "logger"}
@@ -54,12 +54,6 @@ def test_ctrl_c_says_where_the_recording_is(monkeypatch, softctl):
     ended = softctl("run", "--controller", "excitation", "--out", "here")
     assert ended.code == INTERRUPTED
     assert ended.err == "warning: stopped; what was recorded until then is in here\n"
-
-
-def test_an_open_loop_run_has_no_figures_and_says_where_it_is(monkeypatch, softctl):
-    ending(monkeypatch, None)
-    ended = softctl("run", "--controller", "excitation", "--out", "here")
-    assert (ended.code, ended.out, ended.err) == (0, "recorded here/bag\n", "")
 
 
 def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path):
@@ -106,7 +100,8 @@ def test_replay_compares_the_firmware_with_the_network(softctl, tendon):
 def test_a_microcontroller_that_goes_silent_is_a_failed_run(monkeypatch, softctl, tendon):
     from soft_control.experiment.closed_loop import record
     from soft_control.learning import dataset
-    from soft_control.link import LinkError, opening
+    from soft_control.link import opening
+    from soft_control.link.session import LinkError
 
     def gone(*_: object) -> None:
         raise LinkError("sil: the microcontroller is silent")

@@ -155,7 +155,7 @@ def ending_with(error: BaseException | None) -> typer.Typer:
 
 
 def failed(message: str) -> Exception:
-    from soft_control.experiment.runner import RunFailed
+    from soft_control.experiment.outcome import RunFailed
 
     return RunFailed(message)
 

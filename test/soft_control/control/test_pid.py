@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import signal
@@ -66,3 +68,60 @@ def test_a_fixed_error_of_a_first_order_plant_is_driven_to_zero():
         command = pid.step(law, state, np.array([1.0, -2.0, 0.0]), tip, DT)
         tip[:2] += DT / 0.1 * (command - tip[:2])
     assert tip[:2] == pytest.approx([1.0, -2.0], abs=1e-6)
+
+
+# ------------------------------------------------------------------ takeover
+
+
+def tracked(law: pid.PidConfig, applied: np.ndarray, errors: np.ndarray) -> pid.PidState:
+    state = pid.reset(law)
+    for command, error in zip(applied, errors, strict=True):
+        pid.track(law, state, command, error, np.zeros(3), DT)
+    return state
+
+
+def test_takes_over_from_the_applied_command():
+    """By hand: at rest at an error of 0.2 the next step adds ki error dt to the command that was
+    applied, 3 and -4, and nothing else: 2 * 0.2 / 120 and 3 * -0.2 / 120."""
+    error = np.array([0.2, -0.2, 0.0])
+    state = tracked(config(), np.tile([3.0, -4.0], (50, 1)), np.tile(error, (50, 1)))
+    command = pid.step(config(), state, error, np.zeros(3), DT)
+    assert command == pytest.approx([3 + 0.4 / 120, -4 - 0.6 / 120], abs=1e-12)
+
+
+def test_what_it_would_have_found_itself_is_tracked_without_a_trace():
+    """Beside itself it tracks its own commands: taking over at any sample changes none."""
+    law, rng = config(), np.random.default_rng(3)
+    errors = np.cumsum(rng.normal(0, 0.05, (100, 3)), axis=0)
+    whole = commands(law, errors)
+    for taken in (1, 40, 99):
+        state = tracked(law, whole[:taken], errors[:taken])
+        rest = [pid.step(law, state, error, np.zeros(3), DT) for error in errors[taken:]]
+        np.testing.assert_allclose(rest, whole[taken:], atol=1e-12)
+
+
+def test_a_command_beyond_its_limits_is_tracked_as_the_limit():
+    """So that it leaves the limit with the first error that asks for it: 0.5 - 2 * 0.3 / 120."""
+    law = config(command_min=np.full(2, -0.5), command_max=np.full(2, 0.5), kp=np.zeros(2))
+    away = np.array([-0.3, -0.3, 0.0])
+    state = tracked(law, np.tile([4.0, 0.1], (5, 1)), np.tile(away, (5, 1)))
+    command = pid.step(law, state, away, np.zeros(3), DT)
+    assert command == pytest.approx([0.5 - 0.6 / 120, 0.1 - 0.9 / 120], abs=1e-12)
+
+
+def test_other_gains_take_over_from_the_command_of_the_ones_before():
+    """The moving error's own terms go on: the step between is that of the new law alone."""
+    law, other = config(), config(kp=np.array([2.0, 0.1]), kd=np.array([0.1, 0.0]))
+    errors = np.array([[0.1 * np.sin(k / 9), 0.2 * np.cos(k / 7), 0.0] for k in range(60)])
+    state = pid.reset(law)
+    for error in errors[:-2]:
+        pid.step(law, state, error, np.zeros(3), DT)
+    before = dataclasses.replace(state)
+    last = pid.step(law, state, errors[-2], np.zeros(3), DT)
+    state = before
+    pid.track(other, state, last, errors[-2], np.zeros(3), DT)
+    derivative = state.derivative
+    moved = pid.step(other, state, errors[-1], np.zeros(3), DT) - last
+    change, error = (errors[-1] - errors[-2])[:2], errors[-1][:2]
+    wanted = other.kp * change + other.ki * error * DT + other.kd * (state.derivative - derivative)
+    np.testing.assert_allclose(moved, wanted, atol=1e-12)

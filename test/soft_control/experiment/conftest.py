@@ -11,6 +11,7 @@ import pytest
 
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.robots.description import Command, Output, RobotDescription, Signal
+from soft_control.topics import FIRST_NS
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def write_bag(
         solver, counted = (topic(name, DIAGNOSES) for name in ("/solver", "/mcu"))
         names = record.robot.output_names
         for k, values in enumerate(commands):
-            stamp = 10**9 + round(k * 1e9 / record.rate_hz)
+            stamp = FIRST_NS + round(k * 1e9 / record.rate_hz)
             if k < len(outputs):
                 seen(stamp, vector(stamp, names, outputs[k]))
             if k in unheard:

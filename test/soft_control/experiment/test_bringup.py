@@ -117,7 +117,9 @@ def test_an_mpc_run_has_its_nodes_record_and_parameters(experiment):
     assert nodes["mcu"]["command_neutral"] == pytest.approx(robot.command_neutral)
     assert nodes["mcu"]["output_names"] == ["x", "y", "z"]
     table = read_reference(Path(nodes["mcu"]["trajectory"]), ["x", "y", "z"])
-    assert table.periodic and len(table.t_s) == 1201  # the firmware has room for a lap of so many
+    assert (
+        table.periodic and len(table.t_s) == 401
+    )  # enough for a figure-eight; there is room for 1,200
     assert nodes["logger"]["points"] == ["/points/tip"]
     record = read_record(asked.out)
     assert (record.robot, record.title, record.target) == (robot, "MPC", "sil")
@@ -153,7 +155,7 @@ def test_in_wiring_mcu_the_firmware_has_the_instruments(experiment):
     assert list(nodes) == ["rig", "mcu", "logger"]
     ports = [nodes["rig"][name] for name in ("sensor_port", "actuator_port")]
     assert [nodes["mcu"][name] for name in ("sensor_port", "actuator_port")] == ports
-    assert nodes["mcu"]["source"] == "mpc" and nodes["mcu"]["host_lost"] == "stop"
+    assert nodes["mcu"]["controller"] == "mpc" and nodes["mcu"]["host_lost"] == "stop"
     assert (nodes["mcu"]["cut_from_s"], nodes["mcu"]["cut_for_s"]) == (8.0, 4.0)
     record = read_record(asked.out)
     assert (record.wiring, record.cut, record.host_lost) == ("mcu", "4@8", "stop")
@@ -162,7 +164,40 @@ def test_in_wiring_mcu_the_firmware_has_the_instruments(experiment):
 def test_in_wiring_mcu_a_pid_passes_the_gate_of_the_firmware(experiment):
     nodes = graph(experiment(wiring="mcu", controller="pid"))
     assert list(nodes) == ["rig", "mcu", "reference", "pid", "logger"]
-    assert nodes["mcu"]["source"] == "host" and nodes["mcu"]["trajectory"] == ""
+    assert nodes["mcu"]["controller"] == "pid" and nodes["mcu"]["trajectory"] == ""
+
+
+def test_controllers_that_wait_are_told_so_and_have_a_reference(experiment):
+    """In wiring mcu they act on what is measured, for the signals come with the command; the
+    firmware has its reference before the run, and no other one would be followed."""
+    nodes = graph(experiment(wiring="mcu", standby="pid, open_loop"))
+    assert list(nodes) == ["rig", "mcu", "reference", "pid", "excitation", "logger"]
+    assert nodes["mcu"]["controller"] == "mpc" and nodes["mcu"]["trajectory"]
+    assert nodes["pid"]["standby"] and nodes["excitation"]["standby"]
+    assert nodes["excitation"]["trigger"] == nodes["reference"]["trigger"] == "/outputs"
+    assert nodes["reference"]["preview"] == 0 and not nodes["reference"]["may_change"]
+
+
+def test_in_wiring_host_the_reference_of_all_is_the_nodes(experiment):
+    asked = experiment(standby="pid")
+    nodes = graph(asked)
+    assert [name for name in nodes if name in CONTROLLED] == ["mcu", "reference", "pid"]
+    assert nodes["mcu"]["trajectory"] == "" and nodes["reference"]["may_change"]
+    assert nodes["reference"]["preview"] == 12 and nodes["pid"]["standby"]
+    assert read_record(asked.out).standby == "pid"
+    pid_first = graph(experiment(controller="pid", standby="mpc"))
+    assert pid_first["mcu"]["controller"] == "pid" and pid_first["pid"]["standby"]
+    alone = graph(experiment(controller="pid"))
+    assert "mcu" not in alone and not alone["pid"]["standby"]
+
+
+@pytest.mark.parametrize(("standby", "said"), [("crane", "unknown controller 'crane'")])
+def test_who_cannot_wait_is_refused(experiment, standby, said):
+    with pytest.raises(ValueError, match=said):
+        experiment(standby=standby)
+
+
+CONTROLLED = ("mcu", "reference", "pid", "excitation")
 
 
 def test_whether_the_mpc_sees_the_position_is_said_by_the_parameters(monkeypatch):

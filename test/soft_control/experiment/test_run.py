@@ -8,20 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rosbags.highlevel import AnyReader
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: pip install soft_control[ros]")
 
 from soft_control.experiment.attended import watch  # noqa: E402
 from soft_control.experiment.bringup import prepare  # noqa: E402
-from soft_control.experiment.runner import RunFailed  # noqa: E402
+from soft_control.experiment.outcome import RunFailed  # noqa: E402
+from soft_control.experiment.run_samples import read_run  # noqa: E402
 from soft_control.experiment.settings import Experiment  # noqa: E402
-from soft_control.experiment.summary import read_run  # noqa: E402
-from soft_control.learning.dataset import read_recording  # noqa: E402
+from soft_control.experiment.summary import error_figures  # noqa: E402
+from soft_control.learning.dataset import read_recording, read_topics  # noqa: E402
+from soft_control.topics import FIRST_NS  # noqa: E402
 
 SOFTCTL = [sys.executable, "-m", "soft_control.cli"]
 
@@ -57,7 +61,7 @@ def descendants(pid: int) -> dict[str, int]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             stat = (process / "stat").read_text()
-            words = (process / "cmdline").read_bytes().split(b"\0")
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").split() or [b""]
         except OSError:
             continue
         parent = int(stat.rpartition(")")[2].split()[1])
@@ -115,12 +119,47 @@ def test_the_bag_is_one_that_others_read(mpc_on_pil):
     from mcap.reader import make_reader
 
     with open(mpc_on_pil / "bag" / "bag.mcap", "rb") as file:
-        counts = make_reader(file).get_summary().statistics.channel_message_counts
-    # What the microcontroller counts it says where it has the instruments.
-    assert {count for count in counts.values() if count} == {480}
+        told = make_reader(file).get_summary()
+    counts = {told.channels[n].topic: c for n, c in told.statistics.channel_message_counts.items()}
+    # Which controller and firmware are active is said once, and what the firmware counts where it
+    # has the instruments.
+    assert {topic: count for topic, count in counts.items() if count not in (0, 480)} == {
+        "/controller": 1,
+        "/firmware": 1,
+    }
+    assert {"/outputs", "/command", "/solver", "/tracking_error"} <= {
+        t for t in counts if counts[t]
+    }
     recording = read_recording(mpc_on_pil / "bag")
     assert len(recording) == 480 and recording.reference is not None
     np.testing.assert_allclose(np.diff(recording.t_s), 1 / 120, atol=1e-8)
+
+
+def contents(bag: Path) -> list[tuple[str, int, str]]:
+    """Topic, time and what is said of all messages; which of two comes first at one time is chance,
+    and so are the bytes with which Fast CDR fills a message up to the next multiple of four."""
+    with AnyReader([bag]) as reader:
+        return sorted(
+            (c.topic, at, repr(reader.deserialize(data, c.msgtype)))
+            for c, at, data in reader.messages()
+        )
+
+
+def test_the_bag_has_the_tracking_error_that_the_summary_tells_of(mpc_on_pil):
+    """In lockstep outputs and reference have one stamp, so both subtract the same numbers; the
+    firmware told its reference in float32, and both have read it as it was told."""
+    summary = json.loads((mpc_on_pil / "summary.json").read_text())
+    errors = read_topics(mpc_on_pil / "bag", ("/tracking_error",))[0]["/tracking_error"]
+    assert len(errors) == 480 and min(errors) == FIRST_NS
+    assert all(message.name == ["x", "y", "z", "tip"] for message in errors.values())
+    norm = np.array([errors[stamp].position[3] for stamp in sorted(errors)])[240:]
+    vector = np.array([errors[stamp].position[:3] for stamp in sorted(errors)])[240:]
+    figures = [1e3 * f for f in error_figures(norm)]
+    told = [summary[f"{name}_mm"] for name in ("rmse", "p95", "max")]
+    assert figures == pytest.approx(told, rel=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(vector, axis=1), norm, rtol=1e-12)
+    seen = read_run(mpc_on_pil)
+    np.testing.assert_allclose(vector, (seen.outputs - seen.reference)[240:], atol=1e-15)
 
 
 def test_the_same_run_is_the_same_bits_and_sil_agrees_with_pil(tendon, mpc_on_pil, tmp_path):
@@ -130,8 +169,7 @@ def test_the_same_run_is_the_same_bits_and_sil_agrees_with_pil(tendon, mpc_on_pi
     first = json.loads((mpc_on_pil / "summary.json").read_text())
     assert again["commands_sha256"] == first["commands_sha256"]
     assert on_host["commands_sha256"] == first["commands_sha256"]
-    bags = [(path / "bag" / "bag.mcap").stat().st_size for path in (mpc_on_pil, tmp_path / "again")]
-    assert bags[0] == bags[1]
+    assert contents(mpc_on_pil / "bag") == contents(tmp_path / "again" / "bag")
 
 
 def test_where_the_instruments_are_makes_no_difference(tendon, mpc_on_pil, tmp_path):
@@ -197,6 +235,18 @@ def test_realtime_counts_what_comes_too_late(tendon, tmp_path):
     assert summary["samples"] > 100 and summary["complete"]
 
 
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on() -> Iterator[None]:
+    """Whatever a test has started ends with it, and takes its nodes along, failed or not."""
+    yield
+    while STARTED:
+        with STARTED.pop() as process:
+            process.kill()
+
+
 def start(tendon, out: Path) -> subprocess.Popen:
     process = subprocess.Popen(
         [
@@ -216,6 +266,7 @@ def start(tendon, out: Path) -> subprocess.Popen:
         text=True,
         start_new_session=True,
     )
+    STARTED.append(process)
     bag = out / "bag" / "bag.mcap"
     deadline = time.monotonic() + 60
     while not (bag.exists() and bag.stat().st_size > 200_000):
@@ -247,6 +298,24 @@ def test_an_emulator_that_dies_is_named_and_the_bag_is_kept(tendon, tmp_path):
     assert "pil" in said and "last good sample" in said and str(out) in said
 
 
+def test_a_logger_that_is_killed_has_kept_what_it_had_flushed(tendon, tmp_path):
+    out = tmp_path / "run"
+    process = start(tendon, out)
+    below = descendants(process.pid)
+    os.kill(below["soft_control.nodes.logger"], signal.SIGKILL)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and not nodes_of(out)
+    assert "logger was killed by SIGKILL" in said and f"softctl bag recover {out}" in said
+    saved = softctl("bag", "recover", out)
+    assert saved.returncode == 0, saved.stderr
+    assert "saved " in saved.stdout and "bag_recovered.mcap" in saved.stdout
+    assert len(read_recording(out / "bag")) > 100
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["samples"] > 100 and not summary["complete"]
+    again = softctl("bag", "recover", out / "bag")
+    assert again.returncode == 0 and "is whole" in again.stdout
+
+
 def test_a_sensor_that_is_unplugged_is_named_and_the_bag_is_kept(tendon, tmp_path):
     out = tmp_path / "run"
     process = start(tendon, out)
@@ -255,7 +324,7 @@ def test_a_sensor_that_is_unplugged_is_named_and_the_bag_is_kept(tendon, tmp_pat
     os.kill(below["soft_control.nodes.rig"], signal.SIGKILL)
     said = ended(process, out, below)
     assert process.returncode == 1
-    assert "rig ended with code -9" in said and str(out) in said
+    assert "rig was killed by SIGKILL" in said and str(out) in said
 
 
 def test_a_node_that_does_not_get_ready_does_not_hold_the_others_up(tmp_path):

@@ -15,6 +15,7 @@ import yaml
 
 from soft_control.experiment import runner
 from soft_control.experiment.bringup import NodeSpec
+from soft_control.experiment.outcome import RunFailed
 from soft_control.processes import cpu_seconds
 
 ASK_FOR_DOMAIN = """
@@ -152,7 +153,7 @@ def test_ctrl_c_while_processes_start_leaves_none_behind(monkeypatch, tmp_path):
     monkeypatch.setattr(runner, "start", start)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        runner.run([NodeSpec("rig", {}), NodeSpec("pid", {})], tmp_path)
+        runner.run([NodeSpec("rig", {}, ends_run=True), NodeSpec("pid", {})], tmp_path)
     assert len(started) == 2 and all(process.returncode is not None for process in started)
     assert signal.getsignal(signal.SIGINT) == before
 
@@ -165,19 +166,6 @@ def test_the_first_to_fail_is_named_with_what_it_said(monkeypatch, tmp_path):
             return subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
 
     monkeypatch.setattr(runner, "start", start)
-    with pytest.raises(runner.RunFailed, match=r"^pid: no gains$"):
-        runner.run([NodeSpec("rig", {}), NodeSpec("pid", {}), NodeSpec("logger", {})], tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("log", "said"),
-    [
-        ("", "rig ended with code -9: it said nothing"),
-        ("Traceback\n  x\nKeyError: 'mpc'\n\n", "rig ended with code -9: KeyError: 'mpc'"),
-        ("error: rig: early\nerror: rig: late\nmore\n", "rig: late"),
-    ],
-)
-def test_what_a_node_said_last(log, said, tmp_path):
-    (tmp_path / "log").mkdir()
-    (tmp_path / "log" / "rig.log").write_text(log)
-    assert runner.reason("rig", -9, tmp_path).startswith(said)
+    nodes = [NodeSpec("rig", {}, ends_run=True), NodeSpec("pid", {}), NodeSpec("logger", {})]
+    with pytest.raises(RunFailed, match=r"^pid: no gains$"):
+        runner.run(nodes, tmp_path)

@@ -8,17 +8,26 @@ import math
 import numpy as np
 import pytest
 
-from soft_control.experiment import summary
-from soft_control.experiment.record import RECORD_FILE, read_record
-from soft_control.experiment.summary import errors, measure, read_run, summarise
-from soft_control.learning.dataset import RecordingError
+from soft_control.experiment import run_samples
+from soft_control.experiment.record import RECORD_FILE, read_record, write_record
+from soft_control.experiment.run_samples import read_blocks, read_run
+from soft_control.experiment.summary import (
+    error_figures,
+    figures,
+    finish,
+    measure,
+    summarise,
+)
+from soft_control.experiment.tracking_error import TrackingError
+from soft_control.learning.dataset import RecordingError, RecordingWarning
 from soft_control.robots.description import tip
+from soft_control.topics import FIRST_NS
 
 
 def test_errors_are_of_each_point_and_output_in_its_own_unit(run_dir):
     """The tip is 3 mm and 4 mm off in its plane, the force 0.5 N; nothing else moves."""
     run = read_run(run_dir(off=(3e-3, -4e-3, 0.5)))
-    tip_error, force = errors(run)
+    tip_error, force = figures([run]).errors()
     assert (tip_error.of, tip_error.unit) == ("tip", "mm")
     assert tip_error.rmse == pytest.approx(5.0) and tip_error.max == pytest.approx(5.0)
     assert (force.of, force.unit) == ("push", "N")
@@ -74,7 +83,7 @@ def test_errors_before_during_and_after_a_cut(run_dir, record):
     assert found["cut_rmse"]["tip"] == pytest.approx({"before": 3.0, "during": 6.0, "after": 1.0})
     assert found["cut_rmse"]["push"] == pytest.approx({"before": 0, "during": 0, "after": 0})
     assert run.heard.tolist() == [k not in range(50, 70) for k in range(80)]
-    assert run.unanswered == 0 and run.reference[60] == pytest.approx(
+    assert len(run.seen.t_s) == 80 and run.reference[60] == pytest.approx(
         run.outputs[60] - [6e-3, 0, 0]
     )
     assert np.isnan(run.commands[50:70]).all() and not np.isnan(run.commands[70:]).any()
@@ -157,7 +166,10 @@ def test_in_realtime_the_microcontroller_has_stamps_of_its_own(run_dir, record):
 
 
 def test_commands_that_are_not_the_robots_are_refused(run_dir):
-    with pytest.raises(RecordingError, match="/command has c0, c1, c2, but arm has left, right"):
+    with pytest.raises(
+        RecordingError,
+        match="/command: 3 values whose names are c0, c1, c2; wanted left, right of the robot arm",
+    ):
         read_run(run_dir(commands=3))
 
 
@@ -226,9 +238,130 @@ def test_a_record_of_an_older_version_says_so(tmp_path):
 
 def test_a_bag_of_an_older_version_says_so(run_dir, record, monkeypatch):
     folder = run_dir(given=record(curve=None, reference=None))
-    tips = {0: None}
-    monkeypatch.setattr(
-        summary, "read_topics", lambda path, names: ({"/tip_position": tips, "/command": {}}, {})
-    )
+    tip = [("/tip_position", "geometry_msgs/msg/PointStamped", 0, b"")]
+    monkeypatch.setattr(run_samples, "messages", lambda *arguments: iter(tip))
     with pytest.raises(RecordingError, match="has /tip_position and no /outputs: make the run"):
         read_run(folder)
+
+
+# ------------------------------------------------------------------------------------ part by part
+
+
+@pytest.mark.parametrize("kind", ["lockstep", "cut", "mcu", "stopped", "realtime"])
+def test_a_run_in_parts_has_the_figures_of_the_whole(run_dir, record, kind: str, monkeypatch):
+    """Parts of half a second, with a margin of half a second; the cut is longer than both."""
+    monkeypatch.setattr(run_samples, "MARGIN_NS", 5 * 10**8)
+    rng = np.random.default_rng(0)
+    off = rng.standard_normal((200, 3)) * [3e-3, 1e-3, 0.5]
+    given = {
+        "lockstep": dict(),
+        "cut": dict(wiring="mcu", cut="3@4"),
+        "mcu": dict(wiring="mcu", clock="realtime"),
+        "stopped": dict(wiring="mcu"),
+        "realtime": dict(clock="realtime", rate_hz=20.0),
+    }[kind]
+    options = {
+        "cut": dict(unheard=range(80, 140), mcu=MCU),
+        "mcu": dict(shift_ns=3_000_000, late=15, mcu=MCU),
+        "stopped": dict(stopped=150, mcu=MCU),
+    }.get(kind, {})
+    given = record(duration_s=10.0, **given)
+    folder = run_dir(off=off, given=given, samples=200, **options)
+    parts = list(read_blocks(folder, block_ns=5 * 10**8))
+    whole = read_run(folder)
+    assert len(parts) > 15
+    for name in ("t_s", "outputs", "reference", "commands", "predicted"):
+        joined = np.concatenate([getattr(part, name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(whole, name), err_msg=name)
+    for name in ("t_s", "outputs", "reference"):
+        joined = np.concatenate([getattr(part.seen, name) for part in parts])
+        np.testing.assert_array_equal(joined, getattr(whole.seen, name), err_msg=name)
+    assert sum((part.solver for part in parts), []) == whole.solver
+    assert figures(parts).summary() == measure(whole)
+    assert measure(whole)["complete"]
+
+
+def test_of_a_run_in_parts_no_more_is_kept_than_a_part(run_dir, record, monkeypatch):
+    kept = []
+    forget = run_samples._Topic.forget
+
+    def spy(topic, before_ns: int) -> None:
+        forget(topic, before_ns)
+        kept.append(len(topic.stamps))
+
+    monkeypatch.setattr(run_samples, "MARGIN_NS", 5 * 10**8)
+    monkeypatch.setattr(run_samples._Topic, "forget", spy)
+    folder = run_dir(samples=2000, given=record(duration_s=100.0))
+    assert len(list(read_blocks(folder, block_ns=10**9))) > 90
+    assert 0 < max(kept) <= 32  # 20 a second: a margin before the part, one after it, and some
+
+
+def test_a_clock_that_was_set_forward_is_no_million_of_parts(run_dir, record, monkeypatch):
+    monkeypatch.setattr(run_samples, "MARGIN_NS", 5 * 10**8)
+    leap_ns = 10**17  # three years
+
+    def leaping(*arguments):
+        for number, (name, kind, when_ns, raw) in enumerate(run_samples.bag_messages(*arguments)):
+            if number > 200:
+                seconds = int.from_bytes(raw[4:8], "little") + leap_ns // 10**9
+                raw = raw[:4] + seconds.to_bytes(4, "little") + raw[8:]
+            yield name, kind, when_ns, raw
+
+    folder = run_dir(given=record(clock="realtime"))
+    monkeypatch.setattr(run_samples, "bag_messages", run_samples.messages, raising=False)
+    monkeypatch.setattr(run_samples, "messages", leaping)
+    assert 0 < len(list(read_blocks(folder, block_ns=10**9))) < 10
+
+
+def test_a_clock_that_was_set_back_is_said_and_ends_nothing(run_dir, monkeypatch):
+    def back(*arguments):
+        for number, (name, kind, when_ns, raw) in enumerate(run_samples.bag_messages(*arguments)):
+            if number > 100:
+                seconds = int.from_bytes(raw[4:8], "little") - 1000
+                raw = raw[:4] + seconds.to_bytes(4, "little") + raw[8:]
+            yield name, kind, when_ns, raw
+
+    folder = run_dir()
+    monkeypatch.setattr(run_samples, "bag_messages", run_samples.messages, raising=False)
+    monkeypatch.setattr(run_samples, "messages", back)
+    with pytest.warns(RecordingWarning, match="no summary.json: .*the stamp goes back"):
+        assert finish(folder) is None
+
+
+def test_a_run_without_a_bag_has_no_summary(tmp_path, record):
+    write_record(tmp_path, record())
+    with pytest.warns(RecordingWarning, match="no summary.json: .*not a finished rosbag2"):
+        assert finish(tmp_path) is None
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_in_realtime_the_clocks_need_not_count_alike(run_dir, record):
+    """The microcontroller's timer was three samples slower than the rig; nothing is missing."""
+    given = record(wiring="mcu", clock="realtime")
+    found = measure(read_run(run_dir(given=given, unheard=range(0, 3), mcu=MCU)))
+    assert found["complete"] and found["samples"] == 77
+
+
+def test_in_realtime_the_errors_are_those_of_the_tracking_error(run_dir, record):
+    """A tracker of another rate than the host's controller, of whose references some are lost: the
+    figures are those of what the logger published, by other code."""
+    given = record(clock="realtime")
+    off = np.random.default_rng(3).standard_normal((80, 3)) * [2e-3, 1e-3, 0.3]
+    folder = run_dir(off=off, given=given, unheard=[*range(45, 50), 60], shift_ns=0)
+    run, found = read_run(folder), measure(read_run(folder))
+    robot = given.robot
+    told = [k for k in range(80) if k not in (*range(45, 50), 60)]
+    curve = given.curve.values(np.arange(80) / 20.0)
+    tracking = TrackingError(robot.output_names, [o.point or "" for o in robot.outputs], 20.0)
+    errors = {}
+    for k in range(80):
+        if k in told:
+            errors |= dict(tracking.put_reference(FIRST_NS + k * 50_000_000, curve[k]))
+        errors |= dict(tracking.put_outputs(FIRST_NS + k * 50_000_000, (curve + off)[k]))
+    settled = [error for at, error in errors.items() if at >= FIRST_NS + 2 * 10**9]
+    assert len(settled) == 35  # sample 60 is on the line between its neighbours, 45 to 49 on none
+    for group, of in zip(robot.groups, found["errors"], strict=True):
+        norm = group.factor * np.abs([e[tracking.names.index(group.name)] for e in settled])
+        assert error_figures(norm) == pytest.approx([of["rmse"], of["p95"], of["max"]], rel=1e-12)
+    assert np.flatnonzero(np.isnan(run.seen.reference[:, 0])).tolist() == [*range(45, 50)]
+    assert found["complete"] and found["samples"] == 74

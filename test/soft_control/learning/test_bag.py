@@ -339,3 +339,53 @@ def test_any_broken_byte_is_read_or_refused_in_one_line(whole, data):
             assert len(resample(read_recording(path), 120.0)) <= 500
         except RecordingError as error:
             assert "\n" not in str(error)
+
+
+# --------------------------------------------------------------------------------------- namespaces
+
+
+def below(space: str, topics: dict) -> dict:
+    return {space + topic: messages for topic, messages in topics.items()}
+
+
+def test_topics_may_stand_below_a_namespace(messages, tmp_path):
+    for k, space in enumerate(("/left", "/cell_3/arm", "/command")):
+        path = messages.write(tmp_path / str(k), below(space, topics(messages)))
+        assert is_the_plain_run(read_recording(path)), space
+
+
+def test_a_topic_of_the_same_name_elsewhere_is_something_else(messages, tmp_path):
+    """As /gripper/command, of a device that has no outputs."""
+    other = {"/gripper/command": [messages.joints(stamp(0), ["jaw"], (1,))]}
+    for space in ("", "/left"):
+        path = messages.write(tmp_path / f"bag{space[1:]}", below(space, topics(messages)) | other)
+        assert is_the_plain_run(read_recording(path))
+
+
+def test_two_robots_in_one_bag_are_refused_until_one_is_named(messages, tmp_path):
+    both = below("/left", topics(messages)) | below("/right", topics(messages, samples=7))
+    path = messages.write(tmp_path / "bag", both)
+    with pytest.raises(RecordingError, match="below /left and /right: say whose are meant") as told:
+        read_recording(path)
+    assert "\n" not in str(told.value) and "recording.topics" in str(told.value)
+    (tmp_path / "experiment.json").write_text(json.dumps({"namespace": "left"}))
+    with pytest.warns(RecordingWarning, match="does not describe its robot"):
+        assert is_the_plain_run(read_recording(path))
+
+
+def test_whole_names_in_a_description_say_which_robot_is_meant(messages, tmp_path):
+    def outputs(samples: int, scale: float) -> dict:
+        found = topics(messages, samples)
+        found.pop("/tip_position")
+        rows = [messages.joints(stamp(k), "xyz", (scale * k, 0, 1)) for k in range(samples)]
+        return found | {"/outputs": rows}
+
+    both = below("/left", outputs(10, 1.0)) | below("/right", outputs(10, 2.0))
+    path = messages.write(tmp_path / "bag", both)
+    tendon = describe("tendon").model_dump(mode="json")
+    names = {"commands": "/right/command", "outputs": "/right/outputs", "signals": "/right/signals"}
+    robot = type(describe("tendon")).model_validate(
+        tendon | {"recording": {"time": {"period_s": 0.01}, "topics": names}}
+    )
+    run = read_recording(path, robot)
+    np.testing.assert_allclose(run.outputs[:, 0], 2.0 * np.arange(10))

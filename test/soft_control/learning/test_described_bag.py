@@ -91,3 +91,23 @@ def test_a_bag_without_commands_or_outputs_is_refused_with_its_topics(messages, 
         first_description([tmp_path], "arm")
     with pytest.raises(RecordingError, match="name one bag alone"):
         first_description([bag, tmp_path / "run.csv"], "arm")
+
+
+def test_a_namespace_is_no_part_of_what_topics_and_points_are_called(messages, tmp_path):
+    """Below /control every topic would look like one of commands."""
+    told = np.sin(K)[:, None]
+    tip = np.column_stack([0.01 * np.sin(K), 0.02 * np.cos(K), 0.3 + 0.001 * K])
+    mine = {
+        "/command": joints(messages, ["left"], told),
+        "/signals/calibrated": joints(messages, ["s0"], K[:, None]),
+        "/tip_position": poses(messages, "point", tip),
+    }
+    bag = messages.write(tmp_path / "bag", {f"/control{name}": m for name, m in mine.items()})
+    robot = guessed(bag)
+    assert robot.command_names == ("left",) and robot.signal_names == ("s0",)
+    assert [group.name for group in robot.groups] == ["tip"]
+    np.testing.assert_allclose(read_recording(bag, robot).outputs, tip)
+    both = {f"{space}{name}": m for name, m in mine.items() for space in ("/left", "/right")}
+    two = messages.write(tmp_path / "two", both)
+    with pytest.raises(RecordingError, match="topics of two robots, below /left and /right"):
+        first_description([two], "arm")

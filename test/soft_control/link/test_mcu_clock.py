@@ -50,3 +50,16 @@ def test_a_host_that_was_stopped_gives_late_messages_their_own_times():
     now_ns = 1000 * 1560 * PERIOD_US
     for k in range(1200, 1560):
         assert abs(clock.host_ns(k * PERIOD_US, now_ns) - 1000 * k * PERIOD_US - 500_000) < 1e5
+
+
+def test_a_date_costs_no_nanosecond():
+    """The same clocks in 1970 and in 2026: the stamps differ by the date and by nothing else."""
+    date_ns = 1_795_883_760 * 10**9 + 1
+    rng = np.random.default_rng(1)
+    then, now = McuClock(), McuClock()
+    for k in range(1200):
+        came_ns = round(5e9 + 1000.01 * k * PERIOD_US + 2e6 * rng.exponential())
+        early = then.host_ns(k * PERIOD_US, came_ns)
+        assert now.host_ns(k * PERIOD_US, came_ns + date_ns) - date_ns == pytest.approx(
+            early, abs=2
+        )

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soft_control.firmware_crash import CrashRecord
-from soft_control.link import LinkError, McuSession, ModelMismatch, VersionError
 from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring
 from soft_control.link.framing import (
     CONTENT_LIMIT,
@@ -41,6 +40,7 @@ from soft_control.link.messages import (
     Sample,
     Sizes,
     Stop,
+    Switch,
     Telemetry,
     Trajectory,
     TrajectoryEnd,
@@ -50,6 +50,7 @@ from soft_control.link.messages import (
     points_max,
     too_long,
 )
+from soft_control.link.session import LinkError, McuSession, ModelMismatch, VersionError
 from soft_control.link.transport import TransportError
 
 VECTORS = json.loads((Path(__file__).parents[2] / "firmware" / "vectors.json").read_text())
@@ -205,9 +206,9 @@ INFO = Info(
     version=PROTOCOL_VERSION, model_hash="m" * 16, build_id="b" * 16, board="fake",
     commands=2, outputs=3, signals=4, input_lags=3, output_lags=3, input_delay=5,
     horizon=12, control_horizon=3, step_cost_unit=0, rate_hz=120.0,
-    trajectory_points=1200, state=1, cause=0, missed_samples=0, lost_points=0, telemetry_sent=0,
-    telemetry_lost=0, telemetry_dropped=0, refused=0, limited=0, bad_frames=0, sensor_samples=0,
-    sensor_dropped=0, actuator_bad=0, step_cost_max=0, stack_free=0,
+    trajectory_points=1200, state=1, cause=0, source=0, source_k=0, missed_samples=0, lost_points=0,
+    telemetry_sent=0, telemetry_lost=0, telemetry_dropped=0, refused=0, limited=0, bad_frames=0,
+    sensor_samples=0, sensor_dropped=0, actuator_bad=0, step_cost_max=0, stack_free=0,
 )  # fmt: skip
 
 
@@ -324,6 +325,26 @@ def test_telemetry_comes_unasked_and_the_heartbeat_counts_it():
     session.arm(REST, ORIGIN)
     session.heartbeat()
     assert port.got[-1] == Heartbeat(NOW, 0)
+
+
+def test_counters_are_asked_for_without_waiting():
+    """They come between reports; whoever asks and waits afterwards gets an answer to that."""
+    news = [replace(INFO, bad_frames=5), replace(INFO, bad_frames=6)]
+
+    def answers(message):
+        if isinstance(message, Hello) and port.got.count(Hello()) > 1:
+            return [news.pop(0)] if news else [replace(INFO, bad_frames=7)]
+        return well_behaved(message)
+
+    session, port = open_fake()
+    port.answers = answers
+    session.arm(REST, ORIGIN)
+    session.ask_info()
+    assert session.info.bad_frames == INFO.bad_frames
+    assert session.sample(0, SIGNALS, ORIGIN) == telemetry(0)
+    assert session.info.bad_frames == 5
+    session.ask_info()
+    assert session.hello().bad_frames == 7
 
 
 def test_what_is_refused_while_nobody_waits_for_it_is_passed_over():
@@ -533,6 +554,17 @@ def test_stop_that_was_lost_is_said_again(monkeypatch):
     )
     session.stop()
     assert [type(m) for m in port.got].count(Stop) == 3 and session.info.state == 5
+
+
+def test_switch_tells_the_first_sample_and_what_was_refused():
+    answers = [replace(INFO, source=1, source_k=17), Error(ErrorCode.INCOMPLETE, Switch.TYPE)]
+    session, port = open_fake(
+        lambda m: [answers.pop(0)] if isinstance(m, Switch) else well_behaved(m)
+    )
+    assert session.switch(Source.HOST) == 17 and port.got[-1] == Switch(0, 1)
+    with pytest.raises(LinkError, match="refused SWITCH: incomplete"):
+        session.switch(Source.MPC, k=30)
+    assert port.got[-1] == Switch(30, 0)
 
 
 def test_telemetry_that_comes_before_an_answer_is_kept():

@@ -17,11 +17,11 @@ from soft_control.experiment.trajectory import ToldReference, tabulate
 from soft_control.firmware_files import read_build
 from soft_control.firmware_instruments import actuator_config
 from soft_control.learning.calibration import Calibration
-from soft_control.link import LinkError
 from soft_control.link.codes import Cause, Clock, State, Wiring
 from soft_control.link.instruments import ACTUATORS
 from soft_control.link.messages import Hello
 from soft_control.link.opening import open_session
+from soft_control.link.session import LinkError
 from soft_control.link.transport import TransportError, WiredSil
 from soft_control.rigs import make_rig
 

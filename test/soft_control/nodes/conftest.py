@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tty
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,16 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+@pytest.fixture
+def board() -> Iterator[tuple[int, str]]:
+    """(controller, path of the port): what is written to the controller comes at the port."""
+    controller, port = os.openpty()
+    tty.setraw(port)
+    yield controller, os.ttyname(port)
+    os.close(controller)
+    os.close(port)
 
 
 @pytest.fixture

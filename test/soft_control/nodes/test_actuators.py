@@ -33,7 +33,10 @@ from soft_control.nodes.dynamixel import DynamixelParameters, DynamixelServos  #
 from soft_control.nodes.hasel_driver import HaselDriverNode, HaselDriverParameters  # noqa: E402
 from soft_control.robots.description import Command, Output, RobotDescription  # noqa: E402
 from soft_control.robots.instruments import Actuators, Instruments  # noqa: E402
-from soft_control.topics import COMMAND_ASKED  # noqa: E402
+from soft_control.topics import (
+    COMMAND_ASKED,  # noqa: E402
+    FIRST_NS,  # noqa: E402
+)
 
 NODES = {"dynamixel": DynamixelServos, "hasel_driver": HaselDriverNode, "analogue": AnalogueNode}
 PERIOD_NS = 10_000_000
@@ -179,6 +182,17 @@ def test_no_command_is_farther_from_the_last_than_time_allows(actuators, line, p
     assert [to_ns(message.header.stamp) for message in told] == [10_000_000, 20_000_000]
 
 
+def test_a_date_in_the_stamps_is_no_other_speed(actuators, line, published):
+    """A float64 of seconds since 1970 would be off by 0.1 us: 1e-5 of what a move may be."""
+    node = actuators(clock="lockstep", speed_max=[100.0, 0.0])
+    told = published(node.told_commands)
+    for k in range(20):
+        node.on_command(joint_state(FIRST_NS + k * 10_000_000, ["left", "right"], [1e30, 0.0]))
+        line.serve()
+    moved = np.diff([message.position[0] for message in told])
+    np.testing.assert_allclose(moved, 1.0, rtol=0, atol=1e-12)  # rounding of numbers up to 30
+
+
 def test_in_lockstep_a_sample_is_answered_once(actuators, line):
     node = actuators(clock="lockstep")
     node.on_command(command(1.0, [0.0, 0.0]))
@@ -290,7 +304,8 @@ def test_at_the_end_the_neutral_command_is_reached_at_bounded_speed(actuators, l
     node.end()
     line.serve()
     path = np.array([40.0, *(left for left, _ in seen)])
-    assert path[-1] == 10.0 and np.all(np.diff(path) <= 0) and np.min(np.diff(path)) >= -10.0
+    assert path[-1] == 10.0 and np.all(np.diff(path) <= 0)
+    assert np.min(np.diff(path)) >= -10.00001  # a command goes as float32
     assert len(seen) >= 3  # 30 at 500 a second, of which a message never moves more than 10
 
 
@@ -372,6 +387,27 @@ def test_a_port_that_nobody_reads_loses_samples_and_never_waits(actuators, line,
         node.on_command(command(0.01 * k, [20.0, 10.0]))
 
 
+@pytest.mark.parametrize("line", ["hasel_driver"], indirect=True)
+def test_a_node_that_is_deactivated_goes_to_the_safe_output_and_hears_nothing(actuators, line):
+    node = actuators(safe_output="disarm")
+
+    def ask() -> None:
+        now_ns = node.get_clock().now().nanoseconds
+        node.on_command(joint_state(now_ns, ["left", "right"], [5.0, 5.0]))
+        line.serve()
+
+    ask()
+    assert line.device.armed
+    node.trigger_deactivate()
+    line.serve()
+    assert not line.device.armed
+    ask()
+    assert not line.device.armed and node.told == 2
+    node.trigger_activate()
+    ask()
+    assert line.device.armed
+
+
 def test_a_port_that_is_not_there_is_named(make_node):
     with pytest.raises(
         RuntimeError, match="the line of the actuators on '/dev/none' cannot be reached: "
@@ -429,7 +465,8 @@ def test_a_graph_drives_falls_silent_goes_on_and_ends_in_safety(tmp_path, line):
     stop, when they come again, and when the node is told to stop."""
     given = parameters(line.kind, port=line.path, safe_output="disarm", timeout_s=0.3)
     file = tmp_path / "hasel_driver.yaml"
-    file.write_text(parameter_file(NodeSpec("hasel_driver", given | {"peers": ["hasel_driver"]})))
+    given |= {"peers": ["hasel_driver"], "wait_for": ["controller"], "wait_for_s": 60.0}
+    file.write_text(parameter_file(NodeSpec("hasel_driver", given)))
     module = [sys.executable, "-m", "soft_control.nodes.hasel_driver"]
     with ros_domain():
         node = subprocess.Popen(

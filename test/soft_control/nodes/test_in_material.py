@@ -13,7 +13,10 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 import rclpy  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticStatus  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 from soft_control.control.references import Reference  # noqa: E402
 from soft_control.control.sampled_reference import write_reference  # noqa: E402
@@ -26,8 +29,8 @@ from soft_control.experiment.ros_messages import (  # noqa: E402
 )
 from soft_control.experiment.trajectory import tabulate  # noqa: E402
 from soft_control.learning.calibration import Calibration  # noqa: E402
-from soft_control.link import LinkError  # noqa: E402
 from soft_control.link.codes import State  # noqa: E402
+from soft_control.link.session import LinkError  # noqa: E402
 from soft_control.nodes.mcu import Mcu  # noqa: E402
 from soft_control.nodes.rig import PseudoTerminal  # noqa: E402
 from soft_control.rigs import make_rig  # noqa: E402
@@ -102,15 +105,15 @@ def bridge(make_node, tendon, world, tmp_path):
     robot = tendon.card.robot
     write_reference(tmp_path / "trajectory.csv", TABLE)
 
-    def make(source="mpc", **parameters):
+    def make(controller="mpc", **parameters):
         ports = {"sensor_port": str(world.sensor.link), "actuator_port": str(world.actuators.link)}
         return make_node(
             Mcu,
             target="sil",
             wiring="mcu",
-            source=source,
+            controller=controller,
             firmware=str(tendon.firmware),
-            trajectory=str(tmp_path / "trajectory.csv") if source == "mpc" else "",
+            trajectory=str(tmp_path / "trajectory.csv") if controller == "mpc" else "",
             command_names=list(robot.command_names),
             command_neutral=robot.command_neutral.tolist(),
             signal_names=tendon.card.signal_names,
@@ -199,7 +202,7 @@ def test_a_run_faster_than_real_time_has_a_host_all_the_same(bridge, world, publ
 
 def test_commands_of_the_host_pass_the_gate(bridge, world, published):
     """As a PID asks for them, on its topic: a jump goes at the speed that the robot bears."""
-    node = bridge(source="host")
+    node = bridge(controller="pid", wait_for=["asker"])
     commands, solver, predicted = map(published, (node.command, node.solver, node.predicted))
     asker = rclpy.create_node("asker")
     executor = SingleThreadedExecutor()
@@ -294,6 +297,131 @@ def test_in_realtime_it_is_armed_once_everyone_is_there(bridge, world, published
     at = stamps(commands)
     assert at == sorted(set(at)) and at[-1] <= node.get_clock().now().nanoseconds
     assert node.material.k >= 4
+
+
+def test_a_manager_takes_the_node_through_its_states(bridge, world, published, capfd):
+    node = bridge(autostart=False, clock="realtime", sensor_timeout_ms=0, peers=["mcu"])
+    commands = published(node.command)
+    done = TransitionCallbackReturn.SUCCESS
+
+    def asked(name: str, value: object) -> str:
+        return node.set_parameters([Parameter(name, value=value)])[0].reason
+
+    assert not node.restart.on_restart(Trigger.Request(), Trigger.Response()).success
+    assert asked("move_weight", [0.2, 0.2]) == ""  # of the firmware that is to come
+    assert node.trigger_configure() == done
+    assert node.session.hello().state == State.IDLE
+    assert "controller hold: the node is not active" in asked("controller", "hold")
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        for _ in range(2):
+            before = len(commands)
+            assert node.trigger_activate() == done
+            wait_for(node.material.thread.is_alive, lambda: executor.spin_once(timeout_sec=0.01))
+            world.feel()
+            wait_for(lambda wanted=before + 5: len(commands) >= wanted, world.take)
+            assert node.trigger_deactivate() == done
+            assert not node.material.thread.is_alive()
+            assert node.session.hello().state == State.STOPPED
+    finally:
+        executor.shutdown()
+    at = stamps(commands)
+    assert at == sorted(set(at))
+    assert node.trigger_cleanup() == done
+    assert not node.is_open
+
+
+def test_in_lockstep_a_run_does_not_go_on_where_it_was_broken_off(bridge, world, capfd):
+    node = bridge()
+    world.run(3)
+    node.trigger_deactivate()
+    node.trigger_activate()
+    assert not node.is_active
+    assert "does not go on where it was broken off" in str(node._failure)
+
+
+def test_weights_that_it_starts_with_count_from_the_first_sample_on(bridge, world, published):
+    node = bridge(move_weight=[200.0, 200.0])
+    commands = published(node.command)
+
+    def moved(samples: int) -> float:
+        before = len(commands)
+        world.run(samples)
+        wait_for(lambda: len(commands) == before + samples)
+        positions = [message.position for message in commands[before:]]
+        return float(np.abs(np.diff(positions, axis=0)).mean())
+
+    heavy = moved(30)
+    assert node.set_parameters([Parameter("move_weight", value=[0.0, 0.0])])[0].successful
+    assert heavy < 0.3 * moved(30)
+
+
+def test_a_controller_takes_over_where_that_is_safe_and_else_the_reason_is_said(
+    bridge, world, published
+):
+    node = bridge(peers=["mcu", "pid", "nobody"])
+    told, solver = published(node.swap._told), published(node.solver)
+
+    def choose(name: str) -> str:
+        """The reason against it; empty: it is done."""
+        (result,) = node.set_parameters([Parameter("controller", value=name)])
+        assert result.successful == (node.parameters.controller == name)
+        return result.reason
+
+    assert "the run has not begun" in choose("hold")
+    world.run(5)
+    wait_for(lambda: node.material.k == 4)
+    assert "its node 'pid' is not in the graph" in choose("pid")
+    other = rclpy.create_node("pid")
+    other.create_publisher(JointState, COMMAND_ASKED, EVERY_SAMPLE)
+    wait_for(lambda: "is not in the graph" not in choose("pid"))
+    assert "no measured outputs have come on /outputs" in choose("pid")
+    node.swap.saw(joint_state(node.material.last_ns, ["x"], [0.0]))
+    assert choose("pid") == "" and told[-1].frame_id == "pid"
+    first_ns = FIRST_NS + 5 * node.period_ns
+    assert to_ns(told[-1].stamp) == first_ns
+    world.feel()
+    world.take()
+    assert len(world.told) == 5  # the sample waits for the PID
+    node.material.on_asked(joint_state(first_ns, ["servo_0", "servo_1"], world.told[-1]))
+    wait_for(lambda: len(world.told) == 6, world.take)
+    wait_for(lambda: node.material.k == 5)
+    assert len(solver) == 5
+    assert choose("mpc") == "" and to_ns(told[-1].stamp) == first_ns + node.period_ns
+    world.run(2)
+    wait_for(lambda: len(solver) == 7)
+    world.sensor.write(b"1,2,3\n" * 2)
+    wait_for(lambda: node.material.newest.state == State.STOPPED, world.take)
+    assert "the microcontroller is stopped (sensor damaged)" in choose("hold")
+    other.destroy_node()
+
+
+def test_weights_and_bounds_of_the_mpc_change_in_a_run(bridge, world, published):
+    """Moves that cost a thousand times as much make it keep still; bounds are met."""
+    node = bridge()
+    commands = published(node.command)
+
+    def moved(samples: int) -> np.ndarray:
+        before = len(commands)
+        world.run(samples)
+        wait_for(lambda: len(commands) == before + samples)
+        return np.array([message.position for message in commands[before:]])
+
+    def asked(**values) -> str:
+        listed = [Parameter(name, value=of) for name, of in values.items()]
+        result = node.set_parameters_atomically(listed)
+        return result.reason
+
+    usual = np.abs(np.diff(moved(30), axis=0)).mean()
+    assert asked(move_weight=[200.0, 200.0]) == ""
+    assert np.abs(np.diff(moved(30)[5:], axis=0)).mean() < 0.3 * usual
+    last = np.array(commands[-1].position)
+    assert asked(move_weight=[], command_max=(last - 0.1).tolist()) == ""
+    assert (moved(30)[10:] <= last - 0.1 + 1e-6).all()
+    wrong = asked(output_weight=[1.0, 1.0, 1.0], move_max=[1.0, 1.0])
+    assert "move_max = 1: above the 0.0506 that the firmware has" in wrong
+    assert node.parameters.output_weight == []
 
 
 def test_what_ends_the_thread_ends_the_node(bridge, monkeypatch):

@@ -10,11 +10,14 @@ import time
 
 import pytest
 
-pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
 import tty  # noqa: E402
 
+import serial  # noqa: E402
 import yaml  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 
 from soft_control.experiment.ros_messages import to_stamp  # noqa: E402
@@ -141,3 +144,48 @@ def test_a_port_that_is_not_there_is_named(make_node):
         make_node(
             lightlace.LightLace, port="/dev/none", full_scale_counts=[1.0], port_timeout_s=0.0
         )
+
+
+def test_a_manager_takes_the_node_through_its_states(sensor, board, published, capfd):
+    """As `ros2 lifecycle set` does, over its service."""
+    node = sensor(autostart=False, port_timeout_s=0.0)
+    raw = published(node.raw)
+    asker = rclpy.create_node("manager")
+    client = asker.create_client(ChangeState, "/lightlace/change_state")
+    executor = rclpy.executors.SingleThreadedExecutor()
+    executor.add_node(node)
+    executor.add_node(asker)
+
+    def ask(transition: int) -> bool:
+        answer = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        executor.spin_until_future_complete(answer, timeout_sec=20.0)
+        return answer.result().success
+
+    def exclusive() -> bool:
+        """Whether others can have the port."""
+        try:
+            serial.Serial(board[1], exclusive=True).close()
+        except serial.SerialException:
+            return False
+        return True
+
+    assert client.wait_for_service(20.0)
+    assert not ask(Transition.TRANSITION_ACTIVATE) and exclusive()
+    node.parameters = node.parameters.model_copy(update={"port": "/dev/none"})
+    assert not ask(Transition.TRANSITION_CONFIGURE)
+    assert "the sensor on '/dev/none' cannot be reached" in capfd.readouterr().err
+    node.parameters = node.parameters.model_copy(update={"port": board[1]})
+    assert ask(Transition.TRANSITION_CONFIGURE) and not exclusive()
+    for value in (5, 6):
+        assert ask(Transition.TRANSITION_ACTIVATE)
+        os.write(board[0], b"1,1\r\n%d,8\r\n" % value)  # the first line counts as torn
+        until(lambda value=value: raw and raw[-1].position[0] == value)
+        assert ask(Transition.TRANSITION_DEACTIVATE)
+        heard = len(raw)
+        os.write(board[0], b"9,9\r\n" * 3)
+        time.sleep(0.05)
+        assert len(raw) == heard
+    assert all(message.position[0] != 9 for message in raw)
+    assert ask(Transition.TRANSITION_CLEANUP) and exclusive()
+    executor.shutdown()
+    asker.destroy_node()

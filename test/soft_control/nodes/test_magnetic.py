@@ -9,7 +9,6 @@ import pytest
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
-import tty  # noqa: E402
 
 from rosgraph_msgs.msg import Clock  # noqa: E402
 
@@ -20,25 +19,10 @@ from soft_control.nodes.magnetic import Magnetic, MagneticParameters  # noqa: E4
 
 
 @pytest.fixture
-def board():
-    """(controller, path of the port): what is written to the controller comes at the port."""
-    controller, port = os.openpty()
-    tty.setraw(port)
-    yield controller, os.ttyname(port)
-    os.close(controller)
-    os.close(port)
-
-
-@pytest.fixture
 def sensor(make_node, board):
     def make(**parameters):
-        return make_node(
-            Magnetic,
-            port=board[1],
-            full_scale_counts=[100.0, 0.0],
-            peers=["magnetic", "nobody"],
-            **parameters,
-        )
+        given = {"full_scale_counts": [100.0, 0.0], "peers": ["magnetic", "nobody"]}
+        return make_node(Magnetic, port=board[1], **given | parameters)
 
     return make
 
@@ -60,6 +44,23 @@ def test_frames_become_signals_by_name_in_whatever_pieces(sensor, board, publish
     assert [list(m.position) for m in raw] == [[-50.0, 7.0], [25.0, 8.0]]
     assert [list(m.position) for m in calibrated] == [[-0.5, 0.0], [0.25, 0.0]]
     assert list(raw[0].name) == ["x", "dead"]
+
+
+def test_each_sensor_has_its_field_in_tesla_for_who_listens(sensor, board, published, monkeypatch):
+    """A LIS3MDL at 16 gauss counts 1711 a gauss, and a gauss is 1e-4 T: its data sheet."""
+    node = sensor(full_scale_counts=[100.0] * 6, sensor_frame="magnetometer_")
+    assert [f.topic_name for f in node.fields] == ["/magnetic/field_0", "/magnetic/field_1"]
+    fields, raw = published(node.fields[1]), published(node.raw)
+    os.write(board[0], wire.encode([1, 2, 3, 1711, -1711, 3422], 0))
+    until(lambda: len(raw) == 1)
+    assert not fields
+    monkeypatch.setattr(node.fields[1], "get_subscription_count", lambda: 1)
+    os.write(board[0], wire.encode([1, 2, 3, 1711, -1711, 3422], 1))
+    until(lambda: len(fields) == 1)
+    field = fields[0].magnetic_field
+    assert (field.x, field.y, field.z) == pytest.approx((1e-4, -1e-4, 2e-4), rel=1e-12)
+    assert fields[0].header.frame_id == "magnetometer_1"
+    assert fields[0].header.stamp == raw[-1].header.stamp
 
 
 def test_the_start_is_taken_off_and_a_spike_is_no_signal(sensor, board, published):

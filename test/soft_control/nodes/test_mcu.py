@@ -12,10 +12,11 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 from soft_control.experiment.ros_messages import joint_state, to_ns, trajectory  # noqa: E402
 from soft_control.link.codes import Clock, Supervisor  # noqa: E402
 from soft_control.nodes import _mcu, mcu  # noqa: E402
+from soft_control.nodes._at_host import GAP_MAX  # noqa: E402
+from soft_control.topics import FIRST_NS, REFERENCE, SIGNALS  # noqa: E402
 
 HORIZON = 4
 PERIOD_NS = 8_333_333
-FIRST_NS = 1_000_000_000
 
 
 class Session:
@@ -62,7 +63,7 @@ class Session:
 def node(make_node, monkeypatch):
     def make(**parameters):
         monkeypatch.setattr(_mcu, "read_build", lambda folder: folder)
-        monkeypatch.setattr(_mcu, "open_session", lambda *_, **__: Session())
+        monkeypatch.setattr(_mcu, "replaceable_session", lambda node: Session())
         return make_node(
             mcu.Mcu,
             firmware="build",
@@ -79,9 +80,9 @@ def node(make_node, monkeypatch):
 
 def take(node, now_ns, names=("right", "dead", "left"), values=(2.0, 0.0, 1.0)) -> None:
     """A sample and its reference come."""
-    node.join.put(mcu.SIGNALS, joint_state(now_ns, names, values))
+    node.at_host.join.put(SIGNALS, joint_state(now_ns, names, values))
     ahead = np.tile([0.0, 0.04, 0.03], (HORIZON + 1, 1))
-    node.join.put(mcu.REFERENCE, trajectory(now_ns, PERIOD_NS, "xzy", ahead))
+    node.at_host.join.put(REFERENCE, trajectory(now_ns, PERIOD_NS, "xzy", ahead))
 
 
 def test_signals_go_to_the_model_by_name(node, published):
@@ -102,6 +103,23 @@ def test_signals_go_to_the_model_by_name(node, published):
     assert choices == {"clock": Clock.SAMPLES, "host_timeout_ms": 0, "age_max_ms": 0}
 
 
+def test_samples_count_while_it_is_active(node):
+    bridge = node(clock="realtime", sample_age_max=0.0, autostart=False)
+    take(bridge, FIRST_NS)
+    bridge.trigger_configure()
+    take(bridge, FIRST_NS)
+    assert bridge.session.asked == []
+    for k in range(2):
+        bridge.trigger_activate()
+        take(bridge, FIRST_NS + k * PERIOD_NS)
+        bridge.trigger_deactivate()
+        take(bridge, FIRST_NS + k * PERIOD_NS)
+    # It begins anew each time, from the neutral command.
+    asked = [what for what, *_ in bridge.session.asked]
+    assert asked == ["forget_trajectory", "arm", "sample"] * 2
+    assert [k for k, *_ in bridge.session.last("sample")] == [0, 0]
+
+
 def test_a_signal_that_the_model_needs_and_nobody_sends_is_named(node):
     with pytest.raises(ValueError, match="/signals/calibrated lacks right"):
         take(node(), FIRST_NS, ("left", "wrong"), (1.0, 2.0))
@@ -111,7 +129,7 @@ def test_in_lockstep_every_sample_counts_one(node):
     bridge = node(tethered=True)
     for k in (0, 1, 5):
         take(bridge, FIRST_NS + k * PERIOD_NS)
-        bridge.on_outputs(joint_state(FIRST_NS + k * PERIOD_NS, "xyz", [0.0, 0.1, 0.2]))
+        bridge.at_host.on_outputs(joint_state(FIRST_NS + k * PERIOD_NS, "xyz", [0.0, 0.1, 0.2]))
     assert [k for k, *_ in bridge.session.last("sample")] == [0, 1, 2]
     assert bridge.session.last("measurement")[2] == (2, 0.1, 0.2)
 
@@ -120,19 +138,20 @@ def test_in_realtime_samples_that_never_came_are_bridged(node):
     """The firmware then knows how long its command was held, and is told the reference again; a
     sample that is merely late is none that is missing."""
     bridge = node(clock="realtime", host_timeout_ms=300)
+    bridge.is_too_old = lambda *_: False  # stamps of the test's own
     for k in (0, 1, 2.7, 3, 7, 1000):
         take(bridge, FIRST_NS + round(k * bridge.period_ns))
     samples = [k for k, *_ in bridge.session.last("sample")]
-    assert samples == [0, 1, 2, 3, 7, 8 + mcu.GAP_MAX]
-    assert bridge.session.last("preload") == [(8, HORIZON - 1), (9 + mcu.GAP_MAX, HORIZON - 1)]
+    assert samples == [0, 1, 2, 3, 7, 8 + GAP_MAX]
+    assert bridge.session.last("preload") == [(8, HORIZON - 1), (9 + GAP_MAX, HORIZON - 1)]
     choices = bridge.session.last("arm")[0][-1]
     assert choices == {"clock": Clock.TIMER, "host_timeout_ms": 300, "age_max_ms": 17}
 
 
 def test_in_realtime_the_tracker_has_a_clock_of_its_own(node):
     """Its stamps are never those of the signals: what was seen within a period counts."""
-    bridge = node(clock="realtime", tethered=True)
-    bridge.on_outputs(joint_state(FIRST_NS + 1_000_000, "zyx", [0.2, 0.1, 0.0]))
+    bridge = node(clock="realtime", sample_age_max=0.0, tethered=True)
+    bridge.at_host.on_outputs(joint_state(FIRST_NS + 1_000_000, "zyx", [0.2, 0.1, 0.0]))
     take(bridge, FIRST_NS)
     take(bridge, FIRST_NS + 3 * PERIOD_NS)  # by now nobody knows where the tip is
     assert bridge.session.last("measurement") == [(0, 0.1, 0.2)]
@@ -142,7 +161,7 @@ def test_the_longest_gap_is_the_firmwares():
     from soft_control.paths import share
 
     header = (share() / "firmware" / "src" / "loop" / "control_loop.h").read_text()
-    assert f"#define GAP_MAX {mcu.GAP_MAX}u" in header
+    assert f"#define GAP_MAX {GAP_MAX}u" in header
 
 
 def test_after_a_pause_the_firmware_has_its_reference_again(make_node, published, tendon):
@@ -152,6 +171,7 @@ def test_after_a_pause_the_firmware_has_its_reference_again(make_node, published
         target="sil",
         firmware=str(tendon.firmware),
         clock="realtime",
+        sample_age_max=0.0,
         host_timeout_ms=0,
         command_names=["servo_0", "servo_1"],
         command_neutral=[-0.17, -0.35],
@@ -164,9 +184,9 @@ def test_after_a_pause_the_firmware_has_its_reference_again(make_node, published
     for k in (0, 1, 5, 6, 7):
         now_ns = FIRST_NS + k * bridge.period_ns
         names = tendon.card.signal_names
-        bridge.join.put(mcu.SIGNALS, joint_state(now_ns, names, [0.5] * len(names)))
+        bridge.at_host.join.put(SIGNALS, joint_state(now_ns, names, [0.5] * len(names)))
         ahead = np.zeros((horizon + 1, 3))
-        bridge.join.put(mcu.REFERENCE, trajectory(now_ns, bridge.period_ns, "xyz", ahead))
+        bridge.at_host.join.put(REFERENCE, trajectory(now_ns, bridge.period_ns, "xyz", ahead))
     found = [int(pair.value) for m in diagnoses for pair in m.status[0].values[-1:]]
     interrupted = Supervisor.GAP | Supervisor.LOST_POINT
     assert [Supervisor(flags) & interrupted for flags in found] == [0, 0, interrupted, 0, 0]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -13,16 +15,26 @@ import yaml
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 
+from pydantic import Field, model_validator  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 
-from soft_control import nodes  # noqa: E402
+from soft_control import nodes, robots  # noqa: E402
 from soft_control.experiment.bringup import NodeSpec  # noqa: E402
 from soft_control.experiment.runner import ros_domain, start  # noqa: E402
-from soft_control.nodes._node import NodeParameters, checked, descriptor  # noqa: E402
+from soft_control.nodes._given import parameters_of  # noqa: E402
+from soft_control.nodes._mcu import McuParameters  # noqa: E402
+from soft_control.nodes._node import (  # noqa: E402
+    LIVE,
+    NodeParameters,
+    RigNode,
+    checked,
+    descriptor,
+    is_live,
+)
+from soft_control.nodes._own_file import OF_A_RUN, own_file  # noqa: E402
 from soft_control.nodes.excitation import ExcitationParameters  # noqa: E402
 from soft_control.nodes.lightlace import LightLaceParameters  # noqa: E402
 from soft_control.nodes.logger import LoggerParameters  # noqa: E402
-from soft_control.nodes.mcu import McuParameters  # noqa: E402
 from soft_control.nodes.pid import PidParameters  # noqa: E402
 from soft_control.nodes.reference import ReferenceParameters  # noqa: E402
 from soft_control.nodes.rig import RigParameters, RigSimulation  # noqa: E402
@@ -55,7 +67,7 @@ def ports(folder: Path) -> dict[str, str]:
         (RigParameters, RIG | {"load_offset": [0, NAN, 0]}, r"load_offset\[1\] = nan"),
         (RigParameters, RIG | {"duration_s": 0.004}, "duration_s = 0.004 holds no"),
         (RigParameters, RIG | {"duration_s": float("inf")}, "duration_s = inf"),
-        (RigParameters, {}, "parameter sensor_port is missing"),
+        (RigParameters, {}, "parameters sensor_port, actuator_port are missing"),
         (LightLaceParameters, {"port": "p", "signal_names": ["s"]}, r"full_scale_counts = \[\]: w"),
         (
             LightLaceParameters,
@@ -110,7 +122,8 @@ def test_ros_tells_what_each_parameter_means_and_may_be(make_node, tmp_path):
     node = make_node(RigSimulation, rate_hz=50, peers=["rig"], **ports(tmp_path))
     for name, field in RigParameters.model_fields.items():
         told = node.describe_parameter(name)
-        assert told.description == field.description and told.read_only
+        assert told.description == field.description
+        assert told.read_only != is_live(field)
     seed, rate, clock = map(node.describe_parameter, ("seed", "rate_hz", "clock"))
     assert (seed.integer_range[0].from_value, seed.integer_range[0].to_value) == (0, 2**63 - 1)
     assert rate.floating_point_range[0].from_value == 0.0
@@ -119,6 +132,55 @@ def test_ros_tells_what_each_parameter_means_and_may_be(make_node, tmp_path):
     (answer,) = node.set_parameters([Parameter("rate_hz", value=100.0)])
     assert not answer.successful and "read-only" in answer.reason
     assert node.get_parameter("rate_hz").value == 50
+
+
+class GainParameters(NodeParameters):
+    """Of a node whose gain can be changed while it runs."""
+
+    gain: float = Field(1.0, gt=0, description="Of each.", json_schema_extra=LIVE)
+    limits: list[float] = Field([0.0, 1.0], description="Two.", json_schema_extra=LIVE)
+    rate_hz: float = Field(1.0, description="Read once.")
+
+    @model_validator(mode="after")
+    def in_order(self) -> GainParameters:
+        if self.limits[0] >= self.limits[1]:
+            raise ValueError(f"limits = {self.limits}: wanted a range")
+        return self
+
+
+class Gain(RigNode):
+    NAME = "gain"
+    Parameters = GainParameters
+    busy = False
+
+    def on_parameters(self, new: GainParameters) -> None:
+        if self.busy:
+            raise RuntimeError("the robot is moving: stop it first")
+
+
+def test_live_parameters_change_all_or_none_and_are_refused_with_the_reason(make_node):
+    """`nothing accepted does nothing`: what is accepted is what the node reads from then on."""
+    node = make_node(Gain)
+
+    def ask(**values):
+        return node.set_parameters_atomically([Parameter(n, value=v) for n, v in values.items()])
+
+    assert not node.describe_parameter("gain").read_only
+    assert node.describe_parameter("rate_hz").read_only
+    assert ask(gain=2, limits=[1, 3]).successful
+    assert (node.parameters.gain, node.parameters.limits) == (2.0, [1.0, 3.0])
+    for values, said in [
+        ({"gain": 0.0}, "gain = 0.0: Input should be greater than 0"),
+        ({"gain": 5.0, "limits": [3.0, 1.0]}, r"limits = \[3.0, 1.0\]: wanted a range"),
+        ({"gain": "much"}, "gain = 'much': .*number"),
+        ({"gain": 5.0, "rate_hz": 2.0}, "read-only"),
+    ]:
+        answer = ask(**values)
+        assert not answer.successful and re.search(said, answer.reason)
+        assert node.parameters.gain == 2.0 and node.get_parameter("gain").value == 2
+    node.busy = True
+    assert ask(gain=3.0).reason == "the robot is moving: stop it first"
+    assert node.parameters.gain == 2.0
 
 
 NODES = sorted(path.stem for path in Path(nodes.__file__).parent.glob("[a-z]*.py"))
@@ -136,11 +198,11 @@ def test_every_parameter_of_every_node_is_described(module):
 
 def test_what_is_cut_is_said_in_samples():
     """As the same run is cut at the same place on any machine."""
-    given = MCU | PORTS | {"source": "host", "rate_hz": 120.0}
+    given = MCU | PORTS | {"controller": "pid", "rate_hz": 120.0}
     assert checked(McuParameters, given).cut == range(0)
     cut = checked(McuParameters, given | {"cut_from_s": 8.0, "cut_for_s": 4.0}).cut
     assert cut == range(960, 1440)
-    assert checked(McuParameters, MCU | {"target": "hil"} | {"wiring": "mcu", "source": "host"})
+    assert checked(McuParameters, MCU | {"target": "hil"} | {"wiring": "mcu", "controller": "pid"})
 
 
 def test_a_node_that_cannot_start_says_why_in_one_line(tmp_path):
@@ -154,6 +216,33 @@ def test_a_node_that_cannot_start_says_why_in_one_line(tmp_path):
         "error: rig: load_offset of the rig tendon needs 3 values, one for each of x, y, z"
     )
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", NODES)
+def test_a_node_alone_says_what_is_missing_and_starts_with_a_file_of_its_own(module, tmp_path):
+    """`ros2 run` without parameters names all that it lacks and how to get them; the file that
+    `softctl parameters` writes has the rest, each parameter with what it means."""
+    model = parameters_of(module)
+    required = [name for name, field in model.model_fields.items() if field.is_required()]
+    with (
+        pytest.raises(ValueError, match=f"parameters? {', '.join(required)} (is|are) missing")
+        if (required)
+        else nullcontext()
+    ):
+        checked(model, {})
+    robot = "hasel" if module in ("magnetic", "hasel_driver") else "tendon"
+    text, wanted = own_file(module, robots.load(robot), {})
+    assert set(wanted) <= {
+        *("port", "firmware", "model", "run_dir", "sensor_port", "actuator_port"),
+        *("range_low", "range_high", "decoupling", "kp", "ki", "kd", "robot", "move_max"),
+    }, wanted
+    told = yaml.safe_load(text)[module]["ros__parameters"]
+    assert set(told) == set(model.model_fields) & set(told)
+    for name, field in model.model_fields.items():
+        if name not in OF_A_RUN:
+            assert f"{name}:" in text and field.description.split()[0] in text
+    if not wanted:
+        assert checked(model, told)
 
 
 IMPORTING = """
@@ -204,6 +293,32 @@ def test_a_signal_whose_exception_python_swallows_still_ends_the_node(tmp_path):
         done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "matched" in done.stdout
     assert "Exception ignored in" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        ("ValueError('no such thing')", 1, "error: raising: no such thing\n"),
+        ("SystemExit", 0, ""),
+    ],
+)
+def test_what_a_callback_raises_is_all_that_is_said(tmp_path, raised, code, said):
+    """rclpy's executor of events calls it fatal, and says where it was raised: also of the end."""
+    script = tmp_path / "raising.py"
+    script.write_text(
+        "from soft_control.nodes._node import RigNode, main\n"
+        "class Raising(RigNode):\n"
+        "    NAME = 'raising'\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.create_timer(0.1, self.check)\n"
+        "    def check(self):\n"
+        f"        raise {raised}\n"
+        "main(Raising)\n"
+    )
+    with ros_domain():
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
 
 
 def test_a_signal_at_once_ends_a_node(tmp_path: Path):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from soft_control.paths import share
 from soft_control.rigs import make_rig
 from soft_control.rigs.hasel import ACTUATORS, HaselRig
 from soft_control.rigs.magnet import cuboid_field
@@ -142,13 +140,3 @@ def test_bad_commands_and_parameters_are_refused():
         HaselRig().step(np.zeros(5), 0.01)
     with pytest.raises(ValueError, match=r"hasel\.yaml: .*add up to 1"):
         make_rig("hasel", branch_weight=(0.5, 0.5, 0.5))
-
-
-def test_urdf_has_the_actuators_and_their_stroke():
-    rig = HaselRig()
-    robot = ElementTree.parse(share() / "urdf" / "hasel.urdf").getroot()
-    assert {"rig_base", "tip"} <= {link.get("name") for link in robot.iter("link")}
-    joints = {joint.get("name"): joint.find("limit") for joint in robot.iter("joint")}
-    for name in rig.command_names:
-        stroke = float(joints[name].get("upper")) - float(joints[name].get("lower"))
-        assert stroke == pytest.approx(1e-3 * rig.parameters.stroke_mm)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from soft_control.paths import share
 from soft_control.rigs import make_rig
 from soft_control.rigs.mass_spring_damper import COUNTS, MassSpringDamperRig
 
@@ -100,11 +98,3 @@ def test_bad_commands_are_refused(command: list[float]):
 def test_bad_parameters_are_named(tmp_path: Path):
     with pytest.raises(ValueError, match=r"mass_spring_damper\.yaml: mass_kg"):
         make_rig("mass_spring_damper", mass_kg=-1.0)
-
-
-def test_urdf_has_the_force_and_its_limit():
-    rig = MassSpringDamperRig()
-    robot = ElementTree.parse(share() / "urdf" / "mass_spring_damper.urdf").getroot()
-    assert {"rig_base", "tip"} <= {link.get("name") for link in robot.iter("link")}
-    joints = {joint.get("name"): joint.find("limit") for joint in robot.iter("joint")}
-    assert [float(joints[name].get("effort")) for name in rig.command_names] == [rig.command_max[0]]

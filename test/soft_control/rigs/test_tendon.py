@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
@@ -274,17 +273,6 @@ def test_bad_parameters_are_named(tmp_path: Path):
         ValueError, match="unknown rig 'tentacle': choose one of hasel, mass_spring_damper, tendon"
     ):
         make_rig("tentacle")
-
-
-def test_urdf_has_the_servos_and_their_limits():
-    rig = TendonRig()
-    robot = ElementTree.parse(config("tendon").parents[1] / "urdf" / "tendon.urdf").getroot()
-    links = {link.get("name") for link in robot.iter("link")}
-    assert {"rig_base", "block", "tip"} <= links
-    limits = {joint.get("name"): joint.find("limit") for joint in robot.iter("joint")}
-    for name, low, high in zip(rig.command_names, rig.command_min, rig.command_max, strict=True):
-        assert float(limits[name].get("lower")) == pytest.approx(low, abs=1e-6)
-        assert float(limits[name].get("upper")) == pytest.approx(high, abs=1e-6)
 
 
 def test_yaml_holds_what_was_fitted():

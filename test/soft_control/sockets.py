@@ -1,0 +1,30 @@
+"""Sockets of a process, as the system lists them (Linux, proc(5))."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+
+def _inodes(pid: int | str) -> set[str]:
+    links = [str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir() if fd.is_symlink()]
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
+
+
+def bound_udp(pid: int | str) -> list[tuple[str, int]]:
+    """Address and port of UDP sockets at ports that peers know: below the ephemeral ones."""
+    inodes = _inodes(pid)
+    rows = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
+    bound = [row[1].split(":") for row in rows if row[9] in inodes]
+    found = [(".".join(str(b) for b in bytes.fromhex(a)[::-1]), int(p, 16)) for a, p in bound]
+    return [(address, port) for address, port in found if 7400 <= port < 32768]
+
+
+def domain_of(pid: int) -> int | None:
+    """The ROS domain that a `softctl run` has taken for its nodes; None where it has none yet."""
+    inodes = _inodes(pid)
+    for line in Path("/proc/net/unix").read_text().splitlines():
+        words = line.split()
+        if words[6] in inodes and (found := re.search(r"soft_control/ros_domain/(\d+)$", line)):
+            return int(found[1])
+    return None
