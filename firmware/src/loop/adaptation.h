@@ -1,0 +1,77 @@
+/* The map of the day: what the robot of today does where the network, trained on another day, says
+ * y. Normalised, output by output,
+ *
+ *     z = gain y + offset        as trained: gain = identity, offset = 0
+ *
+ * It is learned from pairs (y, z measured), one a sample, by recursive least squares: z_i = row_i .
+ * phi with phi = [y, 1], FEATURES numbers, and one covariance P = U D U' for all rows. What counts is
+ * P over its prior, I. Of the sample's phi, with S = P^-1 - I, which is what samples have told
+ * about the map,
+ *
+ *     S <- S - share S phi phi' S / (phi' S phi)      forgets along phi, and nowhere else
+ *     S <- S + phi phi' / NOISE                       learns: Bierman's update of U and D
+ *
+ * S stays positive semidefinite in both: P never exceeds its prior, so there is no windup, and what
+ * a resting robot does not excite stays known for hours. Each sample forgets along one direction of
+ * FEATURES; share is such that motion in all of them forgets half of it in HALF_LIFE_S, as plain
+ * forgetting with that half-life would. At rest half of what phi tells goes in HALF_LIFE_S /
+ * FEATURES.
+ *
+ * A measurement that jumps is not believed until it has agreed with itself for DOUBT_S: that is how
+ * far (y, z) has changed since the last sample by what the map does not explain.
+ *
+ *     change of z - gain * change of y    0.01   0.01   0.31   0.01   ...   0.01
+ *                                         taken  taken  doubted for DOUBT_S taken
+ *
+ * The map that is taken follows the learned one at a bounded rate. Both stay within reach. */
+#ifndef ADAPTATION_H
+#define ADAPTATION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "controller_config.h"
+
+#define FEATURES (OUTPUTS + 1)
+
+#define ADAPTATION_REACH 0.6f /* of each element from the trained one */
+#define ADAPTATION_RATE 0.5f  /* of each element that is taken, a second */
+
+typedef struct {
+    float gain[OUTPUTS][OUTPUTS];
+    float offset[OUTPUTS]; /* normalised */
+} output_map_t;
+
+typedef struct {
+    output_map_t learned;
+    output_map_t taken; /* follows it: the one to use */
+    /* Above the diagonal of U, which is 1, column by column: U[i][j] is upper[j (j - 1) / 2 + i]. */
+    float upper[FEATURES * (FEATURES - 1) / 2];
+    float diagonal[FEATURES];                 /* of D, in shares of the prior: above 0, at most 1 */
+    float output[OUTPUTS], measured[OUTPUTS]; /* of the last sample that was finite */
+    bool begun;                               /* there has been one */
+    uint16_t agreed;                          /* samples since a jump, at most those of DOUBT_S */
+    uint32_t believed, doubted;               /* samples, until now */
+    uint32_t since_believed;                  /* samples since the last one that was */
+} adaptation_t;
+
+/* As trained, and nothing known of today. */
+void adaptation_start(adaptation_t *adaptation);
+
+/* Begins with the map that an earlier run has learned, which is taken at once: between runs only.
+ * How far it holds today is not known: P is the prior, around this map. False, and nothing
+ * changes, if it is not finite or beyond reach. */
+bool adaptation_set(adaptation_t *adaptation, const output_map_t *map);
+
+/* A sample: what the network says and what is measured. One that is not finite, or further from 0
+ * than an output can be, is doubted. */
+void adaptation_update(adaptation_t *adaptation, const float y[OUTPUTS], const float z[OUTPUTS]);
+
+/* A sample without measurement: what is taken goes on towards what was learned. */
+void adaptation_rest(adaptation_t *adaptation);
+
+/* Shares of the prior's variance that are left, 0 .. 1: in each column of gain, and in offset. */
+void adaptation_ignorance(const adaptation_t *adaptation, float gain_ignorance[OUTPUTS],
+                          float *offset_ignorance);
+
+#endif

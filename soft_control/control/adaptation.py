@@ -1,0 +1,99 @@
+"""The map of the day in float64, as firmware/src/loop/adaptation.h states it.
+
+Where the firmware updates factors of the covariance, this keeps the information itself and inverts
+it: the same estimate by other formulas.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+REACH = 0.6
+RATE = 0.5
+HALF_LIFE_S = 30.0
+JUMP = 0.15
+DOUBT_S = 1.0
+FURTHEST = 10.0
+LEAST_KNOWN = 1e-3
+
+
+class Adaptation:
+    """Learns gain (n, n) and offset (n,) of z = gain y + offset, normalised, a sample at a time."""
+
+    def __init__(self, outputs: int, rate_hz: float) -> None:
+        features = outputs + 1
+        self.trained = np.eye(outputs, features)
+        """(n, n + 1): gain and, in the last column, offset."""
+        self.learned = self.trained.copy()
+        self.taken = self.trained.copy()
+        self.information = np.zeros((features, features))
+        """What samples have told, (n + 1, n + 1), in units of the prior's: S of the header."""
+        self.believed = self.doubted = self.since_believed = 0
+        self._last: tuple[np.ndarray, np.ndarray] | None = None
+        self._agreed = 0
+        self._share = np.log(2.0) * features / (HALF_LIFE_S * rate_hz)
+        self._noise = 0.02**2 * 0.5 * rate_hz / 0.3**2
+        self._doubt_samples = int(DOUBT_S * rate_hz + 0.5)
+        self._move = RATE / rate_hz
+
+    def set(self, gain: np.ndarray, offset: np.ndarray) -> bool:
+        """Begin with this map. False, and nothing changes, if it is not finite or beyond reach."""
+        learned = np.column_stack([gain, offset]).astype(float)
+        if not np.all(np.abs(learned - self.trained) <= REACH):
+            return False
+        self.learned, self.taken = learned, learned.copy()
+        self.information[:] = 0.0
+        self.believed = self.doubted = self.since_believed = 0
+        self._last, self._agreed = None, 0
+        return True
+
+    def update(self, y: np.ndarray, z: np.ndarray) -> None:
+        """A sample: what the network says and what is measured, (n,) each."""
+        y, z = np.asarray(y, dtype=float), np.asarray(z, dtype=float)
+        sound = bool(np.all(np.abs(np.concatenate([y, z])) <= FURTHEST))
+        if sound:
+            if self._jumped(y, z):
+                self._agreed = 0
+            sound = self._agreed == self._doubt_samples
+            self._agreed += not sound
+            self._last = y, z
+        if sound:
+            self._learn(np.append(y, 1.0), z)
+        self.rest()
+        if sound:
+            self.believed += 1
+            self.since_believed = 0
+        else:
+            self.doubted += 1
+
+    def rest(self) -> None:
+        """A sample without measurement: what is taken goes on towards what was learned."""
+        self.taken += np.clip(self.learned - self.taken, -self._move, self._move)
+        self.since_believed += 1
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(n + 1, n + 1), in units of the prior's."""
+        return np.linalg.inv(np.eye(len(self.information)) + self.information)
+
+    @property
+    def ignorance(self) -> np.ndarray:
+        """(n + 1,) shares of the prior's variance that are left: the gain's columns, the offset."""
+        return np.minimum(np.diag(self.covariance), 1.0)
+
+    def _jumped(self, y: np.ndarray, z: np.ndarray) -> bool:
+        if self._last is None:
+            return True
+        before, measured = self._last
+        change = z - measured - self.taken[:, :-1] @ (y - before)
+        return bool(np.any(np.abs(change) > JUMP))
+
+    def _learn(self, phi: np.ndarray, z: np.ndarray) -> None:
+        along = self.information @ phi
+        known = phi @ along
+        if known > LEAST_KNOWN * (phi @ phi):
+            self.information -= self._share * np.outer(along, along) / known
+        self.information += np.outer(phi, phi) / self._noise
+        gain = self.covariance @ phi / self._noise
+        self.learned += np.outer(z - self.learned @ phi, gain)
+        self.learned = np.clip(self.learned, self.trained - REACH, self.trained + REACH)
