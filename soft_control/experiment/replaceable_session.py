@@ -18,12 +18,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from soft_control.experiment.remembered_run import Lived, Remembered
 from soft_control.experiment.trajectory import shifted
 from soft_control.firmware_files import KeptBuild
-from soft_control.link.codes import Clock, Source, State, Wiring, in_words
+from soft_control.link.codes import Source, State, Wiring, in_words
 from soft_control.link.messages import Info, Telemetry
 from soft_control.link.opening import FirmwareFiles
 from soft_control.link.session import LinkError, McuSession, ModelMismatch, VersionError
@@ -81,50 +82,6 @@ class Replaced:
     before: Info
     """What the old one had counted at its end."""
     now: Info
-
-
-@dataclass(frozen=True)
-class Lived:
-    """A sample of the past."""
-
-    k: int
-    signals: Sequence[float]
-    measured: Sequence[float] | None
-    command: Sequence[float]
-    predicted: Sequence[float]
-
-
-@dataclass
-class Remembered:
-    """All that another firmware must know."""
-
-    command: Sequence[float] = ()
-    outputs: Sequence[float] = ()
-    k: int = 0
-    """Of ARM, as command and outputs."""
-    first_k: int = 0
-    """Of the run: there its trajectory begins."""
-    modes: dict[str, Any] = field(default_factory=dict)
-    """Of ARM."""
-    trajectory: tuple[Sequence[Sequence[float]], int, bool, Sequence[float]] | None = None
-    settings: Mapping[str, Any] | None = None
-    points: dict[int, Sequence[float]] = field(default_factory=dict)
-    """Of the streamed reference, by sample."""
-    measured: dict[int, Sequence[float]] = field(default_factory=dict)
-    past: deque[Lived] = field(default_factory=deque)
-    told: Telemetry | None = None
-    """Last."""
-    told_s: float = 0.0
-    driven_k: int | None = None
-    """The last sample for which the host has told a command."""
-
-    @property
-    def wiring(self) -> Wiring:
-        return self.modes.get("wiring", Wiring.HOST)
-
-    @property
-    def in_lockstep(self) -> bool:
-        return self.modes.get("clock", Clock.SAMPLES) == Clock.SAMPLES
 
 
 class ReplaceableSession:
