@@ -15,7 +15,7 @@ import numpy as np
 
 from nn4mc_codegen import compile_model
 from soft_control.control.mpc_settings import MpcSettings, physical_settings
-from soft_control.control.problem import Sizes, Start, Weights
+from soft_control.control.problem import Sizes, Start, Weights, shape_of
 from soft_control.experiment.closed_loop import ModelController
 from soft_control.firmware_build import lag_sums
 from soft_control.learning.model import Model, ModelCard
@@ -106,12 +106,8 @@ class HostSolver:
         def structure(**members: type) -> type:
             return type("Struct", (ctypes.Structure,), {"_fields_": list(members.items())})
 
-        outputs = ("output", "terminal", "bound")
         self._config = structure(
-            **{
-                f.name: array(s.outputs if f.name.startswith(outputs) else s.commands)
-                for f in fields(Weights)
-            }
+            **{f.name: array(*shape_of(f.name, s.commands, s.outputs)) for f in fields(Weights)}
         )
         network = {"network": array(s.states)} if s.states else {}
         self._state = structure(

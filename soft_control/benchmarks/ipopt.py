@@ -13,7 +13,7 @@ import casadi as ca
 import numpy as np
 
 from nn4mc_codegen.graph.ir import Graph
-from soft_control.control.problem import Sizes, Start, Weights
+from soft_control.control.problem import Sizes, Start, Weights, shape_of
 
 Network = Callable[[ca.SX, ca.SX], tuple[ca.SX, ca.SX]]
 """Flat input (inputs,) and state (states,) -> output (n,) and the next state."""
@@ -106,7 +106,7 @@ class Problem:
     def __init__(self, network: Network, sizes: Sizes) -> None:
         self.sizes = s = sizes
         plan = ca.SX.sym("plan", s.commands, s.control_horizon)  # a column a sample
-        weights = {f.name: ca.SX.sym(f.name, _length(f.name, s)) for f in fields(Weights)}
+        weights = {f.name: _symbol(f.name, s) for f in fields(Weights)}
         commands = ca.SX.sym("commands", s.commands, s.input_delay + s.input_lags)
         outputs = ca.SX.sym("outputs", s.outputs, max(s.output_lags, 1))
         signals = ca.SX.sym("signals", s.signals)
@@ -114,7 +114,8 @@ class Problem:
         state = ca.SX.sym("state", s.states)
 
         sent = _commands(s, weights, plan, commands)
-        predicted = _predict(network, s, sent, commands, outputs, signals, state)
+        of_network = _predict(network, s, sent, commands, outputs, signals, state)
+        predicted = [weights["output_gain"].T @ y + weights["output_offset"] for y in of_network]
         residuals = _residuals(s, weights, sent, predicted, commands[:, 0], reference)
         cost = ca.sumsqr(residuals) + _excess_cost(s, weights, predicted)
         moves = plan - ca.horzcat(commands[:, 0], plan[:, :-1])
@@ -213,8 +214,9 @@ class Problem:
         return np.array(found["x"]).reshape(stages, -1)
 
 
-def _length(name: str, s: Sizes) -> int:
-    return s.outputs if name.startswith(("output", "terminal", "bound")) else s.commands
+def _symbol(name: str, s: Sizes) -> ca.SX:
+    """Of a weight. CasADi counts a matrix by columns and NumPy by rows: it is the transpose."""
+    return ca.SX.sym(name, *reversed(shape_of(name, s.commands, s.outputs)))
 
 
 def _known(weights: Weights, start: Start) -> np.ndarray:

@@ -142,9 +142,10 @@ def predict(
     """The plan of `planned` (Nc, m), which are within their bounds, rolled out, with its cost."""
     commands, stop = _extended(config, state.commands[0], planned)
     y, _ = roll_out(config, fk, state, commands)
+    z = [config.robot_output(of_stage) for of_stage in y]
     cost = sum(
-        (config.stage_weight(j) * (y[j - 1] - reference[j - 1]) ** 2).sum()
-        + (config.bound_weight * over_bounds(config, y[j - 1]) ** 2).sum()
+        (config.stage_weight(j) * (z[j - 1] - reference[j - 1]) ** 2).sum()
+        + (config.bound_weight * over_bounds(config, z[j - 1]) ** 2).sum()
         * (j >= config.first_cost_stage)
         for j in range(1, config.horizon + 1)
     )
@@ -193,9 +194,9 @@ def roll_out(
     return np.array(outputs[: config.horizon][::-1]), inputs
 
 
-def over_bounds(config: MpcConfig, y: np.ndarray) -> np.ndarray:
-    """(n,) of y (n,) over its soft bounds, signed."""
-    return y - np.clip(y, config.output_min, config.output_max)
+def over_bounds(config: MpcConfig, z: np.ndarray) -> np.ndarray:
+    """(n,) of the robot's outputs z (n,) over their soft bounds, signed."""
+    return z - np.clip(z, config.output_min, config.output_max)
 
 
 def barrier(config: MpcConfig, planned: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

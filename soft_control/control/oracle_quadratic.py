@@ -67,13 +67,13 @@ def linearise(
     gradient, hessian = np.zeros(nc * m), np.zeros((nc * m, nc * m))
     output_slopes = np.zeros((config.horizon, n))
     for j in range(config.first_cost_stage, config.horizon + 1):
-        s, y = sensitivities[j - 1, :n], plan.outputs[j - 1]
-        excess = over_bounds(config, y)
-        output_slopes[j - 1] = (
-            config.stage_weight(j) * (y - reference[j - 1]) + config.bound_weight * excess
-        )
+        s = config.output_gain @ sensitivities[j - 1, :n]  # of the robot's outputs
+        z = config.robot_output(plan.outputs[j - 1])
+        excess = over_bounds(config, z)
+        slope = config.stage_weight(j) * (z - reference[j - 1]) + config.bound_weight * excess
         weight = config.stage_weight(j) + config.bound_weight * (excess != 0)
-        gradient += s.T @ output_slopes[j - 1]
+        output_slopes[j - 1] = slope @ config.output_gain
+        gradient += s.T @ slope
         hessian += s.T @ (weight[:, None] * s)
 
     planned = plan.commands[:nc]

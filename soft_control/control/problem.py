@@ -6,7 +6,7 @@ independent judge. The oracle, mpc_oracle, has the same weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -54,6 +54,29 @@ class Weights:
     """(m,) S, of a squared distance from command_reference."""
     command_reference: np.ndarray
     """(m,) u_ref"""
+    output_gain: np.ndarray = field(default=None, kw_only=True)
+    """(n, n) of the robot's outputs over the network's; by default the identity: the robot is as it
+    was recorded."""
+    output_offset: np.ndarray = field(default=None, kw_only=True)
+    """(n,) of the robot's outputs, by default 0."""
+
+    def __post_init__(self) -> None:
+        outputs = len(self.output_weight)
+        if self.output_gain is None:
+            object.__setattr__(self, "output_gain", np.eye(outputs))
+        if self.output_offset is None:
+            object.__setattr__(self, "output_offset", np.zeros(outputs))
+
+    def robot_output(self, y: np.ndarray) -> np.ndarray:
+        """(n,) z, what the robot puts out where the network predicts y (n,)."""
+        return self.output_gain @ y + self.output_offset
+
+
+def shape_of(name: str, commands: int, outputs: int) -> tuple[int, ...]:
+    """Of the field of Weights."""
+    if name == "output_gain":
+        return outputs, outputs
+    return (outputs if name.startswith(("output", "terminal", "bound")) else commands,)
 
 
 @dataclass(frozen=True)

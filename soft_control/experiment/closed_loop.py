@@ -6,6 +6,7 @@ benchmarks and comparisons. The firmware takes part as sil.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from soft_control.learning.calibration import Calibration
 from soft_control.learning.dataset import Recording
 from soft_control.learning.excitation import excitation
 from soft_control.learning.model import Model, ModelCard
+from soft_control.link.learned_map import LearnedMap
 from soft_control.link.opening import open_session
 from soft_control.link.session import McuSession
 from soft_control.rigs import Rig, Sample, make_rig
@@ -183,11 +185,21 @@ def signal_gain(card: ModelCard, settings: MpcSettings) -> np.ndarray | None:
 class Firmware:
     """The firmware of a build, in process (sil). One run after another, each from its start."""
 
-    def __init__(self, build_dir: Path, card: ModelCard, tethered: bool = False) -> None:
-        """`tethered`: it is told the measured outputs, for its disturbance estimate."""
+    def __init__(
+        self,
+        build_dir: Path,
+        card: ModelCard,
+        tethered: bool = False,
+        adapts: bool = False,
+        calibrate_s: float = 0.0,
+    ) -> None:
+        """`tethered`: it is told the measured outputs, for its offset estimate. `adapts`: they also
+        teach it what the robot of today is like. `calibrate_s`: it is told them, and learns, for
+        so long from each run's start, and then no more."""
         build = read_build(build_dir)
         self._session: McuSession = open_session("sil", build)
-        self._tethered = tethered
+        self._adapts = adapts or calibrate_s > 0
+        self._told = math.inf if tethered else round(calibrate_s * card.rate_hz)
         self._robot = robot = card.robot
         self._neutral = robot.command_neutral
         self._live = [robot.signal_names.index(name) for name in card.signal_names]
@@ -205,12 +217,19 @@ class Firmware:
         """Command (m,): see Controller."""
         if self._k == 0:
             self._session.stop()  # the rig is back at rest, wherever the run before has ended
-            self._session.arm(self._neutral, self._robot.output_rest, ahead[:-1])
-        if self._tethered:
+            self._session.adapt(LearnedMap.as_recorded(len(self._robot.outputs)))
+            self._session.arm(
+                self._neutral, self._robot.output_rest, ahead[:-1], adapts=self._adapts
+            )
+        if self._k < self._told:
             self._session.measurement(self._k, seen.outputs)
         answer = self._session.sample(self._k, signals[self._live], ahead[-1])
         self._k += 1
         return np.asarray(answer.command)
+
+    def learned(self) -> LearnedMap:
+        """What the robot of this run is like."""
+        return self._session.adaptation()
 
     def close(self) -> None:
         """Lets go of the library."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import enum
 
+TETHERED = 0xFFFFFFFF
+"""tethered_samples of a run that is tethered to its end."""
+
 
 def in_words(kind: type[enum.IntEnum], value: int) -> str:
     """The name of a code, which may be one that this host does not know."""

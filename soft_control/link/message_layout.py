@@ -40,11 +40,6 @@ class Sizes(NamedTuple):
     outputs: int
     signals: int
 
-    @property
-    def gains(self) -> int:
-        """Of all outputs over all outputs."""
-        return self.outputs**2
-
 
 def wire(code: str, count: str | int = 1) -> Any:
     """A field: `count` values of a struct code, one or as many as a name in Sizes says; text of

@@ -27,7 +27,7 @@ __all__ = [
     "too_long", "wire",
 ]  # fmt: skip
 
-PROTOCOL_VERSION = 6
+PROTOCOL_VERSION = 7
 HASH_SIZE = 16
 BOARD_SIZE = 16
 
@@ -53,8 +53,9 @@ class Arm(Message, type=0x02, answer="Info"):
     clock: int = wire("B")
     wiring: int = wire("B")
     source: int = wire("B")
-    tethered: int = wire("B")
+    adapts: int = wire("B")
     host_lost: int = wire("B")
+    tethered_samples: int = wire("I")
     host_timeout_ms: int = wire("H")
     sensor_timeout_ms: int = wire("H")
     age_max_ms: int = wire("H")
@@ -164,6 +165,22 @@ class Switch(Message, type=0x0D, when=When.RUNNING, answer="Info"):
     source: int = wire("B")
 
 
+@dataclass(frozen=True)
+class Adapt(Message, type=0x0E, when=When.RESTING, answer="Adaptation"):
+    """A row of what the robot of today is like, as an ADAPTATION of before has it."""
+
+    row: int = wire("B")
+    gain: Floats = wire("f", "outputs")
+    offset: float = wire("f")
+
+
+@dataclass(frozen=True)
+class AskAdaptation(Message, type=0x0F, answer="Adaptation"):
+    """Which row has been learned of the robot of today?"""
+
+    row: int = wire("B")
+
+
 # ------------------------------------------------------------------ microcontroller to host
 
 
@@ -265,6 +282,19 @@ class Crash(Message, type=0x85):
     status: int = wire("I")
     address: int = wire("I")
     stack_free: int = wire("I")
+
+
+@dataclass(frozen=True)
+class Adaptation(Message, type=0x86):
+    """A row of link/learned_map.py, with the ignorance of its column."""
+
+    row: int = wire("B")
+    believed: int = wire("I")
+    doubted: int = wire("I")
+    gain: Floats = wire("f", "outputs")
+    offset: float = wire("f")
+    gain_ignorance: float = wire("f")
+    offset_ignorance: float = wire("f")
 
 
 def decode(content: bytes, sizes: Sizes) -> Message:

@@ -26,8 +26,12 @@ from soft_control.link.codes import (
 )
 from soft_control.link.errors import LinkError, ModelMismatch, TooLate, check_identity, refusal
 from soft_control.link.framing import FrameDecoder, encode_frame
+from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import (
+    Adapt,
+    Adaptation,
     Arm,
+    AskAdaptation,
     Boot,
     Configure,
     Crash,
@@ -142,7 +146,8 @@ class McuSession:
         clock: Clock = Clock.SAMPLES,
         wiring: Wiring = Wiring.HOST,
         source: Source = Source.MPC,
-        tethered: bool = False,
+        tethered_samples: int = 0,
+        adapts: bool = False,
         host_lost: HostLost = HostLost.CONTINUE,
         host_timeout_ms: int = 0,
         sensor_timeout_ms: int = 0,
@@ -156,6 +161,9 @@ class McuSession:
 
         reference: the outputs wanted at samples k, k+1, … k+N-1, where they are streamed; each
         sample of wiring `host` then brings those of k+N.
+        tethered_samples: in so many samples from k on the measured outputs are waited for, where
+        the sensor's samples are the clock; codes.TETHERED: in all of them.
+        adapts: measured outputs teach what the robot of today is like.
         host_timeout_ms, sensor_timeout_ms: silences that count; 0: none does.
         age_max_ms: older messages are refused; 0: none is.
         """
@@ -165,8 +173,9 @@ class McuSession:
             clock,
             wiring,
             source,
-            int(tethered),
+            int(adapts),
             host_lost,
+            tethered_samples,
             host_timeout_ms,
             sensor_timeout_ms,
             age_max_ms,
@@ -250,6 +259,17 @@ class McuSession:
     def measurement(self, k: int, outputs: Sequence[float]) -> None:
         """The measured outputs of sample k; to be told before the sample itself."""
         self._send(Measurement(k, host_us(), _finite(outputs)))
+
+    def adapt(self, known: LearnedMap) -> None:
+        """What the robot of today is like, before a run. Raises LinkError for a map that is further
+        from a robot as it was recorded than the firmware takes."""
+        for i, (gain, offset) in enumerate(zip(known.gain, known.offset, strict=True)):
+            self._ask(Adapt(i, _finite(gain), float(offset)), Adaptation, self._timeout_s)
+
+    def adaptation(self) -> LearnedMap:
+        """What has been learned of the robot of today; at any time."""
+        asked = map(AskAdaptation, range(self._sizes.outputs))
+        return LearnedMap.of_rows([self._ask(a, Adaptation, self._timeout_s) for a in asked])
 
     def drive(self, k: int, command: Sequence[float]) -> None:
         """The host's own command for sample k, where it is the source of them."""

@@ -181,7 +181,7 @@ class Points(ctypes.Structure):
 class Modes(ctypes.Structure):
     """modes_t"""
 
-    _fields_ = [(name, c_uint8) for name in ("clock", "wiring", "source", "tethered", "host_lost")]
+    _fields_ = [(name, c_uint8) for name in ("clock", "wiring", "source", "adapts", "host_lost")]
 
 
 class Times(ctypes.Structure):
@@ -197,9 +197,11 @@ class Request(ctypes.Structure):
         ("line", c_uint8),
         ("modes", Modes),
         ("periodic", c_uint8),
+        ("row", c_uint8),
         ("times", Times),
         *((name, c_uint16) for name in ("first", "count")),
-        *((name, c_uint32) for name in ("k", "host_us", "received", "step")),
+        *((name, c_uint32) for name in ("k", "host_us", "received", "step", "tethered_samples")),
+        ("row_offset", c_float),
         ("signals", c_float * P),
         ("command", c_float * M),
         ("outputs", c_float * N),
@@ -275,6 +277,17 @@ class Crash(ctypes.Structure):
     ]
 
 
+class Adaptation(ctypes.Structure):
+    """adaptation_report_t"""
+
+    _fields_ = [
+        ("row", c_uint8),
+        *((name, c_uint32) for name in ("believed", "doubted")),
+        ("gain", c_float * N),
+        *((name, c_float) for name in ("offset", "gain_ignorance", "offset_ignorance")),
+    ]
+
+
 class Error(ctypes.Structure):
     _fields_ = [("code", c_uint8), ("type", c_uint8)]
 
@@ -289,6 +302,8 @@ class MpcConfig(ctypes.Structure):
         *((name, c_float * N) for name in ("output_weight", "terminal_weight")),
         *((name, c_float * N) for name in ("output_min", "output_max", "bound_weight")),
         *((name, c_float * M) for name in ("move_weight", "command_weight", "command_reference")),
+        ("output_gain", (c_float * N) * N),
+        ("output_offset", c_float * N),
     ]
 
 
@@ -364,6 +379,7 @@ def c(firmware: FirmwareBuild) -> SimpleNamespace:
         Telemetry=Telemetry,
         Error=Error,
         Crash=Crash,
+        Adaptation=Adaptation,
         MpcConfig=MpcConfig,
         Limits=Limits,
         Reference=Reference,

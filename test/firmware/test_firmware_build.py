@@ -160,7 +160,7 @@ def test_sizes_are_reported_and_small(firmware, has_board_compiler):
     assert firmware.flash_bytes == firmware.elf.with_suffix(".bin").stat().st_size
     assert firmware.flash_percent == pytest.approx(100 * firmware.flash_bytes / 2**20, abs=1e-3)
     # The network is 10 kB of it.
-    assert firmware.flash_percent < 3.5
+    assert firmware.flash_percent < 3.8
     # The stack's reserve included; 1200 points of a reference take 14,400.
     assert 14_400 + 4096 < firmware.ram_bytes <= 24 << 10
 

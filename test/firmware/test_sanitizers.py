@@ -16,7 +16,9 @@ from soft_control.link.codes import ErrorCode
 from soft_control.link.framing import CONTENT_MAX, FrameDecoder, encode_frame
 from soft_control.link.messages import (
     MESSAGES,
+    Adapt,
     Arm,
+    AskAdaptation,
     Boot,
     Configure,
     Drive,
@@ -79,7 +81,16 @@ def stream(seed: int) -> bytes:
     def arm() -> Arm:
         modes = [chance.randint(0, 1) if chance.random() < 0.2 else 0 for _ in range(4)]
         times = [chance.choice([0, 50]) for _ in range(3)]
-        return Arm(k, 0, *modes, chance.randint(0, 2), *times, numbers(2), numbers(3))
+        return Arm(
+            k,
+            0,
+            *modes,
+            chance.randint(0, 2),
+            chance.choice([0, 9]),
+            *times,
+            numbers(2),
+            numbers(3),
+        )
 
     k, data = 0, b""
     for _ in range(1500):
@@ -91,6 +102,8 @@ def stream(seed: int) -> bytes:
             + [Observe(k, numbers(4), numbers(2))] * 4
             + [Measurement(k, k, numbers(3))] * 4
             + [Drive(k, k, numbers(2))] * 2
+            + [Adapt(chance.randint(0, 3), numbers(3), number())]
+            + [AskAdaptation(chance.randint(0, 3))]
             + [Switch(chance.choice([0, k, k + 3]) % 2**32, chance.randint(0, 3))] * 2
             + [Trajectory(chance.choice([0, 0, 20, 1190, 65535]), points())] * 2
             + [TrajectoryEnd(chance.choice([0, 3, 2000]), k % 2, k, numbers(3))]
@@ -158,7 +171,7 @@ def test_no_memory_error_and_no_undefined_behaviour(program):
 
 
 TABLE = json.loads((Path(__file__).parent / "vectors.json").read_text())["table"]
-ARM = encode_frame(Arm(0, *[0] * 9, (0.0, 0.0), (0.0, 0.0, 0.0)).encode(SIZES))
+ARM = encode_frame(Arm(0, *[0] * 10, (0.0, 0.0), (0.0, 0.0, 0.0)).encode(SIZES))
 
 
 def frames_of(type_: int) -> Iterator[bytes]:
@@ -199,6 +212,8 @@ def test_every_type_and_length_has_its_answer(program, running):
                 wanted.append((Error.TYPE, ErrorCode.WRONG_STATE, type_))
             elif type_ in (Drive.TYPE, Switch.TYPE):  # only with wiring microcontroller
                 wanted.append((Error.TYPE, ErrorCode.WRONG_STATE, type_))
+            elif type_ == Adapt.TYPE:  # an output that does not move is too far from the recorded
+                wanted.append((Error.TYPE, ErrorCode.BAD_VALUE, type_))
             elif row["order"] == "in order" and stepped:
                 wanted.append((Error.TYPE, ErrorCode.OUT_OF_ORDER, type_))
             elif row["answer"]:

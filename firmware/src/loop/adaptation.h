@@ -70,6 +70,18 @@ void adaptation_update(adaptation_t *adaptation, const float y[OUTPUTS], const f
 /* A sample without measurement: what is taken goes on towards what was learned. */
 void adaptation_rest(adaptation_t *adaptation);
 
+/* z, by the map that is taken. */
+static inline void adaptation_output(const adaptation_t *adaptation, const float y[OUTPUTS],
+                                     float z[OUTPUTS])
+{
+    for (int i = 0; i < OUTPUTS; i++) {
+        z[i] = adaptation->taken.offset[i];
+        for (int j = 0; j < OUTPUTS; j++) {
+            z[i] += adaptation->taken.gain[i][j] * y[j];
+        }
+    }
+}
+
 /* Shares of the prior's variance that are left, 0 .. 1: in each column of gain, and in offset. */
 void adaptation_ignorance(const adaptation_t *adaptation, float gain_ignorance[OUTPUTS],
                           float *offset_ignorance);

@@ -111,7 +111,7 @@ static message_error_t answer_hello(control_loop_t *loop, request_t *request)
 static bool modes_valid(const modes_t *modes)
 {
     return modes->clock < CLOCKS && modes->wiring < WIRINGS && modes->source < SOURCES
-           && modes->tethered <= 1u && modes->host_lost < HOST_LOST_CHOICES;
+           && modes->adapts <= 1u && modes->host_lost < HOST_LOST_CHOICES;
 }
 
 static message_error_t answer_arm(control_loop_t *loop, request_t *request)
@@ -142,7 +142,10 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
     memcpy(request->command, loop->supervisor.command, sizeof request->command);
     normalise_command(units, request->command);
     mpc_reset(&loop->mpc, request->command, request->outputs);
-    loop->estimate = (estimate_t){.offset = {0.0f}};
+    loop->unforeseen = (estimate_t){.offset = {0.0f}};
+    loop->unexplained = (estimate_t){.offset = {0.0f}};
+    loop->unmeasured = 0;
+    loop->tethered_samples = request->tethered_samples;
     reference_reset(&loop->reference, request->k, request->outputs);
     loop->counters = (counters_t){.telemetry_dropped = loop->counters.telemetry_dropped};
     loop->first_k = request->k;
@@ -327,6 +330,55 @@ static message_error_t answer_switch(control_loop_t *loop, request_t *request)
         loop->source_k = ahead ? request->k : next;
     }
     loop_send_info(loop);
+    return MESSAGE_OK;
+}
+
+static void send_adaptation(control_loop_t *loop, uint8_t row)
+{
+    const adaptation_t *learned = &loop->adaptation;
+    const float *scale = loop->config->units.output_scale;
+    float gain_ignorance[OUTPUTS];
+    adaptation_report_t report = {
+        .row = row,
+        .believed = learned->believed,
+        .doubted = learned->doubted,
+        .offset = learned->taken.offset[row] * scale[row],
+    };
+
+    for (int i = 0; i < OUTPUTS; i++) {
+        report.gain[i] = learned->taken.gain[row][i] * scale[row] / scale[i];
+    }
+    adaptation_ignorance(learned, gain_ignorance, &report.offset_ignorance);
+    report.gain_ignorance = gain_ignorance[row];
+    (void)loop_send(loop, TO_HOST_ADAPTATION, &report);
+}
+
+static message_error_t answer_adapt(control_loop_t *loop, request_t *request)
+{
+    const float *scale = loop->config->units.output_scale;
+    const uint8_t row = request->row;
+    output_map_t map = loop->adaptation.taken;
+
+    if (row >= OUTPUTS) {
+        return MESSAGE_BAD_VALUE;
+    }
+    for (int i = 0; i < OUTPUTS; i++) {
+        map.gain[row][i] = request->outputs[i] * scale[i] / scale[row];
+    }
+    map.offset[row] = request->row_offset / scale[row];
+    if (!adaptation_set(&loop->adaptation, &map)) {
+        return MESSAGE_BAD_VALUE;
+    }
+    send_adaptation(loop, row);
+    return MESSAGE_OK;
+}
+
+static message_error_t answer_ask_adaptation(control_loop_t *loop, request_t *request)
+{
+    if (request->row >= OUTPUTS) {
+        return MESSAGE_BAD_VALUE;
+    }
+    send_adaptation(loop, request->row);
     return MESSAGE_OK;
 }
 

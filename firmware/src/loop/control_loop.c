@@ -41,6 +41,10 @@ static bool host_silent(const control_loop_t *loop)
     return passed(loop->host_seen_us, loop_time(loop), loop->times.host_timeout_ms);
 }
 
+/* Samples without a measurement after which what was measured last fades: a slow tracker has some
+ * in between. */
+#define FADE_AFTER ((uint16_t)(0.25f * CONTROL_RATE_HZ))
+
 static float normalised(float physical, float offset, float scale)
 {
     return (physical - offset) / scale;
@@ -134,15 +138,7 @@ static void acquire(control_loop_t *loop, sample_t *sample)
     }
 }
 
-static void see_measured(control_loop_t *loop)
-{
-    float ratio[OUTPUTS];
-    for (int i = 0; i < OUTPUTS; i++) {
-        ratio[i] = loop->settings.disturbance_ratio;
-    }
-    estimate_update(&loop->estimate, ratio, loop->outputs, loop->mpc.outputs[0]);
-}
-
+/* What the signals tell of the outputs, while they do: how far the network is from it. */
 static void see_signals(control_loop_t *loop)
 {
 #if SIGNAL_ESTIMATE
@@ -156,34 +152,77 @@ static void see_signals(control_loop_t *loop)
             outputs[i] = mac(config->signal_map[i][j], loop->mpc.signals[j], outputs[i]);
         }
     }
-    estimate_update(&loop->estimate, ratio, outputs, loop->mpc.outputs[0]);
+    estimate_update(&loop->unforeseen, ratio, outputs, loop->mpc.outputs[0]);
 #else
     (void)loop;
 #endif
 }
 
-/* The offset between the outputs seen and those that the network predicts. The network goes on
- * without it; bounds of the outputs and the reference have it taken off. */
-static void estimate(control_loop_t *loop, const sample_t *sample)
+/* What measured outputs tell. With `foreseen`, the outputs of the network as the signals have
+ * corrected them, they are a pair that the map of the day is learned from; what the map leaves over
+ * is an offset that follows them. */
+static void see_measured(control_loop_t *loop, const float foreseen[OUTPUTS])
 {
-    const units_t *units = &loop->config->units;
-    const bool newest = loop->modes.clock == CLOCK_TIMER;
+    float ratio[OUTPUTS];
+    float expected[OUTPUTS];
 
-    if (loop->measured && (newest || loop->measured_k == sample->k)) {
-        see_measured(loop);
-    } else {
-        see_signals(loop);
+    if (loop->modes.adapts) {
+        adaptation_update(&loop->adaptation, foreseen, loop->outputs);
     }
-    loop->measured = false;
     for (int i = 0; i < OUTPUTS; i++) {
-        const float scale = units->output_scale[i];
-        const float middle = units->output_offset[i] + loop->estimate.offset[i] * scale;
-        loop->mpc_config.output_min[i] = normalised(loop->settings.output_min[i], middle, scale);
-        loop->mpc_config.output_max[i] = normalised(loop->settings.output_max[i], middle, scale);
+        ratio[i] = loop->settings.disturbance_ratio;
+    }
+    adaptation_output(&loop->adaptation, foreseen, expected);
+    estimate_update(&loop->unexplained, ratio, loop->outputs, expected);
+    loop->unmeasured = 0;
+}
+
+/* That offset was true of a place where the robot no longer is: it fades where something else goes
+ * on correcting. */
+static void see_nothing_measured(control_loop_t *loop)
+{
+    if (loop->modes.adapts) {
+        adaptation_rest(&loop->adaptation);
+    }
+    loop->unmeasured = (uint16_t)(loop->unmeasured + (loop->unmeasured < UINT16_MAX));
+    if ((loop->modes.adapts || SIGNAL_ESTIMATE) && loop->unmeasured > FADE_AFTER) {
+        estimate_fade(&loop->unexplained);
     }
 }
 
-/* The reference over the horizon, the offset taken off. */
+/* How the robot's outputs follow from those that the network predicts. The network goes on
+ * without it:
+ *
+ *     robot = gain (network + unforeseen) + offset + unexplained
+ *
+ * Measured outputs go before the signals, but where they teach what holds without them. */
+static void estimate(control_loop_t *loop, const sample_t *sample)
+{
+    const bool newest = loop->modes.clock == CLOCK_TIMER;
+    const bool measured = loop->measured && (newest || loop->measured_k == sample->k);
+    mpc_config_t *mpc = &loop->mpc_config;
+    float foreseen[OUTPUTS];
+
+    loop->measured = false;
+    if (!measured || loop->modes.adapts) {
+        see_signals(loop);
+    }
+    for (int i = 0; i < OUTPUTS; i++) {
+        foreseen[i] = loop->mpc.outputs[0][i] + loop->unforeseen.offset[i];
+    }
+    if (measured) {
+        see_measured(loop, foreseen);
+    } else {
+        see_nothing_measured(loop);
+    }
+    memcpy(mpc->output_gain, loop->adaptation.taken.gain, sizeof mpc->output_gain);
+    adaptation_output(&loop->adaptation, loop->unforeseen.offset, mpc->output_offset);
+    for (int i = 0; i < OUTPUTS; i++) {
+        mpc->output_offset[i] += loop->unexplained.offset[i];
+    }
+}
+
+/* The reference over the horizon. */
 static void reference(control_loop_t *loop, sample_t *sample)
 {
     reference_advance(&loop->reference, sample->k);
@@ -192,11 +231,6 @@ static void reference(control_loop_t *loop, sample_t *sample)
     }
     if (reference_horizon(&loop->reference, sample->reference) > 0u) {
         sample->flags |= SUPERVISOR_LOST_POINT;
-    }
-    for (int j = 0; j < HORIZON; j++) {
-        for (int i = 0; i < OUTPUTS; i++) {
-            sample->reference[j][i] -= loop->estimate.offset[i];
-        }
     }
 }
 
@@ -337,6 +371,7 @@ static void report(control_loop_t *loop, const sample_t *sample)
 {
     const units_t *units = &loop->config->units;
     telemetry_t *telemetry = &loop->telemetry;
+    float robot[OUTPUTS];
 
     telemetry->k = sample->k;
     telemetry->time_us = sample->time_us;
@@ -348,14 +383,13 @@ static void report(control_loop_t *loop, const sample_t *sample)
     telemetry->iterations = sample->result.iterations;
     telemetry->latency_us = sample->latency_us;
     memcpy(telemetry->command, sample->command, sizeof telemetry->command);
+    robot_output(&loop->mpc_config, loop->mpc.outputs[0], robot);
     for (int i = 0; i < OUTPUTS; i++) {
         const float scale = units->output_scale[i];
-        const float offset = loop->estimate.offset[i];
-        const float predicted = loop->mpc.outputs[0][i] + offset;
-        telemetry->predicted[i] = physical(predicted, units->output_offset[i], scale);
+        telemetry->predicted[i] = physical(robot[i], units->output_offset[i], scale);
         telemetry->reference[i] =
             physical(loop->reference.before[i], units->output_offset[i], scale);
-        telemetry->offset[i] = offset * scale;
+        telemetry->offset[i] = (robot[i] - loop->mpc.outputs[0][i]) * scale;
     }
     telemetry->cost = sample->result.cost;
     telemetry->step_cost = sample->step_cost;
@@ -449,7 +483,8 @@ static bool take_sensor(control_loop_t *loop)
 /* Have the parts of sample k that the host brings come, or is it of no use to wait for them? */
 static bool host_ready(const control_loop_t *loop, uint32_t k)
 {
-    const bool measured = !loop->modes.tethered || (loop->measured && loop->measured_k == k);
+    const bool tethered = k - loop->first_k < loop->tethered_samples;
+    const bool measured = !tethered || (loop->measured && loop->measured_k == k);
     const bool driven =
         source_of(loop, k) != SOURCE_HOST || (loop->driven && loop->driven_k == k);
     return (measured && driven) || loop->waiting > GAP_MAX || host_silent(loop)
@@ -624,6 +659,7 @@ void control_loop_start(control_loop_t *loop, board_t *board, const controller_c
     loop->board = board;
     loop->config = config;
     loop_configure(loop, &config->settings);
+    adaptation_start(&loop->adaptation);
     loop->supervisor.state = STATE_IDLE;
     const boot_t boot = {.version = PROTOCOL_VERSION,
                          .reset_cause = (uint8_t)board_reset_cause(board),

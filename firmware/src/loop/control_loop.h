@@ -14,6 +14,7 @@
 #include "boards/board.h"
 #include "controller_config.h"
 #include "instruments/instruments.h"
+#include "loop/adaptation.h"
 #include "loop/estimate.h"
 #include "loop/host_clock.h"
 #include "loop/reference.h"
@@ -56,9 +57,13 @@ typedef struct {
     modes_t modes;
     times_t times;
     settings_t settings;
-    mpc_config_t mpc_config; /* the same normalised, the offset taken off the outputs' bounds */
+    mpc_config_t mpc_config; /* the same normalised, and what the robot makes of the outputs */
     mpc_state_t mpc;
-    estimate_t estimate;
+    estimate_t unforeseen;   /* by the signals: of the network's outputs */
+    adaptation_t adaptation; /* what the robot of today makes of these */
+    estimate_t unexplained;  /* by measured outputs: of the robot's */
+    uint16_t unmeasured;     /* samples since the last of them */
+    uint32_t tethered_samples; /* measured outputs are waited for in so many samples of the run */
     reference_t reference;
     supervisor_t supervisor;
     counters_t counters;

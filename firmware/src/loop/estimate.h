@@ -9,14 +9,13 @@
  *     ratio  0   0.0026   0.5   1000
  *     gain   0   0.05     0.5   0.999
  *
- * Outputs are seen in two ways, with the same walk behind both. Measured ones have the noise
- * that settings_t.disturbance_ratio is meant for. Where none have come for a sample, the signals
- * give them by a linear map that training fits; their noise is the residual of that map on
- * recordings held out. Output by output,
+ * Outputs are seen in two ways, each with an estimate of its own. Measured ones have the noise
+ * that settings_t.disturbance_ratio is meant for. The signals give them by a linear map that
+ * training fits; their noise is the residual of that map on recordings held out. Output by output,
  *
  *     ratio of the signals = disturbance_ratio * variance of a measured output / residual's,
  *
- * so that a map which errs much corrects slowly. Where there is neither, the estimate stays. */
+ * so that a map which errs much corrects slowly. */
 #ifndef ESTIMATE_H
 #define ESTIMATE_H
 
@@ -30,5 +29,8 @@ typedef struct {
  * alone has predicted for them. Outputs that are not finite change nothing. */
 void estimate_update(estimate_t *estimate, const float ratio[OUTPUTS], const float seen[OUTPUTS],
                      const float predicted[OUTPUTS]);
+
+/* A sample in which nothing is seen any more: half of it is left after 0.35 s. */
+void estimate_fade(estimate_t *estimate);
 
 #endif

@@ -63,24 +63,25 @@ static inline float *output_of(plan_t *plan, int j)
     return plan->outputs + (HORIZON - j) * OUTPUTS;
 }
 
-/* Returns what y_j costs. `slope` becomes half the derivative of that by y_j; `weight` half the
- * second derivative, of which only the diagonal is not 0. */
+/* Returns what y_j costs by what the robot makes of it, z_j. `slope` becomes half the derivative of
+ * that by z_j; `weight` half the second derivative, of which only the diagonal is not 0. */
 static inline float plan_output_cost(const mpc_config_t *config,
                                      const float reference[HORIZON][OUTPUTS], plan_t *plan, int j,
                                      float weight[OUTPUTS], float slope[OUTPUTS])
 {
     const float *wanted = reference[j - 1];
     const float *tracking = j == HORIZON ? config->terminal_weight : config->output_weight;
-    const float *y = output_of(plan, j);
+    float z[OUTPUTS];
     float cost = 0.0f;
 
+    robot_output(config, output_of(plan, j), z);
     UNROLL for (int r = 0; r < OUTPUTS; ++r) {
-        const float error = y[r] - wanted[r];
+        const float error = z[r] - wanted[r];
         weight[r] = tracking[r];
         slope[r] = weight[r] * error;
         cost = mac(slope[r], error, cost);
-        if (y[r] > config->output_max[r] || y[r] < config->output_min[r]) {
-            const float excess = y[r] - clamp(y[r], config->output_min[r], config->output_max[r]);
+        if (z[r] > config->output_max[r] || z[r] < config->output_min[r]) {
+            const float excess = z[r] - clamp(z[r], config->output_min[r], config->output_max[r]);
             const float push = config->bound_weight[r] * excess;
             weight[r] += config->bound_weight[r];
             slope[r] += push;

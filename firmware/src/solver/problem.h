@@ -11,10 +11,15 @@
  *
  *   y_j+1 = fk(u_j-d .. u_j-d-nd+1, y_j .. y_j-dd+1, signals)
  *
- * (a recurrent fk carries its own state from stage to stage), at the cost
+ * (a recurrent fk carries its own state from stage to stage). The robot of today is not quite the
+ * one that the network was trained on: it is taken to have the outputs
  *
- *   sum_{j=FIRST_COST_STAGE..N} sum_i  Q_j,i (y_j,i - reference_j,i)^2
- *                                    + bound_weight_i (excess of y_j,i over its soft bounds)^2
+ *   z_j = output_gain y_j + output_offset
+ *
+ * and these have the cost
+ *
+ *   sum_{j=FIRST_COST_STAGE..N} sum_i  Q_j,i (z_j,i - reference_j,i)^2
+ *                                    + bound_weight_i (excess of z_j,i over its soft bounds)^2
  *   + sum_{j<Nc} sum_i move_weight_i (u_j,i - u_j-1,i)^2
  *   + sum_{j<N-d} sum_i command_weight_i (u_j,i - command_reference_i)^2
  *
@@ -28,6 +33,7 @@
 
 #include "controller_config.h"
 #include "fk.h"
+#include "solver/number.h"
 
 /* MPC_METHOD, how the cost is taken to second order in the plan: MPC_GAUSS_NEWTON leaves second
  * derivatives of fk out, MPC_NEWTON takes them, MPC_SOLOWAY takes them too but keeps commands
@@ -54,6 +60,8 @@ typedef struct {
     float move_weight[COMMANDS];       /* R: cost of a squared move */
     float command_weight[COMMANDS];    /* S: cost of a squared distance from command_reference */
     float command_reference[COMMANDS]; /* u_ref */
+    float output_gain[OUTPUTS][OUTPUTS]; /* of the robot's outputs over the network's; identity: */
+    float output_offset[OUTPUTS];        /* and 0: the robot is as it was when it was recorded */
 } mpc_config_t;
 
 /* What the network remembers, and the plan to start from. Lags are newest first. */
@@ -66,5 +74,17 @@ typedef struct {
     fk_state network; /* before fk predicts y(k+1) */
 #endif
 } mpc_state_t;
+
+/* z, what the robot puts out where the network predicts y. */
+static inline void robot_output(const mpc_config_t *config, const float y[OUTPUTS],
+                                float z[OUTPUTS])
+{
+    UNROLL for (int r = 0; r < OUTPUTS; ++r) {
+        z[r] = config->output_offset[r];
+        UNROLL for (int q = 0; q < OUTPUTS; ++q) {
+            z[r] = mac(config->output_gain[r][q], y[q], z[r]);
+        }
+    }
+}
 
 #endif

@@ -130,9 +130,45 @@ static inline void chain(float *sum, int height, const plan_t *plan, const float
 #endif
 }
 
+/* As sensitivities_t, but of the robot's outputs z, which have the cost: OUTPUTS rows a block. */
+#define COST_BLOCK (OUTPUTS * COMMANDS)
+typedef float cost_sensitivities_t[CONTROL_HORIZON][REACH * COST_BLOCK];
+
+static inline float *cost_block(cost_sensitivities_t costs, int i, int t)
+{
+    return costs[CONTROL_HORIZON - 1 - i] + (REACH - 1 - t) * COST_BLOCK;
+}
+
+/* dz/du = gain dy/du */
+static inline void see_robot(const mpc_config_t *config, const float *by_network, float *by_robot)
+{
+    UNROLL for (int r = 0; r < OUTPUTS; ++r) {
+        UNROLL for (int c = 0; c < COMMANDS; ++c) {
+            float sum = config->output_gain[r][0] * by_network[c];
+            UNROLL for (int q = 1; q < OUTPUTS; ++q) {
+                sum = mac(config->output_gain[r][q], by_network[q * COMMANDS + c], sum);
+            }
+            by_robot[r * COMMANDS + c] = sum;
+        }
+    }
+}
+
+/* The derivative by y that follows from that by z. */
+static inline void see_network(const mpc_config_t *config, const float by_robot[OUTPUTS],
+                               float by_network[OUTPUTS])
+{
+    UNROLL for (int q = 0; q < OUTPUTS; ++q) {
+        by_network[q] = config->output_gain[0][q] * by_robot[0];
+        UNROLL for (int r = 1; r < OUTPUTS; ++r) {
+            by_network[q] = mac(config->output_gain[r][q], by_robot[r], by_network[q]);
+        }
+    }
+}
+
 /* Makes block i of stage t, and adds its share to the gradient by u_i. */
-static void propagate(const plan_t *plan, const float *jacobian, int i, int t,
-                      sensitivities_t sensitivities, const float slope[OUTPUTS], float *gradient)
+static void propagate(const mpc_config_t *config, const plan_t *plan, const float *jacobian, int i,
+                      int t, sensitivities_t sensitivities, cost_sensitivities_t costs,
+                      const float slope[OUTPUTS], float *gradient)
 {
     float *next = sensitivities_block(sensitivities, i, t);
     float sum[OUTPUTS * COMMANDS];
@@ -146,6 +182,7 @@ static void propagate(const plan_t *plan, const float *jacobian, int i, int t,
         }
         gradient[c] = g;
     }
+    see_robot(config, sum, cost_block(costs, i, t));
     for (int s = OUTPUTS; s < JACOBIAN_ROWS; ++s) {
         chain(next + s * COMMANDS, 1, plan, jacobian + s * JACOBIAN_COLUMNS, i, t, next + BLOCK);
     }
@@ -192,17 +229,17 @@ static inline void sum_tile(const float *a, const float *b, const float *weight,
  * two, 20,040 with six. */
 #define HEIGHT (COMMANDS <= 4 ? COMMANDS : COMMANDS % 3 == 0 ? 3 : COMMANDS % 2 == 0 ? 2 : 1)
 
-static void sum_hessian(sensitivities_t sensitivities, const float *weights, quadratic_t *quadratic)
+static void sum_hessian(cost_sensitivities_t costs, const float *weights, quadratic_t *quadratic)
 {
     for (int i = 0; i < CONTROL_HORIZON; ++i) { /* u_i is the later command of each tile */
-        const int rows = fewer(HORIZON - FIRST_COST_STAGE + 1, REACH - i) * JACOBIAN_ROWS;
+        const int rows = fewer(HORIZON - FIRST_COST_STAGE + 1, REACH - i) * OUTPUTS;
         const int w = VARIABLE_OF(i);
-        const float *later = sensitivities_block(sensitivities, i, REACH - 1);
+        const float *later = cost_block(costs, i, REACH - 1);
         const float *other = later;
         sum_tile(later, later, weights, rows, COMMANDS, true, &quadratic->hessian[w][w],
                  &quadratic->hessian[w][w]);
         for (int v = w + COMMANDS; v < VARIABLES; v += COMMANDS) {
-            other += REACH * BLOCK;
+            other += REACH * COST_BLOCK;
             for (int r = 0; r < COMMANDS; r += HEIGHT) {
                 sum_tile(other + r, later, weights, rows, HEIGHT, false,
                          &quadratic->hessian[v + r][w], &quadratic->hessian[w][v + r]);
@@ -283,8 +320,10 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
                      network_t *network, plan_t *plan, quadratic_t *quadratic)
 {
     sensitivities_t sensitivities PAIRED;
-    float weights[REACH * JACOBIAN_ROWS]; /* one for each row of the blocks; 0 for states */
-    float slope[OUTPUTS];
+    cost_sensitivities_t costs PAIRED;
+    float weights[REACH * OUTPUTS]; /* one for each row of the blocks */
+    float by_robot[OUTPUTS];        /* half the derivative of the cost of a stage by z, */
+    float slope[OUTPUTS];           /* and by y */
     float cost = command_slopes(config, plan, quadratic->gradient);
 #if MPC_METHOD == MPC_GAUSS_NEWTON
     float jacobian[JACOBIAN_ROWS * JACOBIAN_COLUMNS];
@@ -293,9 +332,6 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
     cost += barrier_add(config, plan_variables(plan), quadratic->gradient);
 #endif
 
-    if (NETWORK_STATES > 0) {
-        memset(weights, 0, sizeof weights);
-    }
     network_rewind(network);
     for (int t = 0; t < REACH; ++t) {
         const int j = t + INPUT_DELAY + 1;
@@ -311,10 +347,11 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
         }
         if (j >= FIRST_COST_STAGE) {
             cost += plan_output_cost(config, reference, plan, j,
-                                     weights + (HORIZON - j) * JACOBIAN_ROWS, slope);
+                                     weights + (HORIZON - j) * OUTPUTS, by_robot);
+            see_network(config, by_robot, slope);
         }
         for (int i = 0; i <= t && i < CONTROL_HORIZON; ++i) {
-            propagate(plan, jacobian, i, t, sensitivities, slope,
+            propagate(config, plan, jacobian, i, t, sensitivities, costs, slope,
                       quadratic->gradient + VARIABLE_OF(i));
         }
 #if MPC_METHOD != MPC_GAUSS_NEWTON
@@ -322,7 +359,7 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
 #endif
     }
     plan->cost = cost;
-    sum_hessian(sensitivities, weights, quadratic);
+    sum_hessian(costs, weights, quadratic);
     add_command_curvatures(config, plan, quadratic);
 #if MPC_METHOD != MPC_GAUSS_NEWTON
     curvature_add(config, network, plan, sensitivities, &curvature, quadratic->hessian);

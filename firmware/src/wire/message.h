@@ -14,7 +14,7 @@
 #include "controller_config.h"
 #include "wire/frame.h"
 
-#define PROTOCOL_VERSION 6
+#define PROTOCOL_VERSION 7
 
 /* One line a message that a host sends:
  *
@@ -40,7 +40,9 @@
     X(HEARTBEAT, heartbeat, 0x0A, ANY_TIME, ANY_ORDER)           \
     X(TRAJECTORY, trajectory, 0x0B, RESTING, ANY_ORDER)          \
     X(TRAJECTORY_END, trajectory_end, 0x0C, RESTING, ANY_ORDER)  \
-    X(SWITCH, switch, 0x0D, RUNNING, ANY_ORDER)
+    X(SWITCH, switch, 0x0D, RUNNING, ANY_ORDER)                  \
+    X(ADAPT, adapt, 0x0E, RESTING, ANY_ORDER)                    \
+    X(ASK_ADAPTATION, ask_adaptation, 0x0F, ANY_TIME, ANY_ORDER)
 
 /* One line a message that the firmware sends:
  *
@@ -53,7 +55,8 @@
     X(INFO, info, 0x82)           \
     X(TELEMETRY, telemetry, 0x83) \
     X(ERROR, error, 0x84)         \
-    X(CRASH, crash_report, 0x85)
+    X(CRASH, crash_report, 0x85)  \
+    X(ADAPTATION, adaptation_report, 0x86)
 
 /* The payloads, field by field in the order of the wire: F(S, kind, count, member). `member` is
  * one of the struct S, which is request_t for all messages of a host and name_t for those of the
@@ -65,6 +68,7 @@
     F(S, u32, 1, k)                      \
     F(S, u32, 1, host_us)                \
     F(S, u8, sizeof(modes_t), modes)     \
+    F(S, u32, 1, tethered_samples)       \
     F(S, u16, 1, times.host_timeout_ms)   \
     F(S, u16, 1, times.sensor_timeout_ms) \
     F(S, u16, 1, times.age_max_ms)       \
@@ -106,6 +110,11 @@
 #define SWITCH_FIELDS(F, S) \
     F(S, u32, 1, k)         \
     F(S, u8, 1, modes.source)
+#define ADAPT_FIELDS(F, S)      \
+    F(S, u8, 1, row)            \
+    F(S, f32, OUTPUTS, outputs) \
+    F(S, f32, 1, row_offset)
+#define ASK_ADAPTATION_FIELDS(F, S) F(S, u8, 1, row)
 
 #define BOOT_FIELDS(F, S)    \
     F(S, u8, 1, version)     \
@@ -153,6 +162,14 @@
 #define CRASH_FIELDS(F, S)    \
     F(S, u8, 1, cause)        \
     F(S, u32, 6, registers)
+#define ADAPTATION_FIELDS(F, S)  \
+    F(S, u8, 1, row)             \
+    F(S, u32, 1, believed)       \
+    F(S, u32, 1, doubted)        \
+    F(S, f32, OUTPUTS, gain)     \
+    F(S, f32, 1, offset)         \
+    F(S, f32, 1, gain_ignorance) \
+    F(S, f32, 1, offset_ignorance)
 
 #define MESSAGE_HASH_SIZE 16
 #define MESSAGE_BOARD_SIZE 16
@@ -177,7 +194,7 @@ typedef struct {
     uint8_t clock;     /* clock_choice_t: what a control period is measured by */
     uint8_t wiring;    /* wiring_t: where the instruments are */
     uint8_t source;    /* source_t: where commands come from; SWITCH chooses another */
-    uint8_t tethered;  /* 1: measured outputs are to be waited for, where samples are the clock */
+    uint8_t adapts;    /* 1: measured outputs teach what the robot of today is like */
     uint8_t host_lost; /* host_lost_t */
 } modes_t;
 
@@ -218,6 +235,7 @@ typedef struct {
     uint8_t line; /* of the message in MESSAGES_FROM_HOST, the first is 0 */
     modes_t modes;
     uint8_t periodic;
+    uint8_t row;
     times_t times;
     uint16_t first;
     uint16_t count;
@@ -225,6 +243,8 @@ typedef struct {
     uint32_t host_us; /* the host's clock when it sent this */
     uint32_t received;
     uint32_t step;
+    uint32_t tethered_samples;
+    float row_offset;
     float signals[SIGNAL_SLOTS];
     float command[COMMANDS];
     float outputs[OUTPUTS];
@@ -313,6 +333,18 @@ typedef struct {
     uint8_t cause;         /* crash_cause_t of boards/board.h */
     uint32_t registers[6]; /* pc, lr, psr, status, address, stack_free of crash_t */
 } crash_report_t;
+
+/* A row of what the robot of today does: its outputs are o + gain (predicted - o) + offset, o the
+ * middle of the outputs that were trained on. Physical units. */
+typedef struct {
+    uint8_t row;
+    uint32_t believed; /* samples that have taught it, and those that were not believed */
+    uint32_t doubted;
+    float gain[OUTPUTS];
+    float offset;
+    float gain_ignorance; /* shares of what was not known at first: of this column of the gain, */
+    float offset_ignorance; /* and of the offset, for all rows */
+} adaptation_report_t;
 
 /* One field of a payload: `count` values of a kind at `offset` in the struct of the message. */
 typedef struct {

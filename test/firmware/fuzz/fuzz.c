@@ -85,6 +85,8 @@ static void draw(mpc_config_t *config, mpc_state_t *state, float reference[HORIZ
     fill(config->move_max, COMMANDS, 0.5f, 0.5f);
     fill(config->output_min, OUTPUTS, -1.0f, 1.0f);
     fill(config->output_max, OUTPUTS, 1.0f, 1.0f);
+    fill(config->output_gain[0], OUTPUTS * OUTPUTS, 0.3f, 0.5f);
+    fill(config->output_offset, OUTPUTS, 0.0f, 0.5f);
     fill(config->command_reference, COMMANDS, 0.0f, 1.0f);
     fill_weights(config->output_weight, OUTPUTS);
     fill_weights(config->terminal_weight, OUTPUTS);

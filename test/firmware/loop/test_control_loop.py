@@ -45,7 +45,7 @@ TENDON = describe("tendon")
 
 
 def arm(command, outputs, host_timeout_ms=0, host_lost=0, age_max_ms=0) -> Arm:
-    return Arm(0, 0, 0, 0, 0, 0, host_lost, host_timeout_ms, 0, age_max_ms, command, outputs)
+    return Arm(0, 0, 0, 0, 0, 0, host_lost, 0, host_timeout_ms, 0, age_max_ms, command, outputs)
 
 
 def reference(k: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import pytest
 from soft_control.control.mpc_settings import physical_settings
 from soft_control.firmware_instruments import actuator_config
 from soft_control.link.codes import (
+    TETHERED,
     Cause,
     Clock,
     ErrorCode,
@@ -436,7 +437,7 @@ def test_a_host_that_says_nothing_for_long_is_waited_for_a_hundred_samples(wired
 def test_a_tethered_sample_waits_for_its_position(wired):
     robot = wired("hold")
     robot.upload()
-    robot.arm(tethered=1, host_timeout_ms=100)
+    robot.arm(tethered_samples=TETHERED, host_timeout_ms=100)
     robot.tell(Measurement(0, robot.host_us, ORIGIN))
     robot.tick()
     assert [one.k for one in robot.telemetry] == [0]

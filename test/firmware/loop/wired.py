@@ -123,7 +123,7 @@ class Wired:
 
     def arm_message(self, **changes: int) -> Arm:
         usual = Arm(
-            0, self.host_us, Clock.SAMPLES, Wiring.MCU, 0, 0, 0, 0, 0, 0, REST, ORIGIN
+            0, self.host_us, Clock.SAMPLES, Wiring.MCU, 0, 0, 0, 0, 0, 0, 0, REST, ORIGIN
         )  # fmt: skip
         return replace(usual, **changes)
 

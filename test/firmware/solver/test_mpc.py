@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from soft_control.control import mpc_oracle as mpc
+from soft_control.control.problem import Weights, shape_of
 
 SOURCES = Path(__file__).parents[3] / "firmware" / "src"
 SOLVER = sorted((SOURCES / "solver").glob("*.c"))
@@ -64,7 +65,7 @@ class Sizes:
 
 
 BARRIER = 0.01
-FIELDS = [f.name for f in fields(mpc.MpcConfig)][:11]  # of mpc_config_t, in its order
+FIELDS = [f.name for f in fields(Weights)]  # of mpc_config_t, in its order
 
 
 class Firmware:
@@ -87,11 +88,8 @@ class Firmware:
                 kind = kind * length
             return kind
 
-        def length(name: str) -> int:
-            return s.outputs if name.startswith(("output", "terminal", "bound")) else s.commands
-
         class Config(ctypes.Structure):
-            _fields_ = [(name, array(length(name))) for name in FIELDS]
+            _fields_ = [(name, array(*shape_of(name, s.commands, s.outputs))) for name in FIELDS]
 
         class State(ctypes.Structure):
             _fields_ = [
@@ -256,7 +254,8 @@ def random_problem(
     rng: np.random.Generator, sizes: Sizes
 ) -> tuple[mpc.MpcConfig, mpc.MpcState, np.ndarray]:
     """A third each of interior, near-bound and saturated starts; tight to loose move limits; soft
-    bounds of the outputs, a terminal weight and wanted commands in half of them."""
+    bounds of the outputs, a terminal weight and wanted commands in half of them; in half of them a
+    robot that is no longer as it was recorded."""
     s = sizes
     more = float(rng.random() < 0.5)
     output_weight = float32(rng.uniform(0.5, 2.0, s.outputs))
@@ -296,6 +295,10 @@ def random_problem(
     reference = float32(
         outputs[0] + np.cumsum(rng.normal(size=(s.horizon, s.outputs)) * 0.1, axis=0)
     )
+    moved = float(rng.random() < 0.5)
+    gain = np.eye(s.outputs) + moved * rng.normal(0, 0.2, (s.outputs, s.outputs))
+    offset = moved * rng.normal(0, 0.2, s.outputs)
+    config = replace(config, output_gain=float32(gain), output_offset=float32(offset))
     return config, state, reference
 
 

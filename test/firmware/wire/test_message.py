@@ -27,6 +27,11 @@ WHEN = ("any time", "running", "resting")
 """By the number in message.h."""
 POINTS_AT = {"Reference": 5, "Trajectory": 3}
 """Where the number of points stands."""
+OTHER_NAMES = {
+    "TrajectoryEnd": {"blend": "outputs"},
+    "Adapt": {"gain": "outputs", "offset": "row_offset"},
+}
+"""Of fields in request_t, where they are not those of the message."""
 
 
 def decode(c, content: bytes):
@@ -79,8 +84,8 @@ def test_decodes_the_vector_and_leaves_the_rest_at_zero(c, vector):
         points = [fields.pop("reference")]
     if points is not None:
         assert [list(point) for point in request.points.at[: len(points)]] == points
-    if "blend" in fields:
-        fields["outputs"] = fields.pop("blend")
+    names = OTHER_NAMES.get(vector["message"], {})
+    fields = {names.get(name, name): value for name, value in fields.items()}
     holders = [request.settings] if vector["message"] == "Configure" else holders_of(request)
     for name, value in fields.items():
         (field,) = (getattr(holder, name) for holder in holders if hasattr(holder, name))

@@ -72,6 +72,8 @@ def problem(rng: np.random.Generator, s: Sizes) -> tuple[Weights, Start]:
         move_weight=rng.uniform(0.01, 0.1, m),
         command_weight=rng.uniform(0.01, 0.1, m),
         command_reference=rng.uniform(-0.2, 0.2, m),
+        output_gain=np.eye(n) + rng.normal(0, 0.2, (n, n)),
+        output_offset=rng.normal(0, 0.1, n),
     )
     start = Start(
         commands=rng.uniform(-0.5, 0.5, (s.input_delay + s.input_lags, m)),
@@ -100,8 +102,9 @@ def plain_cost(net: Net, s: Sizes, w: Weights, start: Start, plan: np.ndarray) -
         y = output[j + 1] = net.step(np.concatenate([*lags, start.signals]))
         if j + 1 >= s.first_cost_stage:
             q = w.terminal_weight if j + 1 == s.horizon else w.output_weight
-            cost += q @ (y - start.reference[j]) ** 2
-            excess = np.maximum(y - w.output_max, 0) + np.maximum(w.output_min - y, 0)
+            z = w.output_gain @ y + w.output_offset
+            cost += q @ (z - start.reference[j]) ** 2
+            excess = np.maximum(z - w.output_max, 0) + np.maximum(w.output_min - z, 0)
             cost += w.bound_weight @ excess**2
     for j in range(s.control_horizon):
         cost += w.move_weight @ (command[j] - command[j - 1]) ** 2

@@ -118,7 +118,7 @@ def test_derivatives_are_those_of_the_cost(method: mpc.Method, tail_continues: b
     """Central differences in float64, h = 1e-6: some 1e-9 off by truncation and by rounding, in the
     gradient; 1e-8 in the Hessian, which is exact but for gauss_newton, near the optimum at
     least, where it is positive definite. Soft bounds cross the outputs; the Hessian jumps there,
-    but no output is that near."""
+    but no output is that near. The robot is not as it was recorded."""
     rng = np.random.default_rng(3)
     far = np.full(M, 99.0 if tail_continues else 1.0)  # a bound would stop the tail
     config = settings(
@@ -128,6 +128,8 @@ def test_derivatives_are_those_of_the_cost(method: mpc.Method, tail_continues: b
         tail_continues=tail_continues,
         output_min=np.full(N_OUT, -0.1),
         output_max=np.full(N_OUT, 0.1),
+        output_gain=np.array([[0.8, 0.1, 0.0], [-0.1, 1.2, 0.05], [0.0, 0.2, 1.1]]),
+        output_offset=np.array([0.05, -0.1, 0.02]),
     )
     exact = definite = 0
     for _ in range(20):

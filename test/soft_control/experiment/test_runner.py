@@ -107,11 +107,11 @@ def child(*ignored: str, code: str = DEAF) -> subprocess.Popen:
 
 
 def test_who_does_not_hear_is_told_louder(monkeypatch):
-    monkeypatch.setattr(runner, "PATIENCE_S", 1.5)
+    monkeypatch.setattr(runner, "PATIENCE_S", 5.0)  # the machine may be busy with other tests
     processes = [child(), child("SIGINT"), child("SIGINT", "SIGTERM")]
     began = time.monotonic()
     runner.end(processes)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     codes = [process.returncode for process in processes]
     # Python's own answer to the first SIGINT is KeyboardInterrupt and then the signal again.
     assert codes == [-signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL]

@@ -174,11 +174,11 @@ def test_references_survive_the_wire(k, points):
 @pytest.mark.parametrize(
     "message",
     [
-        Arm(-1, *[0] * 9, REST, ORIGIN),
-        Arm(2**32, *[0] * 9, REST, ORIGIN),
-        Arm(0, 0, 256, *[0] * 7, REST, ORIGIN),
-        Arm(0, *[0] * 8, 65536, REST, ORIGIN),
-        Arm(0, *[0] * 9, (0.0,), ORIGIN),
+        Arm(-1, *[0] * 10, REST, ORIGIN),
+        Arm(2**32, *[0] * 10, REST, ORIGIN),
+        Arm(0, 0, 256, *[0] * 8, REST, ORIGIN),
+        Arm(0, *[0] * 9, 65536, REST, ORIGIN),
+        Arm(0, *[0] * 10, (0.0,), ORIGIN),
         Sample(0, 0, (1e39, 0.0, 0.0, 0.0), ORIGIN),
         Sample(0, 0, (0.0, 0.0, 0.0), ORIGIN),
         Drive(0, 2**32, REST),
@@ -278,7 +278,8 @@ def test_a_good_run_sends_what_it_says():
         clock=Clock.TIMER,
         wiring=Wiring.MCU,
         source=Source.HOST,
-        tethered=True,
+        tethered_samples=2400,
+        adapts=True,
         host_lost=HostLost.STOP,
         host_timeout_ms=100,
         sensor_timeout_ms=50,
@@ -291,7 +292,7 @@ def test_a_good_run_sends_what_it_says():
     session.stop()
     assert port.got == [
         Hello(),
-        Arm(7, NOW, 1, 1, 1, 1, 2, 100, 50, 300, (0.5, -0.5), (0.25, 0.0, 0.0)),
+        Arm(7, NOW, 1, 1, 1, 1, 2, 2400, 100, 50, 300, (0.5, -0.5), (0.25, 0.0, 0.0)),
         Reference(7, tuple(points[:20])),
         Reference(27, tuple(points[20:])),
         Measurement(7, NOW, (0.25, 0.5, 0.0)),
