@@ -2,12 +2,14 @@
 
 #include "solver/number.h"
 
+#ifndef HALF_LIFE_S /* a test has another */
 #define HALF_LIFE_S 30.0f
+#endif
 #define SHARE (0.6931472f * (float)FEATURES / (HALF_LIFE_S * CONTROL_RATE_HZ))
 
 /* Variance of a sample in units of the prior's, which has a standard deviation of 0.3. What a
- * network leaves over has one of 0.02, but is not white: it goes on for half a second or so, and all
- * samples of that time tell as much as one. */
+ * network leaves over has one of 0.02, but is not white: it goes on for half a second or so, and
+ * all samples of that time tell as much as one. */
 #define NOISE (0.02f * 0.02f * 0.5f * CONTROL_RATE_HZ / (0.3f * 0.3f))
 
 #define JUMP 0.15f /* normalised */
@@ -15,9 +17,12 @@
 #define DOUBT_SAMPLES ((uint16_t)(DOUBT_S * CONTROL_RATE_HZ + 0.5f))
 #define FURTHEST 10.0f /* an output, normalised, or its measurement */
 
-/* What samples have told along phi, in units of the prior's information. Less is rounding as much as
- * it is knowledge, and is not worth forgetting. */
+/* What samples have told along phi, in units of the prior's information. Less is rounding as much
+ * as it is knowledge, and is not worth forgetting. */
 #define LEAST_KNOWN 1e-3f
+/* Of a variance. The prior bounds it, but for rounding: of features that hardly move it is 1 less
+ * what rounding hides, and with no room above 1 these would keep all others from being forgotten. */
+#define MOST_VARIANCE 1.0001f
 /* Of D: a thousand times below what FURTHEST and SHARE let it fall to. */
 #define LEAST_VARIANCE 1e-11f
 
@@ -125,9 +130,8 @@ static void forget(adaptation_t *a, const float phi[FEATURES])
     }
     /* v' P v is at most phi' v; rounding may say otherwise. */
     float weight = SHARE / (known - SHARE * clamp(known - length + inner, 0.0f, known));
-    /* The prior bounds every variance without that, but for rounding. */
     for (int j = 0; j < FEATURES; j++) {
-        const float room = larger(1.0f - variance(a, j), 0.0f);
+        const float room = larger(MOST_VARIANCE - variance(a, j), 0.0f);
         if (weight * u[j] * u[j] > room) {
             weight = room / (u[j] * u[j]);
         }

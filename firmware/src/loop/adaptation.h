@@ -12,18 +12,22 @@
  *     S <- S + phi phi' / NOISE                       learns: Bierman's update of U and D
  *
  * S stays positive semidefinite in both: P never exceeds its prior, so there is no windup, and what
- * a resting robot does not excite stays known for hours. Each sample forgets along one direction of
- * FEATURES; share is such that motion in all of them forgets half of it in HALF_LIFE_S, as plain
- * forgetting with that half-life would. At rest half of what phi tells goes in HALF_LIFE_S /
- * FEATURES.
+ * a resting robot does not excite stays known for hours. In float32 that holds for each variance
+ * within 1e-4; three hours without motion have moved it to 1.03 in a direction between the axes.
  *
- * A measurement that jumps is not believed until it has agreed with itself for DOUBT_S: that is how
- * far (y, z) has changed since the last sample by what the map does not explain.
+ * Each sample forgets along one direction of FEATURES; share is such that all directions together
+ * forget as much as with plain forgetting of half-life HALF_LIFE_S, those first that are excited
+ * most. After 300 s of one gain and 30 s of another, half of the way would be behind with plain
+ * forgetting; measured with sines of 0.8 it is 0.32, 0.35, 0.42 of it for 2, 3, 9 outputs. At rest
+ * half of what phi tells goes in HALF_LIFE_S / FEATURES.
  *
- *     change of z - gain * change of y    0.01   0.01   0.31   0.01   ...   0.01
- *                                         taken  taken  doubted for DOUBT_S taken
+ * A measurement that jumps is not believed until it has agreed with itself for DOUBT_S. It jumps
+ * where an output moves from one sample to the next by more than JUMP that the map does not explain:
  *
- * The map that is taken follows the learned one at a bounded rate. Both stay within reach. */
+ *     change of z - gain * change of y    0.01      0.01      0.31     0.01 ...     0.01
+ *                                         believed  believed  doubted for DOUBT_S  believed
+ *
+ * The first sample is one that has jumped. The map that is taken follows the learned one at a bounded rate. Both stay within reach. */
 #ifndef ADAPTATION_H
 #define ADAPTATION_H
 
@@ -45,14 +49,14 @@ typedef struct {
 typedef struct {
     output_map_t learned;
     output_map_t taken; /* follows it: the one to use */
-    /* Above the diagonal of U, which is 1, column by column: U[i][j] is upper[j (j - 1) / 2 + i]. */
+    /* Of U, whose diagonal is 1, column by column: U[i][j] is upper[j (j - 1) / 2 + i]. */
     float upper[FEATURES * (FEATURES - 1) / 2];
     float diagonal[FEATURES];                 /* of D, in shares of the prior: above 0, at most 1 */
     float output[OUTPUTS], measured[OUTPUTS]; /* of the last sample that was finite */
     bool begun;                               /* there has been one */
     uint16_t agreed;                          /* samples since a jump, at most those of DOUBT_S */
-    uint32_t believed, doubted;               /* samples, until now */
-    uint32_t since_believed;                  /* samples since the last one that was */
+    uint32_t believed, doubted;               /* samples, since the start */
+    uint32_t since_believed;                  /* samples since the last of these, or the start */
 } adaptation_t;
 
 /* As trained, and nothing known of today. */

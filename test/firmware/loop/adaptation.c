@@ -1,0 +1,183 @@
+/* For test_adaptation.py: many samples in one call, and a program that feeds hostile ones.
+ *
+ *     adaptation SAMPLES SEED     prints what was believed, and the worst that it has seen */
+#include "loop/adaptation.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Rows of y and z, and after each sample the maps, learned and taken. */
+void run(adaptation_t *a, int samples, const float *y, const float *z, output_map_t *maps)
+{
+    for (int k = 0; k < samples; k++) {
+        adaptation_update(a, y + k * OUTPUTS, z + k * OUTPUTS);
+        maps[2 * k] = a->learned;
+        maps[2 * k + 1] = a->taken;
+    }
+}
+
+static uint64_t state;
+
+static uint32_t below(uint32_t bound)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 33) % bound;
+}
+
+static float between(float low, float high)
+{
+    return low + (high - low) * (float)below(1u << 24) / (float)(1u << 24);
+}
+
+#define CHECK(condition)                                                                           \
+    if (!(condition)) {                                                                            \
+        printf("sample %ld: not %s\n", number, #condition);                                        \
+        exit(1);                                                                                   \
+    }
+
+static long number;
+static double largest_variance = 1.0, least_diagonal = 1.0;
+
+/* The largest eigenvalue of P, by its powers, in float64. */
+static double eigenvalue(const adaptation_t *a)
+{
+    double x[FEATURES], length = 0.0;
+    for (int i = 0; i < FEATURES; i++) {
+        x[i] = between(-1.0f, 1.0f);
+    }
+    for (int turn = 0; turn < 40; turn++) {
+        double f[FEATURES], square = 0.0;
+        for (int j = 0; j < FEATURES; j++) {
+            f[j] = x[j];
+            for (int i = 0; i < j; i++) {
+                f[j] += (double)a->upper[j * (j - 1) / 2 + i] * x[i];
+            }
+            f[j] *= (double)a->diagonal[j];
+        }
+        for (int i = 0; i < FEATURES; i++) {
+            x[i] = f[i];
+            for (int j = i + 1; j < FEATURES; j++) {
+                x[i] += (double)a->upper[j * (j - 1) / 2 + i] * f[j];
+            }
+            square += x[i] * x[i];
+        }
+        length = sqrt(square);
+        for (int i = 0; i < FEATURES; i++) {
+            x[i] /= length;
+        }
+    }
+    return length;
+}
+
+static void check_map(const output_map_t *map)
+{
+    for (int i = 0; i < OUTPUTS; i++) {
+        for (int j = 0; j < OUTPUTS; j++) {
+            CHECK(fabsf(map->gain[i][j] - (float)(i == j)) <= ADAPTATION_REACH * 1.000001f);
+        }
+        CHECK(fabsf(map->offset[i]) <= ADAPTATION_REACH);
+    }
+}
+
+static void check(const adaptation_t *a, const output_map_t *before)
+{
+    const float most = ADAPTATION_RATE / CONTROL_RATE_HZ * 1.0001f;
+    float ignorance[OUTPUTS], offset;
+    check_map(&a->learned);
+    check_map(&a->taken);
+    for (int i = 0; i < OUTPUTS; i++) {
+        for (int j = 0; j < OUTPUTS; j++) {
+            CHECK(fabsf(a->taken.gain[i][j] - before->gain[i][j]) <= most);
+        }
+        CHECK(fabsf(a->taken.offset[i] - before->offset[i]) <= most);
+    }
+    for (int j = 0; j < FEATURES; j++) {
+        CHECK(a->diagonal[j] > 0.0f && a->diagonal[j] <= 1.0f);
+        least_diagonal = fmin(least_diagonal, (double)a->diagonal[j]);
+    }
+    for (int k = 0; k < FEATURES * (FEATURES - 1) / 2; k++) {
+        CHECK(isfinite(a->upper[k]));
+    }
+    adaptation_ignorance(a, ignorance, &offset);
+    for (int j = 0; j < OUTPUTS; j++) {
+        CHECK(ignorance[j] > 0.0f && ignorance[j] <= 1.0f);
+    }
+    CHECK(offset > 0.0f && offset <= 1.0f);
+    if (number % 200 == 0) {
+        largest_variance = fmax(largest_variance, eigenvalue(a));
+    }
+}
+
+/* What a map within reach takes to measurements that are not too far to be believed. */
+#define WIDEST (9.0f / (1.0f + 0.6f * (float)OUTPUTS))
+
+enum { RICH, STILL, LINE, WILD, TINY, UNLIKE, NOT_FINITE, HUGE_ONES, JUMPS, DENORMAL, KINDS };
+
+int main(int count, char **words)
+{
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 3.4e38f, -3.4e38f, 1e-45f, -0.0f, 10.0f};
+    const long samples = count > 2 ? atol(words[1]) : 0;
+    adaptation_t *a = malloc(sizeof *a);
+    float y[OUTPUTS], z[OUTPUTS], offset[OUTPUTS] = {0}, centre[OUTPUTS] = {0}, size[OUTPUTS] = {0};
+    int kind = RICH;
+    long left = 0;
+    state = count > 2 ? (uint64_t)atol(words[2]) : 0;
+    adaptation_start(a);
+    for (number = 0; number < samples; number++, left--) {
+        if (left <= 0) {
+            kind = (int)below(KINDS);
+            /* At times a segment is some seven minutes long. */
+            left = below(100) == 0 ? 50000 : 1 + (long)below(3000);
+            for (int i = 0; i < OUTPUTS; i++) {
+                centre[i] = below(2) ? 0.0f : between(-0.5f * WIDEST, 0.5f * WIDEST);
+                size[i] = 0.5f * WIDEST * powf(10.0f, between(-7.0f, 0.0f));
+            }
+        }
+        /* Whatever y does, what is measured is what the map says and an offset that moves a little,
+         * so that it is believed: only such samples reach the covariance. */
+        const float line = sinf(0.01f * (float)number);
+        for (int i = 0; i < OUTPUTS; i++) {
+            const float wave = sinf(0.01f * (float)(i + 1) * (float)number + (float)i);
+            y[i] = kind == STILL  ? centre[i]
+                   : kind == LINE ? centre[i] + size[i] * line
+                   : kind == WILD ? between(-WIDEST, WIDEST)
+                   : kind == DENORMAL ? between(-1e-38f, 1e-38f)
+                   : kind == TINY ? centre[i] + between(-1e-6f, 1e-6f)
+                   : kind == UNLIKE ? size[i] * between(-1.0f, 1.0f)
+                                    : wave;
+        }
+        for (int i = 0; i < OUTPUTS; i++) {
+            offset[i] = fminf(fmaxf(offset[i] + between(-0.05f, 0.05f), -0.9f), 0.9f);
+            z[i] = offset[i];
+            for (int j = 0; j < OUTPUTS; j++) {
+                z[i] += a->taken.gain[i][j] * y[j];
+            }
+        }
+        float bad_y[OUTPUTS], bad_z[OUTPUTS];
+        memcpy(bad_y, y, sizeof y);
+        memcpy(bad_z, z, sizeof z);
+        float *const hurt = (below(2) ? bad_y : bad_z) + below(OUTPUTS);
+        if (kind == NOT_FINITE && below(500) == 0) {
+            *hurt = odd[below(8)];
+        } else if (kind == HUGE_ONES && below(500) == 0) {
+            *hurt = powf(10.0f, between(0.0f, 38.0f));
+        } else if (kind == JUMPS && below(500) == 0) {
+            *hurt += between(-2.0f, 2.0f);
+        }
+        const output_map_t before = a->taken;
+        if (below(100) == 0) {
+            adaptation_rest(a);
+        } else {
+            adaptation_update(a, bad_y, bad_z);
+        }
+        check(a, &before);
+        if (below(300000) == 0) {
+            adaptation_start(a);
+        }
+    }
+    printf("%lu %g %g\n", (unsigned long)a->believed, least_diagonal, largest_variance);
+    free(a);
+    return 0;
+}
