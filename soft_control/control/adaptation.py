@@ -39,7 +39,7 @@ class Adaptation:
     def set(self, gain: np.ndarray, offset: np.ndarray) -> bool:
         """Begin with this map. False, and nothing changes, if it is not finite or beyond reach."""
         learned = np.column_stack([gain, offset]).astype(float)
-        if not np.all(np.abs(learned - self.trained) <= REACH):
+        if not np.array_equal(learned, self._reachable(learned)):
             return False
         self.learned, self.taken = learned, learned.copy()
         self.information[:] = 0.0
@@ -68,7 +68,8 @@ class Adaptation:
 
     def rest(self) -> None:
         """A sample without measurement: what is taken goes on towards what was learned."""
-        self.taken += np.clip(self.learned - self.taken, -self._move, self._move)
+        target = self._reachable(self.learned)
+        self.taken += np.clip(target - self.taken, -self._move, self._move)
         self.since_believed += 1
 
     @property
@@ -96,4 +97,7 @@ class Adaptation:
         self.information += np.outer(phi, phi) / self._noise
         gain = self.covariance @ phi / self._noise
         self.learned += np.outer(z - self.learned @ phi, gain)
-        self.learned = np.clip(self.learned, self.trained - REACH, self.trained + REACH)
+        self.learned = np.clip(self.learned, -FURTHEST, FURTHEST)
+
+    def _reachable(self, rows: np.ndarray) -> np.ndarray:
+        return np.clip(rows, self.trained - REACH, self.trained + REACH)

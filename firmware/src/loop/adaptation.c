@@ -15,16 +15,17 @@
 #define JUMP 0.15f /* normalised */
 #define DOUBT_S 1.0f
 #define DOUBT_SAMPLES ((uint16_t)(DOUBT_S * CONTROL_RATE_HZ + 0.5f))
-#define FURTHEST 10.0f /* an output, normalised, or its measurement */
+#define FURTHEST 10.0f /* an output, normalised, its measurement, an element of what is learned */
 
 /* What samples have told along phi, in units of the prior's information. Less is rounding as much
  * as it is knowledge, and is not worth forgetting. */
 #define LEAST_KNOWN 1e-3f
 /* Of a variance. The prior bounds it, but for rounding: of features that hardly move it is 1 less
- * what rounding hides, and with no room above 1 these would keep all others from being forgotten. */
+ * what rounding hides, and without room above 1 they would keep all others from being
+ * forgotten. */
 #define MOST_VARIANCE 1.0001f
-/* Of D: a thousand times below what FURTHEST and SHARE let it fall to. */
-#define LEAST_VARIANCE 1e-11f
+/* Of D: FURTHEST and SHARE let it fall to some 5e-7 with 12 outputs. */
+#define LEAST_VARIANCE 1e-9f
 
 static inline float *column(float *upper, int j)
 {
@@ -61,6 +62,11 @@ void adaptation_start(adaptation_t *adaptation)
     start_with(adaptation, &trained);
 }
 
+static float reachable(float value, float trained)
+{
+    return clamp(value, trained - ADAPTATION_REACH, trained + ADAPTATION_REACH);
+}
+
 bool adaptation_set(adaptation_t *adaptation, const output_map_t *map)
 {
     if (!all_finite(map->gain[0], OUTPUTS * OUTPUTS) || !all_finite(map->offset, OUTPUTS)) {
@@ -68,11 +74,11 @@ bool adaptation_set(adaptation_t *adaptation, const output_map_t *map)
     }
     for (int i = 0; i < OUTPUTS; i++) {
         for (int j = 0; j < OUTPUTS; j++) {
-            if (fabsf(map->gain[i][j] - (float)(i == j)) > ADAPTATION_REACH) {
+            if (map->gain[i][j] != reachable(map->gain[i][j], (float)(i == j))) {
                 return false;
             }
         }
-        if (fabsf(map->offset[i]) > ADAPTATION_REACH) {
+        if (map->offset[i] != reachable(map->offset[i], 0.0f)) {
             return false;
         }
     }
@@ -167,11 +173,6 @@ static void shrink(adaptation_t *a, const float phi[FEATURES], float gain[FEATUR
     }
 }
 
-static float reachable(float value, float trained)
-{
-    return clamp(value, trained - ADAPTATION_REACH, trained + ADAPTATION_REACH);
-}
-
 static void learn(adaptation_t *a, const float y[OUTPUTS], const float z[OUTPUTS])
 {
     float phi[FEATURES], gain[FEATURES];
@@ -187,10 +188,10 @@ static void learn(adaptation_t *a, const float y[OUTPUTS], const float z[OUTPUTS
             error = mac(-row[j], y[j], error);
         }
         for (int j = 0; j < OUTPUTS; j++) {
-            row[j] = reachable(mac(gain[j], error, row[j]), (float)(i == j));
+            row[j] = clamp(mac(gain[j], error, row[j]), -FURTHEST, FURTHEST);
         }
         const float offset = mac(gain[OUTPUTS], error, a->learned.offset[i]);
-        a->learned.offset[i] = reachable(offset, 0.0f);
+        a->learned.offset[i] = clamp(offset, -FURTHEST, FURTHEST);
     }
 }
 
@@ -226,12 +227,14 @@ static float towards(float value, float target)
 
 void adaptation_rest(adaptation_t *adaptation)
 {
+    const output_map_t *const learned = &adaptation->learned;
     output_map_t *const taken = &adaptation->taken;
     for (int i = 0; i < OUTPUTS; i++) {
         for (int j = 0; j < OUTPUTS; j++) {
-            taken->gain[i][j] = towards(taken->gain[i][j], adaptation->learned.gain[i][j]);
+            const float target = reachable(learned->gain[i][j], (float)(i == j));
+            taken->gain[i][j] = towards(taken->gain[i][j], target);
         }
-        taken->offset[i] = towards(taken->offset[i], adaptation->learned.offset[i]);
+        taken->offset[i] = towards(taken->offset[i], reachable(learned->offset[i], 0.0f));
     }
     if (adaptation->since_believed != UINT32_MAX) {
         adaptation->since_believed++;

@@ -3,31 +3,32 @@
  *
  *     z = gain y + offset        as trained: gain = identity, offset = 0
  *
- * It is learned from pairs (y, z measured), one a sample, by recursive least squares: z_i = row_i .
- * phi with phi = [y, 1], FEATURES numbers, and one covariance P = U D U' for all rows. What counts is
- * P over its prior, I. Of the sample's phi, with S = P^-1 - I, which is what samples have told
- * about the map,
+ * It is learned from pairs (y, z measured), one a sample, by recursive least squares: output by
+ * output z = row . phi with phi = [y, 1], which is FEATURES numbers, and one covariance P = U D U'
+ * for all rows, over its prior. Of what samples have told, S = P^-1 - 1, a sample
  *
- *     S <- S - share S phi phi' S / (phi' S phi)      forgets along phi, and nowhere else
+ *     S <- S - share S phi phi' S / (phi' S phi)      forgets along its phi, and nowhere else
  *     S <- S + phi phi' / NOISE                       learns: Bierman's update of U and D
  *
  * S stays positive semidefinite in both: P never exceeds its prior, so there is no windup, and what
  * a resting robot does not excite stays known for hours. In float32 that holds for each variance
  * within 1e-4; three hours without motion have moved it to 1.03 in a direction between the axes.
  *
- * Each sample forgets along one direction of FEATURES; share is such that all directions together
+ * Each sample forgets along one direction of FEATURES; share is such that all of them together
  * forget as much as with plain forgetting of half-life HALF_LIFE_S, those first that are excited
- * most. After 300 s of one gain and 30 s of another, half of the way would be behind with plain
- * forgetting; measured with sines of 0.8 it is 0.32, 0.35, 0.42 of it for 2, 3, 9 outputs. At rest
- * half of what phi tells goes in HALF_LIFE_S / FEATURES.
+ * most. When a gain changes after 300 s, plain forgetting has half of the change behind it 30 s
+ * later; this has 0.32, 0.35 and 0.42 of it with sines of 0.8 at 2, 3 and 9 outputs. At rest half
+ * of what phi tells goes in HALF_LIFE_S / FEATURES.
  *
  * A measurement that jumps is not believed until it has agreed with itself for DOUBT_S. It jumps
- * where an output moves from one sample to the next by more than JUMP that the map does not explain:
+ * where an output moves by more than JUMP in a sample that the map does not explain; the first
+ * one, which has none before it, counts as a jump.
  *
  *     change of z - gain * change of y    0.01      0.01      0.31     0.01 ...     0.01
  *                                         believed  believed  doubted for DOUBT_S  believed
  *
- * The first sample is one that has jumped. The map that is taken follows the learned one at a bounded rate. Both stay within reach. */
+ * The map that is taken follows the learned one at a bounded rate and stays within reach: a learned
+ * one beyond it says that this is another robot, or another tracker's frame. */
 #ifndef ADAPTATION_H
 #define ADAPTATION_H
 
@@ -47,7 +48,7 @@ typedef struct {
 } output_map_t;
 
 typedef struct {
-    output_map_t learned;
+    output_map_t learned; /* wherever it is */
     output_map_t taken; /* follows it: the one to use */
     /* Of U, whose diagonal is 1, column by column: U[i][j] is upper[j (j - 1) / 2 + i]. */
     float upper[FEATURES * (FEATURES - 1) / 2];
@@ -56,15 +57,15 @@ typedef struct {
     bool begun;                               /* there has been one */
     uint16_t agreed;                          /* samples since a jump, at most those of DOUBT_S */
     uint32_t believed, doubted;               /* samples, since the start */
-    uint32_t since_believed;                  /* samples since the last of these, or the start */
+    uint32_t since_believed;                  /* samples since the last believed, or the start */
 } adaptation_t;
 
 /* As trained, and nothing known of today. */
 void adaptation_start(adaptation_t *adaptation);
 
-/* Begins with the map that an earlier run has learned, which is taken at once: between runs only.
- * How far it holds today is not known: P is the prior, around this map. False, and nothing
- * changes, if it is not finite or beyond reach. */
+/* Begins with the map that an earlier run has taken, and takes it at once: between runs only. How
+ * far it holds today is not known: P is the prior, around this map. False, and nothing changes, if
+ * it is not finite or beyond reach. */
 bool adaptation_set(adaptation_t *adaptation, const output_map_t *map);
 
 /* A sample: what the network says and what is measured. One that is not finite, or further from 0

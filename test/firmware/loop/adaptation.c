@@ -71,26 +71,18 @@ static double eigenvalue(const adaptation_t *a)
     return length;
 }
 
-static void check_map(const output_map_t *map)
-{
-    for (int i = 0; i < OUTPUTS; i++) {
-        for (int j = 0; j < OUTPUTS; j++) {
-            CHECK(fabsf(map->gain[i][j] - (float)(i == j)) <= ADAPTATION_REACH * 1.000001f);
-        }
-        CHECK(fabsf(map->offset[i]) <= ADAPTATION_REACH);
-    }
-}
-
 static void check(const adaptation_t *a, const output_map_t *before)
 {
     const float most = ADAPTATION_RATE / CONTROL_RATE_HZ * 1.0001f;
     float ignorance[OUTPUTS], offset;
-    check_map(&a->learned);
-    check_map(&a->taken);
     for (int i = 0; i < OUTPUTS; i++) {
         for (int j = 0; j < OUTPUTS; j++) {
+            CHECK(isfinite(a->learned.gain[i][j]));
+            CHECK(fabsf(a->taken.gain[i][j] - (float)(i == j)) <= ADAPTATION_REACH * 1.000001f);
             CHECK(fabsf(a->taken.gain[i][j] - before->gain[i][j]) <= most);
         }
+        CHECK(isfinite(a->learned.offset[i]));
+        CHECK(fabsf(a->taken.offset[i]) <= ADAPTATION_REACH);
         CHECK(fabsf(a->taken.offset[i] - before->offset[i]) <= most);
     }
     for (int j = 0; j < FEATURES; j++) {
