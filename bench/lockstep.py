@@ -23,9 +23,10 @@ from rich.console import Console
 
 from soft_control.control.sampled_reference import SampledReference
 from soft_control.experiment.attended import watch
-from soft_control.experiment.bringup import prepare, reference_curve
+from soft_control.experiment.bringup import prepare
 from soft_control.experiment.rig_device import RigDevice
 from soft_control.experiment.settings import Experiment
+from soft_control.experiment.setup import reference_curve
 from soft_control.experiment.trajectory import ToldReference, tabulate
 from soft_control.firmware_files import read_build
 from soft_control.learning.card import ModelCard, load_card

@@ -14,7 +14,6 @@ from soft_control.benchmarks.host_solver import SolverLoop, weights_of
 from soft_control.benchmarks.ipopt import Problem, graph_network
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.problem import Start, Weights
-from soft_control.experiment.bringup import reference_curve
 from soft_control.experiment.closed_loop import (
     Controller,
     Firmware,
@@ -24,6 +23,7 @@ from soft_control.experiment.closed_loop import (
 )
 from soft_control.experiment.node_parameters import mpc_settings
 from soft_control.experiment.settings import Experiment
+from soft_control.experiment.setup import reference_curve
 from soft_control.experiment.summary import SETTLE_S, error_figures
 from soft_control.firmware_build import build
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, load_card, load_model

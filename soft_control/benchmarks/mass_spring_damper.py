@@ -22,7 +22,6 @@ from soft_control.benchmarks import step_response
 from soft_control.benchmarks.host_solver import HostSolver, SolverLoop, sizes_of
 from soft_control.benchmarks.pages import write_page
 from soft_control.benchmarks.step_response import StepFigures
-from soft_control.experiment.bringup import reference_curve
 from soft_control.experiment.closed_loop import (
     Controller,
     ModelController,
@@ -33,6 +32,7 @@ from soft_control.experiment.closed_loop import (
 )
 from soft_control.experiment.node_parameters import mpc_settings
 from soft_control.experiment.settings import Experiment
+from soft_control.experiment.setup import reference_curve
 from soft_control.experiment.tuning import Found, Range, pid_config, search, tune_pid
 from soft_control.learning.model import NETWORK_FILE, Model, load_model
 from soft_control.learning.training import TrainingSettings, train

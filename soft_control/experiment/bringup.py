@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from soft_control import robots
 from soft_control.control.controllers import (
     MCU_NODE,
-    ControllerEntry,
-    controller,
-    standby,
 )
 from soft_control.control.references import Reference
 from soft_control.control.sampled_reference import SampledReference, write_reference
@@ -26,23 +21,15 @@ from soft_control.experiment.instrument_parameters import (
     tracker_parameters,
 )
 from soft_control.experiment.node_parameters import (
-    controller_parameters,
-    merged,
     node_parameters,
 )
-from soft_control.experiment.parameter_file import Given, check_free, read_parameter_file
+from soft_control.experiment.parameter_file import check_free
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
-from soft_control.experiment.trajectory import tabulate
-from soft_control.firmware_files import FirmwareBuild, read_build
-from soft_control.learning.model import ModelCard, load_card
+from soft_control.experiment.setup import CURVE, ParametersOf, Setup, check, without_outputs
 from soft_control.plain_text import first_fault
-from soft_control.rigs import describe, is_twin
-from soft_control.robots.description import RobotDescription
-from soft_control.topics import OUTPUTS, SIGNALS, point_topic
-
-CURVE = ("outputs", "angular_rate")
-"""Parameters of the node reference that say what a shape is like, whoever follows it."""
+from soft_control.rigs import is_twin
+from soft_control.topics import OUTPUTS, SIGNALS
 
 
 @dataclass(frozen=True)
@@ -63,49 +50,6 @@ class NodeSpec:
     def full_name(self) -> str:
         """As parameter files have it."""
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
-
-
-@dataclass(frozen=True)
-class Setup:
-    """All that an experiment needs; it has been checked that it fits together."""
-
-    entry: ControllerEntry
-    """Of the controller that the run begins with."""
-    waiting: list[ControllerEntry]
-    """Of others, which can be chosen while it goes on."""
-    robot: RobotDescription
-    rate_hz: float
-    """Control rate."""
-    points: list[str]
-    """Topics of the robot's points."""
-    load: dict[str, Any]
-    """Options of `make_rig`."""
-    card: ModelCard | None
-    build: FirmwareBuild | None
-    curve: Reference | SampledReference | None
-    """None for open-loop runs."""
-    trajectory: SampledReference | None
-    """The same as a firmware is told it; None: the reference node says it, or there is none."""
-    cut: tuple[float, float]
-    """From when, and for how long, the host's line to the microcontroller is cut, s."""
-    parameters: dict[str, dict[str, Any]]
-    """By node, in the order of the walk: what stands in config/, and in params_file over it."""
-    given: Given
-    """Of that what stands in params_file."""
-
-    @property
-    def entries(self) -> list[ControllerEntry]:
-        """All controllers that the run has."""
-        return [self.entry, *self.waiting]
-
-    @property
-    def follower(self) -> ControllerEntry:
-        """For whose samples the reference node speaks."""
-        return next((e for e in self.entries if e.tracks and e is not MCU_NODE), self.entry)
-
-
-ParametersOf = Callable[[str], type[BaseModel]]
-"""The parameters of the node of that name: nodes._given.parameters_of."""
 
 
 def prepare(experiment: Experiment, parameters_of: ParametersOf | None = None) -> list[NodeSpec]:
@@ -140,105 +84,6 @@ def check_parameters(model: type[BaseModel], node: NodeSpec, path: str) -> None:
         model.model_validate(known)
     except ValidationError as error:
         raise ValueError(f"{path}: {node.name}: {first_fault(error)}") from None
-
-
-def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> Setup:
-    """Reads all that the experiment needs and compares it.
-
-    Raises ValueError in one line for the first thing that is missing or does not fit: the folder,
-    length, target and ports, load, model, firmware, rate, gains, reference, parameters.
-    """
-    entry = controller(experiment.controller)
-    waiting = [e for e in standby(experiment.standby) if e is not entry]
-    entries = [entry, *waiting]
-    in_material = experiment.wiring == "mcu"
-    bridged = in_material or bool(waiting) or entry is MCU_NODE
-    checks.check_out(experiment.out)
-    checks.check_wiring(entry, experiment.wiring, experiment.target, experiment.cut, experiment.sim)
-    checks.check_instruments(
-        experiment.sim,
-        {"--sensor-port": experiment.sensor_port, "--actuator-port": experiment.actuator_port},
-        in_material and experiment.target == "hil",
-        experiment.load,
-        experiment.tracker,
-    )
-    checks.check_target(MCU_NODE if bridged else entry, experiment.target, experiment.port)
-    cut = checks.cut_of(experiment.cut, experiment.duration_s)
-    robot = robot_of(experiment)
-    rate_hz = experiment.rate_hz or robot.rate_hz
-    checks.check_length(experiment.duration_s, rate_hz)
-    points = [point_topic(group.name) for group in robot.groups if group.is_point]
-    load = checks.load_options(experiment.load, robot)
-    checks.check_load(load, experiment.duration_s)
-
-    uploads = any("firmware" in one.needs for one in entries)
-    names = [MCU_NODE.node] if bridged else []
-    if any(one.tracks and one is not MCU_NODE for one in entries):
-        names.append("reference")
-    names = list(dict.fromkeys([*names, *(one.node for one in entries)]))
-    if in_material:
-        names = [*names, "logger"]
-    else:
-        instruments = robot.instruments
-        names = [instruments.sensor.kind, *names, instruments.actuators.kind, "logger"]
-    names = ["rig"] * experiment.sim + ["tracker"] * experiment.tracker + names
-    parameters = {name: node_parameters(name, robot) for name in names}
-    parameters |= {one.node: controller_parameters(one, robot, rate_hz) for one in entries}
-    shapes = node_parameters("reference", robot)
-    given: Given = {}
-    if parameters_of:
-        known = {name: list(parameters_of(name).model_fields) for name in names}
-        if any(one.tracks for one in entries):
-            known["reference"] = [*known.get("reference", ()), *CURVE]
-        given = read_parameter_file(experiment.params_file, known, experiment.namespace)
-        parameters = {name: merged(parameters[name], given[name]) for name in names}
-        shapes = merged(shapes, given.get("reference", {}))
-    for one in entries if not (experiment.sim or experiment.tracker) else ():
-        checks.check_measured(one, parameters[one.node])
-    for name, values in parameters.items():
-        checks.check_ros(name, without_outputs(values))
-    for one in entries:
-        checks.check_sizes(one, one.name, parameters[one.node], robot)
-
-    card = build = curve = None
-    if waiting or any("model" in one.needs for one in entries):
-        card = load_card(experiment.model)
-        checks.check_model(card, experiment.model, robot)
-    if bridged:
-        build = read_build(experiment.firmware)
-        checks.check_build(
-            build,
-            experiment.firmware,
-            card,
-            experiment.model,
-            rate_hz,
-            experiment.target,
-        )
-    if any(one.tracks for one in entries):
-        surface = card.surface if card else None
-        curve = checks.curve_of(experiment.reference, shapes, surface, robot)
-    trajectory = None
-    # In lockstep the reference node's samples are those of the firmware: it can say them.
-    streamed = "reference" in names and not in_material and experiment.clock == "lockstep"
-    if uploads and curve and build and not streamed:
-        samples = round(experiment.duration_s * rate_hz) + build.horizon + 1
-        trajectory = tabulate(curve, rate_hz, samples, build.trajectory_points)
-    return Setup(
-        *(entry, waiting, robot, rate_hz, points, load, card, build, curve, trajectory, cut),
-        *(parameters, given),
-    )
-
-
-def robot_of(experiment: Experiment) -> RobotDescription:
-    """The robot of the experiment's rig: by its own description, or by a later one where the
-    experiment names it; the rig's sensors stay calibrated as they are. Raises ValueError where that
-    one is of another robot."""
-    robot = describe(experiment.rig)
-    if not experiment.robot:
-        return robot
-    later = robots.load(experiment.robot)
-    checks.check_same(later, robot, f"the rig {experiment.rig}")
-    return later.calibrated(robot.full_scale_counts)
 
 
 def record(experiment: Experiment, setup: Setup) -> RunRecord:
@@ -363,11 +208,6 @@ def visual(experiment: Experiment, setup: Setup, run_dir: Path) -> NodeSpec:
     return NodeSpec("visual", parameters, experiment.namespace, looks_on=True)
 
 
-def without_outputs(parameters: dict[str, Any]) -> dict[str, Any]:
-    """What of config/ goes to a node as it is: what is said of outputs by name goes as lists."""
-    return {key: value for key, value in parameters.items() if key != "outputs"}
-
-
 def curve_parameters(setup: Setup, run_dir: Path) -> dict[str, Any]:
     """What the reference node is told of its curve; flat lists, which is what ROS can hold."""
     curve = setup.curve
@@ -438,10 +278,3 @@ def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, An
         "output_rest": robot.output_rest.tolist(),
         "frame": robot.frame,
     }
-
-
-def reference_curve(experiment: Experiment, card: ModelCard) -> Reference | SampledReference:
-    """The rig's reference on the model's surface."""
-    robot = robot_of(experiment)
-    parameters = node_parameters("reference", robot)
-    return checks.curve_of(experiment.reference, parameters, card.surface, robot)

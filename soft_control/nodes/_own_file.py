@@ -7,9 +7,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from soft_control.experiment.bringup import without_outputs
 from soft_control.experiment.instrument_parameters import told_alone
 from soft_control.experiment.node_parameters import merged, node_parameters
+from soft_control.experiment.setup import without_outputs
 from soft_control.nodes._given import parameters_of
 from soft_control.nodes._node import descriptor
 from soft_control.robots.description import RobotDescription

@@ -50,7 +50,8 @@ sys.path.insert(0, sys.argv[1])
 from conftest import write_bag
 
 from soft_control.control.controllers import CONTROLLERS
-from soft_control.experiment.bringup import Experiment, reference_curve
+from soft_control.experiment.settings import Experiment
+from soft_control.experiment.setup import reference_curve
 from soft_control.experiment.node_parameters import mpc_settings, sees_position
 from soft_control.experiment.closed_loop import Firmware, PidController, record, run
 from soft_control.experiment.record import RunRecord, write_record

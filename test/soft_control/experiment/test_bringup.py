@@ -19,7 +19,7 @@ from soft_control import paths, robots
 from soft_control.control.controllers import CONTROLLERS
 from soft_control.control.sampled_reference import read_reference
 from soft_control.experiment import checks
-from soft_control.experiment.bringup import Experiment, check, prepare
+from soft_control.experiment.bringup import prepare
 from soft_control.experiment.checks import curve_of
 from soft_control.experiment.node_parameters import (
     model_settings,
@@ -28,6 +28,8 @@ from soft_control.experiment.node_parameters import (
     sees_position,
 )
 from soft_control.experiment.record import RECORD_FILE, read_record
+from soft_control.experiment.settings import Experiment
+from soft_control.experiment.setup import check
 from soft_control.firmware_build import build
 from soft_control.firmware_files import BUILD_FILE, BuildError
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, file_hash

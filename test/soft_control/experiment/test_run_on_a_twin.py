@@ -17,11 +17,12 @@ pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
 
 from soft_control import paths  # noqa: E402
 from soft_control.control.mpc_settings import MpcSettings  # noqa: E402
-from soft_control.experiment.bringup import check, nodes  # noqa: E402
+from soft_control.experiment.bringup import nodes  # noqa: E402
 from soft_control.experiment.closed_loop import record  # noqa: E402
 from soft_control.experiment.node_parameters import moves  # noqa: E402
 from soft_control.experiment.record import read_record  # noqa: E402
 from soft_control.experiment.settings import Experiment  # noqa: E402
+from soft_control.experiment.setup import check  # noqa: E402
 from soft_control.experiment.tuning import tune  # noqa: E402
 from soft_control.firmware_build import build  # noqa: E402
 from soft_control.learning.dataset import read_recording  # noqa: E402
