@@ -232,7 +232,7 @@ class LaunchedRun:
         if not self.stopped:
             needed = {name: self.codes[name] for name in self.needed}
             why = failure(needed, self.first, self.ending, self.run_dir)
-            why = why or broken_off(summary, self.experiment.duration_s)
+            why = why or broken_off(summary, self.experiment.length_s)
         if self.stopped:
             _logger.info(f"stopped; what was recorded until then is in {out}")
         elif why:

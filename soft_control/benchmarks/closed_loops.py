@@ -22,9 +22,10 @@ from soft_control.experiment.closed_loop import (
     signal_gain,
 )
 from soft_control.experiment.node_parameters import mpc_settings
+from soft_control.experiment.record import SETTLE_S
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.setup import reference_curve
-from soft_control.experiment.summary import SETTLE_S, error_figures
+from soft_control.experiment.summary import error_figures
 from soft_control.firmware_build import build
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, load_card, load_model
 from soft_control.rigs import make_rig

@@ -47,6 +47,8 @@ def run(
     clock: Annotated[str, described("clock")] = "lockstep",
     rate_hz: Annotated[float | None, described("rate_hz")] = None,
     duration_s: Annotated[float, described("duration_s")] = 20.0,
+    calibrate_s: Annotated[float, described("calibrate_s")] = 0.0,
+    adaptation: Annotated[str, described("adaptation")] = "",
     seed: Annotated[int, described("seed")] = 0,
     load: Annotated[str, described("load")] = "",
     model: Annotated[Path, described("model")] = Path("models/tendon"),
@@ -68,6 +70,8 @@ def run(
     softctl run --controller pid --reference swirl --duration-s 40 --out runs/pid
     softctl run --target hil --port /dev/ttyACM0 --clock realtime --out runs/board
     softctl run --target sil --load 0,0,-2@10 --out runs/loaded
+    softctl run --calibrate-s 20 --out runs/today
+    softctl run --adaptation runs/today --reference swirl --out runs/today_swirl
     softctl run --no-sim --lace-port /dev/ttyUSB0 --servo-port /dev/ttyUSB1 --out runs/robot
     softctl run --rig twins/trunk --model models/trunk --firmware build/trunk --out runs/trunk
     """
@@ -91,6 +95,8 @@ def run(
         clock=clock,
         rate_hz=rate_hz,
         duration_s=duration_s,
+        calibrate_s=calibrate_s,
+        adaptation=adaptation,
         seed=seed,
         load=load,
         model=model,
@@ -123,7 +129,7 @@ def carry_out(chosen: Experiment, title: str) -> None:
         from soft_control.nodes._given import parameters_of
     nodes = prepare(chosen, parameters_of)
     with progress_bar("{task.fields[note]}") as bar:
-        task = bar.add_task(title, total=chosen.duration_s, note="waiting for all nodes")
+        task = bar.add_task(title, total=chosen.length_s, note="waiting for all nodes")
         try:
             watch(
                 nodes,
@@ -134,7 +140,7 @@ def carry_out(chosen: Experiment, title: str) -> None:
             bar.stop()
             warn(f"stopped; what was recorded until then is in {chosen.out}")
             raise typer.Exit(INTERRUPTED) from None
-        bar.update(task, completed=chosen.duration_s)
+        bar.update(task, completed=chosen.length_s)
 
 
 def replay(

@@ -73,8 +73,11 @@ WIRED = (
     "host_lost",
     "cut_from_s",
     "cut_for_s",
+    "calibrate_s",
+    "adaptation",
+    "learned_file",
 )
-"""What the node mcu takes, and what of it is about the wiring."""
+"""What the node mcu takes; of a run as it is asked for in WIRED."""
 TURNS = ("clock", "standby")
 """What a controller takes that can wait until it is chosen while a run goes on."""
 

@@ -50,7 +50,7 @@ def _run(
         # ROS is imported within the domain, and only by who runs something.
         from soft_control.experiment.live import Live
 
-        with Live(record.robot, record.namespace) as live:
+        with Live(record.robot, record.namespace, record.settled_s) as live:
 
             def poll() -> None:
                 view = live.poll()

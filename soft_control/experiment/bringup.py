@@ -8,9 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from soft_control.control.controllers import (
-    MCU_NODE,
-)
+from soft_control.control.controllers import MCU_NODE
 from soft_control.control.references import Reference
 from soft_control.control.sampled_reference import SampledReference, write_reference
 from soft_control.experiment import checks
@@ -20,9 +18,8 @@ from soft_control.experiment.instrument_parameters import (
     tracked,
     tracker_parameters,
 )
-from soft_control.experiment.node_parameters import (
-    node_parameters,
-)
+from soft_control.experiment.learned_file import LEARNED_FILE
+from soft_control.experiment.node_parameters import node_parameters
 from soft_control.experiment.parameter_file import check_free
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
@@ -70,8 +67,8 @@ def prepare(experiment: Experiment, parameters_of: ParametersOf | None = None) -
     checks.clear(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_record(run_dir, record(experiment, setup))
-    if "reference" in setup.parameters and isinstance(setup.curve, SampledReference):
-        write_reference(run_dir / checks.REFERENCE_FILE, setup.curve)
+    if "reference" in setup.parameters and isinstance(setup.followed, SampledReference):
+        write_reference(run_dir / checks.REFERENCE_FILE, setup.followed)
     if setup.trajectory:
         write_reference(run_dir / checks.TRAJECTORY_FILE, setup.trajectory)
     return graph
@@ -89,12 +86,14 @@ def check_parameters(model: type[BaseModel], node: NodeSpec, path: str) -> None:
 def record(experiment: Experiment, setup: Setup) -> RunRecord:
     """What is written down of the run."""
     known = {"rig", "robot", "rate_hz", "target", "reference", "visual", "tracker", "params_file"}
+    known |= {"duration_s"}
     asked = experiment.model_dump(mode="json", exclude=known)
     entry = setup.entry
     firmware = setup.build and any("firmware" in one.needs for one in setup.entries)
     return RunRecord(
         robot=setup.robot,
         rate_hz=setup.rate_hz,
+        duration_s=experiment.length_s,
         title=entry.title,
         sees_position=entry.sees_position(setup.parameters[entry.node]),
         has_preview=entry.has_preview,
@@ -121,7 +120,7 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
     # Without a rig, the node that hears of samples ends the run.
     listening = MCU_NODE.node if experiment.wiring == "mcu" else instruments.sensor.kind
     ending = "rig" if experiment.sim else listening
-    until = {} if experiment.sim else {"duration_s": experiment.duration_s}
+    until = {} if experiment.sim else {"duration_s": experiment.length_s}
     graph: dict[str, dict[str, Any]] = {
         "tracker": tracker_parameters(robot),
         "rig": {
@@ -129,7 +128,7 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "seed": experiment.seed,
             **setup.load,
             "rate_hz": rate_hz,
-            "duration_s": experiment.duration_s,
+            "duration_s": experiment.length_s,
             "clock": clock,
             "sensor_port": sensor_port,
             "actuator_port": actuator_port,
@@ -210,7 +209,7 @@ def visual(experiment: Experiment, setup: Setup, run_dir: Path) -> NodeSpec:
 
 def curve_parameters(setup: Setup, run_dir: Path) -> dict[str, Any]:
     """What the reference node is told of its curve; flat lists, which is what ROS can hold."""
-    curve = setup.curve
+    curve = setup.followed
     if curve is None:
         return {}
     told: dict[str, Any] = {"output_names": list(curve.outputs)}
@@ -252,7 +251,7 @@ def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, An
     sensor_port, actuator_port = ports(experiment, run_dir) if in_material else ("", "")
     return {
         "rate_hz": setup.rate_hz,
-        "duration_s": experiment.duration_s,
+        "duration_s": experiment.length_s,
         "seed": experiment.seed,
         "clock": experiment.clock,
         "target": experiment.target,
@@ -267,6 +266,9 @@ def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, An
         "host_lost": experiment.host_lost,
         "cut_from_s": from_s,
         "cut_for_s": for_s,
+        "calibrate_s": experiment.calibrate_s,
+        "adaptation": str(Path(experiment.adaptation).absolute()) if experiment.adaptation else "",
+        "learned_file": str(run_dir / LEARNED_FILE),
         "trajectory": str(run_dir / checks.TRAJECTORY_FILE) if setup.trajectory else "",
         "command_names": list(robot.command_names),
         "command_neutral": robot.command_neutral.tolist(),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from soft_control.control.controllers import MEASURED, ControllerEntry
 from soft_control.control.references import SHAPES, Reference
 from soft_control.control.sampled_reference import SampledReference, read_reference
+from soft_control.experiment.learned_file import LEARNED_FILE
 from soft_control.experiment.record import RECORD_FILE
 from soft_control.experiment.recorded_reference import is_recorded, read_recorded
 from soft_control.firmware_files import FirmwareBuild
@@ -45,6 +46,7 @@ RUN_FILES = {
     ACTUATOR_PORT,
     REFERENCE_FILE,
     TRAJECTORY_FILE,
+    LEARNED_FILE,
 }
 """What a run has in its folder before it is summed up."""
 
@@ -175,6 +177,22 @@ def check_instruments(
         if not port:
             raise ValueError(f"--no-sim needs the robot's own instruments: {option} is missing")
         check_port(port, option, "instrument")
+
+
+def check_calibration(
+    entry: ControllerEntry, calibrate_s: float, adaptation: str, measured: bool
+) -> None:
+    """Who can learn what the robot of today is like, and from what."""
+    if not (calibrate_s or adaptation):
+        return
+    option = "--calibrate-s" if calibrate_s else "--adaptation"
+    if "firmware" not in entry.needs:
+        raise ValueError(f"{option} is of the firmware's own controller: choose --controller mpc")
+    if calibrate_s and not measured:
+        raise ValueError(
+            "--calibrate-s: the firmware learns from measured outputs, and nobody measures them: "
+            "use --tracker"
+        )
 
 
 def check_measured(entry: ControllerEntry, parameters: Mapping[str, Any]) -> None:

@@ -10,8 +10,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
+from soft_control.experiment.record import SETTLE_S
 from soft_control.experiment.ros_messages import GLANCE, Join, by_name, from_trajectory, to_ns
-from soft_control.experiment.summary import SETTLE_S
 from soft_control.plain_text import printable
 from soft_control.robots.description import RobotDescription
 from soft_control.topics import OUTPUTS, REFERENCE, SOLVER, relative
@@ -41,8 +41,11 @@ class View:
 class Live:
     """Context manager around a listening node; `poll()` returns the newest View."""
 
-    def __init__(self, robot: RobotDescription, namespace: str = "") -> None:
-        self.namespace = namespace
+    def __init__(
+        self, robot: RobotDescription, namespace: str = "", settled_s: float = SETTLE_S
+    ) -> None:
+        """settled_s: the error is summed up from then on."""
+        self.namespace, self.settled_s = namespace, settled_s
         self.robot, self.group = robot, robot.groups[0]
 
     def __enter__(self) -> Live:
@@ -90,7 +93,7 @@ class Live:
         except ValueError:
             return  # nothing to show; the node that acts on it says what is wrong and ends the run
         self.view.error = float(self.group.distance(difference))
-        if self.view.t_s >= SETTLE_S:
+        if self.view.t_s >= self.settled_s:
             self.squares += self.view.error**2
             self.counted += 1
             self.view.rmse = math.sqrt(self.squares / self.counted)

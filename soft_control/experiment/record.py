@@ -18,6 +18,9 @@ from soft_control.learning.dataset import RecordingError
 from soft_control.plain_text import first_fault
 from soft_control.robots.description import RobotDescription
 
+SETTLE_S = 2.0
+"""Errors count from so long after the start on: the rig starts at rest, the reference does not."""
+
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 
 
@@ -70,6 +73,11 @@ class RunRecord(BaseModel):
     """Wiring mcu: for how long the host's line was cut, and from when on, as it was asked for."""
     rate_hz: Positive
     duration_s: Positive
+    """Of all of it."""
+    calibrate_s: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    """For so long from its start the firmware was told the measured outputs, and learned."""
+    adaptation: str = ""
+    """What an earlier run had learned, with which it began; empty: nothing."""
     seed: int
     load: str
     """As it was asked for; empty: none."""
@@ -91,6 +99,11 @@ class RunRecord(BaseModel):
     """None where there is no model."""
     twin: str | None = None
     """Directory of the twin that stood in for the robot; None: no twin did."""
+
+    @property
+    def settled_s(self) -> float:
+        """Errors count from this time on."""
+        return self.calibrate_s + SETTLE_S
 
 
 def write_record(run_dir: Path, record: RunRecord) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from soft_control.link.codes import Clock, Wiring
+from soft_control.link.codes import TETHERED, Clock, Wiring
+from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import Telemetry
 
 
@@ -36,6 +37,8 @@ class Remembered:
     """Of ARM."""
     trajectory: tuple[Sequence[Sequence[float]], int, bool, Sequence[float]] | None = None
     settings: Mapping[str, Any] | None = None
+    learned: LearnedMap | None = None
+    """Of the robot of today, when the firmware was asked last."""
     points: dict[int, Sequence[float]] = field(default_factory=dict)
     """Of the streamed reference, by sample."""
     measured: dict[int, Sequence[float]] = field(default_factory=dict)
@@ -49,6 +52,13 @@ class Remembered:
     @property
     def wiring(self) -> Wiring:
         return self.modes.get("wiring", Wiring.HOST)
+
+    def modes_at(self, k: int) -> dict[str, Any]:
+        """For an ARM at sample k of the run: its tether is as much shorter."""
+        tethered = self.modes.get("tethered_samples", 0)
+        if tethered == TETHERED:
+            return self.modes
+        return self.modes | {"tethered_samples": max(tethered - (k - self.first_k), 0)}
 
     @property
     def in_lockstep(self) -> bool:

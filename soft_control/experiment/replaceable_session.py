@@ -251,6 +251,7 @@ class ReplaceableSession:
         """
         with self._door.shut():
             before = self._session.hello()
+            self._known.learned = self._session.adaptation()
             if self._known.modes and before.state not in (State.ARMED, State.RUNNING):
                 raise ValueError(
                     f"the microcontroller is {in_words(State, before.state)}: it goes on with no "
@@ -301,7 +302,7 @@ class ReplaceableSession:
             start, *lived = lived
             command, outputs, first_k = start.command, start.predicted, lived[0].k
         self._prepare(new, first_k, settings)
-        new.arm(command, outputs, k=first_k, **known.modes)
+        new.arm(command, outputs, k=first_k, **known.modes_at(first_k))
         for one in lived:
             if one.measured is not None:
                 new.measurement(one.k, one.measured)
@@ -375,7 +376,7 @@ class ReplaceableSession:
                 passed = round((time.monotonic() - known.told_s) * new.info.rate_hz)
                 k = told.k + max(passed, 1)
         self._prepare(new, k, settings)
-        new.arm(known.command, known.outputs, k=k, **known.modes)
+        new.arm(known.command, known.outputs, k=k, **known.modes_at(k))
         known.k, known.driven_k = k, None
         self._stream(new, k)
         for at, outputs in known.measured.items():
@@ -394,6 +395,8 @@ class ReplaceableSession:
             new.forget_trajectory()  # a board may have followed one in its last run
         if settings:
             new.configure(settings)
+        if known.learned and known.learned.believed:
+            new.adapt(known.learned)
 
     def _stream(self, new: McuSession, k: int) -> None:
         """The points from sample k on that have been streamed so far."""

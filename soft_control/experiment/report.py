@@ -119,12 +119,14 @@ def table(entries: Sequence[Entry | Result]) -> list[tuple[str, list[str]]]:
         row("samples lost to the host, as the MCU counts", lost),
         row("MCU at the end", at_the_end),
     ]
+    calibrated = [f"{s:g}" if (s := entry.record.calibrate_s) else "-" for entry in entries]
     twins = [printable(entry.record.twin or "-") for entry in entries]
     return [
         *(row(*of) for of in error_rows(entries[0].record)),
         *([("on the twin", twins)] if set(twins) != {"-"} else []),
         *(of_the_mcu if any(entry.record.wiring == "mcu" for entry in entries) else []),
         said("sees the measured outputs", lambda record: record.sees_position),
+        *([("learned before, s", calibrated)] if set(calibrated) != {"-"} else []),
         said("has preview", lambda record: record.has_preview),
         row("step cost, instructions, median / max", cost),
         row("flash / RAM", memory),

@@ -85,7 +85,22 @@ class Experiment(BaseModel, extra="forbid"):
         None, gt=0, le=10_000, description="Control rate, Hz; by default the robot's."
     )
     duration_s: float = Field(
-        20.0, gt=0, le=1e6, description="Length of the run in the rig's time."
+        20.0,
+        gt=0,
+        le=1e6,
+        description="Length of the run in the rig's time, s; a calibration comes before it.",
+    )
+    calibrate_s: float = Field(
+        0.0,
+        ge=0.0,
+        le=1e5,
+        description="So long before the run, s, the firmware is told the measured outputs on a "
+        "rich motion and learns what the robot of today is like; then the tether is cut.",
+    )
+    adaptation: str = Field(
+        "",
+        description="What an earlier run has learned of the robot of today, with which this one "
+        "begins: that run's directory, or its adaptation.json.",
     )
     # ROS parameters are of 64 bits.
     seed: int = Field(0, ge=0, lt=2**63, description="Of the rig's noise and of the excitation.")
@@ -112,6 +127,11 @@ class Experiment(BaseModel, extra="forbid"):
         "", description="ROS parameters of the run's nodes, over those of config/."
     )
     out: Path = Field(Path("runs/latest"), description="Directory of the run; must not exist.")
+
+    @property
+    def length_s(self) -> float:
+        """Of the whole run: calibration, and what is asked for after it."""
+        return self.calibrate_s + self.duration_s
 
     @model_validator(mode="after")
     def _real_time(self) -> Experiment:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from soft_control import robots
-from soft_control.control.controllers import (
-    MCU_NODE,
-    ControllerEntry,
-    controller,
-    standby,
-)
+from soft_control.control.calibration_motion import CALIBRATION_SHAPES, after_calibration
+from soft_control.control.controllers import MCU_NODE, ControllerEntry, controller, standby
 from soft_control.control.references import Reference
 from soft_control.control.sampled_reference import SampledReference
 from soft_control.experiment import checks
+from soft_control.experiment.learned_file import read_learned
 from soft_control.experiment.node_parameters import (
     controller_parameters,
     merged,
@@ -55,6 +53,8 @@ class Setup:
     build: FirmwareBuild | None
     curve: Reference | SampledReference | None
     """None for open-loop runs."""
+    followed: Reference | SampledReference | None
+    """The same behind the motion of a calibration, where there is one."""
     trajectory: SampledReference | None
     """The same as a firmware is told it; None: the reference node says it, or there is none."""
     cut: tuple[float, float]
@@ -100,13 +100,13 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
         experiment.tracker,
     )
     checks.check_target(MCU_NODE if bridged else entry, experiment.target, experiment.port)
-    cut = checks.cut_of(experiment.cut, experiment.duration_s)
+    cut = checks.cut_of(experiment.cut, experiment.length_s)
     robot = robot_of(experiment)
     rate_hz = experiment.rate_hz or robot.rate_hz
-    checks.check_length(experiment.duration_s, rate_hz)
+    checks.check_length(experiment.length_s, rate_hz)
     points = [point_topic(group.name) for group in robot.groups if group.is_point]
     load = checks.load_options(experiment.load, robot)
-    checks.check_load(load, experiment.duration_s)
+    checks.check_load(load, experiment.length_s)
 
     uploads = any("firmware" in one.needs for one in entries)
     names = [MCU_NODE.node] if bridged else []
@@ -130,14 +130,16 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
         given = read_parameter_file(experiment.params_file, known, experiment.namespace)
         parameters = {name: merged(parameters[name], given[name]) for name in names}
         shapes = merged(shapes, given.get("reference", {}))
-    for one in entries if not (experiment.sim or experiment.tracker) else ():
+    measured = experiment.sim or experiment.tracker
+    checks.check_calibration(entry, experiment.calibrate_s, experiment.adaptation, measured)
+    for one in entries if not measured else ():
         checks.check_measured(one, parameters[one.node])
     for name, values in parameters.items():
         checks.check_ros(name, without_outputs(values))
     for one in entries:
         checks.check_sizes(one, one.name, parameters[one.node], robot)
 
-    card = build = curve = None
+    card = build = curve = surface = None
     if waiting or any("model" in one.needs for one in entries):
         card = load_card(experiment.model)
         checks.check_model(card, experiment.model, robot)
@@ -151,18 +153,23 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
             rate_hz,
             experiment.target,
         )
+    if build and card and experiment.adaptation:
+        read_learned(Path(experiment.adaptation), robot.output_names, card.model_hash)
+    samples = round(experiment.length_s * rate_hz) + (build.horizon if build else 0) + 1
     if any(one.tracks for one in entries):
         surface = card.surface if card else None
         curve = checks.curve_of(experiment.reference, shapes, surface, robot)
-    trajectory = None
+    followed, trajectory = curve, None
+    if experiment.calibrate_s and curve:
+        motions = [checks.curve_of(s, shapes, surface, robot) for s in CALIBRATION_SHAPES]
+        followed = after_calibration(curve, motions, experiment.calibrate_s, rate_hz, samples)
     # In lockstep the reference node's samples are those of the firmware: it can say them.
     streamed = "reference" in names and not in_material and experiment.clock == "lockstep"
     if uploads and curve and build and not streamed:
-        samples = round(experiment.duration_s * rate_hz) + build.horizon + 1
-        trajectory = tabulate(curve, rate_hz, samples, build.trajectory_points)
+        trajectory = tabulate(followed, rate_hz, samples, build.trajectory_points)
     return Setup(
-        *(entry, waiting, robot, rate_hz, points, load, card, build, curve, trajectory, cut),
-        *(parameters, given),
+        *(entry, waiting, robot, rate_hz, points, load, card, build, curve, followed, trajectory),
+        *(cut, parameters, given),
     )
 
 

@@ -20,15 +20,13 @@ from soft_control.learning.recording import RecordingError, warn
 from soft_control.robots.description import OutputGroup
 
 SUMMARY_FILE = "summary.json"
-SETTLE_S = 2.0
-"""Errors count from this time on: the rig starts at rest, the reference does not."""
 ROUNDING_S = 1e-6
 """A period is rounded to a nanosecond, so that sample 240 of 120 Hz is just before 2 s."""
 
 
 @dataclass(frozen=True)
 class Errors:
-    """How far the robot was from its reference after SETTLE_S, in `unit`."""
+    """How far the robot was from its reference after it had settled, in `unit`."""
 
     of: str
     """Point or output that it is the error of."""
@@ -107,7 +105,7 @@ class Figures:
     def errors(self) -> list[Errors]:
         """Of each point and of each output that is no position; none without reference or time."""
         t_s = np.concatenate(self._t_s or [np.zeros(0)])
-        settled = t_s >= SETTLE_S - ROUNDING_S
+        settled = t_s >= self.record.settled_s - ROUNDING_S
         if not settled.any():
             return []
         return [
@@ -128,7 +126,8 @@ class Figures:
         if not self.record.cut or not self._t_s:
             return {}
         from_s, for_s = cut_of(self.record.cut, self.record.duration_s)
-        edges = np.maximum([SETTLE_S, from_s, from_s + for_s, np.inf], SETTLE_S) - ROUNDING_S
+        settled_s = self.record.settled_s
+        edges = np.maximum([settled_s, from_s, from_s + for_s, np.inf], settled_s) - ROUNDING_S
         t_s = np.concatenate(self._t_s)
         found: dict[str, dict[str, float | None]] = {}
         for group, errors in zip(self.record.robot.groups, self._tracking, strict=True):

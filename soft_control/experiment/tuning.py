@@ -24,9 +24,9 @@ from soft_control.control.mpc_settings import MpcSettings
 from soft_control.experiment.checks import rig_for
 from soft_control.experiment.closed_loop import Firmware, PidController, Trace, run
 from soft_control.experiment.node_parameters import mpc_settings, sees_position
+from soft_control.experiment.record import SETTLE_S
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.setup import reference_curve
-from soft_control.experiment.summary import SETTLE_S
 from soft_control.firmware_build import build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import printable

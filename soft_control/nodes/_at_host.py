@@ -24,7 +24,7 @@ from soft_control.experiment.ros_messages import (
 )
 from soft_control.link.messages import Telemetry
 from soft_control.link.sensor_reader import WARNING_EVERY_S
-from soft_control.link.session import TooLate
+from soft_control.link.session import LinkError, TooLate
 from soft_control.nodes._mcu import McuNode, McuParameters
 from soft_control.nodes._swap import OWN, Swap
 from soft_control.topics import COMMAND, FIRST_NS, OUTPUTS, REFERENCE, SIGNALS
@@ -55,13 +55,13 @@ class AtHost:
         )
         node.swap = Swap(node, self.take_over, lambda: self.last_ns, self.reason_against)
         # In realtime the tracker stamps with a clock of its own: no stamp is that of the signals.
-        joins_outputs = p.tethered and not node.realtime
+        joins_outputs = bool(p.told_samples) and not node.realtime
         topics = [SIGNALS] if p.trajectory else [SIGNALS, REFERENCE]
         self.join = Join(topics + [OUTPUTS] * joins_outputs, self.on_sample)
         # In lockstep nobody waits for it where others command, and it shall miss no sample.
         waits = node.realtime or not node.swap.others
         queue = LATEST_SAMPLE if waits else EVERY_SAMPLE
-        if p.tethered:
+        if p.told_samples:
             node.listen(JointState, OUTPUTS, self.on_outputs, queue)
         node.listen(JointState, SIGNALS, lambda m: self.join.put(SIGNALS, m), queue)
         if not p.trajectory:
@@ -80,6 +80,11 @@ class AtHost:
 
     def halt(self) -> None:
         """Without a sample the firmware says nothing, and the gate of the actuators misses it."""
+        try:
+            if self.k is not None:
+                self.node.keep_learned()
+        except LinkError as error:
+            self.node.get_logger().warning(f"what was learned is not kept: {error}")
 
     def on_everyone_matched(self) -> None:
         node = self.node
@@ -207,6 +212,6 @@ class AtHost:
         p: McuParameters = self.node.parameters
         if self.seen and abs(to_ns(self.seen.header.stamp) - now_ns) <= self.node.period_ns:
             outputs = self.seen
-        if outputs is not None:
+        if outputs is not None and self.k < p.told_samples:
             seen = by_name(outputs, p.output_names, OUTPUTS, others=True, frame=p.frame)
             self.session.measurement(self.k, seen)

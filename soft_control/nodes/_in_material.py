@@ -71,7 +71,7 @@ class InMaterial:
         self.everyone_matched = False
         self.nothing_told()
         node.swap = Swap(node, self.take_over, lambda: self.last_ns, self.reason_against)
-        if p.tethered:
+        if p.told_samples:
             node.listen(JointState, OUTPUTS, self.on_measured)
         if node.swap.others or node.swap.by_host:
             node.listen(JointState, COMMAND_ASKED, self.on_asked)
@@ -122,7 +122,6 @@ class InMaterial:
             [],
             wiring=Wiring.MCU,
             source=source_of(p.controller),
-            tethered=p.tethered,
             host_lost=HostLost[p.host_lost.upper()],
             host_timeout_ms=p.host_timeout_ms,
             sensor_timeout_ms=p.sensor_timeout_ms if self.node.realtime else 0,
@@ -187,8 +186,10 @@ class InMaterial:
         if not self.thread.is_alive():
             return
         p: McuParameters = self.node.parameters
-        seen = by_name(message, p.output_names, OUTPUTS, others=True, frame=p.frame)
-        self.session.measurement(self.sample_of(message), seen)
+        k = self.sample_of(message)
+        if k < p.told_samples:
+            seen = by_name(message, p.output_names, OUTPUTS, others=True, frame=p.frame)
+            self.session.measurement(k, seen)
 
     def on_asked(self, message: JointState) -> None:
         if not (self.node.swap.by_host and self.thread.is_alive()):
@@ -274,6 +275,7 @@ class InMaterial:
         self.session.heartbeat()
         self.counted.publish(self.counters(self.session.hello()))
         self.counted.wait_for_all_acked(Duration(seconds=2))
+        self.node.keep_learned()
         self.session.stop()
 
     def counters(self, info: Info) -> DiagnosticArray:

@@ -15,12 +15,15 @@ from trajectory_msgs.msg import JointTrajectory
 
 from soft_control.control.controllers import CHOICES, MCU_NODE
 from soft_control.control.sampled_reference import read_reference
+from soft_control.experiment.learned_file import read_learned, write_learned
 from soft_control.experiment.replaceable_session import ReplaceableSession
 from soft_control.experiment.ros_messages import joint_state, to_stamp, trajectory
 from soft_control.experiment.trajectory import ToldReference
 from soft_control.firmware_files import read_build
-from soft_control.link.codes import Cause, Clock, SolverStatus, State, StepCostUnit
+from soft_control.link.codes import TETHERED, Cause, Clock, SolverStatus, State, StepCostUnit
+from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import Telemetry
+from soft_control.link.session import ACTIVE
 from soft_control.nodes._managed import ManagedNode, ManagedParameters
 from soft_control.nodes._mcu_health import McuHealth
 from soft_control.nodes._mpc_parameters import MpcParameters, asked, configuration
@@ -90,6 +93,26 @@ class McuParameters(MpcParameters, ManagedParameters):
         "periods ago are refused; 0: none is.",
     )
     tethered: bool = Field(False, description="Whether it is told the measured outputs.")
+    adapts: bool = Field(
+        True,
+        description="Whether the measured outputs that it is told also teach it what the robot of "
+        "today is like.",
+    )
+    calibrate_s: float = Field(
+        0.0,
+        ge=0,
+        le=1e5,
+        description="So long from the start of the run it is told them and learns, s, and then is "
+        "tethered no more; 0: it does not begin so.",
+    )
+    adaptation: str = Field(
+        "",
+        description="File with what an earlier run has learned of the robot of today; empty: the "
+        "run begins with the robot as it was recorded.",
+    )
+    learned_file: str = Field(
+        "", description="Where that is written at the end, if it has learned; empty: nowhere."
+    )
     cut_from_s: float = Field(0.0, ge=0, description="When the line to the MCU is cut, s.")
     cut_for_s: float = Field(0.0, ge=0, description="For how long, s; 0: it is not.")
 
@@ -112,13 +135,23 @@ class McuParameters(MpcParameters, ManagedParameters):
         return range(first, first + round(self.cut_for_s * self.rate_hz))
 
     @property
+    def told_samples(self) -> float:
+        """In so many samples from the start the firmware is told the measured outputs."""
+        return math.inf if self.tethered else round(self.calibrate_s * self.rate_hz)
+
+    @property
+    def learns(self) -> bool:
+        return self.calibrate_s > 0 or (self.adapts and self.tethered)
+
+    @property
     def rest(self) -> list[float]:
         return self.output_rest or [0.0] * len(self.output_names)
 
 
 class McuNode(ManagedNode):
     """Untethered by default: the firmware never sees measured outputs. Tethered it sees them each
-    sample, for its estimate of a constant offset."""
+    sample, for its estimate of an offset; where it adapts, they teach it what the robot of today
+    is like, which stays when the tether is cut."""
 
     NAME = "mcu"
     Parameters = McuParameters
@@ -157,8 +190,30 @@ class McuNode(ManagedNode):
         # A board may still have what it was told in another run.
         if asked(p) or (p.target == "hil" and self.build.mpc):
             self.session.configure(configuration(p, self.build))
+        self.say_what_is_known()
         if self.realtime and self.health is None:
             self.health = McuHealth(self)
+
+    def say_what_is_known(self) -> None:
+        """Of the robot of today. A board may still know what another run has learned, and be in
+        the middle of one that its host has left."""
+        p: McuParameters = self.parameters
+        if not (p.adaptation or p.target == "hil"):
+            return
+        if p.wiring == "host" and self.session.info.state in ACTIVE:
+            self.session.stop()
+        known = LearnedMap.as_recorded(len(p.output_names))
+        if p.adaptation:
+            known = read_learned(Path(p.adaptation), p.output_names, self.build.model_hash)
+        self.session.adapt(known)
+
+    def keep_learned(self) -> None:
+        """At the end of a run."""
+        p: McuParameters = self.parameters
+        if p.learns and p.learned_file:
+            learned = self.session.adaptation()
+            path = Path(p.learned_file)
+            write_learned(path, learned, p.output_names, self.session.info.model_hash)
 
     def begin(self) -> None:
         p: McuParameters = self.parameters
@@ -188,6 +243,8 @@ class McuNode(ManagedNode):
             p.rest,
             reference,
             clock=Clock.TIMER if self.realtime else Clock.SAMPLES,
+            tethered_samples=TETHERED if p.tethered else int(p.told_samples),
+            adapts=p.learns,
             age_max_ms=math.ceil(p.sample_age_max * 1e3 / p.rate_hz) if self.realtime else 0,
             **modes,
         )

@@ -82,7 +82,7 @@ class Swap:
     def needs_outputs(self) -> bool:
         """Whether it must know of the measured outputs, and nobody else listens to them."""
         acts = any(entry.trigger == MEASURED for entry in self.others.values())
-        return acts and not self._node.parameters.tethered
+        return acts and not self._node.parameters.told_samples
 
     def saw(self, outputs: JointState) -> None:
         """Measured outputs have come."""

@@ -36,6 +36,7 @@
 #include <stdint.h>
 
 #include "controller_config.h"
+#include "solver/number.h"
 
 #define FEATURES (OUTPUTS + 1)
 
@@ -82,7 +83,7 @@ static inline void adaptation_output(const adaptation_t *adaptation, const float
     for (int i = 0; i < OUTPUTS; i++) {
         z[i] = adaptation->taken.offset[i];
         for (int j = 0; j < OUTPUTS; j++) {
-            z[i] += adaptation->taken.gain[i][j] * y[j];
+            z[i] = mac(adaptation->taken.gain[i][j], y[j], z[i]);
         }
     }
 }

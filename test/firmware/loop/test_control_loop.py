@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +14,14 @@ from hypothesis import strategies as st
 
 from soft_control.control.mpc_settings import physical_settings
 from soft_control.learning.dataset import Recording
-from soft_control.learning.model import free_run, load_model
+from soft_control.learning.model import ModelCard, free_run, load_model
 from soft_control.link.codes import ErrorCode, HostLost, SolverStatus, State, Supervisor, Wiring
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.lace_line import format_line
+from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import (
     Arm,
+    AskAdaptation,
     Configure,
     Drive,
     Error,
@@ -26,6 +29,7 @@ from soft_control.link.messages import (
     Hello,
     Info,
     Measurement,
+    MessageError,
     Observe,
     Reference,
     Sample,
@@ -306,6 +310,62 @@ def test_a_measured_position_goes_before_that_of_the_signals(open_target, estima
     plain.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": 0.0})
     for _ in range(5):
         assert both.step() == plain.step()
+
+
+AS_RECORDED = LearnedMap.as_recorded(3)
+OTHER_DAY = replace(
+    AS_RECORDED,
+    gain=np.array([[0.8, 0.05, 0.0], [0.0, 1.2, 0.0], [-0.1, 0.0, 0.9]]),
+    offset=np.array([1e-3, -5e-4, 0.0]),
+)
+
+
+def of_the_day(card: ModelCard, known: LearnedMap, predicted: Sequence[float]) -> np.ndarray:
+    """What the robot of that day makes of the network's outputs (docs/protocol.md, ADAPTATION)."""
+    middle = np.array(card.output_offset)
+    return middle + known.gain @ (np.asarray(predicted) - middle) + known.offset
+
+
+def test_what_is_known_of_the_day_is_in_prediction_and_command(open_target, model_dir):
+    """The prediction is that of a firmware which knows nothing and sees the same commands, mapped
+    as protocol.md says: within 1e-6 m for float32. What the run was told stays for the next one."""
+    card = load_model(model_dir).card
+    knowing, model = open_target("sil"), open_target("sil")
+    knowing.adapt(OTHER_DAY)
+    told = knowing.adaptation()
+    np.testing.assert_allclose(told.gain, OTHER_DAY.gain, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(told.offset, OTHER_DAY.offset, rtol=1e-6)
+    assert (told.believed, told.doubted, told.offset_ignorance) == (0, 0, 1.0)
+    for _ in range(2):
+        run, usual, rng = Run(knowing), Run(open_target("sil")), np.random.default_rng(1)
+        model.arm(REST, ORIGIN)
+        apart = 0.0
+        for k in range(60):
+            command, plain = run.step(), usual.step()
+            network = model.observe(k, signals(rng, 4), command.command).predicted
+            wanted = of_the_day(card, OTHER_DAY, network)
+            np.testing.assert_allclose(command.predicted, wanted, atol=1e-6)
+            np.testing.assert_allclose(command.offset, wanted - network, atol=1e-6)
+            apart = max(apart, np.abs(np.subtract(command.command, plain.command)).max())
+        assert apart > 0.01
+        knowing.stop()
+
+
+@pytest.mark.parametrize("row", range(3))
+def test_a_day_that_is_too_far_is_refused(open_target, row):
+    session = open_target("sil")
+    for change in ("gain", "offset"):
+        wrong = np.array(getattr(OTHER_DAY, change), dtype=float)
+        wrong[row] += 10.0
+        with pytest.raises(LinkError, match="refused ADAPT: bad value"):
+            session.adapt(replace(OTHER_DAY, **{change: wrong}))
+    with pytest.raises(MessageError, match="not all finite"):
+        session.adapt(replace(OTHER_DAY, gain=np.full((3, 3), np.nan)))
+    Run(session).step()
+    with pytest.raises(LinkError, match="refused ADAPT: wrong state"):
+        session.adapt(OTHER_DAY)
+    with pytest.raises(LinkError, match="refused ASK_ADAPTATION: bad value"):
+        session.request(AskAdaptation(3))
 
 
 def test_a_position_that_is_not_finite_is_dropped(firmware, settings):

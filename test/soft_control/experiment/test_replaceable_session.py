@@ -17,7 +17,7 @@ from soft_control.experiment.replaceable_session import ReplaceableSession
 from soft_control.experiment.trajectory import ToldReference, shifted, tabulate, trajectory
 from soft_control.firmware_build import build
 from soft_control.firmware_files import KeptBuild, read_build
-from soft_control.link.codes import SolverStatus
+from soft_control.link.codes import TETHERED, SolverStatus
 from soft_control.link.opening import open_session
 from soft_control.link.session import LinkError, ModelMismatch
 from soft_control.rigs import make_rig
@@ -90,7 +90,7 @@ class Run:
                 neutral = self.card.robot.command_neutral
                 self.session.arm(neutral, self.rest, ahead, **self.modes)
             seen = self.rig.measure()
-            if self.modes.get("tethered"):
+            if k < self.modes.get("tethered_samples", 0):
                 self.session.measurement(k, seen.outputs)
             last = self.wanted(k + horizon, 1)[0] if self.streamed else self.told.at(k + horizon)
             signals = self.calibrate(seen.signals)[self.live]
@@ -159,7 +159,9 @@ def test_in_a_longer_run_the_last_two_seconds_are_enough(run, tendon, untouched)
     assert np.mean(one.errors[460:]) < 1.2 * np.mean(untouched.errors[460:])
 
 
-@pytest.mark.parametrize("choices", [{}, {"tethered": True}, {"streamed": True}], ids=str)
+@pytest.mark.parametrize(
+    "choices", [{}, {"tethered_samples": TETHERED}, {"streamed": True}], ids=str
+)
 def test_another_firmware_takes_over_without_a_step(run, tendon, gentle, choices):
     one = run(**choices).run(400)
     if choices.get("streamed"):  # whoever streams it reckons with a horizon
@@ -173,6 +175,25 @@ def test_another_firmware_takes_over_without_a_step(run, tendon, gentle, choices
     assert_bounded(one.commands, 400)
     assert SolverStatus.NOT_FINITE not in one.statuses
     assert np.mean(one.errors[400:]) < 2.0 * np.mean(one.errors[200:400])
+
+
+def test_what_has_been_learned_of_the_robot_goes_on_in_the_new_one(run, tendon):
+    """Also the rest of its calibration: 4 s are told, and the firmware changes after 3 and 5 s."""
+    told = round(4 * RATE_HZ)
+    one = run(tethered_samples=told, adapts=True).run(360)
+    before = one.session.adaptation()
+    one.replace(tendon.firmware)
+    goes_on = one.session.adaptation()
+    assert before.believed == 360 - round(RATE_HZ)  # a first measurement is waited on for a second
+    np.testing.assert_allclose(goes_on.gain, before.gain, atol=0.15)  # it has relived two seconds
+    one.run(240)
+    assert_bounded(one.commands, 360)
+    learned = one.session.adaptation()
+    one.replace(tendon.firmware)
+    np.testing.assert_allclose(one.session.adaptation().gain, learned.gain, atol=1e-6)
+    assert one.session.adaptation().believed == 0  # there was nothing measured to relive
+    one.run(60)
+    assert_bounded(one.commands, 600)
 
 
 def test_settings_given_in_mid_run_are_those_of_the_new_one(run, tendon):

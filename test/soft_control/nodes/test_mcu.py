@@ -19,6 +19,9 @@ HORIZON = 4
 PERIOD_NS = 8_333_333
 
 
+UNTETHERED = {"adapts": False, "tethered_samples": 0}
+
+
 class Session:
     """In place of a session with a microcontroller: writes down what it is asked."""
 
@@ -100,7 +103,11 @@ def test_signals_go_to_the_model_by_name(node, published):
     assert command == [0.0, 0.5] and ahead == [[0.03, 0.04]] * HORIZON
     assert list(position) == [0.0, 0.0]
     # In lockstep no silence counts and no message is old.
-    assert choices == {"clock": Clock.SAMPLES, "host_timeout_ms": 0, "age_max_ms": 0}
+    assert choices == UNTETHERED | {
+        "clock": Clock.SAMPLES,
+        "host_timeout_ms": 0,
+        "age_max_ms": 0,
+    }
 
 
 def test_samples_count_while_it_is_active(node):
@@ -145,7 +152,11 @@ def test_in_realtime_samples_that_never_came_are_bridged(node):
     assert samples == [0, 1, 2, 3, 7, 8 + GAP_MAX]
     assert bridge.session.last("preload") == [(8, HORIZON - 1), (9 + GAP_MAX, HORIZON - 1)]
     choices = bridge.session.last("arm")[0][-1]
-    assert choices == {"clock": Clock.TIMER, "host_timeout_ms": 300, "age_max_ms": 17}
+    assert choices == UNTETHERED | {
+        "clock": Clock.TIMER,
+        "host_timeout_ms": 300,
+        "age_max_ms": 17,
+    }
 
 
 def test_in_realtime_the_tracker_has_a_clock_of_its_own(node):
