@@ -114,7 +114,7 @@ int main(int count, char **words)
     adaptation_t *a = malloc(sizeof *a);
     float y[OUTPUTS], z[OUTPUTS], offset[OUTPUTS] = {0}, centre[OUTPUTS] = {0}, size[OUTPUTS] = {0};
     int kind = RICH;
-    long left = 0;
+    long left = 0, believed = 0;
     state = count > 2 ? (uint64_t)atol(words[2]) : 0;
     adaptation_start(a);
     for (number = 0; number < samples; number++, left--) {
@@ -165,11 +165,12 @@ int main(int count, char **words)
             adaptation_update(a, bad_y, bad_z);
         }
         check(a, &before);
+        believed += a->since_believed == 0;
         if (below(300000) == 0) {
             adaptation_start(a);
         }
     }
-    printf("%lu %g %g\n", (unsigned long)a->believed, least_diagonal, largest_variance);
+    printf("%ld %g %g\n", believed, least_diagonal, largest_variance);
     free(a);
     return 0;
 }

@@ -270,7 +270,7 @@ def test_a_million_hostile_samples(outputs, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     believed, least, largest = map(float, done.stdout.split())
-    assert believed > 100_000  # so many have reached the covariance
+    assert believed > 800_000  # so many have reached the covariance
     assert least > 1e-9  # the floor in adaptation.c, which is there for nothing
     assert 0.99 < largest < 1.05
 
