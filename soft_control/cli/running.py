@@ -153,6 +153,14 @@ def replay(
         list[Path] | None,
         typer.Option(help="Training runs: also print what least squares learns from them."),
     ] = None,
+    calibrate_s: Annotated[
+        float,
+        option(
+            "So long, s, measured outputs teach the firmware what the robot of that day is like; "
+            "errors count from then on.",
+            min=0,
+        ),
+    ] = 0.0,
     out: Annotated[Path | None, folder_option("Directory for summary.json.")] = None,
 ) -> None:
     """Feed a recorded run's commands and signals through the firmware and compare its prediction.
@@ -163,10 +171,11 @@ def replay(
     \b
     softctl replay friday.csv --target sil
     softctl replay friday.csv --model models/week --firmware build/week --baseline monday.csv
+    softctl replay friday.csv --calibrate-s 20 --target sil
     """
     from soft_control.experiment.outcome import RunFailed
+    from soft_control.experiment.replay import counted_from, summary
     from soft_control.experiment.replay import replay as feed
-    from soft_control.experiment.replay import summary
     from soft_control.experiment.summary import write_json
     from soft_control.firmware_files import read_build
     from soft_control.learning.dataset import read_recording, read_recordings
@@ -179,11 +188,18 @@ def replay(
     network, built = load_model(model), read_build(firmware)
     robot = network.card.robot
     recorded = suited(network.card, read_recording(recording, robot))
+    first = counted_from(recorded, calibrate_s)
     try:
         with open_session(target, built, port) as session, progress_bar() as bar:
             task = bar.add_task(f"replay on {target}", total=len(recorded) - 1)
-            answer = feed(session, network.card, recorded, lambda k: bar.update(task, completed=k))
-            figures = summary(session, network.card, recorded, answer, target)
+            answer = feed(
+                session,
+                network.card,
+                recorded,
+                lambda k: bar.update(task, completed=k),
+                calibrate_s,
+            )
+            figures = summary(session, network.card, recorded, answer, target, calibrate_s)
     except LinkError as failure:
         raise RunFailed(str(failure)) from None
     predictions = {
@@ -196,7 +212,7 @@ def replay(
             training, recorded, network.card.rate_hz
         )
     rows = [
-        (name, *(f"{value:.3f}" for value in rmse(robot, predicted - recorded.outputs)))
+        (name, *(f"{value:.3f}" for value in rmse(robot, (predicted - recorded.outputs)[first:])))
         for name, predicted in predictions.items()
     ]
     columns = [f"{group.name}, RMSE, {group.unit}" for group in robot.groups]

@@ -30,13 +30,17 @@ def replay(
     card: ModelCard,
     recording: Recording,
     progress: Callable[[int], None] = lambda sample: None,
+    calibrate_s: float = 0.0,
 ) -> Replay:
     """Feeds commands and signals of a recording that is `suited` to the card; the firmware
     predicts.
 
     Measured outputs are never seen after the first of each segment: after a gap the firmware
-    starts anew. Raises ModelError for the firmware of another model, LinkError where the MCU fails.
+    starts anew. But with `calibrate_s` they teach it for so long what the robot of that day is
+    like. Raises ValueError where the recording is no longer than that, ModelError for the firmware
+    of another model, LinkError where the MCU fails.
     """
+    told = counted_from(recording, calibrate_s)
     if session.info.model_hash != card.model_hash:
         raise ModelError(
             f"the firmware was built from another model ({session.info.model_hash}) than this one "
@@ -49,8 +53,10 @@ def replay(
     costs = []
     for start, end in recording.bounds:
         predicted[start] = outputs[start]
-        session.arm(commands[start], outputs[start])
+        session.arm(commands[start], outputs[start], adapts=told > 0)
         for k in range(start, end - 1):
+            if k < told:
+                session.measurement(k - start, outputs[k])
             answer = session.observe(k - start, signals[k], commands[k])
             predicted[k + 1] = answer.predicted
             costs.append(answer.step_cost)
@@ -58,11 +64,30 @@ def replay(
     return Replay(predicted, np.array(costs, dtype=np.int64))
 
 
+def counted_from(recording: Recording, calibrate_s: float) -> int:
+    """The first sample behind a calibration, from which on errors count. Raises ValueError where
+    there is none."""
+    first = int(np.searchsorted(recording.t_s - recording.t_s[0], calibrate_s - 1e-6))
+    if first >= len(recording):
+        length_s = recording.t_s[-1] - recording.t_s[0]
+        raise ValueError(
+            f"{recording.source} has {length_s:.4g} s: nothing is left to predict behind a "
+            f"calibration of {calibrate_s:g} s"
+        )
+    return first
+
+
 def summary(
-    session: McuSession, card: ModelCard, recording: Recording, answer: Replay, target: str
+    session: McuSession,
+    card: ModelCard,
+    recording: Recording,
+    answer: Replay,
+    target: str,
+    calibrate_s: float = 0.0,
 ) -> dict[str, Any]:
-    """The figures of a replay's summary.json."""
-    error = answer.predicted - recording.output(card.output_names)
+    """The figures of a replay's summary.json; errors are those behind the calibration."""
+    first = counted_from(recording, calibrate_s)
+    error = (answer.predicted - recording.output(card.output_names))[first:]
     counted = session.info.step_cost_unit == StepCostUnit.INSTRUCTIONS
     return {
         "rig": card.rig,
@@ -71,6 +96,7 @@ def summary(
         "recording": recording.source,
         "rate_hz": card.rate_hz,
         "duration_s": len(recording) / card.rate_hz,
+        "calibrate_s": calibrate_s,
         "segments": len(recording.starts),
         "free_run": [
             {"group": group.name, "unit": group.unit, "rmse": value}

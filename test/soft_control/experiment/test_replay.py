@@ -28,9 +28,15 @@ class Told:
         self.info = SimpleNamespace(model_hash=model_hash, step_cost_unit=StepCostUnit.INSTRUCTIONS)
         self.resets: list[tuple[np.ndarray, np.ndarray]] = []
         self.observed: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self.measured: list[tuple[int, np.ndarray]] = []
+        self.adapts: list[bool] = []
 
-    def arm(self, command: np.ndarray, position: np.ndarray) -> None:
+    def arm(self, command: np.ndarray, position: np.ndarray, adapts: bool) -> None:
         self.resets.append((command, position))
+        self.adapts.append(adapts)
+
+    def measurement(self, k: int, outputs: np.ndarray) -> None:
+        self.measured.append((k, outputs))
 
     def observe(self, k: int, signals: np.ndarray, command: np.ndarray) -> SimpleNamespace:
         self.observed.append((k, signals, command))
@@ -76,6 +82,7 @@ def test_commands_and_signals_go_by_name_and_a_gap_starts_anew(tendon_model, run
     )
     np.testing.assert_allclose(answer.predicted[[0, 200]], run.outputs[[0, 260]], atol=1e-9)
     assert len(answer.step_costs) == len(kept) - 2
+    assert told.measured == [] and told.adapts == [False, False]
     figures = summary(told, card, seen, answer, "sil")
     assert figures["segments"] == 2 and figures["step_instructions_max"] == len(kept) - 2
 
@@ -88,6 +95,39 @@ def test_the_firmware_predicts_what_the_network_does_on_both_sides_of_a_gap(tend
         answer = replay(session, model.card, cut)
     # float32 on the firmware's side, over up to 200 samples of some 15 mm
     np.testing.assert_allclose(answer.predicted, free_run(model, cut), atol=2e-6)
+
+
+@pytest.mark.filterwarnings("ignore::soft_control.learning.dataset.RecordingWarning")
+def test_a_calibration_tells_the_beginning_and_counts_the_rest(tendon_model, run):
+    """2 s, of which 40 samples lie behind the gap."""
+    card, told = tendon_model.card, Told(tendon_model.card.model_hash)
+    seen = suited(card, with_gap(run))
+    answer = replay(told, card, seen, calibrate_s=2.5)
+    assert [k for k, _ in told.measured] == [*range(199), *range(40)]
+    np.testing.assert_array_equal(
+        [outputs for _, outputs in told.measured], seen.outputs[[*range(199), *range(200, 240)]]
+    )
+    assert told.adapts == [True, True]
+    figures = summary(told, card, seen, answer, "sil", 2.5)
+    rest = 1e3 * np.linalg.norm((answer.predicted - seen.outputs)[240:], axis=1)
+    assert figures["free_run"][0]["rmse"] == pytest.approx(np.sqrt(np.mean(rest**2)))
+    assert figures["calibrate_s"] == 2.5
+    with pytest.raises(ValueError, match=r"seed 900 has 3.992 s: nothing is left to predict"):
+        replay(told, card, seen, calibrate_s=4.0)
+
+
+def test_what_a_day_is_like_is_learned_from_its_first_half(tendon):
+    """Of a rig that goes a fifth less far; the model has been trained for seconds."""
+    model = load_model(tendon.model)
+    rig = record("tendon", seed=901, duration_s=40.0, rate_hz=RATE_HZ)
+    day = replace(rig, outputs=0.8 * rig.outputs)
+    found = {}
+    for calibrate_s in (0.0, 20.0):
+        with open_session("sil", read_build(tendon.firmware)) as session:
+            answer = replay(session, model.card, suited(model.card, day), calibrate_s=calibrate_s)
+        error = np.linalg.norm((answer.predicted - day.outputs)[2400:], axis=1)
+        found[calibrate_s] = np.sqrt(np.mean(error**2))
+    assert found[20.0] < 0.7 * found[0.0]
 
 
 def test_softctl_says_what_a_recording_is_not(tendon, run, tmp_path: Path):
