@@ -83,17 +83,21 @@ def run(
 
 
 class PidController:
-    """The PID baseline: sees the measured outputs, has no preview."""
+    """The PID baseline: sees the measured outputs, has no preview. A sample without them it answers
+    with the command before, as a node does that hears nothing."""
 
     preview = 0
 
     def __init__(self, config: pid.PidConfig, rate_hz: float) -> None:
         self._config, self._dt = config, 1 / rate_hz
         self._state = pid.reset(config)
+        self._command = config.command_neutral
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """Command (m,): see Controller."""
-        return pid.step(self._config, self._state, ahead[0], seen.outputs, self._dt)
+        if np.isfinite(seen.outputs).all():
+            self._command = pid.step(self._config, self._state, ahead[0], seen.outputs, self._dt)
+        return self._command
 
 
 class ModelController:
@@ -184,7 +188,8 @@ class Firmware:
     """The firmware of a build, in process (sil). One run after another, each from its start."""
 
     def __init__(self, build_dir: Path, card: ModelCard, tethered: bool = False) -> None:
-        """`tethered`: it is told the measured outputs, for its disturbance estimate."""
+        """`tethered`: it is told the measured outputs, where there are any, for its disturbance
+        estimate."""
         build = read_build(build_dir)
         self._session: McuSession = open_session("sil", build)
         self._tethered = tethered
@@ -206,7 +211,7 @@ class Firmware:
         if self._k == 0:
             self._session.stop()  # the rig is back at rest, wherever the run before has ended
             self._session.arm(self._neutral, self._robot.output_rest, ahead[:-1])
-        if self._tethered:
+        if self._tethered and np.isfinite(seen.outputs).all():
             self._session.measurement(self._k, seen.outputs)
         answer = self._session.sample(self._k, signals[self._live], ahead[-1])
         self._k += 1
