@@ -242,7 +242,7 @@ def spelled_out(name: str, rig: Rig) -> list[str]:
     else:
         live = [rig.signal_names[i] for i in live_channels(rig)]
         if channel and channel not in live:
-            raise NotThere(f"its live channels are {', '.join(live)}")
+            raise NotThere(f"the rig has no live channel {printable(channel)}")
         names = [f"{entry}:{one}" for one in ([channel] if channel else live)]
     for one in names:
         effect_of(one, rig, Moment(1.0, 2.0))

@@ -32,7 +32,7 @@ class RigChoice(Strict):
     """A rig, and what controls it."""
 
     rig: str = ""
-    """Simulated rig, or the directory of a twin; by default the rig that is called as it is here."""
+    """Simulated rig, or the directory of a twin; by default the rig of that name."""
     model: Path
     """Directory that `softctl train` wrote."""
     build: Path

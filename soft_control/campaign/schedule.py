@@ -96,7 +96,7 @@ def compute(
             for row in rows
         }
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 values = _result(future, futures[future])
                 on_row(values, len(client.scheduler_info(n_workers=-1)["workers"]))
                 future.release()
