@@ -52,6 +52,8 @@ class Kit:
     """In the plan."""
     rig: str
     """Name of a simulated rig; empty: the twin among the files."""
+    robot: RobotDescription
+    """Of the rig."""
     files: Mapping[str, Mapping[str, bytes]]
     """Folder (model, build, twin) -> file -> content."""
     curves: Mapping[str, Curve]
@@ -76,11 +78,6 @@ class Stand:
     model_dir: Path
     build_dir: Path
     model: Model
-
-    @property
-    def robot(self) -> RobotDescription:
-        """Of the rig."""
-        return make_rig(self.rig).description
 
     @property
     def rate_hz(self) -> float:
@@ -119,6 +116,7 @@ def pack(
     return Kit(
         name=name,
         rig=rig if rig in RIGS else "",
+        robot=robot,
         files={
             folder: {file: (place / file).read_bytes() for file in files}
             for folder, (place, files) in folders.items()

@@ -66,7 +66,7 @@ class Store:
         Raises ValueError for a folder of a campaign with another `identity`, of something else, or
         that another softctl is writing to; then nothing is written.
         """
-        self._check(identity)
+        self.check(identity)
         (self.folder / ROWS).mkdir(parents=True, exist_ok=True)
         with open(self.folder / LOCK, "w") as lock:
             try:
@@ -76,12 +76,13 @@ class Store:
                     f"{self.folder}: another softctl is at work on this campaign: wait for it, or "
                     "choose another --out"
                 ) from None
-            self._check(identity)
+            self.check(identity)
             text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
             self._put(self.folder / PLAN_FILE, lambda path: path.write_text(text))
             yield
 
-    def _check(self, identity: Mapping[str, Any]) -> None:
+    def check(self, identity: Mapping[str, Any]) -> None:
+        """Raises ValueError for a folder that the rows of `identity` cannot go into."""
         path = self.folder / PLAN_FILE
         if not self.folder.is_dir():
             return

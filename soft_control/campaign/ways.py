@@ -60,7 +60,7 @@ def _pid(stand: Stand) -> PidController:
 def _ipopt(stand: Stand) -> ModelController:
     """The firmware's own problem, each sample's solved until it converges, in float64."""
     card, settings = stand.model.card, stand.kit.mpc
-    sizes, robot = sizes_of(card, settings), stand.robot
+    sizes, robot = sizes_of(card, settings), stand.kit.robot
 
     def solve(weights: Weights, start: Start, plan: np.ndarray) -> np.ndarray:
         return _problem(stand.model_dir / NETWORK_FILE, sizes).solve(weights, start, plan).plan

@@ -1,0 +1,125 @@
+"""softctl campaign: many runs on many cores, as one table and a report."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soft_control.cli.options import folder_option
+from soft_control.cli.terminal import (
+    FAILED,
+    INTERRUPTED,
+    progress_bar,
+    say,
+    show_table,
+    warn,
+)
+
+PACKAGES = ("distributed", "pyarrow")
+
+
+def campaign(
+    file: Annotated[
+        Path, typer.Argument(help="The plan, a YAML file, or the name of one in config/campaigns/.")
+    ],
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            help="Address of a dask scheduler whose workers take part, e.g. tcp://10.0.0.1:8786; "
+            "default: the cores of this machine."
+        ),
+    ] = "",
+    workers: Annotated[
+        int, typer.Option(min=0, max=1024, help="Processes on this machine; 0: one a core.")
+    ] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        folder_option("Directory of rows, table and report; default: campaigns/NAME of the plan."),
+    ] = None,
+) -> None:
+    """Run rigs x references x controllers x disturbances x seeds in process, and compare.
+
+    Each row is written as it ends: a second call of the same plan does what is missing. The table is
+    the same, row for row, whatever computed it. The report has the figures and tables that a paper
+    prints. Exit code 1 if a run broke off. docs/campaigns.md says what stands in a plan.
+
+    \b
+    softctl campaign first.yaml
+    softctl campaign paper.yaml --dry-run
+    softctl campaign paper.yaml --scheduler tcp://127.0.0.1:8786 --out campaigns/paper
+    """
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"a campaign needs {package}: pip install soft_control[campaign]")
+    from soft_control.campaign.plan import prepare, read_plan
+    from soft_control.campaign.schedule import compute
+    from soft_control.campaign.store import Store
+
+    if scheduler and workers:
+        raise typer.BadParameter("--workers are of this machine; --scheduler has its own")
+    folder = out or Path("campaigns") / file.stem
+    planned = prepare(read_plan(file))
+    store = Store(folder)
+    store.check(planned.identity)
+    missing = [row for row in planned.rows if row.number not in store.done()]
+    for skipped in planned.skipped:
+        warn(f"left out: {skipped}")
+    there = f", {len(planned.rows) - len(missing):,} of them there" if folder.is_dir() else ""
+    say(f"{len(planned.rows):,} rows{there}, in {folder}")
+    if dry_run:
+        return
+    with store.opened(planned.identity):
+        missing = [row for row in planned.rows if row.number not in store.done()]
+        if missing:
+            with progress_bar("{task.fields[note]}") as bar:
+                task = bar.add_task(
+                    file.stem,
+                    total=len(planned.rows),
+                    completed=len(planned.rows) - len(missing),
+                    note="waiting for workers",
+                )
+
+                def on_row(values: dict, workers: int) -> None:
+                    store.put(values)
+                    bar.update(task, advance=1, note=f"{workers} workers")
+
+                try:
+                    compute(planned, missing, on_row, scheduler, workers)
+                except KeyboardInterrupt:
+                    bar.stop()
+                    warn(f"stopped; the same call goes on with what is in {folder}")
+                    raise typer.Exit(INTERRUPTED) from None
+        table = store.finish(len(planned.rows))
+        with progress_bar() as bar:
+            _report(planned, table, folder, bar)
+
+
+def _report(planned, table, folder: Path, bar) -> None:  # noqa: ANN001  types that take a second
+    from soft_control.campaign.report import cell_of, write_report
+    from soft_control.campaign.results import Results
+
+    task = bar.add_task("report", total=None)
+    path = write_report(
+        planned, table, folder, lambda done, total: bar.update(task, completed=done, total=total)
+    )
+    bar.stop()
+    results = Results(table)
+    for rig in planned.kits:
+        controllers = [c for c in planned.compared if c in results.names("controller", rig)]
+        rows = [
+            (name, *(cell_of(results, rig, name, one) for one in controllers))
+            for name in results.names("disturbance", rig)
+        ]
+        title = f"{rig}: mean RMSE / worst maximum, {results.unit(rig)}"
+        show_table("", *controllers, rows=rows, title=title)
+    say(f"table: {folder / 'table.parquet'}; report: {path}")
+    faults = results.faults()
+    if faults:
+        warn(f"{len(faults)} of {table.num_rows} runs broke off; the report says why")
+        raise typer.Exit(FAILED)
