@@ -23,7 +23,7 @@ from soft_control.campaign.figures import (
     drawn,
 )
 from soft_control.campaign.plan import Campaign
-from soft_control.campaign.results import CONFIDENCE, Comparison, Figure, Results
+from soft_control.campaign.results import CONFIDENCE, Comparison, Difference, Figure, Results
 from soft_control.campaign.ways import WAYS
 from soft_control.paths import TEMPLATES
 from soft_control.plain_text import printable
@@ -46,7 +46,7 @@ class Pair:
 
     def by(self, verdict: str) -> list[str]:
         """Tasks with that verdict."""
-        return [name for name, found in self.tasks if found.verdict == verdict]
+        return [name for name, found in self.tasks if found.over_all.verdict == verdict]
 
 
 @dataclass(frozen=True)
@@ -203,9 +203,9 @@ def cell_of(results: Results, rig: str, disturbance: str, controller: str) -> st
     return shown(results.figure(rows) if rows else None)
 
 
-def compared(found: Comparison) -> tuple[str, str]:
-    """Mean difference with its interval, and pairs won and lost."""
-    if not found.pairs:
-        return "-", f"{found.won} / {found.lost}"
+def compared(found: Difference) -> str:
+    """Mean difference with its interval."""
+    if np.isnan(found.mean):
+        return "-"
     interval = "one pair" if np.isnan(found.low) else f"{found.low:+.3f} to {found.high:+.3f}"
-    return f"{found.difference:+.3f} ({interval})", f"{found.won} / {found.lost}"
+    return f"{found.mean:+.3f} ({interval})"

@@ -1,12 +1,13 @@
 """What the table of a campaign says: figures by task, and which controller is better, how surely.
 
 A task is a rig with a disturbance. Two controllers are compared on the runs of a task that both
-made, pair by pair: same reference, same seed and so the same noise.
+made, pair by pair: same reference, same seed and so the same noise. The bootstrap of their
+differences is paired, as it is one of the differences themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,29 +44,45 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One controller against another in a task."""
+class Difference:
+    """Of the RMSE of one controller from that of another one, paired; in the unit of the errors."""
 
-    pairs: int
-    """That both have figures of."""
-    won: int
-    """Pairs in which it has the smaller RMSE, or the other broke off."""
-    lost: int
-    difference: float
-    """Mean RMSE less that of the other one; not a number without a pair."""
+    mean: float
+    """Not a number without a pair that both have figures of."""
     low: float
-    """Of the interval that the mean difference lies in with CONFIDENCE; not a number where there
-    are fewer than two pairs."""
+    """Of the interval that it lies in with CONFIDENCE; not a number where there are fewer than two
+    to find one from."""
     high: float
 
     @property
     def verdict(self) -> Verdict:
-        """What can be said: nothing, where the interval holds 0, or there is none."""
+        """What can be said of the one: nothing, where the interval holds 0, or there is none."""
         if self.low > -MARGIN and self.high < MARGIN:
             return "equal"
         if self.high < 0.0:
             return "better"
         return "worse" if self.low > 0.0 else "open"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One controller against another in a task."""
+
+    pairs: int
+    """Of runs with the same reference and seed."""
+    won: int
+    """Pairs in which it has the smaller RMSE, or the other broke off."""
+    lost: int
+    over_all: Difference
+    """Mean over references of their means over seeds; the interval is over references, whose
+    runs from seed to seed are no evidence of their own about another reference. Of a single
+    reference it is over seeds."""
+    by_reference: Mapping[str, Difference]
+    """Mean over seeds, and the interval over them."""
+
+    def references(self, verdict: Verdict) -> list[str]:
+        """Those with that verdict."""
+        return [name for name, one in self.by_reference.items() if one.verdict == verdict]
 
 
 class Results:
@@ -140,49 +157,46 @@ class Results:
     def compare(self, rig: str, disturbance: str, one: str, other: str) -> Comparison | None:
         """`one` against `other`; None where they have no run of this task in common."""
         mine, theirs = (self._rows.get((rig, disturbance, name), {}) for name in (one, other))
-        common = [(i, theirs[place]) for place, i in mine.items() if place in theirs]
+        common = {place: (i, theirs[place]) for place, i in mine.items() if place in theirs}
         if not common:
             return None
-        both = [(a, b) for a, b in common if self._fault[a] is None and self._fault[b] is None]
-        only_mine = sum(self._fault[a] is None and self._fault[b] is not None for a, b in common)
-        only_theirs = sum(self._fault[b] is None and self._fault[a] is not None for a, b in common)
-        pairs = np.array([[self._rmse[a], self._rmse[b]] for a, b in both]).reshape(-1, 2)
-        apart = pairs[:, 0] - pairs[:, 1]
-        low, high = interval(pairs[:, 0], pairs[:, 1])
-        return Comparison(
-            pairs=len(pairs),
-            won=int(np.sum(apart < -MARGIN)) + only_mine,
-            lost=int(np.sum(apart > MARGIN)) + only_theirs,
-            difference=float(np.mean(apart)) if len(pairs) else np.nan,
-            low=low,
-            high=high,
-        )
+        won = lost = 0
+        apart: dict[str, list[float]] = {}
+        for (reference, _), (a, b) in common.items():
+            apart.setdefault(reference, [])
+            broke_off = [self._fault[i] is not None for i in (a, b)]
+            if any(broke_off):
+                won, lost = won + (broke_off == [False, True]), lost + (broke_off == [True, False])
+                continue
+            difference = float(self._rmse[a] - self._rmse[b])
+            won, lost = won + (difference < -MARGIN), lost + (difference > MARGIN)
+            apart[reference].append(difference)
+        by_reference = {name: difference_of(values) for name, values in apart.items()}
+        means = [found.mean for found in by_reference.values() if not np.isnan(found.mean)]
+        single = next(iter(by_reference.values())) if len(by_reference) == 1 else None
+        return Comparison(len(common), won, lost, single or difference_of(means), by_reference)
 
 
-def _mean_difference(one: np.ndarray, other: np.ndarray, axis: int = -1) -> np.ndarray:
-    return np.mean(one - other, axis=axis)
+def difference_of(apart: Sequence[float]) -> Difference:
+    """The mean of paired differences (K,), and the interval that it lies in with CONFIDENCE.
 
-
-def interval(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """In which the mean of one - other lies with CONFIDENCE, from pairs (K,): bias-corrected and
-    accelerated bootstrap over the pairs (Efron, "Better bootstrap confidence intervals", 1987).
-
-    Not a number for fewer than two pairs; of pairs that all differ by the same, that difference.
+    Bias-corrected and accelerated bootstrap over the pairs (Efron, "Better bootstrap confidence
+    intervals", 1987), which needs three pairs; of two, from the one to the other.
     """
-    apart = one - other
-    if len(apart) < 2:
-        return np.nan, np.nan
-    if np.ptp(apart) < MARGIN:
-        return float(apart.min()), float(apart.max())
+    values = np.asarray(apart, dtype=float)
+    if not values.size:
+        return Difference(np.nan, np.nan, np.nan)
+    mean = float(values.mean())
+    if len(values) == 1:
+        return Difference(mean, np.nan, np.nan)
+    if len(values) == 2 or np.ptp(values) < MARGIN:
+        return Difference(mean, float(values.min()), float(values.max()))
     found = bootstrap(
-        (one, other),
-        _mean_difference,
-        paired=True,
-        vectorized=True,
-        axis=-1,
+        (values,),
+        np.mean,
         n_resamples=RESAMPLES,
         confidence_level=CONFIDENCE,
         method="BCa",
         random_state=np.random.default_rng(0),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return Difference(mean, float(found.low), float(found.high))

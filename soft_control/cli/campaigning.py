@@ -45,9 +45,9 @@ def campaign(
 ) -> None:
     """Run rigs x references x controllers x disturbances x seeds in process, and compare.
 
-    Each row is written as it ends: a second call of the same plan does what is missing. The table is
-    the same, row for row, whatever computed it. The report has the figures and tables that a paper
-    prints. Exit code 1 if a run broke off. docs/campaigns.md says what stands in a plan.
+    Each row is written as it ends: a second call of the same plan does what is missing. The table
+    is the same, row for row, whatever computed it. The report has the figures and tables that a
+    paper prints. Exit code 1 if a run broke off. docs/campaigns.md says what stands in a plan.
 
     \b
     softctl campaign first.yaml
