@@ -58,27 +58,29 @@ def titles(controllers: Sequence[str]) -> list[str]:
 
 
 def draw_time(drawing: Drawing, disturbance: str, reference: str) -> plt.Figure | None:
-    """Every output over time: the mean over seeds, and from the lowest to the highest a band."""
+    """Every output over time, and below them the tracking error: the mean over seeds, and from the
+    lowest to the highest a band; None where there is no run."""
+    robot = drawing.robot
+    runs = {name: drawing.traces(disturbance, name, reference) for name in drawing.controllers}
+    there = {name: found for name, found in runs.items() if found is not None}
+    if not there:
+        return None
     with plt.rc_context(STYLE):
-        outputs = drawing.robot.outputs
-        figure, rows = stacked(len(outputs), 1.8)
-        shown = []
-        for name in drawing.controllers:
-            found = drawing.traces(disturbance, name, reference)
-            if found is None:
-                continue
-            t_s, seen, wanted = found
-            for i, axes in enumerate(rows):
-                if not shown:
-                    axes.plot(t_s, wanted[:, i], "k--", lw=1.2)
-                _band(axes, t_s, seen[:, :, i], drawing.colour(name))
-                axes.set_ylabel(title(outputs[i]))
-            shown.append(name)
-        if not shown:
-            plt.close(figure)
-            return None
-        legend(rows[0], ["reference", *titles(shown)], loc="lower right", ncols=len(shown) + 1,
-               bbox_to_anchor=(1.0, 1.0))  # fmt: skip
+        figure, rows = stacked(len(robot.outputs) + 1, 1.7)
+        t_s, _, wanted = next(iter(there.values()))
+        for output, at, axes in zip(robot.outputs, wanted.T, rows, strict=False):
+            axes.plot(t_s, at, "k--", lw=1.2)
+            axes.set_ylabel(title(output))
+        for name, (t_s, seen, wanted) in there.items():
+            colour = drawing.colour(name)
+            for i in range(len(robot.outputs)):
+                _band(rows[i], t_s, seen[:, :, i], colour)
+            error = robot.groups[0].distance((seen - wanted) / robot.output_factors)
+            _band(rows[-1], t_s, error, colour)
+        rows[-1].set_ylabel(printable(f"error{unit(robot.groups[0].unit)}"))
+        rows[-1].set_ylim(0, None)
+        legend(rows[0], ["reference", *titles(list(there))], loc="lower right",
+               bbox_to_anchor=(1.0, 1.0), ncols=len(there) + 1)  # fmt: skip
         return figure
 
 
