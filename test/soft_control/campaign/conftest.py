@@ -24,7 +24,7 @@ def rigs(tendon_model, made) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def values(rigs) -> dict[str, Any]:
-    """Of a plan that takes some seconds: 2 references x 3 disturbances x 2 controllers x 2 seeds."""
+    """Of a plan of some seconds: 2 references x 3 disturbances x 2 controllers x 2 seeds."""
     return {
         "rigs": rigs,
         "references": ["figure_eight", "fixed"],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from soft_control.benchmarks.host_solver import HostSolver, sizes_of
 from soft_control.campaign import stands, ways
 from soft_control.campaign.runs import FIGURES, Row, carry_out
 from soft_control.campaign.stands import unpack
@@ -15,6 +17,7 @@ from soft_control.campaign.store import SCHEMA
 from soft_control.campaign.ways import WAYS, Way
 from soft_control.experiment.closed_loop import Firmware, run
 from soft_control.experiment.tuning import rmse
+from soft_control.learning.model import NETWORK_FILE
 from soft_control.rigs import make_rig
 
 ROW = Row(0, "tendon", "figure_eight", "mpc", "nominal", 3)
@@ -68,14 +71,22 @@ def test_a_controller_that_sees_the_outputs_loses_them_with_the_tracker(stand):
         assert "fault" not in lost
 
 
-def test_ipopt_tracks_as_the_firmware_does_on_the_same_model(stand):
-    """It solves the same problem, to its end: what is left between them is the firmware's one
-    iteration, less than 0.5 % of the way to the optimum (docs/solver_comparison.md)."""
+def test_ipopt_solves_what_the_firmware_solves(stand, monkeypatch, tmp_path):
+    """With the C solver in IPOPT's place the loop around it is the firmware's: the same outputs to
+    the rounding of float32. With IPOPT it is another controller that tracks about as well as this
+    quickly trained network lets one."""
     pytest.importorskip("casadi", reason="pip install soft_control[test]")
-    bound = carry_out(replace(ROW, controller="ipopt"), stand, 4.0, TRACE_HZ)
+    row = replace(ROW, controller="ipopt")
     firmware = carry_out(ROW, stand, 4.0, TRACE_HZ)
-    assert bound["rmse"] == pytest.approx(firmware["rmse"], rel=0.05)
-    assert bound["commands_sha256"] != firmware["commands_sha256"]
+    bound = carry_out(row, stand, 4.0, TRACE_HZ)
+    assert bound["rmse"] == pytest.approx(firmware["rmse"], rel=0.3)
+
+    sizes = sizes_of(stand.model.card, stand.kit.mpc)
+    solver = HostSolver(stand.model_dir / NETWORK_FILE, sizes, tmp_path, stand.kit.mpc.iterations)
+    monkeypatch.setattr(ways, "_problem", lambda *_: SimpleNamespace(solve=solver.step))
+    same = carry_out(row, stand, 4.0, TRACE_HZ)
+    np.testing.assert_allclose(same["outputs"], firmware["outputs"], atol=0.02)
+    assert np.abs(bound["outputs"] - firmware["outputs"]).max() > 0.1
 
 
 class Dropped:
