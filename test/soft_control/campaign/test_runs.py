@@ -71,22 +71,26 @@ def test_a_controller_that_sees_the_outputs_loses_them_with_the_tracker(stand):
         assert "fault" not in lost
 
 
-def test_ipopt_solves_what_the_firmware_solves(stand, monkeypatch, tmp_path):
-    """With the C solver in IPOPT's place the loop around it is the firmware's: the same outputs to
-    the rounding of float32. With IPOPT it is another controller that tracks about as well as this
-    quickly trained network lets one."""
+def test_ipopt_is_the_bound_of_what_the_firmware_solves(stand, monkeypatch, tmp_path):
+    """At every sample its plan costs no more than that of the C solver from the same start."""
     pytest.importorskip("casadi", reason="pip install soft_control[test]")
-    row = replace(ROW, controller="ipopt")
-    firmware = carry_out(ROW, stand, 4.0, TRACE_HZ)
-    bound = carry_out(row, stand, 4.0, TRACE_HZ)
-    assert bound["rmse"] == pytest.approx(firmware["rmse"], rel=0.3)
-
     sizes = sizes_of(stand.model.card, stand.kit.mpc)
     solver = HostSolver(stand.model_dir / NETWORK_FILE, sizes, tmp_path, stand.kit.mpc.iterations)
-    monkeypatch.setattr(ways, "_problem", lambda *_: SimpleNamespace(solve=solver.step))
-    same = carry_out(row, stand, 4.0, TRACE_HZ)
-    np.testing.assert_allclose(same["outputs"], firmware["outputs"], atol=0.02)
-    assert np.abs(bound["outputs"] - firmware["outputs"]).max() > 0.1
+    problem, costs = ways._problem(stand.model_dir / NETWORK_FILE, sizes), []
+
+    def solve(weights, start, plan):
+        found = problem.solve(weights, start, plan)
+        own = solver.step(weights, start, plan).plan
+        costs.append([problem.cost(weights, start, at) for at in (found.plan, own)])
+        return found
+
+    monkeypatch.setattr(ways, "_problem", lambda *_: SimpleNamespace(solve=solve))
+    found = carry_out(replace(ROW, controller="ipopt"), stand, 4.0, TRACE_HZ)
+    bound, firmware = np.array(costs).T
+    assert len(costs) == found["samples"] == 480
+    # The C solver's bounds are rounded to float32, so its plan may be outside of them by as much.
+    assert (bound <= firmware * (1 + 1e-5)).all() and bound.sum() < firmware.sum()
+    assert found["rmse"] < 3.0  # mm: this network is trained for seconds
 
 
 class Dropped:
