@@ -103,7 +103,8 @@ def test_two_workers_one_of_them_killed_give_the_same_table(campaign, here, clus
     assert workers[0].wait() == -signal.SIGKILL and workers[1].poll() is None
     table = store.finish(len(campaign.rows))
     assert table.equals(here) and table.num_rows == 24
-    assert len(set(table["commands_sha256"].to_pylist())) == 24 - 4  # a PID feels no spikes
+    # A PID feels no spikes, and the simulated gain acts behind what the light guides feel.
+    assert len(set(table["commands_sha256"].to_pylist())) == 24 - 4 - 4
 
 
 def schedule_workers(address: str) -> dict:
