@@ -49,7 +49,8 @@ class Drawing:
 
 def drawn(figure: plt.Figure) -> str:
     """The figure as SVG that stands alone."""
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{as_svg(figure)}'
+    with plt.rc_context(STYLE):  # it is read again when the figure is written
+        return f'<?xml version="1.0" encoding="utf-8"?>\n{as_svg(figure)}'
 
 
 def titles(controllers: Sequence[str]) -> list[str]:

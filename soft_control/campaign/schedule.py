@@ -73,37 +73,28 @@ def on_worker(row: Row, duration_s: float, trace_hz: float) -> dict[str, Any]:
     return carry_out(row, stands.stand(row.rig), duration_s, trace_hz)
 
 
-def compute(
-    campaign: Campaign,
-    rows: Sequence[Row],
-    on_row: OnRow,
-    scheduler: str = "",
-    workers: int = 0,
-) -> None:
+def compute(client: Client, campaign: Campaign, rows: Sequence[Row], on_row: OnRow) -> None:
     """Computes `rows` of the campaign and hands each over as it ends, in whatever order that is.
 
-    `scheduler`: address of a dask scheduler; by default workers are started here, as many as
-    `workers`, or else as there are cores to use. Raises RunFailed where rows cannot be computed,
-    ValueError for a scheduler that does not answer.
+    Raises RunFailed where a row cannot be computed.
     """
     plan = campaign.plan
-    with _client(scheduler, workers or len(os.sched_getaffinity(0)), len(rows)) as client:
-        client.register_plugin(Stands(dict(campaign.kits)))
-        futures = {
-            client.submit(
-                on_worker, row, plan.duration_s, plan.trace_hz, pure=False, priority=-row.number
-            ): row
-            for row in rows
-        }
-        try:
-            for future in as_completed(futures, loop=client.loop):
-                values = _result(future, futures[future])
-                on_row(values, len(client.scheduler_info(n_workers=-1)["workers"]))
-                future.release()
-        finally:
-            client.cancel(list(futures), force=True)
-            with contextlib.suppress(Exception):  # the scheduler may have gone
-                client.unregister_worker_plugin(Stands.name)
+    client.register_plugin(Stands(dict(campaign.kits)))
+    futures = {
+        client.submit(
+            on_worker, row, plan.duration_s, plan.trace_hz, pure=False, priority=-row.number
+        ): row
+        for row in rows
+    }
+    try:
+        for future in as_completed(futures, loop=client.loop):
+            values = _result(future, futures[future])
+            on_row(values, len(client.scheduler_info(n_workers=-1)["workers"]))
+            future.release()
+    finally:
+        client.cancel(list(futures), force=True)
+        with contextlib.suppress(Exception):  # the scheduler may have gone
+            client.unregister_worker_plugin(Stands.name)
 
 
 def _result(future: Any, row: Row) -> dict[str, Any]:
@@ -120,33 +111,22 @@ def _result(future: Any, row: Row) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _client(scheduler: str, workers: int, rows: int) -> Iterator[Client]:
-    """Connected to a scheduler, or to one of our own with as many workers as there is work for."""
+def connected(scheduler: str = "", workers: int = 0) -> Iterator[Client]:
+    """A client of the dask scheduler at an address; by default of one of our own, with as many
+    workers, processes of this machine, as `workers`, or else as there are cores to use.
+
+    Raises ValueError for a scheduler that does not answer or has no worker.
+    """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # our errors say what matters
     if scheduler:
-        try:
-            client = Client(scheduler, timeout=ANSWER_S, set_as_default=False)
-        except (OSError, TimeoutError, ValueError, TypeError) as error:
-            said = one_line(str(error)) or "no answer"
-            raise ValueError(
-                f"--scheduler {printable(scheduler)}: no dask scheduler answers there ({said}); "
-                "start one with `dask scheduler`"
-            ) from None
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=WORKERS_S)
-            except TimeoutError:
-                raise ValueError(
-                    f"--scheduler {printable(scheduler)}: it has no worker; start some with "
-                    f"`dask worker {printable(scheduler)} --nthreads 1`"
-                ) from None
+        with _of_others(scheduler) as client:
             yield client
         return
     with (
         tempfile.TemporaryDirectory(prefix="dask-") as folder,
         dask.config.set({"temporary-directory": folder}),
         LocalCluster(
-            n_workers=min(workers, rows),
+            n_workers=workers or len(os.sched_getaffinity(0)),
             threads_per_worker=1,  # a run is Python: threads would wait for one another
             host=LOOPBACK,
             dashboard_address=None,
@@ -156,3 +136,22 @@ def _client(scheduler: str, workers: int, rows: int) -> Iterator[Client]:
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+def _of_others(scheduler: str) -> Client:
+    at = f"--scheduler {printable(scheduler)}"
+    try:
+        client = Client(scheduler, timeout=ANSWER_S, set_as_default=False)
+    except (OSError, TimeoutError, ValueError, TypeError) as error:
+        said = one_line(str(error)) or "no answer"
+        raise ValueError(
+            f"{at}: no dask scheduler answers there ({said}); start one with `dask scheduler`"
+        ) from None
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_S)
+    except TimeoutError:
+        client.close()
+        raise ValueError(
+            f"{at}: it has no worker; start some with `dask worker ADDRESS --nthreads 1`"
+        ) from None
+    return client

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,13 @@ from soft_control.cli.terminal import (
     show_table,
     warn,
 )
+
+if TYPE_CHECKING:  # they take seconds to import
+    import pyarrow as pa
+    from rich.progress import Progress
+
+    from soft_control.campaign.plan import Campaign
+    from soft_control.campaign.store import Store
 
 PACKAGES = ("distributed", "pyarrow")
 
@@ -58,7 +66,6 @@ def campaign(
         if importlib.util.find_spec(package) is None:
             raise ValueError(f"a campaign needs {package}: pip install soft_control[campaign]")
     from soft_control.campaign.plan import prepare, read_plan
-    from soft_control.campaign.schedule import compute
     from soft_control.campaign.store import Store
 
     if scheduler and workers:
@@ -67,40 +74,45 @@ def campaign(
     planned = prepare(read_plan(file))
     store = Store(folder)
     store.check(planned.identity)
-    missing = [row for row in planned.rows if row.number not in store.done()]
     for skipped in planned.skipped:
         warn(f"left out: {skipped}")
-    there = f", {len(planned.rows) - len(missing):,} of them there" if folder.is_dir() else ""
-    say(f"{len(planned.rows):,} rows{there}, in {folder}")
+    rows, done = len(planned.rows), len(store.done())
+    say(f"{rows:,} rows, {f'{done:,} of them there, ' if done else ''}in {folder}")
     if dry_run:
         return
-    with store.opened(planned.identity):
-        missing = [row for row in planned.rows if row.number not in store.done()]
-        if missing:
-            with progress_bar("{task.fields[note]}") as bar:
-                task = bar.add_task(
-                    file.stem,
-                    total=len(planned.rows),
-                    completed=len(planned.rows) - len(missing),
-                    note="waiting for workers",
-                )
-
-                def on_row(values: dict, workers: int) -> None:
-                    store.put(values)
-                    bar.update(task, advance=1, note=f"{workers} workers")
-
-                try:
-                    compute(planned, missing, on_row, scheduler, workers)
-                except KeyboardInterrupt:
-                    bar.stop()
-                    warn(f"stopped; the same call goes on with what is in {folder}")
-                    raise typer.Exit(INTERRUPTED) from None
-        table = store.finish(len(planned.rows))
-        with progress_bar() as bar:
-            _report(planned, table, folder, bar)
+    if done < rows:
+        _compute(
+            planned, store, scheduler, min(workers or len(os.sched_getaffinity(0)), rows - done)
+        )
+    with store.opened(planned.identity), progress_bar() as bar:
+        table = store.finish(rows)
+        _report(planned, table, folder, bar)
 
 
-def _report(planned, table, folder: Path, bar) -> None:  # noqa: ANN001  types that take a second
+def _compute(planned: Campaign, store: Store, scheduler: str, workers: int) -> None:
+    from soft_control.campaign.schedule import compute, connected
+
+    rows = len(planned.rows)
+    with progress_bar("{task.fields[note]}") as bar:
+        task = bar.add_task(store.folder.name, total=rows, note="waiting for workers")
+
+        def on_row(values: dict[str, Any], workers: int) -> None:
+            store.put(values)
+            bar.update(task, advance=1, note=f"{workers} workers")
+
+        try:
+            # Whoever does not find his workers has nothing written.
+            with connected(scheduler, workers) as client, store.opened(planned.identity):
+                done = store.done()
+                bar.update(task, completed=len(done))
+                compute(client, planned, [r for r in planned.rows if r.number not in done], on_row)
+        except KeyboardInterrupt:
+            bar.stop()
+            warn(f"stopped; the same call goes on with what is in {store.folder}")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _report(planned: Campaign, table: pa.Table, folder: Path, bar: Progress) -> None:
     from soft_control.campaign.report import cell_of, write_report
     from soft_control.campaign.results import Results
 

@@ -17,7 +17,7 @@ import pytest
 
 from soft_control.campaign import schedule
 from soft_control.campaign.runs import carry_out
-from soft_control.campaign.schedule import Stands, compute
+from soft_control.campaign.schedule import Stands, compute, connected
 from soft_control.campaign.store import Store
 from soft_control.experiment.outcome import RunFailed
 from soft_control.processes import die_with_parent
@@ -97,8 +97,8 @@ def test_two_workers_one_of_them_killed_give_the_same_table(campaign, here, clus
                 time.sleep(0.05)
             os.kill(workers[0].pid, signal.SIGKILL)
 
-    with store.opened(campaign.identity):
-        compute(campaign, campaign.rows, on_row, address)
+    with connected(address) as client, store.opened(campaign.identity):
+        compute(client, campaign, campaign.rows, on_row)
     assert len(counts) == len(campaign.rows) and counts[-1] == 1
     assert workers[0].wait() == -signal.SIGKILL and workers[1].poll() is None
     table = store.finish(len(campaign.rows))
@@ -116,8 +116,9 @@ def schedule_workers(address: str) -> dict:
 
 def test_a_worker_with_other_code_is_refused(campaign, cluster, monkeypatch):
     monkeypatch.setattr(schedule, "code_hash", lambda: "0" * 16)
-    with pytest.raises(RunFailed, match=r"row \d+ .*: this worker has other code \(\w{16}\) than"):
-        compute(campaign, campaign.rows[:2], lambda values, count: None, cluster[0])
+    refused = pytest.raises(RunFailed, match=r"row \d+ .*: this worker has other code \(\w{16}\)")
+    with connected(cluster[0]) as client, refused:
+        compute(client, campaign, campaign.rows[:2], lambda values, count: None)
 
 
 def test_stands_are_unpacked_once_and_cleaned_up(campaign):
@@ -129,11 +130,11 @@ def test_stands_are_unpacked_once_and_cleaned_up(campaign):
     assert not stand.build_dir.exists()
 
 
-def test_a_scheduler_that_is_not_there_is_a_mistake(campaign, monkeypatch):
+def test_a_scheduler_that_is_not_there_is_a_mistake(monkeypatch):
     monkeypatch.setattr(schedule, "ANSWER_S", 0.5)
     for address in ("tcp://127.0.0.1:1", "nonsense", "tcp://:::", "x\x1b[2J"):
-        with pytest.raises(ValueError) as refused:
-            compute(campaign, campaign.rows, lambda values, count: None, address)
+        with pytest.raises(ValueError) as refused, connected(address):
+            pytest.fail("it answered")
         line = str(refused.value)
         assert line.startswith("--scheduler ") and line.isprintable() and "dask scheduler" in line
 
