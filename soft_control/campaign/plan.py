@@ -72,7 +72,7 @@ class Plan(Strict):
     """Shapes, or CSV files."""
     controllers: Annotated[list[ControllerChoice], Field(min_length=1)]
     """Names of the table campaign.ways.WAYS, or mappings with a name and what of the plan is enough
-    for it; the first is the one that the others are compared with in the summary."""
+    for it; in the order of tables and figures."""
     disturbances: Names = ["nominal"]
     """Names of the table campaign.disturbances.DISTURBANCES; all: every one of it. One that is of
     each channel may say which: channel_dead:lace_05."""

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,11 @@ class Stands(WorkerPlugin):
 
     def setup(self, worker: Any) -> None:
         """Called by dask on the worker."""
-        self._folder = tempfile.TemporaryDirectory(prefix="campaign-")
+        # A worker that is killed leaves its folder to whoever started it.
+        place = getattr(worker, "local_directory", None)
+        self._folder = tempfile.TemporaryDirectory(prefix="campaign-", dir=place)
+        self.one_at_a_time = threading.Lock()
+        """Of a worker with several threads: a run is Python, and IPOPT's last answer is one."""
 
     def teardown(self, worker: Any) -> None:
         """The same at its end."""
@@ -70,7 +75,8 @@ class Stands(WorkerPlugin):
 def on_worker(row: Row, duration_s: float, trace_hz: float) -> dict[str, Any]:
     """What a worker is asked."""
     stands: Any = get_worker().plugins[Stands.name]
-    return carry_out(row, stands.stand(row.rig), duration_s, trace_hz)
+    with stands.one_at_a_time:
+        return carry_out(row, stands.stand(row.rig), duration_s, trace_hz)
 
 
 def compute(client: Client, campaign: Campaign, rows: Sequence[Row], on_row: OnRow) -> None:

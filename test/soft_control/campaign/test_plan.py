@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from soft_control.campaign.disturbances import DISTURBANCES, parts_of
 from soft_control.campaign.plan import Plan, prepare, read_plan
+from soft_control.campaign.store import SCHEMA
 from soft_control.campaign.ways import WAYS
 from soft_control.paths import share
 
@@ -21,11 +23,15 @@ def test_the_plans_that_come_with_the_project_can_be_read(path):
 
 
 def test_the_papers_plan_has_the_whole_table_of_disturbances():
-    from soft_control.campaign.disturbances import DISTURBANCES, parts_of
-
     plan = read_plan(Path("paper.yaml"))
     assert {parts_of(name)[0] for name in plan.disturbances} == set(DISTURBANCES)
     assert set(plan.rigs) == {"tendon", "hasel"}
+
+
+def test_the_page_has_every_controller_disturbance_and_column():
+    page = (share() / "docs" / "campaigns.md").read_text()
+    for name in (*WAYS, *DISTURBANCES, *SCHEMA.names):
+        assert f"`{name}`" in page, name
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def wait_for(there: Callable[[], bool], process: subprocess.Popen, for_s: float 
 
 @pytest.fixture
 def cluster(tmp_path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
-    """Address of a scheduler, and two workers of it, each a process of its own."""
+    """Address of a scheduler, and two workers of it, each a process of its own; the second has two
+    threads, which must not disturb each other."""
     file = tmp_path / "scheduler.json"
     head = start(
         "distributed.cli.dask_scheduler", *LOOPBACK, "--port", 0, "--no-dashboard",
@@ -57,11 +58,11 @@ def cluster(tmp_path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
     try:
         wait_for(file.exists, head)
         address = json.loads(file.read_text())["address"]
-        for name in ("first", "second"):
+        for name, threads in (("first", 1), ("second", 2)):
             started.append(
                 start(
                     "distributed.cli.dask_worker", address, *LOOPBACK, "--no-nanny", "--nthreads",
-                    1, "--no-dashboard", "--local-directory", tmp_path / name, cwd=tmp_path,
+                    threads, "--no-dashboard", "--local-directory", tmp_path / name, cwd=tmp_path,
                 )
             )  # fmt: skip
         yield address, started[1:]
