@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import soft_control
 from soft_control.control.controllers import controller
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.references import Reference
@@ -160,7 +159,7 @@ def rig_hash(rig: Rig) -> str:
 @functools.cache
 def code_hash() -> str:
     """16 hex digits of the sources in CODE."""
-    root = Path(soft_control.__file__).parent
+    root = Path(__file__).resolve().parents[1]
     files = [
         file
         for name in CODE
