@@ -7,7 +7,7 @@ the campaign leaves it out and says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -230,9 +230,9 @@ def parts_of(name: str) -> tuple[str, str]:
     return entry, channel
 
 
-def spelled_out(name: str, rig: Rig) -> list[str]:
+def spelled_out(name: str, rig: Rig, channels: Sequence[str] = ()) -> list[str]:
     """The disturbances of this rig that a name in a plan means: of one that is of each channel, as
-    many as there are live ones, unless it says itself which.
+    many as there are `channels`, by default live ones, unless it says itself which.
 
     Raises NotThere where the rig has none of it, ValueError for a name that means nothing.
     """
@@ -241,9 +241,11 @@ def spelled_out(name: str, rig: Rig) -> list[str]:
         names = [entry]
     else:
         live = [rig.signal_names[i] for i in live_channels(rig)]
-        if channel and channel not in live:
-            raise NotThere(f"the rig has no live channel {printable(channel)}")
-        names = [f"{entry}:{one}" for one in ([channel] if channel else live)]
+        chosen = [channel] if channel else list(channels) or live
+        dead = next((one for one in chosen if one not in live), None)
+        if dead is not None:
+            raise NotThere(f"the rig has no live channel {printable(dead)}")
+        names = [f"{entry}:{one}" for one in chosen]
     for one in names:
         effect_of(one, rig, Moment(1.0, 2.0))
     return names

@@ -16,7 +16,7 @@ from soft_control.campaign.ways import way
 from soft_control.experiment.summary import SETTLE_S
 from soft_control.paths import share
 from soft_control.plain_text import first_fault, printable
-from soft_control.rigs import check_rig, make_rig
+from soft_control.rigs import Rig, check_rig, make_rig
 from soft_control.rigs.parameters import Strict
 from soft_control.robots.config_files import read_yaml
 from soft_control.robots.description import PlainName
@@ -37,6 +37,8 @@ class RigChoice(Strict):
     """Directory that `softctl train` wrote."""
     build: Path
     """Directory that `softctl build` wrote."""
+    channels: tuple[str, ...] = ()
+    """Signals that disturbances of each channel are of; by default all live ones."""
 
 
 class ControllerChoice(Strict):
@@ -222,7 +224,7 @@ def prepare(plan: Plan) -> Campaign:
             kits[name] = pack(name, rig, choice.model, choice.build, references, entries)
         except (ValueError, RuntimeError, OSError) as error:
             raise ValueError(f"rigs.{name}: {error}") from None
-        meant[name], missing = _meant(name, rig, plan.disturbances)
+        meant[name], missing = _meant(name, choice, make_rig(rig), plan.disturbances)
         skipped += missing
     rows = _rows(plan, meant)
     if not rows:
@@ -232,15 +234,22 @@ def prepare(plan: Plan) -> Campaign:
     return Campaign(plan, kits, rows, skipped)
 
 
-def _meant(name: str, rig_name: str, wanted: Sequence[str]) -> tuple[dict[str, str], list[Skipped]]:
+def _meant(
+    name: str, choice: RigChoice, rig: Rig, wanted: Sequence[str]
+) -> tuple[dict[str, str], list[Skipped]]:
     """Disturbances of one rig, spelled out, with the name in the plan that means each; and what it
     has not."""
-    rig = make_rig(rig_name)
+    foreign = next((one for one in choice.channels if one not in rig.signal_names), None)
+    if foreign is not None:
+        raise ValueError(
+            f"rigs.{name}.channels: {printable(foreign)} is none of the robot's signals: "
+            f"{', '.join(rig.signal_names) or 'it has none'}"
+        )
     found: dict[str, str] = {}
     skipped = []
     for one in _all_or(wanted):
         try:
-            for spelled in disturbances.spelled_out(one, rig):
+            for spelled in disturbances.spelled_out(one, rig, choice.channels):
                 found.setdefault(spelled, one)
         except disturbances.NotThere as reason:
             skipped.append(Skipped(name, one, str(reason)))

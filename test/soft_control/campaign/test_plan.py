@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from soft_control.campaign.disturbances import DISTURBANCES, parts_of
+from soft_control.campaign.disturbances import ALL, DISTURBANCES
 from soft_control.campaign.plan import Plan, prepare, read_plan
 from soft_control.campaign.store import SCHEMA
 from soft_control.campaign.ways import WAYS
@@ -24,7 +24,7 @@ def test_the_plans_that_come_with_the_project_can_be_read(path):
 
 def test_the_papers_plan_has_the_whole_table_of_disturbances():
     plan = read_plan(Path("paper.yaml"))
-    assert {parts_of(name)[0] for name in plan.disturbances} == set(DISTURBANCES)
+    assert plan.disturbances == [ALL]
     assert set(plan.rigs) == {"tendon", "hasel"}
 
 
@@ -78,15 +78,20 @@ def test_a_plan_that_is_wrong_is_one_line(change, said, plan_file):
     [
         ({"model": "nowhere"}, "rigs.tendon: nowhere"),
         ({"build": "nowhere"}, "rigs.tendon: no firmware.json in nowhere"),
+        ({"channels": ["lace_99"]}, "rigs.tendon.channels: lace_99 is none of the robot's signals"),
+        ({"channels": ["lace_01"]}, "nothing is left to run: tendon: no channel_spiking"),
         ({"rig": "hasel"}, "is of the robot 'tendon', not of hasel"),
         ({"rig": "../x"}, "unknown rig '../x'"),
     ],
 )
 def test_what_does_not_fit_is_said_with_the_rig(change, said, values, rigs):
-    changed = values | {"rigs": {"tendon": rigs["tendon"] | change}}
+    changed = values | {
+        "rigs": {"tendon": rigs["tendon"] | change},
+        "disturbances": ["channel_spiking"],
+    }
     with pytest.raises(ValueError) as refused:
         prepare(Plan.model_validate(changed))
-    assert str(refused.value).startswith("rigs.tendon: ") and said in str(refused.value)
+    assert said in str(refused.value) and str(refused.value).isprintable()
 
 
 def test_every_combination_is_a_row_and_a_controller_may_have_fewer(values, rigs):
@@ -98,6 +103,15 @@ def test_every_combination_is_a_row_and_a_controller_may_have_fewer(values, rigs
         ],
         "disturbances": ["nominal", "channel_stuck"],
     }
+    few = values | {
+        "rigs": {"tendon": rigs["tendon"] | {"channels": ["lace_06", "lace_00"]}},
+        "disturbances": ["channel_dead", "channel_stuck:lace_05"],
+    }
+    assert [row.disturbance for row in prepare(Plan.model_validate(few)).rows[::4][:3]] == [
+        "channel_dead:lace_06",
+        "channel_dead:lace_00",
+        "channel_stuck:lace_05",
+    ]
     campaign = prepare(Plan.model_validate(changed))
     by = {name: [r for r in campaign.rows if r.controller == name] for name in campaign.compared}
     assert [row.number for row in campaign.rows] == list(range(len(campaign.rows)))
