@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # they take seconds to import
     from rich.progress import Progress
 
     from soft_control.campaign.plan import Campaign
+    from soft_control.campaign.runs import Row
     from soft_control.campaign.store import Store
 
 PACKAGES = ("distributed", "pyarrow")
@@ -76,36 +77,42 @@ def campaign(
     store.check(planned.identity)
     for skipped in planned.skipped:
         warn(f"left out: {skipped}")
-    rows, done = len(planned.rows), len(store.done())
-    say(f"{rows:,} rows, {f'{done:,} of them there, ' if done else ''}in {folder}")
+    rows, missing = len(planned.rows), len(_missing(planned, store))
+    there = f"{rows - missing:,} of them there, " if missing < rows else ""
+    say(f"{rows:,} rows, {there}in {folder}")
     if dry_run:
         return
-    if done < rows:
-        _compute(
-            planned, store, scheduler, min(workers or len(os.sched_getaffinity(0)), rows - done)
-        )
+    if missing:
+        _compute(planned, store, scheduler, min(workers or len(os.sched_getaffinity(0)), missing))
     with store.opened(planned.identity), progress_bar() as bar:
         table = store.finish(rows)
         _report(planned, table, folder, bar)
 
 
+def _missing(planned: Campaign, store: Store) -> list[Row]:
+    done = store.done()
+    return [row for row in planned.rows if row.number not in done]
+
+
 def _compute(planned: Campaign, store: Store, scheduler: str, workers: int) -> None:
     from soft_control.campaign.schedule import compute, connected
 
-    rows = len(planned.rows)
     with progress_bar("{task.fields[note]}") as bar:
+        rows = len(planned.rows)
         task = bar.add_task(store.folder.name, total=rows, note="waiting for workers")
 
         def on_row(values: dict[str, Any], workers: int) -> None:
             store.put(values)
-            bar.update(task, advance=1, note=f"{workers} workers")
+            left_s = bar.tasks[0].time_remaining
+            note = f"{workers} workers" + (f", {left_s / 60:.0f} min to go" if left_s else "")
+            bar.update(task, advance=1, note=note)
 
         try:
             # Whoever does not find his workers has nothing written.
             with connected(scheduler, workers) as client, store.opened(planned.identity):
-                done = store.done()
-                bar.update(task, completed=len(done))
-                compute(client, planned, [r for r in planned.rows if r.number not in done], on_row)
+                missing = _missing(planned, store)
+                bar.update(task, completed=rows - len(missing))
+                compute(client, planned, missing, on_row)
         except KeyboardInterrupt:
             bar.stop()
             warn(f"stopped; the same call goes on with what is in {store.folder}")
