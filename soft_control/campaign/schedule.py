@@ -12,6 +12,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from soft_control.campaign.runs import Row, carry_out
 from soft_control.campaign.stands import Kit, Stand, code_hash, unpack
 from soft_control.experiment.outcome import RunFailed
 from soft_control.plain_text import one_line, printable
+from soft_control.processes import interrupt_held
 
 LOOPBACK = "127.0.0.1"
 ANSWER_S = 10.0
@@ -131,17 +133,25 @@ def connected(scheduler: str = "", workers: int = 0) -> Iterator[Client]:
     with (
         tempfile.TemporaryDirectory(prefix="dask-") as folder,
         dask.config.set({"temporary-directory": folder}),
-        LocalCluster(
-            n_workers=workers or len(os.sched_getaffinity(0)),
+        _workers_here(workers or len(os.sched_getaffinity(0))) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def _workers_here(count: int) -> LocalCluster:
+    """A scheduler and its workers. Ctrl-C on the terminal is for us alone: the thread that starts
+    the workers holds it back for ever, and so do they, which have it from that thread."""
+    resource_tracker.ensure_running()  # or the first worker starts it, and then lets Ctrl-C through
+    with interrupt_held():
+        return LocalCluster(
+            n_workers=count,
             threads_per_worker=1,  # a run is Python: threads would wait for one another
             host=LOOPBACK,
             dashboard_address=None,
             memory_limit=0,
             silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
+        )
 
 
 def _of_others(scheduler: str) -> Client:

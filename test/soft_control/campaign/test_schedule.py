@@ -165,6 +165,29 @@ def test_softctl_killed_in_mid_run_goes_on_where_it_was(campaign, here, plan_fil
     assert pa.parquet.read_table(out / "table.parquet").equals(here)
 
 
+def test_ctrl_c_is_one_line_and_ends_the_workers(plan_file, tmp_path):
+    """The terminal sends SIGINT to softctl and to its workers alike."""
+    softctl = subprocess.Popen(
+        [sys.executable, "-m", "soft_control.cli", "campaign", plan_file(), "--out", "out"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: any((tmp_path / "out").glob("rows/*.parquet")), softctl)
+        children = _children(softctl.pid)
+        os.killpg(softctl.pid, signal.SIGINT)
+        _, said = softctl.communicate(timeout=60)
+    finally:
+        softctl.kill()
+    assert softctl.returncode == 130
+    assert said == "warning: stopped; the same call goes on with what is in out\n"
+    assert children and not any(Path(f"/proc/{pid}").exists() for pid in children)
+
+
 def _children(pid: int) -> list[int]:
     """Pids of the processes that a process has started, and of theirs."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
