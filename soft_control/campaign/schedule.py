@@ -148,7 +148,9 @@ def _workers_here(count: int) -> LocalCluster:
             n_workers=count,
             threads_per_worker=1,  # a run is Python: threads would wait for one another
             host=LOOPBACK,
-            dashboard_address=None,
+            # Their web servers cannot be left out: any free port, and nobody else's.
+            dashboard_address=f"{LOOPBACK}:0",
+            worker_dashboard_address=f"{LOOPBACK}:0",
             memory_limit=0,
             silence_logs=logging.CRITICAL,
         )

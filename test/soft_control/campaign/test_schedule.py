@@ -24,7 +24,7 @@ from soft_control.processes import die_with_parent
 
 PROJECT = Path(__file__).resolve().parents[3]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(PROJECT)}
-LOOPBACK = ["--host", "127.0.0.1"]
+LOOPBACK = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
 
 
 def start(module: str, *arguments: object, cwd: Path) -> subprocess.Popen:
@@ -51,7 +51,7 @@ def cluster(tmp_path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
     threads, which must not disturb each other."""
     file = tmp_path / "scheduler.json"
     head = start(
-        "distributed.cli.dask_scheduler", *LOOPBACK, "--port", 0, "--no-dashboard",
+        "distributed.cli.dask_scheduler", *LOOPBACK, "--port", 0,
         "--scheduler-file", file, cwd=tmp_path,
     )  # fmt: skip
     started = [head]
@@ -62,7 +62,7 @@ def cluster(tmp_path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
             started.append(
                 start(
                     "distributed.cli.dask_worker", address, *LOOPBACK, "--no-nanny", "--nthreads",
-                    threads, "--no-dashboard", "--local-directory", tmp_path / name, cwd=tmp_path,
+                    threads, "--local-directory", tmp_path / name, cwd=tmp_path,
                 )
             )  # fmt: skip
         yield address, started[1:]
