@@ -186,7 +186,7 @@ def test_ctrl_c_is_one_line_and_ends_the_workers(plan_file, tmp_path):
 
 
 def wait_for_end(children: list[int], for_s: float = 20.0) -> None:
-    """Of the worker, at least, and of the process that looks after what Python's processes share."""
+    """Of a worker, at least, and of the process that looks after what Python's processes share."""
     assert len(children) >= 2
     deadline = time.monotonic() + for_s
     while any(Path(f"/proc/{pid}").exists() for pid in children):
