@@ -184,7 +184,8 @@ def _box(axes: plt.Axes, values: np.ndarray, at: float, width: float, colour: st
         patch_artist=True,
         manage_ticks=False,
         boxprops={"facecolor": colour, "alpha": 0.6, "edgecolor": colour},
-        medianprops={"color": "k"},
+        # A single run is a line without a box.
+        medianprops={"color": "k"} if len(values) > 1 else {"color": colour, "lw": 2.5},
         whiskerprops={"color": colour},
         capprops={"color": colour},
     )
