@@ -63,16 +63,17 @@ def campaign(
     softctl campaign paper.yaml --dry-run
     softctl campaign paper.yaml --scheduler tcp://127.0.0.1:8786 --out campaigns/paper
     """
+    if scheduler and workers:
+        raise typer.BadParameter("--workers are of this machine; --scheduler has its own")
+    from soft_control.campaign.plan import prepare, read_plan
+
+    planned = prepare(read_plan(file))
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise ValueError(f"a campaign needs {package}: pip install soft_control[campaign]")
-    from soft_control.campaign.plan import prepare, read_plan
     from soft_control.campaign.store import Store
 
-    if scheduler and workers:
-        raise typer.BadParameter("--workers are of this machine; --scheduler has its own")
     folder = out or Path("campaigns") / file.stem
-    planned = prepare(read_plan(file))
     store = Store(folder)
     store.check(planned.identity)
     for skipped in planned.skipped:
