@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 import soft_control.campaign.disturbances as disturbances
 from soft_control.campaign.runs import Row
-from soft_control.campaign.stands import Kit, code_hash, pack
+from soft_control.campaign.stands import Kit, code_hash, curve_hash, pack
 from soft_control.campaign.ways import way
 from soft_control.experiment.summary import SETTLE_S
 from soft_control.paths import share
@@ -195,6 +195,8 @@ class Campaign:
                 "model": kit.model_hash,
                 "firmware": kit.build_id,
                 "parameters": kit.parameters,
+                "references": {shape: curve_hash(curve) for shape, curve in kit.curves.items()},
+                "channels": self.plan.rigs[name].channels,
             }
             for name, kit in self.kits.items()
         }

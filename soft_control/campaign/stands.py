@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from soft_control.control.controllers import controller
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.references import Reference
@@ -154,6 +156,11 @@ def rig_hash(rig: Rig) -> str:
     """16 hex digits of what a simulated rig is: its description and its parameters."""
     said = rig.description.model_dump_json() + rig.parameters.model_dump_json()  # type: ignore[attr-defined]
     return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+def curve_hash(curve: Curve) -> str:
+    """16 hex digits of a reference over its first ten minutes, ten times a second."""
+    return hashlib.sha256(curve.values(np.arange(6000) / 10).tobytes()).hexdigest()[:16]
 
 
 @functools.cache

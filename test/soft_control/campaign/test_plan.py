@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+import soft_control.campaign.plan as plans
 from soft_control.campaign.disturbances import ALL, DISTURBANCES
 from soft_control.campaign.plan import Plan, prepare, read_plan
-from soft_control.campaign.store import SCHEMA
+from soft_control.campaign.store import SCHEMA, difference
 from soft_control.campaign.ways import WAYS
 from soft_control.paths import share
 
@@ -125,6 +128,32 @@ def test_every_combination_is_a_row_and_a_controller_may_have_fewer(values, rigs
         ("fixed", 7),
     ]
     assert not campaign.skipped
+
+
+def test_whatever_the_rows_come_from_is_in_the_identity(values, rigs, tmp_path, monkeypatch):
+    """A row that was computed before any of it has changed is none of the plan's any more."""
+    few = values | {"seeds": 1, "disturbances": ["channel_dead"]}
+
+    def of(rig: dict | None = None, **changes) -> dict:
+        plan = few | changes | {"rigs": {"tendon": rigs["tendon"] | (rig or {})}}
+        return prepare(Plan.model_validate(plan)).identity
+
+    first = of()
+    assert difference(first, of()) == ""
+    assert "rigs.tendon.channels" in difference(first, of({"channels": ["lace_05"]}))
+    assert "plan.seeds" in difference(first, of(seeds=2))
+    other = tmp_path / "firmware"
+    shutil.copytree(rigs["tendon"]["build"], other)
+    record = json.loads((other / "firmware.json").read_text())
+    (other / "firmware.json").write_text(json.dumps(record | {"build_id": "another"}))
+    assert "rigs.tendon.firmware" in difference(first, of({"build": str(other)}))
+    csv = tmp_path / "a.csv"
+    csv.write_text("t_s,x,y,z\n0,0,0,0\n1,0,0,0.01\n")
+    known = of(references=[str(csv)])
+    csv.write_text("t_s,x,y,z\n0,0,0,0\n1,0,0,0.02\n")
+    assert "rigs.tendon.references" in difference(known, of(references=[str(csv)]))
+    monkeypatch.setattr(plans, "code_hash", lambda: "another")
+    assert difference(first, of()).startswith("code was ")
 
 
 def test_what_a_rig_has_not_is_left_out_and_said(values):
