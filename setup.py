@@ -89,7 +89,7 @@ setup(
         "flatbuffers>=23.5.26",
         "h5py>=3.10",
         "jinja2>=3.1",
-        "matplotlib>=3.8",
+        "matplotlib>=3.10",
         "numpy>=1.26",
         "optuna>=4.0",
         "pydantic>=2.6",
@@ -106,6 +106,7 @@ setup(
     ],
     extras_require={
         "train": ["tensorflow-cpu>=2.18"],
+        "campaign": ["dask[distributed]>=2024.8", "pyarrow>=15"],
         # The very ROS 2 as wheels; where a system ROS 2 is sourced, leave this extra out.
         "ros": [
             "ros-rclpy>=9.1",

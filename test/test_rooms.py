@@ -28,6 +28,7 @@ ROOMS = {
         {"firmware_build"},
         {"experiment"},
         {"benchmarks"},
+        {"campaign"},
         {"nodes"},
         {"monitor"},
         {"cli", "launching"},

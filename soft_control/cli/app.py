@@ -11,6 +11,7 @@ from soft_control.cli import (
     bags,
     benchmarks,
     building,
+    campaigning,
     crashing,
     describing,
     energy,
@@ -38,6 +39,7 @@ COMMANDS = {
     "monitor": monitoring.monitor,
     "report": running.report,
     "energy": energy.energy,
+    "campaign": campaigning.campaign,
 }
 BENCHMARKS = {
     "msd": benchmarks.msd,
@@ -80,6 +82,7 @@ app = group_of(
     softctl run --target pil --out runs/mpc          track a reference with it
     softctl run --controller pid --out runs/pid      and with the baseline
     softctl report runs/mpc runs/pid                 compare
+    softctl campaign first.yaml                      and over rigs, disturbances and seeds
 
     Exit codes: 0 done; 1 a run failed, or a check or comparison was lost; 2 a mistake in what was
     asked for, said in one line; 130 stopped by Ctrl-C.""",

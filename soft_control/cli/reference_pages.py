@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from soft_control import nodes, paths
 from soft_control.benchmarks.mass_spring_damper import Benchmark
 from soft_control.benchmarks.pages import write_page
+from soft_control.campaign.plan import Plan
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.experiment.settings import Experiment
 from soft_control.learning.training import TrainingSettings
@@ -135,6 +136,7 @@ def sections() -> dict[str, list[Section]]:
         "nodes": [
             section(model, name, name, _node_values(name)) for name, model in _node_parameters()
         ],
+        "campaign": [section(Plan, "softctl campaign")],
         "benchmark": [
             section(Benchmark, "softctl benchmark msd", "msd_benchmark", _config("msd_benchmark"))
         ],

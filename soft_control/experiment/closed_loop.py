@@ -85,17 +85,21 @@ def run(
 
 
 class PidController:
-    """The PID baseline: sees the measured outputs, has no preview."""
+    """The PID baseline: sees the measured outputs, has no preview. A sample without them it answers
+    with the command before, as a node does that hears nothing."""
 
     preview = 0
 
     def __init__(self, config: pid.PidConfig, rate_hz: float) -> None:
         self._config, self._dt = config, 1 / rate_hz
         self._state = pid.reset(config)
+        self._command = config.command_neutral
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """Command (m,): see Controller."""
-        return pid.step(self._config, self._state, ahead[0], seen.outputs, self._dt)
+        if np.isfinite(seen.outputs).all():
+            self._command = pid.step(self._config, self._state, ahead[0], seen.outputs, self._dt)
+        return self._command
 
 
 class ModelController:
@@ -193,9 +197,9 @@ class Firmware:
         adapts: bool = False,
         calibrate_s: float = 0.0,
     ) -> None:
-        """`tethered`: it is told the measured outputs, for its offset estimate. `adapts`: they also
-        teach it what the robot of today is like. `calibrate_s`: it is told them, and learns, for
-        so long from each run's start, and then no more."""
+        """`tethered`: it is told the measured outputs, where there are any, for its offset
+        estimate. `adapts`: they also teach it what the robot of today is like. `calibrate_s`: it
+        is told them, and learns, for so long from each run's start, and then no more."""
         build = read_build(build_dir)
         self._session: McuSession = open_session("sil", build)
         self._adapts = adapts or calibrate_s > 0
@@ -221,7 +225,7 @@ class Firmware:
             self._session.arm(
                 self._neutral, self._robot.output_rest, ahead[:-1], adapts=self._adapts
             )
-        if self._k < self._told:
+        if self._k < self._told and np.isfinite(seen.outputs).all():
             self._session.measurement(self._k, seen.outputs)
         answer = self._session.sample(self._k, signals[self._live], ahead[-1])
         self._k += 1

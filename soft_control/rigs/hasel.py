@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from soft_control.rigs.magnet import cuboid_field
-from soft_control.rigs.parameters import Fraction, NotNegative, Positive, RigParameters
+from soft_control.rigs.parameters import Fraction, NotNegative, Positive, RigParameters, Share
 from soft_control.rigs.simulated import SimulatedRig
 from soft_control.robots.description import RobotDescription
 
@@ -85,6 +85,15 @@ class HaselParameters(RigParameters):
     """Standard deviation, each axis."""
     magnet_strength: Positive = 1.0
     """Mismatch: factor on the polarisation of both magnets."""
+    interference_gauss: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Mismatch: a field that somebody brings near, in rig_base, the same at all magnetometers."""
+    interference_after_s: NotNegative = 0.0
+    """When it is brought."""
+    supply: Share = 1.0
+    """Mismatch: supply voltage, as a share of what it should be, to which the height above that
+    of no voltage is proportional."""
+    supply_after_s: NotNegative = 0.0
+    """When it sags."""
 
     @model_validator(mode="after")
     def _consistent(self) -> HaselParameters:
@@ -149,7 +158,9 @@ class HaselRig(SimulatedRig):
             duty = np.rint((np.array(self._line.take()) + 0.5) * steps) / steps
             self._goal = self._at_rest(np.clip(duty, 0.0, 1.0))
         keep, push = self._lag
-        self._motion = keep @ self._motion + push * self._goal
+        p = self.parameters
+        goal = p.supply * self._goal if now >= p.supply_after_s else self._goal
+        self._motion = keep @ self._motion + push * goal
         way = self._motion[0] - self._branches
         self._branches += np.where(way > 0.0, self._rise, self._fall) * way
         self._charge += self._leak * (self._motion[0] - self._charge)
@@ -196,6 +207,8 @@ class HaselRig(SimulatedRig):
         size = np.array(p.magnet_mm)
         strength = p.magnet_gauss * p.magnet_strength
         field = np.tile(p.earth_gauss, (SENSORS, 1))
+        if self._time_s >= p.interference_after_s:
+            field += p.interference_gauss
         for at, turn in ((lower, first), (upper, second)):
             centre = at + 0.5 * size[2] * turn[:, 2]
             field += cuboid_field((points - centre) @ turn, size, strength) @ turn.T

@@ -19,7 +19,14 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from soft_control.rigs.parameters import Fraction, NotNegative, Positive, RigParameters, Strict
+from soft_control.rigs.parameters import (
+    Fraction,
+    NotNegative,
+    Positive,
+    RigParameters,
+    Share,
+    Strict,
+)
 from soft_control.rigs.simulated import SimulatedRig
 from soft_control.robots.description import RobotDescription
 
@@ -94,6 +101,11 @@ class TendonParameters(RigParameters):
     """Standard deviation of a live channel before rounding."""
     dead_channels: tuple[int, ...] = ()
     """Mismatch: live channels that read 0 from now on."""
+    supply: Share = 1.0
+    """Mismatch: supply voltage, as a share of what it should be, to which the servos' top speed is
+    proportional."""
+    supply_after_s: NotNegative = 0.0
+    """When it sags."""
 
     @model_validator(mode="after")
     def _consistent(self) -> TendonParameters:
@@ -236,16 +248,18 @@ class TendonRig(SimulatedRig):
         now = self._substeps * SUBSTEP_S
         self._substeps += 1
         end = self._substeps * SUBSTEP_S
+        p = self.parameters
+        speed = p.supply if now >= p.supply_after_s else 1.0  # as a share of the servos' top one
         while self._line.next_s < end:
             arrival = self._line.next_s
             u0, u1 = self._line.take()
-            first.turn(arrival - now)
-            second.turn(arrival - now)
+            first.turn(speed * (arrival - now))
+            second.turn(speed * (arrival - now))
             first.command(u0)
             second.command(u1)
             now = arrival
-        first.turn(end - now)
-        second.turn(end - now)
+        first.turn(speed * (end - now))
+        second.turn(speed * (end - now))
         first.bend()
         second.bend()
 

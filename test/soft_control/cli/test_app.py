@@ -33,6 +33,8 @@ HEAVY = (
     "casadi",
     "h5py",
     "rosbags",
+    "distributed",
+    "pyarrow",
 )
 """Packages that take a second and more together; a command imports the ones that it needs."""
 
@@ -124,6 +126,7 @@ def test_names_of_commands_and_options_do_not_change():
         "tune": "--controller --reference --model --rig --duration-s --trials --seed --out",
         "report": "--out",
         "energy": "--part --rate-hz --line-bytes",
+        "campaign": "--scheduler --workers --dry-run --out",
         "benchmark msd": "--out --parameters",
         "benchmark ipopt": "--published --problems --seed --out",
         "benchmark closed-loop": "--reference --duration-s --seed --out",
@@ -204,6 +207,8 @@ def test_what_cannot_be_read_is_one_line(arguments, said, softctl):
         ["tune", "--model", "nowhere", "--controller", "pid"],
         ["report", "nowhere"],
         ["report", "empty"],
+        ["campaign", "nowhere"],
+        ["campaign", "empty"],
         ["benchmark", "msd", "--parameters", "nowhere"],
         ["benchmark", "msd", "--parameters", "empty"],
         ["benchmark", "ipopt", "nowhere"],

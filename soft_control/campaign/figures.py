@@ -1,0 +1,198 @@
+"""The figures of a campaign's report, as SVG: paths with a band over seeds, errors, box plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from soft_control.campaign.results import Results
+from soft_control.campaign.ways import WAYS
+from soft_control.experiment.figures import STYLE, as_svg, legend, plt, stacked, title, unit
+from soft_control.experiment.report import COLOURS
+from soft_control.plain_text import printable
+from soft_control.robots.description import RobotDescription
+
+BAND = 0.25
+"""Opacity of a band."""
+COLUMNS = 3
+"""Of small plots beside one another."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What is drawn of one rig."""
+
+    results: Results
+    rig: str
+    """Its name in the plan."""
+    robot: RobotDescription
+    controllers: Sequence[str]
+    """In the order of their colours."""
+
+    def colour(self, controller: str) -> str:
+        """Of its lines in all figures."""
+        return COLOURS[self.controllers.index(controller) % len(COLOURS)]
+
+    def traces(
+        self, disturbance: str, controller: str, reference: str
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Times (T,), outputs (S, T, n) over seeds and reference (T, n), on paper; None where no
+        run has any."""
+        rows = self.results.sound(self.results.rows(self.rig, disturbance, controller, reference))
+        if not rows:
+            return None
+        found = [self.results.trace(row, len(self.robot.outputs)) for row in rows]
+        return found[0][0], np.stack([seen for _, seen, _ in found]), found[0][2]
+
+
+def drawn(figure: plt.Figure) -> str:
+    """The figure as SVG that stands alone."""
+    with plt.rc_context(STYLE):  # it is read again when the figure is written
+        return f'<?xml version="1.0" encoding="utf-8"?>\n{as_svg(figure)}'
+
+
+def titles(controllers: Sequence[str]) -> list[str]:
+    """For legends."""
+    return [WAYS[name].title for name in controllers]
+
+
+def draw_time(drawing: Drawing, disturbance: str, reference: str) -> plt.Figure | None:
+    """Every output over time, and below them the tracking error: the mean over seeds, and from the
+    lowest to the highest a band; None where there is no run."""
+    robot = drawing.robot
+    runs = {name: drawing.traces(disturbance, name, reference) for name in drawing.controllers}
+    there = {name: found for name, found in runs.items() if found is not None}
+    if not there:
+        return None
+    with plt.rc_context(STYLE):
+        figure, rows = stacked(len(robot.outputs) + 1, 1.7)
+        t_s, _, wanted = next(iter(there.values()))
+        for output, at, axes in zip(robot.outputs, wanted.T, rows, strict=False):
+            axes.plot(t_s, at, "k--", lw=1.2)
+            axes.set_ylabel(title(output))
+        for name, (t_s, seen, wanted) in there.items():
+            colour = drawing.colour(name)
+            for i in range(len(robot.outputs)):
+                _band(rows[i], t_s, seen[:, :, i], colour)
+            error = robot.groups[0].distance((seen - wanted) / robot.output_factors)
+            _band(rows[-1], t_s, error, colour)
+        rows[-1].set_ylabel(printable(f"error{unit(robot.groups[0].unit)}"))
+        rows[-1].set_ylim(0, None)
+        legend(rows[0], ["reference", *titles(list(there))], loc="lower right",
+               bbox_to_anchor=(1.0, 1.0), ncols=len(there) + 1)  # fmt: skip
+        return figure
+
+
+def draw_plane(drawing: Drawing, disturbance: str, reference: str) -> plt.Figure | None:
+    """The first point in the plane of the two coordinates in which its reference goes furthest:
+    the mean over seeds, and each seed thinly; None where there is no such point or no run."""
+    group = next((g for g in drawing.robot.groups if g.is_point and len(g.columns) > 1), None)
+    runs = {name: drawing.traces(disturbance, name, reference) for name in drawing.controllers}
+    there = {name: found for name, found in runs.items() if found is not None}
+    if group is None or not there:
+        return None
+    wanted = next(iter(there.values()))[2]
+    columns = np.array(group.columns)
+    across, up = sorted(columns[np.argsort(-np.ptp(wanted[:, columns], axis=0), kind="stable")[:2]])
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 6.0))
+        handles = axes.plot(wanted[:, across], wanted[:, up], "k--", lw=1.2, zorder=3)
+        for name, (_, seen, _) in there.items():
+            colour = drawing.colour(name)
+            for run in seen:
+                axes.plot(run[:, across], run[:, up], color=colour, lw=2.5, alpha=BAND / 2)
+            mean = seen.mean(axis=0)
+            handles += axes.plot(mean[:, across], mean[:, up], color=colour, lw=1.1)
+        axes.set(xlabel=title(drawing.robot.outputs[across]))
+        axes.set(ylabel=title(drawing.robot.outputs[up]))
+        axes.set_aspect("equal", adjustable="datalim")
+        legend(axes, ["reference", *titles(list(there))], handles,
+               loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # fmt: skip
+        return figure
+
+
+def draw_errors(drawing: Drawing, disturbances: Sequence[str], reference: str) -> plt.Figure:
+    """A small plot each disturbance: the tracking error over time, mean and band over seeds."""
+    group = drawing.robot.groups[0]
+    paper = drawing.robot.output_factors
+    rows = -(-len(disturbances) // COLUMNS)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            rows, COLUMNS, figsize=(9, 0.6 + 1.7 * rows), sharex=True, squeeze=False
+        )
+        shown: dict[str, object] = {}
+        for disturbance, at in zip(disturbances, axes.ravel(), strict=False):
+            for name in drawing.controllers:
+                found = drawing.traces(disturbance, name, reference)
+                if found is not None:
+                    t_s, seen, wanted = found
+                    error = group.distance((seen - wanted) / paper)
+                    shown.setdefault(name, _band(at, t_s, error, drawing.colour(name)))
+            at.set_title(printable(disturbance), fontsize=8)
+            at.set_ylim(0, None)
+        for at in axes.ravel()[len(disturbances) :]:
+            at.set_axis_off()
+        for at in axes[-1]:
+            at.set_xlabel("time, s")
+        for at in axes[:, 0]:
+            at.set_ylabel(printable(f"error{unit(group.unit)}"))
+        figure.tight_layout()
+        if shown:
+            figure.legend(list(shown.values()), titles(list(shown)), loc="lower center",
+                          bbox_to_anchor=(0.5, 1.0), ncols=len(shown))  # fmt: skip
+        return figure
+
+
+def draw_boxes(drawing: Drawing, disturbances: Sequence[str]) -> plt.Figure:
+    """RMSE of all runs: a group of boxes each disturbance, a box each controller; whiskers reach to
+    the least and the largest run."""
+    controllers = list(drawing.controllers)
+    with plt.rc_context(STYLE):
+        height = 0.5 + 0.2 * len(disturbances) * (len(controllers) + 1)
+        figure, axes = plt.subplots(figsize=(9, height))
+        for i, disturbance in enumerate(disturbances):
+            for j, name in enumerate(controllers):
+                rows = drawing.results.rows(drawing.rig, disturbance, name)
+                values = drawing.results.rmse(rows)
+                if values.size:
+                    _box(axes, values, i + _shift(j, len(controllers)), 0.7 / len(controllers),
+                         drawing.colour(name))  # fmt: skip
+        axes.set_yticks(range(len(disturbances)), [printable(name) for name in disturbances])
+        axes.set_ylim(len(disturbances) - 0.5, -0.5)
+        axes.set_xscale("log")
+        axes.set_xlabel(printable(f"RMSE{unit(drawing.robot.groups[0].unit)}"))
+        handles = [plt.Rectangle((0, 0), 1, 1, color=drawing.colour(name)) for name in controllers]
+        legend(axes, titles(controllers), handles,
+               loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(controllers))  # fmt: skip
+        return figure
+
+
+def _shift(number: int, count: int) -> float:
+    """Of a box from the middle of its group."""
+    return 0.8 * ((number + 0.5) / count - 0.5)
+
+
+def _box(axes: plt.Axes, values: np.ndarray, at: float, width: float, colour: str) -> None:
+    axes.boxplot(
+        [values],
+        positions=[at],
+        widths=[width],
+        orientation="horizontal",
+        whis=(0, 100),
+        patch_artist=True,
+        manage_ticks=False,
+        boxprops={"facecolor": colour, "alpha": 0.6, "edgecolor": colour},
+        # A single run is a line without a box.
+        medianprops={"color": "k"} if len(values) > 1 else {"color": colour, "lw": 2.5},
+        whiskerprops={"color": colour},
+        capprops={"color": colour},
+    )
+
+
+def _band(axes: plt.Axes, t_s: np.ndarray, values: np.ndarray, colour: str) -> object:
+    """Mean of values (S, T) over S as a line, which is returned, and a band from least to
+    largest."""
+    axes.fill_between(t_s, values.min(axis=0), values.max(axis=0), color=colour, alpha=BAND, lw=0)
+    return axes.plot(t_s, values.mean(axis=0), color=colour, lw=1.0)[0]

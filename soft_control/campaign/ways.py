@@ -1,0 +1,117 @@
+"""The ways to control that a campaign compares: one table.
+
+A new one is one entry, whose function makes a controller of experiment.closed_loop.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soft_control.benchmarks.host_solver import sizes_of, weights_of
+from soft_control.campaign.stands import Stand
+from soft_control.control.calibration_motion import CALIBRATION_SHAPES
+from soft_control.control.problem import Sizes, Start, Weights
+from soft_control.experiment.closed_loop import (
+    Controller,
+    Firmware,
+    ModelController,
+    PidController,
+    signal_gain,
+)
+from soft_control.experiment.tuning import pid_config
+from soft_control.learning.model import NETWORK_FILE
+from soft_control.plain_text import printable
+from soft_control.rigs import make_rig
+
+CALIBRATE_S = 20.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """One line of the table."""
+
+    title: str
+    """For tables and figures."""
+    make: Callable[[Stand], Controller]
+    """Called for each run. What it makes may have `close`, which is called after the run."""
+    sees_outputs: bool = False
+    """Whether it is told the measured outputs."""
+    entry: str = ""
+    """Of control.controllers, whose parameters it takes from the stand's kit; empty: none."""
+    package: str = ""
+    """That the workers need for it, besides those of soft_control."""
+    head_s: float = 0.0
+    """Before the part of a run that counts, so long it follows `head`, to get ready."""
+    head: tuple[str, ...] = CALIBRATION_SHAPES
+
+
+def _firmware(stand: Stand, **told: Any) -> Firmware:
+    return Firmware(stand.build_dir, stand.model.card, **told)
+
+
+def _pid(stand: Stand) -> PidController:
+    config = pid_config(stand.kit.parameters["pid"], make_rig(stand.rig))
+    return PidController(config, stand.rate_hz)
+
+
+def _ipopt(stand: Stand) -> ModelController:
+    """The firmware's own problem, each sample's solved until it converges, in float64."""
+    card, settings = stand.model.card, stand.kit.mpc
+    sizes, robot = sizes_of(card, settings), stand.kit.robot
+
+    def solve(weights: Weights, start: Start, plan: np.ndarray) -> np.ndarray:
+        return _problem(stand.model_dir / NETWORK_FILE, sizes).solve(weights, start, plan).plan
+
+    return ModelController(
+        stand.model,
+        solve,
+        sizes,
+        weights_of(card, settings),
+        robot.command_neutral,
+        [robot.signal_names.index(name) for name in card.signal_names],
+        signal_gain=signal_gain(card, settings),
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _problem(network: Path, sizes: Sizes):  # noqa: ANN202  its module needs casadi
+    """Made once a worker: its derivatives take a second."""
+    from nn4mc_codegen.importers import read_model
+    from soft_control.benchmarks.ipopt import Problem, graph_network
+
+    return Problem(graph_network(read_model(network)[0]), sizes)
+
+
+WAYS: dict[str, Way] = {
+    "mpc": Way("MPC untethered", _firmware),
+    "mpc_tethered": Way(
+        "MPC tethered",
+        functools.partial(_firmware, tethered=True, adapts=True),
+        sees_outputs=True,
+    ),
+    "mpc_calibrated": Way(
+        f"MPC calibrated {CALIBRATE_S:g} s, then untethered",
+        functools.partial(_firmware, calibrate_s=CALIBRATE_S),
+        head_s=CALIBRATE_S,
+    ),
+    "pid": Way("PID", _pid, sees_outputs=True, entry="pid"),
+    "ipopt": Way("IPOPT on the same model", _ipopt, package="casadi"),
+}
+"""By the name that a plan says."""
+
+
+def way(name: str) -> Way:
+    """The entry `name`. Raises ValueError where there is none, or its package is missing."""
+    if name not in WAYS:
+        raise ValueError(f"unknown controller '{printable(name)}': choose of {', '.join(WAYS)}")
+    found = WAYS[name]
+    if found.package and importlib.util.find_spec(found.package) is None:
+        raise ValueError(f"the controller {name} needs {found.package}: pip install it")
+    return found
