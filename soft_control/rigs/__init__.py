@@ -23,6 +23,8 @@ RIGS = {
     "tendon": "soft_control.rigs.tendon:TendonRig",
     "hasel": "soft_control.rigs.hasel:HaselRig",
     "mass_spring_damper": "soft_control.rigs.mass_spring_damper:MassSpringDamperRig",
+    "mujoco_tendon": "soft_control.rigs.mujoco_tendon:MujocoTendonRig",
+    "mujoco_hasel": "soft_control.rigs.mujoco_hasel:MujocoHaselRig",
 }
 """Name to module:class, imported on demand: one rig does not need the packages of another."""
 
