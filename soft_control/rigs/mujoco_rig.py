@@ -21,7 +21,7 @@ SUBSTEP_S = 1.0 / 960.0
 implicit and at least half a substep times the stiffness."""
 SETTLING_S = 20.0
 """The longest that a rig may take to come to rest at mid-range, before its first run."""
-STILL = 1e-7
+STILL = 1e-6
 """m/s and rad/s, of what is at rest."""
 
 
