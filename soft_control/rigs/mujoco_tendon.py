@@ -3,14 +3,14 @@
 One command goes through the rig in this order:
 
     transport delay -> servo (counts, stops, a motor whose speed falls with its load) -> backlash
-    -> drum -> line (elastic, pulls only) -> block (bends, shortens, sags, creeps, swings)
+    -> drum -> line (elastic, rubs, pulls only) -> block (bends, sags, creeps, swings)
     -> tip position;   strain along each light guide -> light lost -> counts
 
-The block runs along x from a clamp to the tip. It is cut into pieces of equal length; between two
-neighbours are a slide and two hinges, as stiff as the beam of one piece: EA/h and EI/h. Servo 0 turns
-a drum with the lines above and below the block's axis, servo 1 one with those in front and behind:
-where one line is wound up, the other is let out. A positive angle of servo 0 pulls the lower line, one of
-servo 1 the one in front.
+The block runs along x from a clamp to the tip, with a rod in its axis that keeps its length. It is cut
+into pieces of equal length h; in the middle of each are two hinges as stiff as the beam of one piece,
+EI/h. Servo 0 turns a drum with the lines above and below the axis, servo 1 one with those in front and
+behind: where one line is wound up, the other is let out. A positive angle of servo 0 pulls the lower
+line, one of servo 1 the one in front.
 """
 
 from __future__ import annotations
@@ -89,6 +89,10 @@ class MujocoTendonParameters(RigParameters):
     """Of the block, from the clamp to the tip."""
     width_mm: Positive
     """And height."""
+    rod_mm: NotNegative
+    """Diameter of the rod in its axis."""
+    rod_modulus_mpa: Positive
+    """Young's modulus of the rod."""
     pieces: Annotated[int, Field(ge=3, le=40)]
     """Number of hinges along the block."""
     density_kg_m3: Positive
@@ -156,10 +160,10 @@ class MujocoTendonRig(MujocoRig):
         self._slope = math.radians(p.servo_slope_deg)
         self._half_backlash = 0.5 * math.radians(p.backlash_deg)
         self._radius = 1e-3 * p.drum_mm
-        # Of the joints: slide, hinge about y, hinge about z, for each piece.
         self._share = np.array(p.creep_share)[:, None]
         self._towards = -np.expm1(-SUBSTEP_S / np.array(p.creep_s))[:, None]
-        self._stiffness = np.tile(self._of_a_piece(), p.pieces)
+        # The rod does not creep: what its stiffness is of the piece's does not either.
+        self._creeping = self._of_silicone()
         self._strain_of = self._strains()
         super()._prepare()
 
@@ -168,19 +172,23 @@ class MujocoTendonRig(MujocoRig):
         self._relaxed()
         super()._settle()
 
-    def _of_a_piece(self) -> np.ndarray:
-        """(3,) stiffness of one piece of the block: EA/h, N/m, and EI/h twice, N m/rad."""
+    def _of_silicone(self) -> float:
+        """Stiffness of one piece's silicone against bending, N m/rad: E w⁴/12 over its length."""
         p = self.parameters
-        width, piece = 1e-3 * p.width_mm, 1e-3 * p.length_mm / p.pieces
-        modulus = 1e6 * p.modulus_mpa
-        along, bending = modulus * width**2 / piece, modulus * width**4 / 12.0 / piece
-        return np.array([along, bending, bending])
+        return 1e6 * p.modulus_mpa * (1e-3 * p.width_mm) ** 4 / 12.0 / self._piece_m()
+
+    def _of_rod(self) -> float:
+        """Stiffness of one piece of the rod, N m/rad: E pi d⁴/64 over its length."""
+        p = self.parameters
+        return 1e6 * p.rod_modulus_mpa * math.pi * (1e-3 * p.rod_mm) ** 4 / 64.0 / self._piece_m()
+
+    def _piece_m(self) -> float:
+        return 1e-3 * self.parameters.length_mm / self.parameters.pieces
 
     def _strains(self) -> np.ndarray:
-        """(guides, joints): mean strain of each light guide by the joints of the block.
+        """(guides, joints): mean strain of each light guide by the hinges of the block.
 
-        A piece that lengthens by s and turns by a about y and b about z strains what runs at (y, z)
-        by (s + a z - b y)/h.
+        A piece that turns by a about y and b about z strains what runs at (y, z) by (a z - b y)/h.
         """
         p = self.parameters
         edges = np.linspace(0.0, 1.0, p.pieces + 1)
@@ -188,8 +196,7 @@ class MujocoTendonRig(MujocoRig):
         for guide in p.guides:
             inside = np.minimum(edges[1:], guide.end) - np.maximum(edges[:-1], guide.start)
             share = np.maximum(inside, 0.0) / (guide.end - guide.start)
-            place = [1.0, 1e-3 * guide.z_mm, -1e-3 * guide.y_mm]
-            rows.append(np.outer(share, place).ravel())
+            rows.append(np.outer(share, [1e-3 * guide.z_mm, -1e-3 * guide.y_mm]).ravel())
         return np.array(rows) * p.pieces / (1e-3 * p.length_mm)
 
     # ------------------------------------------------------------------------------- the model
@@ -197,13 +204,11 @@ class MujocoTendonRig(MujocoRig):
     def mjcf(self) -> str:
         """The block as a chain, its lines as spatial tendons with an actuator each."""
         p = self.parameters
-        width, piece = 1e-3 * p.width_mm, 1e-3 * p.length_mm / p.pieces
-        along, bending, _ = self._of_a_piece()
-        loss = p.damping_s
-        joints = (
-            f'<joint type="slide" axis="1 0 0" stiffness="{along}" damping="{along * loss}"/>'
-            f'<joint axis="0 1 0" stiffness="{bending}" damping="{bending * loss}"/>'
-            f'<joint axis="0 0 1" stiffness="{bending}" damping="{bending * loss}"/>'
+        width, piece = 1e-3 * p.width_mm, self._piece_m()
+        stiffness = self._of_silicone() + self._of_rod()
+        joints = "".join(
+            f'<joint axis="{axis}" stiffness="{stiffness}" damping="{stiffness * p.damping_s}"/>'
+            for axis in ("0 1 0", "0 0 1")
         )
         chain = ""
         for i in reversed(range(p.pieces)):
@@ -256,7 +261,7 @@ class MujocoTendonRig(MujocoRig):
 
     def _rest_of_drives(self) -> None:
         self._goal, self._servo, self._drum = np.zeros(2), np.zeros(2), np.zeros(2)
-        self._crept = np.zeros((len(self.parameters.creep_s), 3 * self.parameters.pieces))
+        self._crept = np.zeros((len(self.parameters.creep_s), 2 * self.parameters.pieces))
         self._crept[:] = self._joints_at_rest
 
     def _drive(self, command: list[float]) -> None:
@@ -277,7 +282,7 @@ class MujocoTendonRig(MujocoRig):
         data.ctrl[1::2] = self._slack[1::2] + wound
         joints = data.qpos
         self._crept += self._towards * (joints - self._crept)
-        data.qfrc_applied[:] = self._stiffness * (self._share * (self._crept - joints)).sum(axis=0)
+        data.qfrc_applied[:] = self._creeping * (self._share * (self._crept - joints)).sum(axis=0)
 
     def _relaxed(self) -> None:
         """While it settles, creep is over, lines are as tight as they shall be, and servos stand."""
