@@ -26,12 +26,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from soft_control.rigs.magnet import cuboid_field
-from soft_control.rigs.mujoco_rig import SUBSTEP_S, MujocoRig
+from soft_control.rigs.mujoco_rig import GRAVITY, SUBSTEP_S, Damped, MujocoRig
 from soft_control.rigs.parameters import Fraction, NotNegative, Positive, RigParameters
 from soft_control.robots.description import RobotDescription
 
-GRAVITY = 9.81
-"""m/s²"""
 ACTUATORS = 6
 LSB_PER_GAUSS = 1711.0
 """LIS3MDL at its range of 16 gauss, data sheet."""
@@ -69,7 +67,7 @@ class MujocoHaselParameters(RigParameters):
     """Damping of a stack by the liquid that is pressed through it."""
     shear_n_per_m: Positive
     """Stiffness of a stack against a push to the side."""
-    shear_damping_s: Positive
+    shear_damping_s: Damped
     """The damping of that over its stiffness."""
     actuator_radius_mm: Positive
     """From the axis to each stack."""

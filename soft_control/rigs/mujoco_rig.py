@@ -10,19 +10,24 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from soft_control.rigs.simulated import SimulatedRig
 
 SUBSTEP_S = 1.0 / 960.0
-"""Eight a sample at 120 Hz. Springs as stiff as these are stable with it as long as their damping is
-implicit and at least half a substep times the stiffness."""
+"""Eight a sample at 120 Hz. The damping of springs is implicit, so that they are stable however stiff
+they are, if only their damping is at least half a substep times the stiffness."""
+GRAVITY = 9.81
+"""m/s²"""
 SETTLING_S = 20.0
 """The longest that a rig may take to come to rest at mid-range, before its first run."""
-STILL = 1e-6
-"""m/s and rad/s, of what is at rest."""
+STILL, MOVING = 1e-6, 1e-3
+"""m/s and rad/s, of what is at rest, and of what never comes to rest."""
+Damped = Annotated[float, Field(ge=0.5 * SUBSTEP_S)]
+"""Damping over stiffness, s, of a spring that may be stiff."""
 
 
 def library(rig: str) -> ModuleType:
@@ -74,26 +79,33 @@ class MujocoRig(SimulatedRig):
     def _settle(self) -> None:
         """Finds rest at mid-range. Raises ValueError for parameters that leave the rig none."""
         self._rest_of_drives()
+        moving = 0.0
         for step in range(round(SETTLING_S / SUBSTEP_S)):
             self._before_step()
             self._mujoco.mj_step(self._model, self._data)
             self._relaxed()
             # It passes through standing still, too: asked for over a tenth of a second.
-            if step % 96 == 0:
-                moving = 0.0
             moving = max(moving, np.abs(self._data.qvel).max())
-            if step % 96 == 95 and moving < STILL:
-                break
-        else:
+            if step % 96 == 95:
+                if moving < STILL:
+                    break
+                moving = 0.0
+        if np.abs(self._data.qvel).max() > MOVING or self._diverged():
             raise ValueError(
-                f"the rig {self.parameters.rig_name} does not come to rest at mid-range: after "
-                f"{SETTLING_S:g} s it moves at {moving:.1e} m/s or rad/s; its parameters are unstable"
+                f"the rig {self.parameters.rig_name} does not come to rest at mid-range within "
+                f"{SETTLING_S:g} s: its parameters make it unstable"
             )
         self._data.qvel[:] = 0.0
         self._data.time = 0.0
         self._at_rest = self._mechanics
         self._mujoco.mj_kinematics(self._model, self._data)
         self._neutral = self._data.site("tip").xpos.copy()
+
+    def _diverged(self) -> bool:
+        """Whether MuJoCo had to begin anew because something was not finite, or huge."""
+        kinds = ("BADQPOS", "BADQVEL", "BADQACC")
+        numbers = [getattr(self._mujoco.mjtWarning, f"mjWARN_{kind}") for kind in kinds]
+        return any(self._data.warning[number].number for number in numbers)
 
     @property
     def _mechanics(self) -> np.ndarray:

@@ -21,12 +21,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field, model_validator
 
-from soft_control.rigs.mujoco_rig import SUBSTEP_S, MujocoRig
+from soft_control.rigs.mujoco_rig import GRAVITY, SUBSTEP_S, Damped, MujocoRig
 from soft_control.rigs.parameters import Fraction, NotNegative, Positive, RigParameters, Strict
 from soft_control.robots.description import RobotDescription
 
-GRAVITY = 9.81
-"""m/s²"""
 COUNTS_MAX = 4095
 """Of the converter behind a light guide: 12 bits."""
 LINES = ("below", "above", "front", "behind")
@@ -77,7 +75,7 @@ class MujocoTendonParameters(RigParameters):
     """Radius on which a line is wound."""
     line_n_per_m: Positive
     """Stiffness of a line with its knots."""
-    line_damping_s: Positive
+    line_damping_s: Damped
     """Its damping over its stiffness."""
     line_friction_n: NotNegative
     """Of a line in the block."""
@@ -99,7 +97,7 @@ class MujocoTendonParameters(RigParameters):
     """Of the silicone."""
     modulus_mpa: Positive
     """Young's modulus of the silicone after long."""
-    damping_s: Positive
+    damping_s: Damped
     """Viscosity of the silicone over its modulus."""
     creep_share: tuple[Fraction, ...]
     """By how much of its modulus the silicone is stiffer at once than after long, by branch."""
@@ -124,6 +122,10 @@ class MujocoTendonParameters(RigParameters):
             raise ValueError("command_min_deg must be below command_max_deg")
         if len(self.creep_share) != len(self.creep_s):
             raise ValueError("creep_share and creep_s differ in length")
+        if any(not 0 <= channel < len(self.guides) for channel in self.dead_channels):
+            raise ValueError(
+                f"dead_channels must be numbers of guides, 0 to {len(self.guides) - 1}"
+            )
         if 2.0 * self.line_offset_mm > self.width_mm:
             raise ValueError("line_offset_mm must be within the block, half of width_mm")
         return self
