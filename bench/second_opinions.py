@@ -1,5 +1,5 @@
-"""docs/second_opinions.md from what `make second-opinions` has made: models and firmware of the rigs in
-MuJoCo, and a run of each on the emulated microcontroller."""
+"""docs/second_opinions.md from what `make second-opinions` has made: models and firmware of the
+rigs in MuJoCo, and a run of each on the emulated microcontroller."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DURATION_S, SETTLE_S = 20.0, 2.0
 STEP = 0.4
 """Of half the range of the first command, for figures of the rigs themselves."""
 PLACES = 90
-"""Random commands at whose rest a polynomial is fitted: three for each coefficient of six commands."""
+"""Random commands at whose rest a map is fitted: three for each coefficient of six commands."""
 
 
 def main(models: Path, builds: Path, runs: Path) -> None:
@@ -66,7 +66,7 @@ def main(models: Path, builds: Path, runs: Path) -> None:
     sys.exit(0 if kept else f"above {LIMITS_MM} mm: see the table")
 
 
-# ------------------------------------------------------------------------------- what was tracked
+# ----------------------------------------------------------------------------- what was tracked
 
 
 def untethered(card: ModelCard, build: Path) -> Controller:
@@ -106,7 +106,7 @@ def track(card: ModelCard, build: Path, by: str, reference: str) -> dict[str, fl
     return {"rmse": float(np.mean(rmse)), "spread": float(np.ptp(rmse)), "max": max(worst)}
 
 
-# ------------------------------------------------------------------------------- what the rigs are
+# ----------------------------------------------------------------------------- what the rigs are
 
 
 def figures(name: str) -> dict[str, Any]:

@@ -10,11 +10,11 @@ A pouch that is stretched from its flat height by s pushes with
 
     F (1 - s/S) v² - k s - c s'
 
-where v is the share of the full voltage, F the force that blocks it there, S the stroke at which its
-electrodes have closed, and k and c are those of film and liquid: the linear form of the quasi-static
-models of Kellaris et al., "An analytical model for the design of Peano-HASEL actuators", 2019. Each
-layer is three stacks of pouches at 120 degrees, the upper layer turned by 60 degrees and standing on the
-plate of the lower one. A stack gives way to the side, too.
+where v is the share of the full voltage, F the force that blocks it there, S the stroke at which
+its electrodes have closed, and k and c are those of film and liquid: the linear form of the
+quasi-static models of Kellaris et al., "An analytical model for the design of Peano-HASEL
+actuators", 2019. Each layer is three stacks of pouches at 120 degrees, the upper layer turned by 60
+degrees and standing on the plate of the lower one. A stack gives way to the side, too.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class MujocoHaselRig(MujocoRig):
             f'<site site="foot_{i}"/><site site="head_{i}"/></spatial>'
             for i in range(ACTUATORS)
         )
-        # MuJoCo's affine gain: force = control (a + b · length), here F (1 - s/S) and v² the control.
+        # MuJoCo's affine gain: force = control (a + b · length). Here that is v² F (1 - s/S).
         slope = -p.blocked_n / (1e-3 * p.closed_mm)
         push = p.blocked_n - slope * 1e-3 * p.flat_mm
         forces = "".join(

@@ -18,8 +18,8 @@ from pydantic import Field
 from soft_control.rigs.simulated import SimulatedRig
 
 SUBSTEP_S = 1.0 / 960.0
-"""Eight a sample at 120 Hz. The damping of springs is implicit, so that they are stable however stiff
-they are, if only their damping is at least half a substep times the stiffness."""
+"""Eight a sample at 120 Hz. The damping of springs is implicit, so that they are stable however
+stiff they are, if only their damping is at least half a substep times the stiffness."""
 GRAVITY = 9.81
 """m/s²"""
 SETTLING_S = 20.0

@@ -6,11 +6,11 @@ One command goes through the rig in this order:
     -> drum -> line (elastic, rubs, pulls only) -> block (bends, sags, creeps, swings)
     -> tip position;   strain along each light guide -> light lost -> counts
 
-The block runs along x from a clamp to the tip, with a rod in its axis that keeps its length. It is cut
-into pieces of equal length h; in the middle of each are two hinges as stiff as the beam of one piece,
-EI/h. Servo 0 turns a drum with the lines above and below the axis, servo 1 one with those in front and
-behind: where one line is wound up, the other is let out. A positive angle of servo 0 pulls the lower
-line, one of servo 1 the one in front.
+The block runs along x from a clamp to the tip, with a rod in its axis that keeps its length. It is
+cut into pieces of equal length h; in the middle of each are two hinges as stiff as the beam of one
+piece, EI/h. Servo 0 turns a drum with the lines above and below the axis, servo 1 one with those in
+front and behind: where one line is wound up, the other is let out. A positive angle of servo 0
+pulls the lower line, one of servo 1 the one in front.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ class MujocoTendonRig(MujocoRig):
         data.qfrc_applied[:] = self._creeping * (self._share * (self._crept - joints)).sum(axis=0)
 
     def _relaxed(self) -> None:
-        """While it settles, creep is over, lines are as tight as they shall be, and servos stand."""
+        """While it settles, creep is over, lines are tight as they shall be, and servos stand."""
         p = self.parameters
         self._slack = self._data.ten_length - p.pretension_n / p.line_n_per_m
         self._joints_at_rest = self._data.qpos.copy()
