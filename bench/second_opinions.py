@@ -89,7 +89,7 @@ CONTROLLERS = {"untethered": untethered, "tethered": tethered, "pid": with_pid}
 
 
 def track(card: ModelCard, build: Path, by: str, reference: str) -> dict[str, float]:
-    """Tracking error of the tip over all seeds, mm: mean RMSE, its spread, and the worst maximum."""
+    """Tracking error of the tip over all seeds, mm: mean RMSE and its spread, worst maximum."""
     curve = reference_curve(Experiment(rig=card.rig, reference=reference), card)
     rmse, worst = [], []
     for seed in SEEDS:

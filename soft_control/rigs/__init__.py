@@ -2,8 +2,8 @@
 
 A rig takes actuator commands, moves, and answers with a sample, as the real one does. A new rig is
 one file here, one line in `RIGS`, its description in config/robots/ and its values in config/:
-docs/tutorials/new_rig.md. Where the name of one is taken, the directory of a twin may stand that
-`softctl twin` learned from recordings.
+docs/tutorials/new_rig.md. Those that begin with mujoco_ need the package of that name. Where the
+name of one is taken, the directory of a twin may stand that `softctl twin` learned from recordings.
 """
 
 from __future__ import annotations
@@ -82,9 +82,14 @@ def make_rig(name: str, **options: Any) -> Rig:
     Raises ValueError for an unknown name or parameter, and for a twin that cannot be used.
     """
     check_rig(name)
-    module, _, cls = RIGS.get(name, LEARNED).partition(":")
     directory = () if name in RIGS else (name,)
-    return getattr(importlib.import_module(module), cls)(*directory, **options)
+    return rig_class(name)(*directory, **options)
+
+
+def rig_class(name: str) -> Any:
+    """The class of a rig by name, or of twins; no rig is made, so that no engine need be there."""
+    module, _, cls = RIGS.get(name, LEARNED).partition(":")
+    return getattr(importlib.import_module(module), cls)
 
 
 def check_rig(name: str) -> str:

@@ -26,8 +26,8 @@ SETTLING_S = 20.0
 """The longest that a rig may take to come to rest at mid-range, before its first run."""
 STILL, MOVING = 1e-6, 1e-3
 """m/s and rad/s, of what is at rest, and of what never comes to rest."""
-Damped = Annotated[float, Field(ge=0.5 * SUBSTEP_S)]
-"""Damping over stiffness, s, of a spring that may be stiff."""
+Damped = Annotated[float, Field(ge=5.3e-4)]
+"""Damping over stiffness, s, of a spring that may be stiff: just above half a substep."""
 
 
 def library(rig: str) -> ModuleType:

@@ -254,7 +254,7 @@ def test_gain_is_how_far_it_goes_and_rest_stays(name: str):
         ("mujoco_tendon", {"creep_s": (1.0,)}, r"mujoco_tendon\.yaml: .*differ in length"),
         ("mujoco_tendon", {"guides": []}, "guides of the rig mujoco_tendon are 0, .* 11 signals"),
         ("mujoco_tendon", {"line_offset_mm": 20.0}, "must be within the block"),
-        ("mujoco_tendon", {"damping_s": 1e-6}, "damping_s = 1e-06: .*0.00052"),
+        ("mujoco_tendon", {"damping_s": 1e-6}, "damping_s = 1e-06: .*0.00053"),
         ("mujoco_hasel", {"liquid_n_s_per_m": 1e-3}, "does not come to rest at mid-range"),
         ("mujoco_tendon", {"dead_channels": (11,)}, r"dead_channels .* 0 to 10"),
         ("mujoco_hasel", {"absorbed_share": (0.6, 0.6)}, "add up to less than 1"),
