@@ -28,6 +28,9 @@ RIGS = {
 }
 """Name to module:class, imported on demand: one rig does not need the packages of another."""
 
+OPINIONS = {"mujoco_tendon": "tendon", "mujoco_hasel": "hasel"}
+"""Rigs that are a second opinion, and on which: nothing is fitted to them or tuned on them."""
+
 LEARNED = "soft_control.rigs.learned:LearnedRig"
 """Of all twins; its first argument is the directory."""
 
@@ -98,6 +101,17 @@ def check_rig(name: str) -> str:
         raise ValueError(
             f"unknown rig '{printable(name)}': choose one of {', '.join(sorted(RIGS))}, or a "
             f"directory with {CARD_FILE} that `softctl twin` wrote"
+        )
+    return name
+
+
+def check_no_opinion(name: str) -> str:
+    """`name` itself. Raises ValueError for a second opinion: what was tuned on it could not be
+    judged by it."""
+    if name in OPINIONS:
+        raise ValueError(
+            f"nothing is tuned on the rig {name}, which is a second opinion on {OPINIONS[name]}: "
+            f"tune on that one, see docs/second_opinions.md"
         )
     return name
 
