@@ -77,7 +77,7 @@ def tethered(card: ModelCard, build: Path) -> Controller:
 
 def with_pid(card: ModelCard, build: Path) -> Controller:
     """A PID with the gains of our own rig; it is told the measured outputs."""
-    config = pid_config(node_parameters("pid", card.robot), make_rig(card.rig))
+    config = pid_config(node_parameters("pid", card.rig), make_rig(card.rig))
     return PidController(config, card.rate_hz)
 
 
