@@ -77,8 +77,10 @@ class MujocoTendonParameters(RigParameters):
     """Stiffness of a line with its knots."""
     line_damping_s: Damped
     """Its damping over its stiffness."""
-    line_friction_n: NotNegative
-    """Of a line in the block."""
+    line_friction: Fraction
+    """Share of its pull that a line loses in the block on the way in, and keeps on the way out."""
+    friction_way_mm: Positive
+    """Way of a line on which its friction grows from none to all."""
     line_offset_mm: Positive
     """From the block's axis to each line."""
     pretension_n: NotNegative
@@ -139,7 +141,7 @@ class MujocoTendonRig(MujocoRig):
 
     Parameters = MujocoTendonParameters
     # What the lines pulled with in the last substep comes after the mechanics, which find it anew.
-    state = ("_substeps", "_goal", "_servo", "_drum", "_crept", "_mechanics", "_forces")
+    state = ("_substeps", "_goal", "_servo", "_drum", "_rubbed", "_crept", "_mechanics", "_forces")
 
     def describe(self) -> RobotDescription:
         """Two servos, the tip in space, eleven light guides."""
@@ -225,7 +227,7 @@ class MujocoTendonRig(MujocoRig):
                 f"{end}{self._holes(i + 1, long if last else long / 2)}{chain}</body>"
             )
         lines = "".join(
-            f'<spatial name="{name}" frictionloss="{p.line_friction_n}">'
+            f'<spatial name="{name}">'
             + "".join(f'<site site="{name}_{i}"/>' for i in range(p.pieces + 1))
             + "</spatial>"
             for name in LINES
@@ -263,6 +265,7 @@ class MujocoTendonRig(MujocoRig):
 
     def _rest_of_drives(self) -> None:
         self._goal, self._servo, self._drum = np.zeros(2), np.zeros(2), np.zeros(2)
+        self._rubbed = np.zeros(2)
         self._crept = np.zeros((len(self.parameters.creep_s), 2 * self.parameters.pieces))
         self._crept[:] = self._joints_at_rest
 
@@ -278,10 +281,14 @@ class MujocoTendonRig(MujocoRig):
         drive = np.clip((self._goal - self._servo) / self._slope, -1.0, 1.0)
         self._servo = self._servo + SUBSTEP_S * self._rate * (drive - load / p.servo_stall_nm)
         low, high = self._servo - self._half_backlash, self._servo + self._half_backlash
-        self._drum = np.minimum(np.maximum(self._drum, low), high)
+        before, self._drum = self._drum, np.minimum(np.maximum(self._drum, low), high)
+        # Dry friction of a line in its guide: -1 to 1, all of it after a short way in one direction.
+        way = p.gain * self._radius * (self._drum - before) / (1e-3 * p.friction_way_mm)
+        self._rubbed = np.clip(self._rubbed + way, -1.0, 1.0)
         wound = p.gain * self._radius * self._drum
-        data.ctrl[::2] = self._slack[::2] - wound
-        data.ctrl[1::2] = self._slack[1::2] + wound
+        lost = p.line_friction * self._rubbed / p.line_n_per_m
+        data.ctrl[::2] = self._slack[::2] - wound + lost * pull[::2]
+        data.ctrl[1::2] = self._slack[1::2] + wound - lost * pull[1::2]
         joints = data.qpos
         self._crept += self._towards * (joints - self._crept)
         data.qfrc_applied[:] = self._creeping * (self._share * (self._crept - joints)).sum(axis=0)

@@ -18,7 +18,7 @@ from soft_control.rigs.mujoco_rig import GRAVITY  # noqa: E402
 from soft_control.rigs.mujoco_tendon import MujocoTendonRig  # noqa: E402
 
 NAMES = ("mujoco_tendon", "mujoco_hasel")
-LOOSE = {"line_n_per_m": 1e-6, "line_friction_n": 0.0, "pretension_n": 0.0}
+LOOSE = {"line_n_per_m": 1e-6, "line_friction": 0.0, "pretension_n": 0.0}
 """A block whose lines do nothing."""
 
 
@@ -69,7 +69,7 @@ def test_stiff_lines_bend_the_block_into_an_arc():
     """A drum of radius r that turns by a pulls a line at d from the axis by r a: an arc of r a/d.
     1 %: pieces for an arc, and a servo that its load holds back."""
     still = {"servo_stall_nm": 1e6, "backlash_deg": 0.0, "servo_resolution_deg": 1e-3}
-    rig = MujocoTendonRig(line_n_per_m=1e6, line_friction_n=0.0, **still)
+    rig = MujocoTendonRig(line_n_per_m=1e6, line_friction=0.0, **still)
     p, angle = rig.parameters, 0.6
     rig.step(rig.description.command_neutral + [0.0, angle], 3.0)
     arc, long = p.drum_mm * angle / p.line_offset_mm, 1e-3 * p.length_mm
@@ -103,6 +103,21 @@ def test_lines_pull_and_do_not_push():
             assert (rig._forces <= 0.0).all()
             hanging += (rig._forces == 0.0).any()
     assert hanging > 20, "a line that is let out hangs loose at times"
+
+
+def test_friction_in_the_guides_makes_the_way_up_another_than_the_way_down():
+    """A line that is pulled in pulls the less, so that the block lags behind on both ways; what the
+    servo's gears leave is there without friction, too."""
+    apart = []
+    for share in (0.0, 0.1):
+        rig = MujocoTendonRig(line_friction=share, output_noise=())
+        middle = rig.description.command_neutral
+        z = []
+        for angle in (-1.0, 0.6, 1.0, 0.6):
+            rig.step(middle + [angle, 0.0], 2.0)
+            z.append(rig.outputs()[2])
+        apart.append(z[1] - z[3])
+    assert 1e-4 < apart[0] < apart[1] - 1e-4 < 2e-3
 
 
 def test_guides_dim_where_they_are_stretched():
