@@ -21,10 +21,10 @@ from soft_control.rigs import OPINIONS, make_rig  # noqa: E402
 RATE_HZ = 120.0
 
 
-@pytest.mark.parametrize(("rig", "limit_mm"), [("mujoco_tendon", 2.5), ("mujoco_hasel", 2.5)])
+@pytest.mark.parametrize(("rig", "limit_mm"), [("mujoco_tendon", 1.0), ("mujoco_hasel", 1.5)])
 def test_a_controller_that_was_trained_there_for_seconds_tracks(rig, limit_mm, tmp_path: Path):
-    """Untethered along the figure-eight of some 25 and of 6 mm. Trained as `make second-opinions`
-    does, it errs by a tenth of that: docs/second_opinions.md."""
+    """Untethered along the figure-eight of some 25 and of 6 mm: it errs by 0.39 and by 0.60 mm, two
+    and a half times of which are allowed to other versions of TensorFlow."""
     settings = TrainingSettings(
         rig=rig, hidden=(16,), updates=600, warm_start_updates=300,
         rollout_samples=40, difference_gain=5.0, learning_rate=5e-3,
