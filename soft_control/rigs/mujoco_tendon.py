@@ -282,7 +282,7 @@ class MujocoTendonRig(MujocoRig):
         self._servo = self._servo + SUBSTEP_S * self._rate * (drive - load / p.servo_stall_nm)
         low, high = self._servo - self._half_backlash, self._servo + self._half_backlash
         before, self._drum = self._drum, np.minimum(np.maximum(self._drum, low), high)
-        # Dry friction of a line in its guide: -1 to 1, all of it after a short way in one direction.
+        # Dry friction of a line in its guide: -1 to 1, all of it after a short way to one side.
         # MuJoCo's frictionloss, a soft constraint, yields to springs with as much damping.
         way = p.gain * self._radius * (self._drum - before) / (1e-3 * p.friction_way_mm)
         self._rubbed = np.clip(self._rubbed + way, -1.0, 1.0)

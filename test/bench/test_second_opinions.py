@@ -30,11 +30,12 @@ def test_untethered_error_is_within_what_was_asked_on_every_reference(rig: str):
 
 @pytest.mark.parametrize("rig", LIMITS_MM)
 def test_the_emulated_microcontroller_says_the_same_as_the_library(rig: str):
-    """Seed 0 of the figure-eight, over ROS 2 and in qemu: within the spread over the seeds."""
+    """The figure-eight, over ROS 2 and in qemu: there the error is that of what is measured, with
+    0.05 mm of noise in three directions. 0.02: seeds, and the digits of the page."""
     (found,) = re.findall(rf"A run of {rig} on .*?RMSE ([\d.]+)", PAGE, re.DOTALL)
     ((_, untethered, *_),) = [row for row in rows(rig) if row[0] == "figure_eight"]
-    rmse, spread = re.match(r"([\d.]+) \(([\d.]+)\)", untethered).groups()
-    assert float(found) == pytest.approx(float(rmse), abs=float(spread) + 0.01)
+    rmse = float(untethered.partition(" ")[0])
+    assert float(found) == pytest.approx((rmse**2 + 3 * 0.05**2) ** 0.5, abs=0.02)
 
 
 def test_the_rigs_differ_from_those_that_they_are_an_opinion_on():
