@@ -144,10 +144,13 @@ class MujocoRig(SimulatedRig):
 
     def energy(self) -> tuple[float, float]:
         """Potential (of springs and weight) and kinetic energy of the model now, J."""
+        options = self._model.opt
+        flags = options.enableflags
+        options.enableflags = flags | int(self._mujoco.mjtEnableBit.mjENBL_ENERGY)
         self._mujoco.mj_forward(self._model, self._data)
-        self._mujoco.mj_energyPos(self._model, self._data)
-        self._mujoco.mj_energyVel(self._model, self._data)
-        return tuple(self._data.energy)
+        options.enableflags = flags
+        potential, kinetic = self._data.energy
+        return float(potential), float(kinetic)
 
     def _named(self, kind: str, names: list[str]) -> np.ndarray:
         """Numbers of elements of the model, by name."""
