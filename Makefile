@@ -8,12 +8,12 @@ APT := python3 python3-venv gcc g++ libc6-dev make cmake gcc-arm-none-eabi libne
 APT_TEST := chromium chromium-driver
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
-EXTRAS := train,test,campaign$(if $(ROS_DISTRO),,$(comma)ros)
+EXTRAS := train,test,campaign,mujoco$(if $(ROS_DISTRO),,$(comma)ros)
 
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo test test-long browser fuzz fuzz-instruments swap lockstep realtime soak docs bench pictures trunk setup clean
+.PHONY: demo test test-long browser fuzz fuzz-instruments swap lockstep realtime soak docs bench pictures trunk second-opinions setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -85,6 +85,21 @@ models/trunk/fk.json: $(VENV)/.ready config/robots/trunk.yaml $(LEARNING)
 
 twins/trunk/twin.json: $(VENV)/.ready config/robots/trunk.yaml $(LEARNING)
 	$(BIN)/softctl twin $(TRUNK)/observations_1.csv --robot config/robots/trunk.yaml --out twins/trunk
+
+# All that docs/second_opinions.md says: both rigs in MuJoCo recorded, trained and tracked. Some fifteen minutes.
+second-opinions: models/mujoco_tendon/fk.json models/mujoco_hasel/fk.json
+	rm -rf runs/second_opinions
+	for rig in mujoco_tendon mujoco_hasel; do \
+	  $(BIN)/softctl build models/$$rig --robot $$rig --out build/$$rig || exit 1; \
+	  $(BIN)/softctl run --rig $$rig --model models/$$rig --firmware build/$$rig --target pil \
+	    --out runs/second_opinions/$$rig || exit 1; done
+	$(BIN)/python bench/second_opinions.py models build runs/second_opinions
+
+models/mujoco_%/fk.json: $(VENV)/.ready $(LEARNING) config/mujoco_%.yaml config/robots/mujoco_%.yaml \
+  config/excitation.yaml soft_control/learning/excitation.py $(wildcard soft_control/rigs/mujoco_*.py)
+	rm -rf data/mujoco_$*
+	$(BIN)/softctl collect --rig mujoco_$* --out data/mujoco_$*
+	$(BIN)/softctl train data/mujoco_$* --rig mujoco_$* --out models/mujoco_$*
 
 # Counts instructions and reads no clock: the same numbers on any machine.
 bench: setup build/bench/.ready

@@ -121,6 +121,7 @@ setup(
             "ros-trajectory-msgs",
             "ros-visualization-msgs",
         ],
+        "mujoco": ["mujoco>=3.2"],  # second opinions on the rigs
         "test": [
             "casadi>=3.6",
             "dynamixel-sdk>=4.0",  # Robotis' own packets

@@ -245,7 +245,7 @@ def draw(robot: str, file: Path) -> None:
 def main() -> None:
     folder = Path(__file__).parents[1] / "docs" / "images"
     folder.mkdir(exist_ok=True)
-    for robot in LINKS:
+    for robot in VIEWS:  # a second opinion looks like the rig that it is one of
         draw(robot, folder / f"{robot}.png")
         print(folder / f"{robot}.png")
 

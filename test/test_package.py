@@ -38,6 +38,7 @@ KEYLESS = {
     "cobs",
     "elftools",
     "keras",
+    "mujoco",
     "optuna",
     "tensorflow",
     "tflite",

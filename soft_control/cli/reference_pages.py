@@ -23,7 +23,7 @@ from soft_control.control.mpc_settings import MpcSettings
 from soft_control.experiment.settings import Experiment
 from soft_control.learning.training import TrainingSettings
 from soft_control.learning.twin import TwinSettings
-from soft_control.rigs import RIGS, make_rig
+from soft_control.rigs import RIGS, rig_class
 from soft_control.rigs.learned import LearnedParameters
 from soft_control.robots.config_files import read_yaml
 from soft_control.robots.description import RobotDescription
@@ -132,7 +132,7 @@ def sections() -> dict[str, list[Section]]:
         ],
         "mpc": [section(MpcSettings, "mpc", "mcu", _node_values("mcu").get("mpc", {}))],
         "robot": [section(RobotDescription, "robot")],
-        "rigs": [section(make_rig(name).Parameters, name, name, _config(name)) for name in RIGS],
+        "rigs": [section(rig_class(name).Parameters, name, name, _config(name)) for name in RIGS],
         "nodes": [
             section(model, name, name, _node_values(name)) for name, model in _node_parameters()
         ],

@@ -30,7 +30,7 @@ from soft_control.experiment.setup import reference_curve
 from soft_control.firmware_build import build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import printable
-from soft_control.rigs import Rig, make_rig
+from soft_control.rigs import Rig, check_no_opinion, make_rig
 from soft_control.robots.description import RobotDescription
 
 TUNING_GAINS = (1.0, 0.8, 1.25)
@@ -353,7 +353,7 @@ def tune(
         raise ValueError(f"controller '{name}' is not tuned: choose {' or '.join(can)}")
     card = load_card(model_dir)
     shapes = (reference, STEP_REFERENCE)
-    rig = rig_for(card, model_dir, rig)
+    rig = check_no_opinion(rig_for(card, model_dir, rig))
     curves = [reference_curve(Experiment(rig=rig, reference=s), card) for s in shapes]
     followed = [(curve.values, duration_s) for curve in curves]
     module, _, function = entry.tuner.partition(":")

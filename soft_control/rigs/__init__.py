@@ -2,8 +2,8 @@
 
 A rig takes actuator commands, moves, and answers with a sample, as the real one does. A new rig is
 one file here, one line in `RIGS`, its description in config/robots/ and its values in config/:
-docs/tutorials/new_rig.md. Where the name of one is taken, the directory of a twin may stand that
-`softctl twin` learned from recordings.
+docs/tutorials/new_rig.md. Those that begin with mujoco_ need the package of that name. Where the
+name of one is taken, the directory of a twin may stand that `softctl twin` learned from recordings.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ RIGS = {
     "tendon": "soft_control.rigs.tendon:TendonRig",
     "hasel": "soft_control.rigs.hasel:HaselRig",
     "mass_spring_damper": "soft_control.rigs.mass_spring_damper:MassSpringDamperRig",
+    "mujoco_tendon": "soft_control.rigs.mujoco_tendon:MujocoTendonRig",
+    "mujoco_hasel": "soft_control.rigs.mujoco_hasel:MujocoHaselRig",
 }
 """Name to module:class, imported on demand: one rig does not need the packages of another."""
+
+OPINIONS = {"mujoco_tendon": "tendon", "mujoco_hasel": "hasel"}
+"""Rigs that are a second opinion, and on which: nothing is fitted to them or tuned on them."""
 
 LEARNED = "soft_control.rigs.learned:LearnedRig"
 """Of all twins; its first argument is the directory."""
@@ -80,9 +85,14 @@ def make_rig(name: str, **options: Any) -> Rig:
     Raises ValueError for an unknown name or parameter, and for a twin that cannot be used.
     """
     check_rig(name)
-    module, _, cls = RIGS.get(name, LEARNED).partition(":")
     directory = () if name in RIGS else (name,)
-    return getattr(importlib.import_module(module), cls)(*directory, **options)
+    return rig_class(name)(*directory, **options)
+
+
+def rig_class(name: str) -> Any:
+    """The class of a rig by name, or of twins; no rig is made, so that no engine need be there."""
+    module, _, cls = RIGS.get(name, LEARNED).partition(":")
+    return getattr(importlib.import_module(module), cls)
 
 
 def check_rig(name: str) -> str:
@@ -91,6 +101,17 @@ def check_rig(name: str) -> str:
         raise ValueError(
             f"unknown rig '{printable(name)}': choose one of {', '.join(sorted(RIGS))}, or a "
             f"directory with {CARD_FILE} that `softctl twin` wrote"
+        )
+    return name
+
+
+def check_no_opinion(name: str) -> str:
+    """`name` itself. Raises ValueError for a second opinion: what was tuned on it could not be
+    judged by it."""
+    if name in OPINIONS:
+        raise ValueError(
+            f"nothing is tuned on the rig {name}, which is a second opinion on {OPINIONS[name]}: "
+            f"tune on that one, see docs/second_opinions.md"
         )
     return name
 

@@ -114,6 +114,9 @@ LINKS = {
     "tendon": Links(arc, commanded=("servo_0", "servo_1")),
     "hasel": Links(plates),
     "mass_spring_damper": Links(slide),
+    # Second opinions: other physics, the same shape.
+    "mujoco_tendon": Links(arc, commanded=("servo_0", "servo_1")),
+    "mujoco_hasel": Links(plates),
 }
 """By the name in a robot's description. A robot that is not here has points and no links."""
 

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("casadi", reason="pip install soft_control[test]")
 
+from soft_control import robots  # noqa: E402
 from soft_control.benchmarks.closed_loops import (  # noqa: E402
     ESTIMATES,
     EXCESS_MAX,
@@ -190,7 +191,7 @@ def test_signals_that_feel_the_load_take_it_out(models, tmp_path: Path):
 
 def test_signals_that_do_not_feel_the_load_are_left_alone():
     """As docs/closed_loop.md has it: on these two rigs the load moves the tip past the sensors."""
-    on = {rig for rig in RIGS if mpc_settings(rig).signal_estimate}
+    on = {rig for rig in RIGS if mpc_settings(robots.load(rig)).signal_estimate}
     assert on == {"mass_spring_damper"}
     tendon = make_rig("tendon", load_offset=(0.0, 0.0, 5e-3))
     np.testing.assert_array_equal(tendon.measure().signals, make_rig("tendon").measure().signals)

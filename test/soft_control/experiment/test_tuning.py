@@ -125,6 +125,16 @@ def test_what_cannot_be_tuned_is_refused(tmp_path):
         tune("lqr", tmp_path, "figure_eight", 4.0, 1, 0)
 
 
+def test_nothing_is_tuned_on_a_second_opinion(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "load_card", lambda folder: SimpleNamespace(rig="mujoco_tendon"))
+    monkeypatch.setattr(tuning, "rig_for", lambda card, folder, rig: card.rig)
+    out = tmp_path / "gains.yaml"
+    for name in ("pid", "mpc"):
+        with pytest.raises(ValueError, match="a second opinion on tendon: tune on that one"):
+            tune(name, tmp_path, "figure_eight", 4.0, 1, 0, out)
+    assert not out.exists()
+
+
 def test_tuning_by_name_writes_a_file_that_says_how(tmp_path, monkeypatch):
     """On the fastest rig, for one trial: the head names robot, references and the unit of gains."""
     robot = describe("mass_spring_damper")
