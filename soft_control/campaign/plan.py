@@ -149,14 +149,17 @@ def seeds_of(seeds: int | list[int]) -> list[int]:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan in a YAML file; one that is not there is looked for in config/campaigns/ too.
+    """The plan in a YAML file; one that is named without a folder and is not there is looked for in
+    config/campaigns/.
 
     Raises ValueError in one line naming the file and the first setting that is wrong.
     """
-    found = path if path.is_file() else share() / "config" / "campaigns" / path.name
+    plans = share() / "config" / "campaigns"
+    alone = path == Path(path.name)
+    found = plans / path if alone and not path.is_file() else path
     if not found.is_file():
-        known = sorted(p.name for p in (share() / "config" / "campaigns").glob("*.yaml"))
-        raise ValueError(f"{path}: no such file, nor one of {', '.join(known)} in config/campaigns")
+        known = ", ".join(sorted(p.name for p in plans.glob("*.yaml")))
+        raise ValueError(f"{path}: no such file, nor one of {known} in config/campaigns")
     try:
         return Plan.model_validate(read_yaml(found))
     except ValidationError as error:

@@ -187,20 +187,23 @@ def names(texts: Sequence[str]) -> str:
     return ", ".join(map(cell, texts)) or "none"
 
 
-def shown(figure: Figure | None) -> str:
-    """Mean RMSE / worst maximum."""
+def shown(figure: Figure | None, references: int = 1) -> str:
+    """Mean RMSE / worst maximum; and of how many `references`, where it is not all of them."""
     if figure is None:
         return "-"
-    failed = f", {figure.failed} of {figure.runs} broke off" if figure.failed else ""
-    if np.isnan(figure.rmse):
-        return failed.removeprefix(", ")
-    return f"{figure.rmse:.2f} / {figure.worst:.2f}{failed}"
+    said = [] if np.isnan(figure.rmse) else [f"{figure.rmse:.2f} / {figure.worst:.2f}"]
+    if figure.references < references:
+        said.append(f"on {figure.references} of {references} references")
+    if figure.failed:
+        said.append(f"{figure.failed} of {figure.runs} broke off")
+    return ", ".join(said)
 
 
 def cell_of(results: Results, rig: str, disturbance: str, controller: str) -> str:
     """A task's figure, for the terminal."""
     rows = results.rows(rig, disturbance, controller)
-    return shown(results.figure(rows) if rows else None)
+    references = len(results.names("reference", rig))
+    return shown(results.figure(rows) if rows else None, references)
 
 
 def compared(found: Difference) -> str:

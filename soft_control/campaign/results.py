@@ -35,6 +35,8 @@ class Figure:
     runs: int
     failed: int
     """Runs that broke off, and are in no figure."""
+    references: int
+    """That the runs are of."""
     rmse: float
     """Mean of the runs' RMSE; not a number where none has any."""
     worst: float
@@ -128,11 +130,13 @@ class Results:
     def figure(self, rows: Sequence[int]) -> Figure:
         """Of these rows."""
         sound = self.sound(rows)
+        references = len({self._columns["reference"][i] for i in rows})
         if not sound:
-            return Figure(len(rows), len(rows), np.nan, np.nan, np.nan)
+            return Figure(len(rows), len(rows), references, np.nan, np.nan, np.nan)
         return Figure(
             len(rows),
             len(rows) - len(sound),
+            references,
             float(np.mean(self._rmse[sound])),
             float(np.max(self._max[sound])),
             float(np.mean(self._late[sound])),

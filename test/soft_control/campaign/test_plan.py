@@ -23,6 +23,8 @@ def test_the_plans_that_come_with_the_project_can_be_read(path):
     plan = read_plan(path)
     assert plan == read_plan(Path(path.name))  # found by name alone, too
     assert {one.name for one in plan.controllers} <= set(WAYS)
+    with pytest.raises(ValueError, match="nowhere/.*: no such file, nor one of first.yaml, "):
+        read_plan(Path("nowhere") / path.name)  # a folder that was misspelled is not passed over
 
 
 def test_the_papers_plan_has_the_whole_table_of_disturbances():

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from soft_control.campaign.plan import Plan, prepare
-from soft_control.campaign.report import cell, write_report
+from soft_control.campaign.report import cell, shown, write_report
+from soft_control.campaign.results import Figure
 from soft_control.campaign.store import SCHEMA
 
 T_S = np.arange(0, 4, 0.05)
@@ -98,6 +99,14 @@ def test_the_same_table_gives_the_same_bytes(planned, tmp_path):
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         found.append({str(p.relative_to(tmp_path / name)): p.read_bytes() for p in files})
     assert found[0] == found[1]
+
+
+def test_a_mean_over_fewer_references_says_so():
+    figure = Figure(4, 0, 2, 1.0, 2.0, 1.0)
+    assert shown(figure, 2) == "1.00 / 2.00"
+    assert shown(figure, 5) == "1.00 / 2.00, on 2 of 5 references"
+    gone = Figure(4, 4, 2, np.nan, np.nan, np.nan)
+    assert shown(gone, 2) == "4 of 4 broke off" and shown(None, 2) == "-"
 
 
 def test_anyones_text_is_only_text():

@@ -31,7 +31,7 @@ def start(module: str, *arguments: object, cwd: Path) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=cwd,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | {"TMPDIR": str(cwd)},  # who is killed leaves what he has there
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=die_with_parent(),
