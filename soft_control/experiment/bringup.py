@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from soft_control import robots
 from soft_control.control.controllers import (
@@ -27,6 +27,7 @@ from soft_control.experiment.instrument_parameters import (
 )
 from soft_control.experiment.node_parameters import (
     controller_parameters,
+    curve_parameters,
     merged,
     node_parameters,
 )
@@ -36,7 +37,6 @@ from soft_control.experiment.settings import Experiment
 from soft_control.experiment.trajectory import tabulate
 from soft_control.firmware_files import FirmwareBuild, read_build
 from soft_control.learning.model import ModelCard, load_card
-from soft_control.plain_text import first_fault
 from soft_control.rigs import describe, is_twin
 from soft_control.robots.description import RobotDescription
 from soft_control.topics import OUTPUTS, SIGNALS, point_topic
@@ -122,7 +122,8 @@ def prepare(experiment: Experiment, parameters_of: ParametersOf | None = None) -
     run_dir = experiment.out.absolute()
     graph = nodes(experiment, setup, run_dir)
     for node in graph if parameters_of else ():
-        check_parameters(parameters_of(node.name), node, experiment.params_file)
+        model = parameters_of(node.name)
+        checks.check_parameters(model, node.name, node.parameters, experiment.params_file)
     checks.clear(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_record(run_dir, record(experiment, setup))
@@ -131,15 +132,6 @@ def prepare(experiment: Experiment, parameters_of: ParametersOf | None = None) -
     if setup.trajectory:
         write_reference(run_dir / checks.TRAJECTORY_FILE, setup.trajectory)
     return graph
-
-
-def check_parameters(model: type[BaseModel], node: NodeSpec, path: str) -> None:
-    """Raises ValueError for a value that the node would refuse."""
-    known = {key: node.parameters[key] for key in node.parameters if key in model.model_fields}
-    try:
-        model.model_validate(known)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {node.name}: {first_fault(error)}") from None
 
 
 def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> Setup:
@@ -304,7 +296,11 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             **actuator_parameters(robot),
         },
         "reference": {
-            **curve_parameters(setup, run_dir),
+            **curve_parameters(
+                setup.curve,
+                setup.card.surface if setup.card else None,
+                run_dir / checks.REFERENCE_FILE,
+            ),
             "frame": robot.frame,
             "rate_hz": rate_hz,
             "preview": preview(setup),
@@ -366,31 +362,6 @@ def visual(experiment: Experiment, setup: Setup, run_dir: Path) -> NodeSpec:
 def without_outputs(parameters: dict[str, Any]) -> dict[str, Any]:
     """What of config/ goes to a node as it is: what is said of outputs by name goes as lists."""
     return {key: value for key, value in parameters.items() if key != "outputs"}
-
-
-def curve_parameters(setup: Setup, run_dir: Path) -> dict[str, Any]:
-    """What the reference node is told of its curve; flat lists, which is what ROS can hold."""
-    curve = setup.curve
-    if curve is None:
-        return {}
-    told: dict[str, Any] = {"output_names": list(curve.outputs)}
-    if isinstance(curve, Reference):
-        told["shape"] = curve.shape
-        told["angular_rate"] = curve.angular_rate
-        for key in ("amplitude", "centre", "component"):
-            told[key] = list(getattr(curve, key))
-    else:
-        told["file"] = str(run_dir / checks.REFERENCE_FILE)
-    surface = setup.card.surface if setup.card else None
-    if surface:
-        told |= {
-            "leading": list(surface.leading),
-            "factors": list(surface.factors),
-            "degree": surface.degree,
-            "following": list(surface.following),
-            "coefficients": [c for each in surface.following.values() for c in each],
-        }
-    return told
 
 
 def preview(setup: Setup) -> int:

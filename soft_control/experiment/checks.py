@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ValidationError
+
 from soft_control.control.controllers import MEASURED, ControllerEntry
 from soft_control.control.references import SHAPES, Reference
 from soft_control.control.sampled_reference import SampledReference, read_reference
@@ -21,7 +23,7 @@ from soft_control.experiment.record import RECORD_FILE
 from soft_control.experiment.recorded_reference import is_recorded, read_recorded
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.surface import Surface
-from soft_control.plain_text import printable
+from soft_control.plain_text import first_fault, printable
 from soft_control.rigs import RIGS, describe
 from soft_control.robots import said_in
 from soft_control.robots.config_files import as_mapping, read_yaml
@@ -335,6 +337,18 @@ def _is_numbers(values: Any) -> bool:
     return isinstance(values, list) and all(
         isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values
     )
+
+
+def check_parameters(
+    model: type[BaseModel], node: str, parameters: Mapping[str, Any], path: str
+) -> None:
+    """No value out of a parameter file is one that the node, whose parameters are `model`, would
+    refuse."""
+    known = {key: parameters[key] for key in parameters if key in model.model_fields}
+    try:
+        model.model_validate(known)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {node}: {first_fault(error)}") from None
 
 
 def check_ros(node: str, parameters: Mapping[str, Any]) -> None:
