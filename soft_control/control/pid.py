@@ -97,9 +97,7 @@ def track(
     3.6, bumpless transfer).
     """
     applied = np.clip(command, config.command_min, config.command_max)
-    state.integral = applied - _without_integral(
-        config, state, reference, outputs, dt, forward
-    )
+    state.integral = applied - _without_integral(config, state, reference, outputs, dt, forward)
 
 
 def _without_integral(

@@ -9,7 +9,7 @@ the reference r is wanted, within the limits of the commands:
 
     minimise  |W (y - r)|² + RESERVE |u|²    with  g(u, y) = 0,  u_min <= u <= u_max
 
-by Newton's method on g and Gauss-Newton's on the sum, both in one step: with g + G_u du + G_y dy = 0
+by Newton's method on g and Gauss-Newton's on the sum, both in one step: g + G_u du + G_y dy = 0,
 
     dy = -G_y⁻¹ g - G_y⁻¹ G_u du
 
@@ -22,6 +22,7 @@ as after a step of the reference, it begins there.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,8 @@ class StaticInverseConfig:
     """(m,)"""
     lead_s: float = 0.0
     """How far the reference is ahead of the sample."""
+    takeover_s: float = 0.3
+    """Time constant with which what another controller's last command was off goes away."""
 
 
 @dataclass
@@ -76,6 +79,8 @@ class StaticInverseState:
     """(m,)"""
     outputs: np.ndarray
     """(n,) at which it rests under that command."""
+    off: np.ndarray | None = None
+    """(m,) in the units of the commands: what is left of another controller's command."""
 
 
 def reset(config: StaticInverseConfig) -> StaticInverseState:
@@ -96,6 +101,30 @@ def step(
 ) -> np.ndarray:
     """Command (m,) for the references (H + 1, n) of this sample and those after it, a period
     apart. A lead beyond the last of them takes the last."""
+    command = forward(config, state, ahead, period_s)
+    if state.off is None:
+        return command
+    state.off = state.off * math.exp(-period_s / config.takeover_s)
+    return np.clip(command + state.off, config.command_min, config.command_max)
+
+
+def track(
+    config: StaticInverseConfig,
+    state: StaticInverseState,
+    command: np.ndarray,
+    ahead: np.ndarray,
+    period_s: float,
+) -> None:
+    """In place of `step` while somebody else finds the `command` (m,) of these references: the
+    first step of its own goes on from there."""
+    state.off = command - forward(config, state, ahead, period_s)
+
+
+def forward(
+    config: StaticInverseConfig, state: StaticInverseState, ahead: np.ndarray, period_s: float
+) -> np.ndarray:
+    """The command (m,) of `step`, whoever has found the one before: what a controller that sees the
+    outputs adds its own to."""
     network, numbers = config.network, config.network.numbers
     wanted = at_lead(ahead, config.lead_s, period_s)
     wanted = (wanted - numbers["output_offset"]) / numbers["output_scale"]

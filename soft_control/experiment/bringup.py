@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from soft_control import robots
 from soft_control.control.controllers import (
     MCU_NODE,
+    MEASURED,
     ControllerEntry,
     controller,
     standby,
@@ -36,7 +37,8 @@ from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.trajectory import tabulate
 from soft_control.firmware_files import FirmwareBuild, read_build
-from soft_control.learning.model import ModelCard, load_card
+from soft_control.learning.model import ModelCard, load_card, load_model
+from soft_control.learning.rest import RestingNetwork, resting_network
 from soft_control.rigs import describe, is_twin
 from soft_control.robots.description import RobotDescription
 from soft_control.topics import OUTPUTS, SIGNALS, point_topic
@@ -86,6 +88,8 @@ class Setup:
     """None for open-loop runs."""
     trajectory: SampledReference | None
     """The same as a firmware is told it; None: the reference node says it, or there is none."""
+    rest: RestingNetwork | None
+    """For nodes that invert it."""
     cut: tuple[float, float]
     """From when, and for how long, the host's line to the microcontroller is cut, s."""
     parameters: dict[str, dict[str, Any]]
@@ -99,9 +103,9 @@ class Setup:
         return [self.entry, *self.waiting]
 
     @property
-    def follower(self) -> ControllerEntry:
-        """For whose samples the reference node speaks."""
-        return next((e for e in self.entries if e.tracks and e is not MCU_NODE), self.entry)
+    def followers(self) -> list[ControllerEntry]:
+        """Controllers on the host for which the reference node speaks."""
+        return [one for one in self.entries if one.tracks and one is not MCU_NODE]
 
 
 ParametersOf = Callable[[str], type[BaseModel]]
@@ -131,6 +135,8 @@ def prepare(experiment: Experiment, parameters_of: ParametersOf | None = None) -
         write_reference(run_dir / checks.REFERENCE_FILE, setup.curve)
     if setup.trajectory:
         write_reference(run_dir / checks.TRAJECTORY_FILE, setup.trajectory)
+    if setup.rest:
+        (run_dir / checks.REST_FILE).write_text(setup.rest.model_dump_json(), encoding="utf-8")
     return graph
 
 
@@ -186,16 +192,19 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
         parameters = {name: merged(parameters[name], given[name]) for name in names}
         shapes = merged(shapes, given.get("reference", {}))
     for one in entries if not (experiment.sim or experiment.tracker) else ():
-        checks.check_measured(one, parameters[one.node])
+        checks.check_measured(one, parameters[one.node], experiment.wiring)
     for name, values in parameters.items():
         checks.check_ros(name, without_outputs(values))
     for one in entries:
         checks.check_sizes(one, one.name, parameters[one.node], robot)
+        checks.check_lead(one, parameters[one.node], rate_hz)
 
-    card = build = curve = None
+    card = build = curve = rest = None
     if waiting or any("model" in one.needs for one in entries):
         card = load_card(experiment.model)
         checks.check_model(card, experiment.model, robot)
+    if any("rest" in one.needs for one in entries):
+        rest = resting_network(load_model(experiment.model))
     if bridged:
         build = read_build(experiment.firmware)
         checks.check_build(
@@ -216,8 +225,8 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
         samples = round(experiment.duration_s * rate_hz) + build.horizon + 1
         trajectory = tabulate(curve, rate_hz, samples, build.trajectory_points)
     return Setup(
-        *(entry, waiting, robot, rate_hz, points, load, card, build, curve, trajectory, cut),
-        *(parameters, given),
+        *(entry, waiting, robot, rate_hz, points, load, card, build, curve, trajectory, rest),
+        *(cut, parameters, given),
     )
 
 
@@ -304,7 +313,7 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             "frame": robot.frame,
             "rate_hz": rate_hz,
             "preview": preview(setup),
-            "trigger": setup.follower.trigger,
+            "trigger": reference_trigger(experiment, setup),
             "clock": clock,
             "may_change": setup.trajectory is None,
         },
@@ -365,14 +374,19 @@ def without_outputs(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def preview(setup: Setup) -> int:
-    """Samples beyond now that the controller knows the reference of: the horizon of its firmware,
-    or the parameter `preview` of a node that has no firmware."""
-    streamed = MCU_NODE in setup.entries and setup.trajectory is None
-    if not (streamed or setup.follower.has_preview):
-        return 0
-    if setup.build:
-        return setup.build.horizon
-    return int(setup.parameters[setup.follower.node].get("preview", 0))
+    """Samples beyond now that some controller knows the reference of: the horizon of a firmware
+    that is not told before the run, the parameter `preview` of a node that has no firmware."""
+    wanted = [int(setup.parameters[e.node].get("preview", 0)) for e in setup.followers]
+    if setup.build and MCU_NODE in setup.entries and setup.trajectory is None:
+        wanted.append(setup.build.horizon)
+    return max(wanted, default=0)
+
+
+def reference_trigger(experiment: Experiment, setup: Setup) -> str:
+    """The topic for whose samples the reference node speaks: the signals where nobody needs the
+    measured outputs. At the microcontroller signals are told with the command that answers them."""
+    measured = any(one.trigger == MEASURED for one in setup.followers)
+    return OUTPUTS if measured or experiment.wiring == "mcu" else SIGNALS
 
 
 def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, Any]:
@@ -399,6 +413,7 @@ def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, An
         "cut_from_s": from_s,
         "cut_for_s": for_s,
         "trajectory": str(run_dir / checks.TRAJECTORY_FILE) if setup.trajectory else "",
+        "rest": str(run_dir / checks.REST_FILE),
         "command_names": list(robot.command_names),
         "command_neutral": robot.command_neutral.tolist(),
         "command_min": robot.command_min.tolist(),

@@ -38,6 +38,8 @@ REFERENCE_FILE = "reference.csv"
 """The samples of a reference that is no shape, in the run's folder."""
 TRAJECTORY_FILE = "trajectory.csv"
 """The reference as the microcontroller is told it before the run, in the run's folder."""
+REST_FILE = "rest.json"
+"""The network where the robot rests, for nodes that invert it, in the run's folder."""
 RUN_FILES = {
     RECORD_FILE,
     "bag",
@@ -47,6 +49,7 @@ RUN_FILES = {
     ACTUATOR_PORT,
     REFERENCE_FILE,
     TRAJECTORY_FILE,
+    REST_FILE,
 }
 """What a run has in its folder before it is summed up."""
 
@@ -179,11 +182,23 @@ def check_instruments(
         check_port(port, option, "instrument")
 
 
-def check_measured(entry: ControllerEntry, parameters: Mapping[str, Any]) -> None:
-    """A robot of one's own without a tracker has a controller that needs none."""
-    if entry.trigger == MEASURED or entry.sees_position(parameters):
+def check_measured(entry: ControllerEntry, parameters: Mapping[str, Any], wiring: str) -> None:
+    """A robot of one's own without a tracker has a controller that needs none. In wiring mcu one on
+    the host acts on measured outputs in any case: the signals come with the commands there."""
+    on_host = wiring == "mcu" and "firmware" not in entry.needs
+    if on_host or entry.trigger == MEASURED or entry.sees_position(parameters):
         raise ValueError(
             f"the {entry.title} acts on measured outputs, and nobody measures them: use --tracker"
+        )
+
+
+def check_lead(entry: ControllerEntry, parameters: Mapping[str, Any], rate_hz: float) -> None:
+    """A controller's lead is within what it is told of the reference."""
+    lead_s, preview = (parameters.get(key, 0) for key in ("lead_s", "preview"))
+    if _is_numbers([lead_s, preview]) and lead_s * rate_hz > preview * (1 + 1e-9):
+        raise ValueError(
+            f"the {entry.title} looks {lead_s:g} s ahead, but preview of the node {entry.node} is "
+            f"{preview} samples, {preview / rate_hz:g} s at {rate_hz:g} Hz: give it more"
         )
 
 

@@ -34,7 +34,7 @@ from soft_control.learning.rest import resting_network
 from soft_control.rigs import Rig, Sample, make_rig
 
 LEAD_MAX_S = 0.25
-"""Delay and lag of the tendon rig, the slowest, come to 0.07 s, and its creep is worth some more."""
+"""Delay and lag of the tendon rig, the slowest, come to 0.07 s, and its creep asks for more."""
 LEAD = {"lead_s": Range(0.0, LEAD_MAX_S)}
 
 

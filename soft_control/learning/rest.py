@@ -1,4 +1,4 @@
-"""A robot at rest, as its network sees it: all lags equal, and the signals that go with the commands.
+"""A robot at rest, as its network sees it: equal lags, and the signals that go with the commands.
 
 There the network's output is its newest input, so its increment is zero:
 
@@ -65,9 +65,7 @@ def fit_rest_signals(
     weights = np.linalg.lstsq(*both(training), rcond=None)[0]
     found, signals = both(held_out)
     residual = np.sqrt(np.mean((found @ weights - signals) ** 2, axis=0))
-    return RestSignals(
-        degree=degree, coefficients=weights.T.tolist(), residual=residual.tolist()
-    )
+    return RestSignals(degree=degree, coefficients=weights.T.tolist(), residual=residual.tolist())
 
 
 class Layer(BaseModel):

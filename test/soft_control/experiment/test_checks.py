@@ -37,6 +37,8 @@ ALLOWED = {
     ("mpc", "mcu", "pil", "4@8"),
     ("pid", "mcu", "sil", ""),
     ("pid", "mcu", "pil", ""),
+    ("pid_feedforward", "mcu", "sil", ""),
+    ("pid_feedforward", "mcu", "pil", ""),
     *((name, "host", target, "") for name in CONTROLLERS for target in ("sil", "pil", "hil")),
     *(("mpc", "mcu", target, "") for target in ("sil", "pil")),
 }
