@@ -29,15 +29,17 @@ import numpy as np
 
 from soft_control.learning.rest import RestingNetwork
 
-RESERVE = 1e-4
+RESERVE = 1e-6
 """Weight of the commands' distance from where they are normalised about, mid-range: it chooses
-among commands that rest at the same outputs, and costs some ten-thousandths of the range else."""
+among commands that rest at the same outputs, and costs a millionth of the range else."""
 TRUST = 0.25
-"""Largest move of a normalised command in one step: half an eighth of its range."""
-STEPS = 30
+"""Largest move of a normalised command in one step: an eighth of its range."""
+STEPS = 50
 """Of one sample at most; along a curve two or three are enough."""
 SETTLED = 1e-6
 """Normalised: a step that moves less is the last. What is left of g then is of its square."""
+ROUNDING = 1e-12
+"""Of the sum that is minimised: a step that raises it by no more is none too far."""
 TURNS = 50
 """Of a quadratic's minimum within bounds: sets of commands that are tried at their limits."""
 TABLED = 1024
@@ -100,7 +102,7 @@ def step(
     config: StaticInverseConfig, state: StaticInverseState, ahead: np.ndarray, period_s: float
 ) -> np.ndarray:
     """Command (m,) for the references (H + 1, n) of this sample and those after it, a period
-    apart. A lead beyond the last of them takes the last."""
+    apart. A lead beyond the last of them takes the last; one that is not finite moves nothing."""
     command = forward(config, state, ahead, period_s)
     if state.off is None:
         return command
@@ -128,14 +130,15 @@ def forward(
     network, numbers = config.network, config.network.numbers
     wanted = at_lead(ahead, config.lead_s, period_s)
     wanted = (wanted - numbers["output_offset"]) / numbers["output_scale"]
-    bounds = limits(config)
-    found = _nearest(network, state.command, state.outputs, wanted, bounds)
-    commands, outputs = state.tabled
-    best = int(np.argmin(_cost(network, commands, outputs, wanted)))
-    if not _cost(network, *found, wanted) <= _cost(network, commands[best], outputs[best], wanted):
-        found = _nearest(network, commands[best], outputs[best], wanted, bounds)
-    if all(np.isfinite(values).all() for values in found):
-        state.command, state.outputs = found
+    if np.isfinite(wanted).all():
+        found = _nearest(network, state.command, state.outputs, wanted, limits(config))
+        commands, outputs = state.tabled
+        costs = _cost(network, commands, outputs, wanted)
+        best = int(np.argmin(costs))
+        if not _cost(network, *found, wanted) <= costs[best]:
+            found = _nearest(network, commands[best], outputs[best], wanted, limits(config))
+        if all(np.isfinite(values).all() for values in found):
+            state.command, state.outputs = found
     physical = state.command * numbers["command_scale"] + numbers["command_offset"]
     return np.clip(physical, config.command_min, config.command_max)
 
@@ -201,6 +204,8 @@ def _nearest(
     """The rest nearest to what is wanted, by the module's steps from another one."""
     low, high = bounds
     weight = network.numbers["output_weight"]
+    here = None
+    trust, least, move = TRUST, np.inf, np.zeros(len(command))
     for _ in range(STEPS):
         increment, by_command, by_output = network.jacobian(command, outputs)
         try:
@@ -208,14 +213,20 @@ def _nearest(
         except np.linalg.LinAlgError:
             break  # no rest is near: the caller has others to begin from
         straight, slopes = -solved[:, 0], -solved[:, 1:]
+        cost = _cost(network, command, outputs + straight, wanted)
+        if cost <= least + ROUNDING:
+            here, least = (command, outputs, straight, slopes), cost
+        elif here is None:
+            break
+        else:  # too far, where rests bend away: from the last one less far
+            trust = 0.5 * np.max(np.abs(move))
+        command, outputs, straight, slopes = here
         missed, weighted = weight * (outputs + straight - wanted), weight[:, None] * slopes
-        curvature = weighted.T @ weighted + RESERVE * np.eye(len(command))
-        gradient = weighted.T @ missed + RESERVE * command
         move = bounded_minimum(
-            curvature,
-            gradient,
-            np.maximum(low - command, -TRUST),
-            np.minimum(high - command, TRUST),
+            weighted.T @ weighted + RESERVE * np.eye(len(command)),
+            weighted.T @ missed + RESERVE * command,
+            np.maximum(low - command, -trust),
+            np.minimum(high - command, trust),
         )
         change = straight + slopes @ move
         command, outputs = command + move, outputs + change
