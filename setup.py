@@ -16,8 +16,10 @@ NODES = (
     "magnetic",
     "mcu",
     "pid",
+    "pid_feedforward",
     "reference",
     "rig",
+    "static_inverse",
     "tracker",
     "visual",
 )

@@ -239,16 +239,18 @@ def tune(
         file_option("Parameter file; default: config/tuned/RIG_NODE.yaml, in use from then on."),
     ] = None,
 ) -> None:
-    """Find the MPC's weights or the PID's gains on a simulated rig or a twin and write them.
+    """Find the MPC's weights or a PID's gains and lead on a simulated rig or a twin and write them.
 
     The optimiser (optuna's CMA-ES) minimises the mean tracking error over the nominal rig and two
     whose gain is a fifth lower and a quarter higher, so that what it finds does not cycle on the
-    first rig that differs (an MPC that never sees a measured position: the nominal one alone); and
-    over a step besides the reference, so that it does not cycle after one. All runs are in process,
-    the MPC as sil. `softctl build` and `softctl run` then use what config/tuned/ holds.
+    first rig that differs (an MPC that never sees a measured position, and the static inverse: the
+    nominal one alone); and over a step besides the reference, so that it does not cycle after one.
+    All runs are in process, the MPC as sil. `softctl build` and `softctl run` then use what
+    config/tuned/ holds.
 
     \b
     softctl tune --controller pid --model models/tendon --trials 300
+    softctl tune --controller pid_feedforward --model models/tendon --trials 300
     softctl tune --controller mpc --model models/tendon --out weights.yaml
     softctl tune --controller mpc --model models/trunk --rig twins/trunk
     """

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from soft_control.topics import OUTPUTS, SIGNALS
 
-Need = Literal["model", "firmware"]
+Need = Literal["model", "firmware", "rest"]
 """model: the network, which says too what surface the robot reaches; firmware: what was built from
-it."""
+it; rest: the same network where the robot rests."""
 Size = Literal["commands", "outputs"]
 """What there are m of, and what there are n of."""
 
@@ -81,6 +81,14 @@ WIRED = (
 TURNS = ("clock", "standby")
 """What a controller takes that can wait until it is chosen while a run goes on."""
 
+GAINS: dict[str, tuple[Size, ...]] = {
+    "decoupling": ("commands", "outputs"),
+    "kp": ("commands",),
+    "ki": ("commands",),
+    "kd": ("commands",),
+}
+"""Of a PID."""
+
 CONTROLLERS: dict[str, ControllerEntry] = {
     "mpc": ControllerEntry(
         title="MPC",
@@ -101,13 +109,32 @@ CONTROLLERS: dict[str, ControllerEntry] = {
         trigger=MEASURED,
         sees_position=lambda parameters: True,
         needs=("model",),
-        sizes={
-            "decoupling": ("commands", "outputs"),
-            "kp": ("commands",),
-            "ki": ("commands",),
-            "kd": ("commands",),
-        },
+        sizes=GAINS,
         tuner="soft_control.experiment.tuning:pid_for_model",
+    ),
+    "pid_feedforward": ControllerEntry(
+        title="PID feedforward",
+        help="the same with preview, on top of the static inverse",
+        node="pid_feedforward",
+        takes=(*COMMON, *TURNS, "command_min", "command_max", "rest"),
+        trigger=MEASURED,
+        sees_position=lambda parameters: True,
+        has_preview=True,
+        needs=("model", "rest"),
+        sizes=GAINS,
+        tuner="soft_control.experiment.feedforward_tuning:pid_feedforward_for_model",
+    ),
+    "static_inverse": ControllerEntry(
+        title="static inverse",
+        help="the command at which the network rests at the reference",
+        node="static_inverse",
+        takes=(
+            *("rate_hz", "command_names", "command_min", "command_max", "output_names", "frame"),
+            *(*TURNS, "rest"),
+        ),
+        has_preview=True,
+        needs=("model", "rest"),
+        tuner="soft_control.experiment.feedforward_tuning:static_inverse_for_model",
     ),
     "excitation": ControllerEntry(
         title="open loop",

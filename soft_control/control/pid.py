@@ -1,6 +1,7 @@
 """PID baseline: fixed decoupling, filtered derivative, conditional integration, bumpless takeover.
 
-It sees the measured outputs, has no preview, and stands in for the MCU on the same topics.
+It sees the measured outputs and stands in for the MCU on the same topics. Alone it has no preview;
+with a feed-forward, such as that of static_inverse, it finds what this one does not know.
 """
 
 from __future__ import annotations
@@ -56,15 +57,21 @@ def reset(config: PidConfig) -> PidState:
 
 
 def step(
-    config: PidConfig, state: PidState, reference: np.ndarray, outputs: np.ndarray, dt: float
+    config: PidConfig,
+    state: PidState,
+    reference: np.ndarray,
+    outputs: np.ndarray,
+    dt: float,
+    forward: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Command (m,) for the `outputs` (n,) and their `reference` (n,), `dt` s after the last.
+    """Command (m,) for the `outputs` (n,) and their `reference` (n,), `dt` s after the last; its
+    terms are added to the feed-forward (m,), without one to the neutral command.
 
     A command at its limit stops integrating in the direction that holds it there, and the reference
     is weighted (Åström and Hägglund, Advanced PID Control, 2006, sections 3.5 and 3.4).
     """
     error = config.decoupling @ (reference - outputs)
-    without_integral = _without_integral(config, state, reference, outputs, dt)
+    without_integral = _without_integral(config, state, reference, outputs, dt, forward)
     integral = state.integral + config.ki * error * dt
     wanted = without_integral + integral
     command = np.clip(wanted, config.command_min, config.command_max)
@@ -80,6 +87,7 @@ def track(
     reference: np.ndarray,
     outputs: np.ndarray,
     dt: float,
+    forward: np.ndarray | None = None,
 ) -> None:
     """In place of `step` while somebody else finds the `command` (m,) of these outputs: the
     integral becomes the one with which the law would have found it, within its limits, so that the
@@ -89,11 +97,16 @@ def track(
     3.6, bumpless transfer).
     """
     applied = np.clip(command, config.command_min, config.command_max)
-    state.integral = applied - _without_integral(config, state, reference, outputs, dt)
+    state.integral = applied - _without_integral(config, state, reference, outputs, dt, forward)
 
 
 def _without_integral(
-    config: PidConfig, state: PidState, reference: np.ndarray, outputs: np.ndarray, dt: float
+    config: PidConfig,
+    state: PidState,
+    reference: np.ndarray,
+    outputs: np.ndarray,
+    dt: float,
+    forward: np.ndarray | None,
 ) -> np.ndarray:
     """The other terms of the command; the filter of the derivative goes on by a sample."""
     near = config.decoupling @ (config.proportional_setpoint * reference - outputs)
@@ -104,4 +117,5 @@ def _without_integral(
     last = np.zeros_like(weighted) if state.derivative is None else state.derivative
     state.derivative = last + blend * (slope - last)
     state.weighted_error = weighted
-    return config.command_neutral + config.kp * near + config.kd * state.derivative
+    base = config.command_neutral if forward is None else forward
+    return base + config.kp * near + config.kd * state.derivative

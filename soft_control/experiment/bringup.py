@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from soft_control.control.controllers import MCU_NODE
-from soft_control.control.references import Reference
+from soft_control.control.controllers import MCU_NODE, MEASURED
 from soft_control.control.sampled_reference import SampledReference, write_reference
 from soft_control.experiment import checks
 from soft_control.experiment.instrument_parameters import (
@@ -19,12 +16,11 @@ from soft_control.experiment.instrument_parameters import (
     tracker_parameters,
 )
 from soft_control.experiment.learned_file import LEARNED_FILE
-from soft_control.experiment.node_parameters import node_parameters
+from soft_control.experiment.node_parameters import curve_parameters, node_parameters
 from soft_control.experiment.parameter_file import check_free
 from soft_control.experiment.record import RunRecord, write_record
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.setup import CURVE, ParametersOf, Setup, check, without_outputs
-from soft_control.plain_text import first_fault
 from soft_control.rigs import is_twin
 from soft_control.topics import OUTPUTS, SIGNALS
 
@@ -63,7 +59,8 @@ def prepare(experiment: Experiment, parameters_of: ParametersOf | None = None) -
     run_dir = experiment.out.absolute()
     graph = nodes(experiment, setup, run_dir)
     for node in graph if parameters_of else ():
-        check_parameters(parameters_of(node.name), node, experiment.params_file)
+        model = parameters_of(node.name)
+        checks.check_parameters(model, node.name, node.parameters, experiment.params_file)
     checks.clear(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_record(run_dir, record(experiment, setup))
@@ -71,16 +68,9 @@ def prepare(experiment: Experiment, parameters_of: ParametersOf | None = None) -
         write_reference(run_dir / checks.REFERENCE_FILE, setup.followed)
     if setup.trajectory:
         write_reference(run_dir / checks.TRAJECTORY_FILE, setup.trajectory)
+    if setup.rest:
+        (run_dir / checks.REST_FILE).write_text(setup.rest.model_dump_json(), encoding="utf-8")
     return graph
-
-
-def check_parameters(model: type[BaseModel], node: NodeSpec, path: str) -> None:
-    """Raises ValueError for a value that the node would refuse."""
-    known = {key: node.parameters[key] for key in node.parameters if key in model.model_fields}
-    try:
-        model.model_validate(known)
-    except ValidationError as error:
-        raise ValueError(f"{path}: {node.name}: {first_fault(error)}") from None
 
 
 def record(experiment: Experiment, setup: Setup) -> RunRecord:
@@ -148,11 +138,15 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             **actuator_parameters(robot),
         },
         "reference": {
-            **curve_parameters(setup, run_dir),
+            **curve_parameters(
+                setup.followed,
+                setup.card.surface if setup.card else None,
+                run_dir / checks.REFERENCE_FILE,
+            ),
             "frame": robot.frame,
             "rate_hz": rate_hz,
             "preview": preview(setup),
-            "trigger": setup.follower.trigger,
+            "trigger": reference_trigger(experiment, setup),
             "clock": clock,
             "may_change": setup.trajectory is None,
         },
@@ -207,40 +201,20 @@ def visual(experiment: Experiment, setup: Setup, run_dir: Path) -> NodeSpec:
     return NodeSpec("visual", parameters, experiment.namespace, looks_on=True)
 
 
-def curve_parameters(setup: Setup, run_dir: Path) -> dict[str, Any]:
-    """What the reference node is told of its curve; flat lists, which is what ROS can hold."""
-    curve = setup.followed
-    if curve is None:
-        return {}
-    told: dict[str, Any] = {"output_names": list(curve.outputs)}
-    if isinstance(curve, Reference):
-        told["shape"] = curve.shape
-        told["angular_rate"] = curve.angular_rate
-        for key in ("amplitude", "centre", "component"):
-            told[key] = list(getattr(curve, key))
-    else:
-        told["file"] = str(run_dir / checks.REFERENCE_FILE)
-    surface = setup.card.surface if setup.card else None
-    if surface:
-        told |= {
-            "leading": list(surface.leading),
-            "factors": list(surface.factors),
-            "degree": surface.degree,
-            "following": list(surface.following),
-            "coefficients": [c for each in surface.following.values() for c in each],
-        }
-    return told
-
-
 def preview(setup: Setup) -> int:
-    """Samples beyond now that the controller knows the reference of: the horizon of its firmware,
-    or the parameter `preview` of a node that has no firmware."""
-    streamed = MCU_NODE in setup.entries and setup.trajectory is None
-    if not (streamed or setup.follower.has_preview):
-        return 0
-    if setup.build:
-        return setup.build.horizon
-    return int(setup.parameters[setup.follower.node].get("preview", 0))
+    """Samples beyond now that some controller knows the reference of: the horizon of a firmware
+    that is not told before the run, the parameter `preview` of a node that has no firmware."""
+    wanted = [int(setup.parameters[e.node].get("preview", 0)) for e in setup.followers]
+    if setup.build and MCU_NODE in setup.entries and setup.trajectory is None:
+        wanted.append(setup.build.horizon)
+    return max(wanted, default=0)
+
+
+def reference_trigger(experiment: Experiment, setup: Setup) -> str:
+    """The topic for whose samples the reference node speaks: the signals where nobody needs the
+    measured outputs. At the microcontroller signals are told with the command that answers them."""
+    measured = any(one.trigger == MEASURED for one in setup.followers)
+    return OUTPUTS if measured or experiment.wiring == "mcu" else SIGNALS
 
 
 def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, Any]:
@@ -270,6 +244,7 @@ def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, An
         "adaptation": str(Path(experiment.adaptation).absolute()) if experiment.adaptation else "",
         "learned_file": str(run_dir / LEARNED_FILE),
         "trajectory": str(run_dir / checks.TRAJECTORY_FILE) if setup.trajectory else "",
+        "rest": str(run_dir / checks.REST_FILE),
         "command_names": list(robot.command_names),
         "command_neutral": robot.command_neutral.tolist(),
         "command_min": robot.command_min.tolist(),

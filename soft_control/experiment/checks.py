@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ValidationError
+
 from soft_control.control.controllers import MEASURED, ControllerEntry
 from soft_control.control.references import SHAPES, Reference
 from soft_control.control.sampled_reference import SampledReference, read_reference
@@ -22,7 +24,7 @@ from soft_control.experiment.record import RECORD_FILE
 from soft_control.experiment.recorded_reference import is_recorded, read_recorded
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.surface import Surface
-from soft_control.plain_text import printable
+from soft_control.plain_text import first_fault, printable
 from soft_control.rigs import RIGS, describe
 from soft_control.robots import said_in
 from soft_control.robots.config_files import as_mapping, read_yaml
@@ -37,6 +39,8 @@ REFERENCE_FILE = "reference.csv"
 """The samples of a reference that is no shape, in the run's folder."""
 TRAJECTORY_FILE = "trajectory.csv"
 """The reference as the microcontroller is told it before the run, in the run's folder."""
+REST_FILE = "rest.json"
+"""The network where the robot rests, for nodes that invert it, in the run's folder."""
 RUN_FILES = {
     RECORD_FILE,
     "bag",
@@ -47,6 +51,7 @@ RUN_FILES = {
     REFERENCE_FILE,
     TRAJECTORY_FILE,
     LEARNED_FILE,
+    REST_FILE,
 }
 """What a run has in its folder before it is summed up."""
 
@@ -195,11 +200,23 @@ def check_calibration(
         )
 
 
-def check_measured(entry: ControllerEntry, parameters: Mapping[str, Any]) -> None:
-    """A robot of one's own without a tracker has a controller that needs none."""
-    if entry.trigger == MEASURED or entry.sees_position(parameters):
+def check_measured(entry: ControllerEntry, parameters: Mapping[str, Any], wiring: str) -> None:
+    """A robot of one's own without a tracker has a controller that needs none. In wiring mcu one on
+    the host acts on measured outputs in any case: the signals come with the commands there."""
+    on_host = wiring == "mcu" and "firmware" not in entry.needs
+    if on_host or entry.trigger == MEASURED or entry.sees_position(parameters):
         raise ValueError(
             f"the {entry.title} acts on measured outputs, and nobody measures them: use --tracker"
+        )
+
+
+def check_lead(entry: ControllerEntry, parameters: Mapping[str, Any], rate_hz: float) -> None:
+    """A controller's lead is within what it is told of the reference."""
+    lead_s, preview = (parameters.get(key, 0) for key in ("lead_s", "preview"))
+    if _is_numbers([lead_s, preview]) and lead_s * rate_hz > preview * (1 + 1e-9):
+        raise ValueError(
+            f"the {entry.title} looks {lead_s:g} s ahead, but preview of the node {entry.node} is "
+            f"{preview} samples, {preview / rate_hz:g} s at {rate_hz:g} Hz: give it more"
         )
 
 
@@ -353,6 +370,18 @@ def _is_numbers(values: Any) -> bool:
     return isinstance(values, list) and all(
         isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values
     )
+
+
+def check_parameters(
+    model: type[BaseModel], node: str, parameters: Mapping[str, Any], path: str
+) -> None:
+    """No value out of a parameter file is one that the node, whose parameters are `model`, would
+    refuse."""
+    known = {key: parameters[key] for key in parameters if key in model.model_fields}
+    try:
+        model.model_validate(known)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {node}: {first_fault(error)}") from None
 
 
 def check_ros(node: str, parameters: Mapping[str, Any]) -> None:

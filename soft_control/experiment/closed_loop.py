@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from soft_control.control import pid
+from soft_control.control import pid, static_inverse
 from soft_control.control.controllers import controller
 from soft_control.control.disturbance import gain, signal_trust
 from soft_control.control.mpc_settings import MpcSettings, physical_settings
@@ -100,6 +100,34 @@ class PidController:
         if np.isfinite(seen.outputs).all():
             self._command = pid.step(self._config, self._state, ahead[0], seen.outputs, self._dt)
         return self._command
+
+
+class StaticInverseController:
+    """The static inverse: sees nothing, and looks ahead by its lead."""
+
+    def __init__(self, config: static_inverse.StaticInverseConfig, rate_hz: float) -> None:
+        self.preview = math.ceil(config.lead_s * rate_hz)
+        self._config, self._dt = config, 1 / rate_hz
+        self._state = static_inverse.reset(config)
+
+    def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Command (m,): see Controller."""
+        return static_inverse.step(self._config, self._state, ahead, self._dt)
+
+
+class PidFeedforwardController:
+    """The PID on top of a feed-forward: sees the measured outputs, and looks ahead."""
+
+    def __init__(self, config: pid.PidConfig, forward: Controller, rate_hz: float) -> None:
+        """forward: a StaticInverseController, or what it has found before."""
+        self._forward, self.preview = forward, forward.preview
+        self._config, self._dt = config, 1 / rate_hz
+        self._state = pid.reset(config)
+
+    def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Command (m,): see Controller."""
+        forward = self._forward.step(seen, signals, ahead)
+        return pid.step(self._config, self._state, ahead[0], seen.outputs, self._dt, forward)
 
 
 class ModelController:

@@ -14,8 +14,11 @@ from pydantic import ValidationError
 from soft_control import paths
 from soft_control.control.controllers import CONTROLLERS, ControllerEntry, controller
 from soft_control.control.mpc_settings import MpcSettings
+from soft_control.control.references import Reference
+from soft_control.control.sampled_reference import SampledReference
 from soft_control.experiment import checks
 from soft_control.learning.model import load_card
+from soft_control.learning.surface import Surface
 from soft_control.link.instruments import ACTUATORS, SENSORS
 from soft_control.plain_text import first_fault
 from soft_control.rigs import describe
@@ -81,6 +84,32 @@ def moves(robot: RobotDescription, rate_hz: float) -> dict[str, list[float]]:
     nothing where one of them is not known."""
     speeds = [command.speed_max for command in robot.commands]
     return {} if None in speeds else {"move_max": [speed / rate_hz for speed in speeds]}
+
+
+def curve_parameters(
+    curve: Reference | SampledReference | None, surface: Surface | None, file: Path
+) -> dict[str, Any]:
+    """What the reference node is told of its curve, whose samples stand in `file` where it is no
+    shape; flat lists, which is what ROS can hold."""
+    if curve is None:
+        return {}
+    told: dict[str, Any] = {"output_names": list(curve.outputs)}
+    if isinstance(curve, Reference):
+        told["shape"] = curve.shape
+        told["angular_rate"] = curve.angular_rate
+        for key in ("amplitude", "centre", "component"):
+            told[key] = list(getattr(curve, key))
+    else:
+        told["file"] = str(file)
+    if surface:
+        told |= {
+            "leading": list(surface.leading),
+            "factors": list(surface.factors),
+            "degree": surface.degree,
+            "following": list(surface.following),
+            "coefficients": [c for each in surface.following.values() for c in each],
+        }
+    return told
 
 
 def _of_node(path: Path, node: str) -> dict[str, Any]:

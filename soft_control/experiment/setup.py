@@ -25,7 +25,8 @@ from soft_control.experiment.parameter_file import Given, read_parameter_file
 from soft_control.experiment.settings import Experiment
 from soft_control.experiment.trajectory import tabulate
 from soft_control.firmware_files import FirmwareBuild, read_build
-from soft_control.learning.model import ModelCard, load_card
+from soft_control.learning.model import ModelCard, load_card, load_model
+from soft_control.learning.rest import RestingNetwork, resting_network
 from soft_control.rigs import describe
 from soft_control.robots.description import RobotDescription
 from soft_control.topics import point_topic
@@ -57,6 +58,8 @@ class Setup:
     """The same behind the motion of a calibration, where there is one."""
     trajectory: SampledReference | None
     """The same as a firmware is told it; None: the reference node says it, or there is none."""
+    rest: RestingNetwork | None
+    """For nodes that invert it."""
     cut: tuple[float, float]
     """From when, and for how long, the host's line to the microcontroller is cut, s."""
     parameters: dict[str, dict[str, Any]]
@@ -70,9 +73,9 @@ class Setup:
         return [self.entry, *self.waiting]
 
     @property
-    def follower(self) -> ControllerEntry:
-        """For whose samples the reference node speaks."""
-        return next((e for e in self.entries if e.tracks and e is not MCU_NODE), self.entry)
+    def followers(self) -> list[ControllerEntry]:
+        """Controllers on the host for which the reference node speaks."""
+        return [one for one in self.entries if one.tracks and one is not MCU_NODE]
 
 
 ParametersOf = Callable[[str], type[BaseModel]]
@@ -133,16 +136,19 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
     measured = experiment.sim or experiment.tracker
     checks.check_calibration(entry, experiment.calibrate_s, experiment.adaptation, measured)
     for one in entries if not measured else ():
-        checks.check_measured(one, parameters[one.node])
+        checks.check_measured(one, parameters[one.node], experiment.wiring)
     for name, values in parameters.items():
         checks.check_ros(name, without_outputs(values))
     for one in entries:
         checks.check_sizes(one, one.name, parameters[one.node], robot)
+        checks.check_lead(one, parameters[one.node], rate_hz)
 
-    card = build = curve = surface = None
+    card = build = curve = surface = rest = None
     if waiting or any("model" in one.needs for one in entries):
         card = load_card(experiment.model)
         checks.check_model(card, experiment.model, robot)
+    if any("rest" in one.needs for one in entries):
+        rest = resting_network(load_model(experiment.model))
     if bridged:
         build = read_build(experiment.firmware)
         checks.check_build(
@@ -169,7 +175,7 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
         trajectory = tabulate(followed, rate_hz, samples, build.trajectory_points)
     return Setup(
         *(entry, waiting, robot, rate_hz, points, load, card, build, curve, followed, trajectory),
-        *(cut, parameters, given),
+        *(rest, cut, parameters, given),
     )
 
 

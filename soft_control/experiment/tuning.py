@@ -138,6 +138,14 @@ def pid_space(commands: int) -> dict[str, Range]:
     }
 
 
+def middle_of(space: dict[str, Range]) -> dict[str, float]:
+    """Where the search of a PID begins."""
+    return {
+        name: math.sqrt(r.low * r.high) if r.log else 0.5 * (r.low + r.high)
+        for name, r in space.items()
+    }
+
+
 def pid_parameters(values: dict[str, float], decoupling: np.ndarray) -> dict[str, Any]:
     """Parameters of the pid node from a point of `pid_space`."""
     commands = len(decoupling)
@@ -174,8 +182,7 @@ def tune_pid(
     `references` are pairs of a reference and how long, in s, it is followed.
     """
     rigs = [make_rig(rig_name, seed=seed, gain=gain) for gain in gains]
-    neutral = (rigs[0].command_min + rigs[0].command_max) / 2
-    decoupling = decouple(rigs[0], neutral, delta=(rigs[0].command_max - neutral) / 4)
+    decoupling = decouple_at_rest(rigs[0])
 
     def mean_score(values: dict[str, float]) -> float:
         config = pid_config(pid_parameters(values, decoupling), rigs[0])
@@ -189,12 +196,8 @@ def tune_pid(
             )
         )
 
-    space = pid_space(neutral.size)
-    middle = {
-        name: math.sqrt(r.low * r.high) if r.log else 0.5 * (r.low + r.high)
-        for name, r in space.items()
-    }
-    found = search(space, mean_score, trials, seed, middle, progress)
+    space = pid_space(len(decoupling))
+    found = search(space, mean_score, trials, seed, middle_of(space), progress)
     return pid_parameters(found.values, decoupling), found
 
 
@@ -271,6 +274,12 @@ def tune_mpc(
     return mpc_parameters(found.values), found
 
 
+def decouple_at_rest(rig: Rig) -> np.ndarray:
+    """Commands per output (m, n) about mid-range, over a quarter of the way to either limit."""
+    neutral = (rig.command_min + rig.command_max) / 2
+    return decouple(rig, neutral, delta=(rig.command_max - neutral) / 4)
+
+
 def decouple(rig: Rig, neutral: np.ndarray, delta: np.ndarray, settle_s: float = 20) -> np.ndarray:
     """Commands per output (m, n) from the outputs settled at `neutral` ± `delta` of each
     command."""
@@ -304,15 +313,16 @@ def pid_for_model(
 ) -> Tuned:
     """The PID's gains, on rigs of several gains."""
     parameters, found = tune_pid(rig, followed, card.rate_hz, trials, seed, progress=progress)
-    robot = card.robot
+    return Tuned(parameters, found, TUNING_GAINS, [pid_units(card.robot)])
+
+
+def pid_units(robot: RobotDescription) -> str:
+    """Of the parameters of a PID, a line for the head of their file."""
     units = [
         " or ".join(dict.fromkeys(quantity.unit for quantity in quantities))
         for quantities in (robot.commands, robot.outputs)
     ]
-    comment = [
-        f"decoupling: (commands x outputs) in {units[0]} over {units[1]}; kp: 1; ki: 1/s; kd: s."
-    ]
-    return Tuned(parameters, found, TUNING_GAINS, comment)
+    return f"decoupling: (commands x outputs) in {units[0]} over {units[1]}; kp: 1; ki: 1/s; kd: s."
 
 
 def mpc_for_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import reprlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,6 +51,18 @@ class SignalMap(_Checked):
     residual: list[NotNegative]
     """RMS error on the recordings of `evaluated_on`, one an output, in its unit on paper; squared
     the variance of the noise with which the signals show an output."""
+
+
+class RestSignals(_Checked):
+    """The signals of a robot that rests, by its commands: normalised signals = coefficients @ terms
+    of the normalised commands (`surface.terms`). `rest.fit_rest_signals` finds them."""
+
+    degree: int = Field(ge=0, le=12)
+    """Of the polynomials."""
+    coefficients: list[list[float]]
+    """One row a signal that the network sees, of as many values as there are terms."""
+    residual: list[NotNegative]
+    """RMS error on the recordings of `evaluated_on`, which move, one a signal, normalised."""
 
 
 class Trained(_Checked):
@@ -119,6 +132,8 @@ class ModelCard(_Checked):
     signal_scale: list[Positive]
     signal_map: SignalMap | None = None
     """None without signals."""
+    rest_signals: RestSignals | None = None
+    """None without signals."""
     surface: Surface | None
     """What a robot with fewer commands than outputs reaches; else none."""
     trained: Trained | None = None
@@ -163,6 +178,8 @@ class ModelCard(_Checked):
                 _check_length(f"signal_map.weights.{i}", row, "signal_names", self.signal_names)
             residual = self.signal_map.residual
             _check_length("signal_map.residual", residual, "output_names", self.output_names)
+        if self.rest_signals is not None:
+            self._check_rest_signals(self.rest_signals)
         if self.trained is not None:
             ranges = self.trained
             for field, values, names, known in (
@@ -175,6 +192,18 @@ class ModelCard(_Checked):
                     if low > high:
                         raise ValueError(f"{field}.{i} = [{low}, {high}]: not in order")
         return self
+
+    def _check_rest_signals(self, rest: RestSignals) -> None:
+        rows, signals = rest.coefficients, self.signal_names
+        _check_length("rest_signals.coefficients", rows, "signal_names", signals)
+        _check_length("rest_signals.residual", rest.residual, "signal_names", signals)
+        wanted = math.comb(len(self.command_names) + rest.degree, rest.degree)
+        for i, row in enumerate(rows):
+            if len(row) != wanted:
+                raise ValueError(
+                    f"rest_signals.coefficients.{i}: {len(row)} values, but a polynomial of degree "
+                    f"{rest.degree} in {len(self.command_names)} commands has {wanted}"
+                )
 
     def _check_robot(self) -> None:
         robot = self.robot

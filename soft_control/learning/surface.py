@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import product
+from itertools import combinations_with_replacement
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -60,17 +60,24 @@ class Surface(BaseModel):
         return {name: found @ np.array(each) for name, each in self.following.items()}
 
 
+def exponents(columns: int, degree: int) -> list[tuple[int, ...]]:
+    """Of the products that `terms` makes of so many columns, in its order."""
+    found = []
+    for total in range(degree + 1):
+        for factors in combinations_with_replacement(range(columns), total):
+            found.append(tuple(factors.count(column) for column in range(columns)))
+    return sorted(found)
+
+
 def terms(values: np.ndarray, degree: int) -> np.ndarray:
     """All products of powers of the columns of `values` (T, k) up to `degree`, (T, …).
 
     Two columns a, b to degree 2: 1, b, b², a, ab, a².
     """
-    powers = product(range(degree + 1), repeat=values.shape[1])
     return np.column_stack(
         [
             math.prod(column**power for column, power in zip(values.T, each, strict=True))
-            for each in powers
-            if sum(each) <= degree
+            for each in exponents(values.shape[1], degree)
         ]
     )
 

@@ -36,6 +36,7 @@ from soft_control.learning.model import (
     normalised_windows,
     overall,
 )
+from soft_control.learning.rest import fit_rest_signals
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.suitability import check_long_enough, compare_ranges
 from soft_control.learning.teachers import imagine, imagined_samples
@@ -104,6 +105,7 @@ def train(
     trainee.save(out_dir / NETWORK_FILE)
     found = {
         "signal_map": fit_signal_map(card, runs, evaluated),
+        "rest_signals": fit_rest_signals(card, runs, evaluated),
         "metrics": evaluate(trainee.as_model(), evaluated),
         "evaluated_on": [run.source for run in evaluated],
         "model_hash": file_hash(out_dir / NETWORK_FILE),

@@ -128,7 +128,9 @@ class AtHost:
         horizon: list[list[float]] = []
         if not p.trajectory:
             reference, *others = others
-            horizon = from_trajectory(reference, p.output_names, frame=p.frame).tolist()
+            told = from_trajectory(reference, p.output_names, frame=p.frame)
+            # Others may look farther ahead.
+            horizon = told[: self.session.info.horizon + 1].tolist()
         self.turns.sample(now_ns, live, horizon, others[0] if others else None)
 
     def answer(

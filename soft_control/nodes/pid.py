@@ -75,7 +75,11 @@ class Pid(ControllerNode):
         self.join = Join((OUTPUTS, REFERENCE), self.turns.sample)
         for kind, topic in ((JointState, OUTPUTS), (JointTrajectory, REFERENCE)):
             self.listen(kind, topic, lambda m, topic=topic: self.join.put(topic, m), self.queue)
+        self.load()
         self.present()
+
+    def load(self) -> None:
+        """What else it needs before it says that it is there."""
 
     def on_parameters(self, new: PidParameters) -> None:
         self.next_config = new.config()
@@ -83,25 +87,40 @@ class Pid(ControllerNode):
     def inputs(
         self, outputs: JointState, reference: JointTrajectory
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Reference and outputs (n,) of a sample."""
+        """Reference (H + 1, n) of a sample and those after it, and its outputs (n,)."""
         p: PidParameters = self.parameters
-        wanted = from_trajectory(reference, p.output_names, frame=p.frame)[0]
-        return wanted, by_name(outputs, p.output_names, OUTPUTS, others=True, frame=p.frame)
+        ahead = from_trajectory(reference, p.output_names, frame=p.frame)
+        return ahead, by_name(outputs, p.output_names, OUTPUTS, others=True, frame=p.frame)
+
+    def forward(self, ahead: np.ndarray) -> np.ndarray | None:
+        """The feed-forward (m,) of a sample; None: it has none."""
+        return None
+
+    def adopt(self) -> None:
+        """The parameters that were set last are those from now on."""
+        self.config = self.next_config
 
     def answer(self, now_ns: int, outputs: JointState, reference: JointTrajectory) -> np.ndarray:
-        wanted, seen = self.inputs(outputs, reference)
+        ahead, seen = self.inputs(outputs, reference)
         before = dataclasses.replace(self.state)
-        command = pid.step(self.config, self.state, wanted, seen, self.period_s)
+        command = pid.step(
+            self.config, self.state, ahead[0], seen, self.period_s, self.forward(ahead)
+        )
         if self.config is not self.next_config:
-            self.config, self.state = self.next_config, before
-            pid.track(self.config, self.state, command, wanted, seen, self.period_s)
+            self.state = before
+            self.take_over(command, ahead, seen)
         return command
 
     def follow(
         self, now_ns: int, command: np.ndarray, outputs: JointState, reference: JointTrajectory
     ) -> None:
-        self.config = self.next_config
-        pid.track(self.config, self.state, command, *self.inputs(outputs, reference), self.period_s)
+        self.take_over(command, *self.inputs(outputs, reference))
+
+    def take_over(self, command: np.ndarray, ahead: np.ndarray, seen: np.ndarray) -> None:
+        """The next command goes on from this one, with the parameters that were set last."""
+        self.adopt()
+        forward = self.forward(ahead)
+        pid.track(self.config, self.state, command, ahead[0], seen, self.period_s, forward)
 
 
 def main() -> None:

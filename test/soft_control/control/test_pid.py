@@ -70,6 +70,22 @@ def test_a_fixed_error_of_a_first_order_plant_is_driven_to_zero():
     assert tip[:2] == pytest.approx([1.0, -2.0], abs=1e-6)
 
 
+def test_a_feed_forward_takes_the_place_of_the_neutral_command():
+    """Sample by sample, and in a takeover as well: the integral is what the rest leaves."""
+    law, other = config(), config(command_neutral=np.array([1.0, -2.0]))
+    error = np.array([0.1, -0.1, 0.0])
+    forward = np.array([3.0, 4.0])
+    state, usual = pid.reset(law), pid.reset(other)
+    for _ in range(5):
+        alone = pid.step(other, usual, error, np.zeros(3), DT)
+        found = pid.step(law, state, error, np.zeros(3), DT, forward)
+        np.testing.assert_allclose(found - forward, alone - [1.0, -2.0], atol=1e-12)
+        forward = forward + 0.01
+    pid.track(law, state, np.array([0.5, 0.5]), error, np.zeros(3), DT, forward)
+    found = pid.step(law, state, error, np.zeros(3), DT, forward)
+    assert found == pytest.approx([0.5 + 2 * 0.1 * DT, 0.5 - 3 * 0.1 * DT], abs=1e-12)
+
+
 # ------------------------------------------------------------------ takeover
 
 

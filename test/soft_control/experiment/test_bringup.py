@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
 from soft_control import paths, robots
 from soft_control.control.controllers import CONTROLLERS
 from soft_control.control.sampled_reference import read_reference
-from soft_control.experiment import checks
+from soft_control.experiment import checks, setup
 from soft_control.experiment.bringup import prepare
 from soft_control.experiment.checks import curve_of
 from soft_control.experiment.node_parameters import (
@@ -32,13 +32,24 @@ from soft_control.experiment.settings import Experiment
 from soft_control.experiment.setup import check
 from soft_control.firmware_build import build
 from soft_control.firmware_files import BUILD_FILE, BuildError
-from soft_control.learning.model import CARD_FILE, NETWORK_FILE, ModelCard, file_hash
+from soft_control.learning.card import RestSignals
+from soft_control.learning.model import (
+    CARD_FILE,
+    NETWORK_FILE,
+    IncrementNetwork,
+    Model,
+    ModelCard,
+    file_hash,
+    load_card,
+)
 from soft_control.learning.recording import Recording
+from soft_control.learning.rest import read_rest
 from soft_control.learning.settings import TrainingSettings
 from soft_control.learning.surface import Surface
 from soft_control.learning.training import train
 from soft_control.rigs import RIGS, describe
 from soft_control.robots.description import Signal, tip
+from soft_control.topics import SIGNALS
 
 SURFACE = {"leading": ["y", "z"], "factors": [1, 1], "degree": 0, "following": {"x": [0.001]}}
 
@@ -193,6 +204,59 @@ def test_in_wiring_host_the_reference_of_all_is_the_nodes(experiment):
     assert "mcu" not in alone and not alone["pid"]["standby"]
 
 
+@pytest.fixture
+def rests(monkeypatch) -> None:
+    """The network of the model is there, too, and its card says the signals at rest."""
+
+    def loaded(folder: Path) -> Model:
+        card = load_card(folder)
+        signals = [[0.0] * 15 for _ in card.signal_names]
+        rest = RestSignals(degree=4, coefficients=signals, residual=[0.0] * len(signals))
+        inputs = card.command_columns + card.output_columns + len(signals)
+        network = IncrementNetwork([(np.zeros((inputs, 3)), np.zeros(3))], card.command_columns)
+        return Model(card.model_copy(update={"rest_signals": rest}), network)
+
+    monkeypatch.setattr(setup, "load_model", loaded)
+
+
+def test_who_looks_ahead_is_told_the_reference_and_the_network_at_rest(experiment, rests):
+    asked = experiment(controller="static_inverse")
+    nodes = graph(asked)
+    assert list(nodes) == ["rig", "lightlace", "reference", "static_inverse", "dynamixel", "logger"]
+    assert nodes["reference"]["preview"] == nodes["static_inverse"]["preview"] == 30
+    assert nodes["reference"]["trigger"] == SIGNALS  # nobody needs the measured outputs
+    found = read_rest(nodes["static_inverse"]["rest"])
+    assert len(found.command_offset) == 2 and len(found.output_offset) == 3
+    both = graph(experiment(controller="static_inverse", standby="mpc,pid_feedforward"))
+    assert both["reference"]["preview"] == 30  # and not the 12 of the firmware
+    assert both["reference"]["trigger"] == "/outputs"
+    assert {"decoupling", "kp", "ki", "kd", "lead_s"} <= both["pid_feedforward"].keys()
+
+
+def test_in_wiring_mcu_the_reference_speaks_for_what_is_measured(experiment, rests):
+    """For signals come with the command that answers them."""
+    nodes = graph(experiment(wiring="mcu", standby="static_inverse"))
+    assert nodes["reference"]["trigger"] == "/outputs" and nodes["static_inverse"]["standby"]
+    assert nodes["reference"]["preview"] == 30
+
+
+def test_a_lead_beyond_what_is_told_is_refused(experiment, rests, tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text("static_inverse:\n  ros__parameters:\n    lead_s: 0.3\n")
+    asked = experiment(controller="static_inverse", params_file=str(file))
+    with pytest.raises(ValueError, match="looks 0.3 s ahead, but preview .* is 30 samples, 0.25 s"):
+        prepare(asked, lambda name: create_model("Any", lead_s=(float, 0.0)))
+    assert not asked.out.exists()
+
+
+def test_a_model_of_an_earlier_training_is_refused(experiment, rests, monkeypatch):
+    """Its card does not say the signals at rest."""
+    zeros = IncrementNetwork([(np.zeros((26, 3)), np.zeros(3))], 6)
+    monkeypatch.setattr(setup, "load_model", lambda folder: Model(load_card(folder), zeros))
+    with pytest.raises(ValueError, match="what its signals are where the robot rests: train it"):
+        prepare(experiment(controller="pid_feedforward"))
+
+
 @pytest.mark.parametrize(("standby", "said"), [("crane", "unknown controller 'crane'")])
 def test_who_cannot_wait_is_refused(experiment, standby, said):
     with pytest.raises(ValueError, match=said):
@@ -207,7 +271,7 @@ def test_whether_the_mpc_sees_the_position_is_said_by_the_parameters(monkeypatch
     assert sees_position("pid", "tendon") and not sees_position("excitation", "tendon")
 
 
-def test_every_parameter_that_a_controller_takes_is_offered(experiment):
+def test_every_parameter_that_a_controller_takes_is_offered(experiment, rests):
     """And is one that its node declares, or nobody would read it."""
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
     from importlib import import_module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from soft_control.control.controllers import CONTROLLERS
-from soft_control.experiment.checks import check_wiring, cut_of
+from soft_control.experiment.checks import check_lead, check_measured, check_wiring, cut_of
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,8 @@ ALLOWED = {
     ("mpc", "mcu", "pil", "4@8"),
     ("pid", "mcu", "sil", ""),
     ("pid", "mcu", "pil", ""),
+    ("pid_feedforward", "mcu", "sil", ""),
+    ("pid_feedforward", "mcu", "pil", ""),
     *((name, "host", target, "") for name in CONTROLLERS for target in ("sil", "pil", "hil")),
     *(("mpc", "mcu", target, "") for target in ("sil", "pil")),
 }
@@ -62,3 +64,23 @@ def test_who_can_be_at_the_lines_of_the_instruments(name, wiring, target, cut):
     assert any(said in str(refused.value) for said in WHY)
     if wiring == "mcu" and target != "hil":
         assert entry.title in str(refused.value)
+
+
+def test_at_the_microcontroller_who_is_on_the_host_acts_on_what_is_measured():
+    """Where nobody measures, it would never be asked; the signals come with the commands."""
+    for name in ("static_inverse", "excitation"):
+        check_measured(CONTROLLERS[name], {}, "host")
+        with pytest.raises(ValueError, match="acts on measured outputs, and nobody measures them"):
+            check_measured(CONTROLLERS[name], {}, "mcu")
+    check_measured(CONTROLLERS["mpc"], {}, "mcu")
+    with pytest.raises(ValueError, match="PID feedforward acts on measured outputs"):
+        check_measured(CONTROLLERS["pid_feedforward"], {}, "host")
+
+
+@pytest.mark.parametrize(("lead_s", "fits"), [(0.0, True), (0.25, True), (0.2501, False)])
+def test_a_lead_is_within_what_is_told(lead_s, fits):
+    given = {"lead_s": lead_s, "preview": 30}
+    if fits:
+        return check_lead(CONTROLLERS["static_inverse"], given, 120.0)
+    with pytest.raises(ValueError, match="preview of the node static_inverse is 30 samples"):
+        check_lead(CONTROLLERS["static_inverse"], given, 120.0)

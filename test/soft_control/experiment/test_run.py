@@ -18,13 +18,25 @@ from rosbags.highlevel import AnyReader
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed: pip install soft_control[ros]")
 
+from soft_control.control.static_inverse import StaticInverseConfig  # noqa: E402
 from soft_control.experiment.attended import watch  # noqa: E402
 from soft_control.experiment.bringup import prepare  # noqa: E402
+from soft_control.experiment.closed_loop import (  # noqa: E402
+    PidFeedforwardController,
+    StaticInverseController,
+)
+from soft_control.experiment.closed_loop import run as drive  # noqa: E402
+from soft_control.experiment.node_parameters import node_parameters  # noqa: E402
 from soft_control.experiment.outcome import RunFailed  # noqa: E402
 from soft_control.experiment.run_samples import read_run  # noqa: E402
 from soft_control.experiment.settings import Experiment  # noqa: E402
+from soft_control.experiment.setup import reference_curve  # noqa: E402
 from soft_control.experiment.summary import error_figures  # noqa: E402
+from soft_control.experiment.tuning import pid_config  # noqa: E402
 from soft_control.learning.dataset import read_recording, read_topics  # noqa: E402
+from soft_control.learning.model import load_card, load_model  # noqa: E402
+from soft_control.learning.rest import resting_network  # noqa: E402
+from soft_control.rigs import make_rig  # noqa: E402
 from soft_control.topics import FIRST_NS  # noqa: E402
 
 SOFTCTL = [sys.executable, "-m", "soft_control.cli"]
@@ -215,6 +227,35 @@ def test_pid_stands_in_for_the_mcu(tendon, tmp_path):
     assert gated["samples"] == 720 and gated["mcu"]["refused"] == 0
     # Commands cross the wire as float32: a servo may go to a neighbouring count of 0.29 degrees.
     assert gated["rmse_mm"] == pytest.approx(summary["rmse_mm"], abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["static_inverse", "pid_feedforward"])
+def test_whoever_looks_ahead_commands_what_it_does_in_process(tendon, tmp_path, name):
+    """From the second second on: before, the gate of the actuators limits the first move, which
+    nothing does in process. The static inverse sees nothing of the robot: Newton's steps end within
+    1e-6 of a command's range of each other. The PID does: by a count of a servo, 0.005 rad, or two.
+    """
+    run(tendon, tmp_path / "run", "--controller", name, "--duration-s", 4)
+    seen = read_run(tmp_path / "run")
+    experiment = Experiment(rig="tendon", reference="figure_eight")
+    rig, card = make_rig("tendon", seed=0), load_card(tendon.model)
+    found = node_parameters(name, card.robot)
+    inverse = StaticInverseController(
+        StaticInverseConfig(
+            resting_network(load_model(tendon.model)),
+            rig.command_min,
+            rig.command_max,
+            found["lead_s"],
+        ),
+        120.0,
+    )
+    controller = inverse
+    if name == "pid_feedforward":
+        controller = PidFeedforwardController(pid_config(found, rig), inverse, 120.0)
+    curve = reference_curve(experiment, card).values
+    trace = drive(rig, controller, curve, 120.0, 4.0)
+    difference = np.abs(seen.commands - trace.commands)[120:]
+    assert difference.max() < (1e-5 if name == "static_inverse" else 0.02)
 
 
 def test_realtime_counts_what_comes_too_late(tendon, tmp_path):

@@ -97,6 +97,26 @@ def test_round_where_the_host_has_the_instruments(tendon, tmp_path):
     goes_round(tendon, tmp_path / "run", 2, 7.0, wiring="host", target="sil")
 
 
+@pytest.mark.parametrize("wiring", ["host", "mcu"])
+def test_those_who_look_ahead_take_turns(tendon, tmp_path, wiring):
+    """Their reference reaches farther than the firmware's horizon, which takes its part of it."""
+    turns = ["pid_feedforward", "static_inverse", "mpc", "static_inverse", "pid_feedforward", "mpc"]
+    lead = ("static_inverse", {"lead_s": 0.05})
+    swapper = swapped(
+        [*turns[:2], lead, *turns[2:]],
+        40,
+        tmp_path / "run",
+        standby="static_inverse,pid_feedforward",
+        duration_s=8.0,
+        model=tendon.model,
+        firmware=tendon.firmware,
+        wiring=wiring,
+        target="sil",
+    )
+    assert [name for _, name in swapper.chosen] == ["mpc", *turns]
+    assert_bumpless(swapper, tmp_path / "run", wiring)
+
+
 def test_gains_and_reference_change_without_a_step(tendon, tmp_path):
     """The PID's own commands go at some 0.01 rad a sample; its integral gain is halved. The
     reference moves no faster than it ever does."""

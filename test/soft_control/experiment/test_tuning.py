@@ -119,7 +119,7 @@ def test_a_comment_stays_one(tmp_path, text: str):
 
 
 def test_what_cannot_be_tuned_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="'excitation' is not tuned: choose mpc or pid"):
+    with pytest.raises(ValueError, match="'excitation' is not tuned: choose mpc or pid or pid_f"):
         tune("excitation", tmp_path, "figure_eight", 4.0, 1, 0)
     with pytest.raises(ValueError, match="unknown controller 'lqr'"):
         tune("lqr", tmp_path, "figure_eight", 4.0, 1, 0)
