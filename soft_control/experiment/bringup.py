@@ -8,7 +8,7 @@ from typing import Any
 
 from soft_control.control.controllers import MCU_NODE, MEASURED
 from soft_control.control.sampled_reference import SampledReference, write_reference
-from soft_control.experiment import checks
+from soft_control.experiment import checks, run_folder
 from soft_control.experiment.instrument_parameters import (
     actuator_parameters,
     sensor_parameters,
@@ -61,15 +61,15 @@ def prepare(experiment: Experiment, parameters_of: ParametersOf | None = None) -
     for node in graph if parameters_of else ():
         model = parameters_of(node.name)
         checks.check_parameters(model, node.name, node.parameters, experiment.params_file)
-    checks.clear(run_dir)
+    run_folder.clear(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     write_record(run_dir, record(experiment, setup))
     if "reference" in setup.parameters and isinstance(setup.followed, SampledReference):
-        write_reference(run_dir / checks.REFERENCE_FILE, setup.followed)
+        write_reference(run_dir / run_folder.REFERENCE_FILE, setup.followed)
     if setup.trajectory:
-        write_reference(run_dir / checks.TRAJECTORY_FILE, setup.trajectory)
+        write_reference(run_dir / run_folder.TRAJECTORY_FILE, setup.trajectory)
     if setup.rest:
-        (run_dir / checks.REST_FILE).write_text(setup.rest.model_dump_json(), encoding="utf-8")
+        (run_dir / run_folder.REST_FILE).write_text(setup.rest.model_dump_json(), encoding="utf-8")
     return graph
 
 
@@ -141,7 +141,7 @@ def nodes(experiment: Experiment, setup: Setup, run_dir: Path) -> list[NodeSpec]
             **curve_parameters(
                 setup.followed,
                 setup.card.surface if setup.card else None,
-                run_dir / checks.REFERENCE_FILE,
+                run_dir / run_folder.REFERENCE_FILE,
             ),
             "frame": robot.frame,
             "rate_hz": rate_hz,
@@ -184,7 +184,7 @@ def ports(experiment: Experiment, run_dir: Path) -> tuple[str, str]:
     the robot's own."""
     if not experiment.sim:
         return experiment.sensor_port, experiment.actuator_port
-    return str(run_dir / checks.SENSOR_PORT), str(run_dir / checks.ACTUATOR_PORT)
+    return str(run_dir / run_folder.SENSOR_PORT), str(run_dir / run_folder.ACTUATOR_PORT)
 
 
 def visual(experiment: Experiment, setup: Setup, run_dir: Path) -> NodeSpec:
@@ -195,7 +195,7 @@ def visual(experiment: Experiment, setup: Setup, run_dir: Path) -> NodeSpec:
         "robot": experiment.robot or (str(Path(rig).absolute()) if is_twin(rig) else rig),
         "frame_prefix": f"{prefix}/" if prefix else "",
         "rate_hz": setup.rate_hz,
-        "trajectory": str(run_dir / checks.TRAJECTORY_FILE) if setup.trajectory else "",
+        "trajectory": str(run_dir / run_folder.TRAJECTORY_FILE) if setup.trajectory else "",
         "horizon": setup.build.horizon if setup.build else 0,
     }
     return NodeSpec("visual", parameters, experiment.namespace, looks_on=True)
@@ -243,8 +243,8 @@ def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, An
         "calibrate_s": experiment.calibrate_s,
         "adaptation": str(Path(experiment.adaptation).absolute()) if experiment.adaptation else "",
         "learned_file": str(run_dir / LEARNED_FILE),
-        "trajectory": str(run_dir / checks.TRAJECTORY_FILE) if setup.trajectory else "",
-        "rest": str(run_dir / checks.REST_FILE),
+        "trajectory": str(run_dir / run_folder.TRAJECTORY_FILE) if setup.trajectory else "",
+        "rest": str(run_dir / run_folder.REST_FILE),
         "command_names": list(robot.command_names),
         "command_neutral": robot.command_neutral.tolist(),
         "command_min": robot.command_min.tolist(),

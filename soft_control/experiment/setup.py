@@ -14,7 +14,7 @@ from soft_control.control.calibration_motion import CALIBRATION_SHAPES, after_ca
 from soft_control.control.controllers import MCU_NODE, ControllerEntry, controller, standby
 from soft_control.control.references import Reference
 from soft_control.control.sampled_reference import SampledReference
-from soft_control.experiment import checks
+from soft_control.experiment import checks, run_folder
 from soft_control.experiment.learned_file import read_learned
 from soft_control.experiment.node_parameters import (
     controller_parameters,
@@ -93,7 +93,7 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
     entries = [entry, *waiting]
     in_material = experiment.wiring == "mcu"
     bridged = in_material or bool(waiting) or entry is MCU_NODE
-    checks.check_out(experiment.out)
+    run_folder.check_out(experiment.out)
     checks.check_wiring(entry, experiment.wiring, experiment.target, experiment.cut, experiment.sim)
     checks.check_instruments(
         experiment.sim,

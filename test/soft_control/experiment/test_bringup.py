@@ -18,7 +18,7 @@ from pydantic import ValidationError, create_model
 from soft_control import paths, robots
 from soft_control.control.controllers import CONTROLLERS
 from soft_control.control.sampled_reference import read_reference
-from soft_control.experiment import checks, setup
+from soft_control.experiment import checks, run_folder, setup
 from soft_control.experiment.bringup import prepare
 from soft_control.experiment.checks import curve_of
 from soft_control.experiment.node_parameters import (
@@ -464,7 +464,7 @@ def test_what_a_run_left_that_never_started_is_replaced(experiment):
     (asked.out / "bag" / "metadata.yaml").write_text(yaml.safe_dump(metadata))
     (asked.out / "bag" / "bag.mcap").touch()
     prepare(experiment(seed=2))
-    assert {path.name for path in asked.out.iterdir()} == {RECORD_FILE, checks.TRAJECTORY_FILE}
+    assert {path.name for path in asked.out.iterdir()} == {RECORD_FILE, run_folder.TRAJECTORY_FILE}
     assert read_record(asked.out).seed == 2
 
 
