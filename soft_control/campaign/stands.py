@@ -38,6 +38,7 @@ CODE = (
     "control",
     "experiment/closed_loop.py",
     "learning/model.py",
+    "learning/rest.py",
     "rigs",
 )
 """Of soft_control, what a row's figures come from, besides firmware and settings."""

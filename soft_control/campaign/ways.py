@@ -18,15 +18,19 @@ from soft_control.benchmarks.host_solver import sizes_of, weights_of
 from soft_control.campaign.stands import Stand
 from soft_control.control.calibration_motion import CALIBRATION_SHAPES
 from soft_control.control.problem import Sizes, Start, Weights
+from soft_control.control.static_inverse import StaticInverseConfig
 from soft_control.experiment.closed_loop import (
     Controller,
     Firmware,
     ModelController,
     PidController,
+    PidFeedforwardController,
+    StaticInverseController,
     signal_gain,
 )
 from soft_control.experiment.tuning import pid_config
 from soft_control.learning.model import NETWORK_FILE
+from soft_control.learning.rest import resting_network
 from soft_control.plain_text import printable
 from soft_control.rigs import make_rig
 
@@ -59,6 +63,21 @@ def _firmware(stand: Stand, **told: Any) -> Firmware:
 def _pid(stand: Stand) -> PidController:
     config = pid_config(stand.kit.parameters["pid"], make_rig(stand.rig))
     return PidController(config, stand.rate_hz)
+
+
+def _static_inverse(stand: Stand, entry: str = "static_inverse") -> StaticInverseController:
+    """What a node `entry` looks ahead with."""
+    robot, lead_s = stand.kit.robot, stand.kit.parameters[entry]["lead_s"]
+    config = StaticInverseConfig(
+        resting_network(stand.model), robot.command_min, robot.command_max, lead_s
+    )
+    return StaticInverseController(config, stand.rate_hz)
+
+
+def _pid_feedforward(stand: Stand) -> PidFeedforwardController:
+    config = pid_config(stand.kit.parameters["pid_feedforward"], make_rig(stand.rig))
+    forward = _static_inverse(stand, "pid_feedforward")
+    return PidFeedforwardController(config, forward, stand.rate_hz)
 
 
 def _ipopt(stand: Stand) -> ModelController:
@@ -102,6 +121,10 @@ WAYS: dict[str, Way] = {
         head_s=CALIBRATE_S,
     ),
     "pid": Way("PID", _pid, sees_outputs=True, entry="pid"),
+    "pid_feedforward": Way(
+        "PID with lead and feed-forward", _pid_feedforward, True, "pid_feedforward"
+    ),
+    "static_inverse": Way("static inverse", _static_inverse, entry="static_inverse"),
     "ipopt": Way("IPOPT on the same model", _ipopt, package="casadi"),
 }
 """By the name that a plan says."""

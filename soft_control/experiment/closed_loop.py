@@ -116,18 +116,24 @@ class StaticInverseController:
 
 
 class PidFeedforwardController:
-    """The PID on top of a feed-forward: sees the measured outputs, and looks ahead."""
+    """The PID on top of a feed-forward: sees the measured outputs, and looks ahead. Without them it
+    stays at its command, as the PID does."""
 
     def __init__(self, config: pid.PidConfig, forward: Controller, rate_hz: float) -> None:
         """forward: a StaticInverseController, or what it has found before."""
         self._forward, self.preview = forward, forward.preview
         self._config, self._dt = config, 1 / rate_hz
         self._state = pid.reset(config)
+        self._command = config.command_neutral
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
         """Command (m,): see Controller."""
         forward = self._forward.step(seen, signals, ahead)
-        return pid.step(self._config, self._state, ahead[0], seen.outputs, self._dt, forward)
+        if np.isfinite(seen.outputs).all():
+            self._command = pid.step(
+                self._config, self._state, ahead[0], seen.outputs, self._dt, forward
+            )
+        return self._command
 
 
 class ModelController:
