@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -181,12 +181,21 @@ def signal_gain(card: ModelCard, settings: MpcSettings) -> np.ndarray | None:
 
 
 class Firmware:
-    """The firmware of a build, in process (sil). One run after another, each from its start."""
+    """The firmware of a build, in process (sil) or in the emulator (pil). One run after another,
+    each from its start."""
 
-    def __init__(self, build_dir: Path, card: ModelCard, tethered: bool = False) -> None:
+    def __init__(
+        self,
+        build_dir: Path,
+        card: ModelCard,
+        tethered: bool = False,
+        target: Literal["sil", "pil"] = "sil",
+    ) -> None:
         """`tethered`: it is told the measured outputs, for its disturbance estimate."""
         build = read_build(build_dir)
-        self._session: McuSession = open_session("sil", build)
+        self.step_costs: list[int] = []
+        """Instructions of each control step since `restart`; in sil, where nobody counts, 0."""
+        self._session: McuSession = open_session(target, build)
         self._tethered = tethered
         self._robot = robot = card.robot
         self._neutral = robot.command_neutral
@@ -199,6 +208,7 @@ class Firmware:
         if settings is not None:
             self._session.configure(physical_settings(settings, self._robot))
         self._k = 0
+        self.step_costs = []
         return self
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
@@ -210,10 +220,11 @@ class Firmware:
             self._session.measurement(self._k, seen.outputs)
         answer = self._session.sample(self._k, signals[self._live], ahead[-1])
         self._k += 1
+        self.step_costs.append(answer.step_cost)
         return np.asarray(answer.command)
 
     def close(self) -> None:
-        """Lets go of the library."""
+        """Lets go of the library, or ends the emulator."""
         self._session.close()
 
 
