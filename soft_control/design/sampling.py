@@ -25,7 +25,7 @@ VERSIONS = {"optuna": 5, "pyarrow": 15}
 """Packages of the extra `design`, and the oldest that will do."""
 OBJECTIVES = 3
 """Error, instructions, flash. The power follows the instructions: it has no objective of its own."""
-STARTUP = 16
+STARTUP = 12
 """Points drawn at random before the sampler has enough to learn from."""
 
 
