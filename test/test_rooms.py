@@ -28,6 +28,7 @@ ROOMS = {
         {"firmware_build"},
         {"experiment"},
         {"benchmarks"},
+        {"design"},
         {"nodes"},
         {"monitor"},
         {"cli", "launching"},

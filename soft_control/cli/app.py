@@ -13,6 +13,7 @@ from soft_control.cli import (
     building,
     crashing,
     describing,
+    designing,
     energy,
     learning,
     monitoring,
@@ -35,6 +36,7 @@ COMMANDS = {
     "run": running.run,
     "replay": running.replay,
     "tune": running.tune,
+    "design": designing.design,
     "monitor": monitoring.monitor,
     "report": running.report,
     "energy": energy.energy,
@@ -80,6 +82,7 @@ app = group_of(
     softctl run --target pil --out runs/mpc          track a reference with it
     softctl run --controller pid --out runs/pid      and with the baseline
     softctl report runs/mpc runs/pid                 compare
+    softctl design data/tendon --instructions 25000  what is worth its cost?
 
     Exit codes: 0 done; 1 a run failed, or a check or comparison was lost; 2 a mistake in what was
     asked for, said in one line; 130 stopped by Ctrl-C.""",

@@ -1,1 +1,1 @@
-"""Networks, horizons and solvers under a budget: searched, measured on the emulated part, compared."""
+"""Networks, horizons and solvers under a budget: searched, measured, compared."""

@@ -30,11 +30,7 @@ def dominates(one: Figures, other: Figures) -> bool:
 
 def front(found: Sequence[tuple[T, Figures]]) -> list[T]:
     """Those that no other dominates, in the order given."""
-    return [
-        item
-        for item, of_it in found
-        if not any(dominates(other, of_it) for _, other in found)
-    ]
+    return [item for item, of_it in found if not any(dominates(other, of_it) for _, other in found)]
 
 
 def worthy(found: Sequence[tuple[T, Figures]]) -> list[tuple[T, Figures]]:

@@ -20,19 +20,21 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from soft_control.control.references import Reference
+from soft_control.control.sampled_reference import SampledReference
 from soft_control.design.settings import Costs, Design, DesignSettings
 from soft_control.design.space import designed, settings_of, training_of
-from soft_control.experiment.bringup import reference_curve
+from soft_control.experiment.checks import curve_of
 from soft_control.experiment.closed_loop import Firmware, Trace, run
 from soft_control.experiment.energy import cheapest, microcontrollers, work_of
-from soft_control.experiment.node_parameters import sees_position
-from soft_control.experiment.settings import Experiment
+from soft_control.experiment.node_parameters import node_parameters, sees_position
 from soft_control.experiment.summary import ROUNDING_S, SETTLE_S
 from soft_control.firmware_build import build
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.card import CARD_FILE, NETWORK_FILE, ModelCard, load_card
 from soft_control.learning.dataset import Recording
 from soft_control.learning.settings import TrainingSettings
+from soft_control.learning.surface import Surface
 from soft_control.rigs import make_rig
 from soft_control.robots.description import RobotDescription
 
@@ -194,7 +196,7 @@ def followed(
     target: str,
 ) -> tuple[Trace, Sequence[int]]:
     """A run from rest, and the instructions of each of its steps, which only pil counts."""
-    curve = reference_curve(Experiment(rig=task.rig, reference=reference), card)
+    curve = curve_for(task.robot, reference, card.surface)
     firmware = Firmware(made.directory, card, sees_position("mpc", card.robot), target)
     try:
         rig = make_rig(task.rig, seed=task.seed)
@@ -202,6 +204,13 @@ def followed(
         return trace, firmware.step_costs
     finally:
         firmware.close()
+
+
+def curve_for(
+    robot: RobotDescription, reference: str, surface: Surface | None
+) -> Reference | SampledReference:
+    """A reference as the robot's description has it, on a model's surface."""
+    return curve_of(reference, node_parameters("reference", robot), surface, robot)
 
 
 def costs_of(task: Task, made: FirmwareBuild, instructions: Sequence[int]) -> Costs:
@@ -221,9 +230,3 @@ def costs_of(task: Task, made: FirmwareBuild, instructions: Sequence[int]) -> Co
         power_mw=found.power_mw,
         too_slow=f"{found.part.title}: {found.why_not}" if found.why_not else "",
     )
-
-
-def check_tools() -> None:
-    """Raises ValueError in one line where what pil and the firmware need is not installed."""
-    if shutil.which("qemu-system-arm") is None:
-        raise ValueError("design measures in pil: apt install qemu-system-arm")

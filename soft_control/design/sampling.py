@@ -24,7 +24,7 @@ MISSING = "softctl design needs {name} {version} or later: pip install 'soft_con
 VERSIONS = {"optuna": 5, "pyarrow": 15}
 """Packages of the extra `design`, and the oldest that will do."""
 OBJECTIVES = 3
-"""Error, instructions, flash. The power follows the instructions: it has no objective of its own."""
+"""Error, instructions, flash. The power follows the instructions, so it is none of its own."""
 STARTUP = 12
 """Points drawn at random before the sampler has enough to learn from."""
 

@@ -1,4 +1,4 @@
-"""The search from end to end: propose, screen, choose finalists, measure them; all of it resumable."""
+"""The search from end to end: designs proposed, screened, the best measured; resumable."""
 
 from __future__ import annotations
 

@@ -51,8 +51,10 @@ def designed(robot: RobotDescription, design: Design, updates: int | None) -> Ro
 
 
 def settings_of(robot: RobotDescription, design: Design) -> MpcSettings:
-    """What the firmware of a designed robot is asked. Raises ValueError where a file of config/ says
-    otherwise than the design."""
+    """What the firmware of a designed robot is asked.
+
+    Raises ValueError where a file of config/tuned/ says otherwise than the design.
+    """
     found = mpc_settings(robot)
     for name, value in design.mpc.items():
         if getattr(found, name) != value:

@@ -11,6 +11,7 @@ be half a line: it is as if it had not been begun.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -61,6 +62,12 @@ class Finalist(BaseModel):
     failed: str = ""
     """Why it was not measured, in one line."""
 
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Finalist:
+        if (self.final is None) == (not self.failed):
+            raise ValueError("either final or failed")
+        return self
+
 
 class Study:
     """A study file, and what is in it."""
@@ -68,15 +75,20 @@ class Study:
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         """Begins FOLDER/study.jsonl, or goes on with it. Raises ValueError in one line where that
         is the study of something else, or none."""
+        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / STUDY_FILE
+        self._lock = _alone(folder)
         self.trials: dict[int, Trial] = {}
         self.finalists: dict[int, Finalist] = {}
         about = json.loads(json.dumps(about))
         if self.path.exists():
             self._read(about)
         else:
-            folder.mkdir(parents=True, exist_ok=True)
             self._write({"study": about})
+
+    def close(self) -> None:
+        """Another search may go on with it."""
+        os.close(self._lock)
 
     def add(self, found: Trial | Finalist) -> None:
         """Keeps what was found; on disk when this returns."""
@@ -126,3 +138,16 @@ class Study:
                     f"{printable(before.get(name), 80)}, now it is {printable(value, 80)}; "
                     "choose another --out"
                 )
+
+
+def _alone(folder: Path) -> int:
+    """A lock on the folder, which goes with this process. Raises ValueError where one is there."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise ValueError(
+            f"another search is at work in {printable(folder)}: wait for it or choose another --out"
+        ) from None
+    return lock
