@@ -39,6 +39,7 @@ KEYLESS = {
     "elftools",
     "keras",
     "optuna",
+    "pyarrow",
     "tensorflow",
     "tflite",
     "typer",

@@ -78,9 +78,19 @@ def design(
     chosen = from_json(DesignSettings, settings, "--settings")
     budget = Budget(flash_bytes=flash, ram_bytes=ram, instructions=instructions, power_mw=mw)
     task = prepare(
-        recordings, validation or [], robot, rig, reference, duration_s, seed, part, chosen, out
+        recordings,
+        validation or [],
+        robot,
+        rig,
+        reference,
+        duration_s,
+        seed,
+        part,
+        chosen,
+        budget,
+        out,
     )
-    study = Study(out, about(task, budget))
+    study = Study(out, about(task))
     with (
         Workers(workers or len(os.sched_getaffinity(0)), task) as measure,
         progress_bar("{task.fields[note]}") as bar,
@@ -94,12 +104,12 @@ def design(
             bar.update(tasks[stand.stage], completed=stand.done, note=left + stand.note)
 
         try:
-            search(task, budget, study, trials, measure, show)
+            search(task, study, trials, measure, show)
         except KeyboardInterrupt:
             bar.stop()
             warn(f"stopped; the same command goes on where this one was, by {study.path}")
             raise typer.Exit(INTERRUPTED) from None
-    rows = write(task, budget, study)
+    rows = write(task, study)
     unit = f", {unit_of(task)}" if unit_of(task) else ""
     show_table(
         "design",

@@ -1,9 +1,9 @@
-"""One design, looked at twice: trained shortly and screened, or trained in full and run in pil.
+"""One design, looked at twice: screened, and, if it may be on the front, trained in full.
 
-The screening follows curves in sil, where a run takes a fraction of a second, and has half a second
-of one counted in pil: what a step costs hardly depends on what the network has learned. The whole
-run in pil, and the training that takes as long as all of the rest, are for designs that may be on
-the front.
+A screening first asks what a design costs: its firmware is built around a network that has learned
+nothing, and half a second of it is counted in pil; what a step takes hardly depends on the weights.
+What is beyond the budget is not trained. The rest is trained shortly and follows curves in sil,
+where a run takes a fraction of a second. A long training and a whole run in pil are for finalists.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.references import Reference
 from soft_control.control.sampled_reference import SampledReference
-from soft_control.design.settings import Costs, Design, DesignSettings
+from soft_control.design.settings import Budget, Costs, Design, DesignSettings
 from soft_control.design.space import designed, settings_of, training_of
 from soft_control.experiment.checks import curve_of
 from soft_control.experiment.closed_loop import Firmware, Trace, run
-from soft_control.experiment.energy import cheapest, microcontrollers, work_of
+from soft_control.experiment.energy import OWN, cheapest, microcontrollers, work_of
 from soft_control.experiment.node_parameters import node_parameters, sees_position
 from soft_control.experiment.summary import ROUNDING_S, SETTLE_S
 from soft_control.firmware_build import build
@@ -39,8 +40,7 @@ from soft_control.rigs import make_rig
 from soft_control.robots.description import RobotDescription
 
 COUNTED_S = 0.5
-"""Of a run, in which a screening counts instructions. On the tendon rig the median of so many is
-within 1 % of that of 20 s (docs/design.md)."""
+"""Of a run, in which a screening counts instructions."""
 SCREENED_S = 12.0
 """Length of each run of a screening: a lap takes 6 to 10 s."""
 
@@ -65,6 +65,7 @@ class Task:
     part: str
     """Of config/microcontrollers.yaml, whose power is estimated."""
     settings: DesignSettings
+    budget: Budget
     out: Path
 
 
@@ -73,8 +74,9 @@ class Screened(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True, extra="forbid")
 
-    error: float
-    """RMSE after SETTLE_S, the mean over the judges, in sil; see `rmse_and_worst` for its unit."""
+    error: float | None
+    """RMSE after SETTLE_S, the mean over the judges, in sil; see `rmse_and_worst` for its unit.
+    None of a design that was not trained, because it is beyond the budget."""
     costs: Costs
 
 
@@ -104,7 +106,7 @@ def rmse_and_worst(trace: Trace) -> tuple[float, float]:
 
 
 def screen(task: Task, design: Design) -> Screened:
-    """A short training, followed curves, counted instructions.
+    """Counted instructions, and within the budget a short training and followed curves.
 
     Raises ValueError or RuntimeError in one line for a design that cannot be trained or built.
     """
@@ -116,13 +118,27 @@ def screen(task: Task, design: Design) -> Screened:
         rollout_samples=task.settings.screening_rollout,
         teachers=0,
     )
-    network = trained(task, settings)
-    with tempfile.TemporaryDirectory(prefix="design-") as folder:
-        made = build(network, settings_of(robot, design), folder)
-        card = load_card(network)
-        error = judged(task, made, card)
-        _, instructions = followed(task, made, card, task.judges[0], COUNTED_S, "pil")
-        return Screened(error=error, costs=costs_of(task, made, instructions))
+    mpc = settings_of(robot, design)
+    with tempfile.TemporaryDirectory(prefix="design-") as scratch:
+        folder = Path(scratch)
+        costs = _expected_costs(task, settings, mpc, folder)
+        if task.budget.beyond(costs):
+            return Screened(error=None, costs=costs)
+        network = trained(task, settings)
+        made = build(network, mpc, folder / "trained", boards=("host",))
+        return Screened(error=judged(task, made, load_card(network)), costs=costs)
+
+
+def _expected_costs(
+    task: Task, settings: TrainingSettings, mpc: MpcSettings, folder: Path
+) -> Costs:
+    """Of a firmware around a network that has learned nothing."""
+    from soft_control.learning.training import untrained
+
+    card = untrained(task.training, task.validation, settings, folder / "model")
+    made = build(folder / "model", mpc, folder / "untrained", boards=(OWN,))
+    _, instructions = followed(task, made, card, task.judges[0], COUNTED_S, "pil")
+    return costs_of(task, made, instructions)
 
 
 def finalise(task: Task, design: Design, folder: Path) -> Final:

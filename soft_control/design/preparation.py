@@ -11,7 +11,7 @@ from soft_control import robots
 from soft_control.control.references import SHAPES
 from soft_control.design import sampling
 from soft_control.design.measure import Task, curve_for
-from soft_control.design.settings import DesignSettings
+from soft_control.design.settings import Budget, DesignSettings
 from soft_control.design.space import present, training_of
 from soft_control.design.study import STUDY_FILE
 from soft_control.experiment.checks import check_length, check_same
@@ -36,6 +36,7 @@ def prepare(
     seed: int,
     part: str,
     settings: DesignSettings,
+    budget: Budget,
     out: Path,
 ) -> Task:
     """What a search has in common, read and checked.
@@ -82,6 +83,7 @@ def prepare(
         seed=seed,
         part=part,
         settings=settings,
+        budget=budget,
         out=out,
     )
 

@@ -119,24 +119,24 @@ def table(task: Task, rows: Sequence[Row]) -> list[dict[str, Any]]:
     return records
 
 
-def write(task: Task, budget: Budget, study: Study) -> list[Row]:
+def write(task: Task, study: Study) -> list[Row]:
     """Writes OUT/designs.csv, designs.parquet, design.md and design.svg; returns all designs."""
     import pyarrow
     from pyarrow import parquet
 
-    rows = rows_of(study, budget)
+    rows = rows_of(study, task.budget)
     records = table(task, rows)
     with (task.out / f"{TABLE}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, records[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)
     parquet.write_table(pyarrow.Table.from_pylist(records), task.out / f"{TABLE}.parquet")
-    (task.out / f"{PAGE}.svg").write_text(draw(task, budget, rows) + "\n", encoding="utf-8")
+    (task.out / f"{PAGE}.svg").write_text(draw(task, rows) + "\n", encoding="utf-8")
     write_page(
         task.out,
         PAGE,
         task=task,
-        budget=budget.line(),
+        budget=task.budget.line(),
         part=microcontrollers().part(task.part).title,
         unit=unit_of(task),
         measured=[row for row in rows if row.final],
@@ -147,7 +147,7 @@ def write(task: Task, budget: Budget, study: Study) -> list[Row]:
     return rows
 
 
-def draw(task: Task, budget: Budget, rows: Sequence[Row]) -> str:
+def draw(task: Task, rows: Sequence[Row]) -> str:
     """The front, and what else was measured in full, as an SVG element: error over each cost, with
     the budget's limits."""
     from soft_control.experiment.figures import STYLE, as_svg, plt
@@ -176,7 +176,7 @@ def draw(task: Task, budget: Budget, rows: Sequence[Row]) -> str:
                     axes.annotate(
                         row.name, (at, error), xytext=(3, 3), textcoords="offset points", size=7
                     )
-            limit = getattr(budget, name)
+            limit = getattr(task.budget, name)
             if limit is not None:
                 axes.axvline(factor * limit, color="#b22222", lw=1.0, ls=":")
             axes.set_xlabel(f"{prefix}{label}")

@@ -21,6 +21,8 @@ from soft_control.learning.settings import described_settings
 from soft_control.paths import share
 from soft_control.robots import said_in
 
+UNTRAINED = 1e9
+"""Error of a design beyond the budget, which the sampler ranks by its excess alone."""
 Measure = Callable[[Iterable[Job]], Iterator[Answer]]
 """Answers to jobs, in any order."""
 
@@ -39,7 +41,7 @@ class Stand:
     """What was found last."""
 
 
-def about(task: Task, budget: Budget) -> dict[str, Any]:
+def about(task: Task) -> dict[str, Any]:
     """What a study is of: with anything else it is not gone on with."""
     return {
         "robot": task.robot.model_dump(mode="json"),
@@ -51,7 +53,7 @@ def about(task: Task, budget: Budget) -> dict[str, Any]:
         "seed": task.seed,
         "part": task.part,
         "settings": task.settings.model_dump(mode="json", exclude={"finalists"}),
-        "budget": budget.model_dump(mode="json"),
+        "budget": task.budget.model_dump(mode="json"),
         "firmware": _firmware_digest(),
     }
 
@@ -74,7 +76,6 @@ def _firmware_digest() -> str:
 
 def search(
     task: Task,
-    budget: Budget,
     study: Study,
     trials: int,
     measure: Measure,
@@ -92,7 +93,7 @@ def search(
     batch = task.settings.batch
     for first in range(0, trials, batch):
         count = min(batch, trials - first)
-        told = [_told(study.trials[n], budget) for n in range(1, first)]
+        told = [_told(study.trials[n], task.budget) for n in range(1, first)]
         points = sampling.propose(space, told, count, task.seed, first)
         proposed = {
             first + i: (values, design_of(values, delay)) for i, values in enumerate(points)
@@ -102,7 +103,7 @@ def search(
         _screen(study, proposed, measure, clock)
     jobs = [
         Job(trial.number, trial.design, task.out / "designs" / trial.name)
-        for trial in finalists(study, budget, task.settings.finalists)
+        for trial in finalists(study, task)
     ]
     open_jobs = [job for job in jobs if job.number not in study.finalists]
     clock = _Clock("finalists", len(jobs), len(jobs) - len(open_jobs), progress)
@@ -130,7 +131,7 @@ def _screen(
         trial = Trial(number=number, values=values, design=design, screened=found, failed=failed)
         study.add(trial)
         known[design] = trial
-        clock.step(f"d{number:03d}: {found.error:.2f}" if found else f"d{number:03d}: {failed}")
+        clock.step(f"{trial.name}: {_news(trial)}")
 
     for answer in measure(jobs.values()):
         keep(answer.job.number, answer.found, answer.failed)
@@ -139,24 +140,32 @@ def _screen(
             keep(number, known[design].screened, known[design].failed)
 
 
+def _news(trial: Trial) -> str:
+    if trial.screened is None:
+        return trial.failed
+    error = trial.screened.error
+    return "beyond the budget" if error is None else f"{error:.2f}"
+
+
 def _told(trial: Trial, budget: Budget) -> sampling.Told:
     if trial.screened is None:
         return sampling.Told(trial.values, None, {})
     costs = trial.screened.costs
-    objectives = (trial.screened.error, float(costs.instructions), float(costs.flash_bytes))
+    error = UNTRAINED if trial.screened.error is None else trial.screened.error
+    objectives = (error, float(costs.instructions), float(costs.flash_bytes))
     return sampling.Told(trial.values, objectives, budget.excess(costs))
 
 
-def finalists(study: Study, budget: Budget, count: int) -> list[Trial]:
-    """The present design, and of those within the budget `count` that may be on the front, by what
-    the screening found."""
+def finalists(study: Study, task: Task) -> list[Trial]:
+    """The present design, and of those within the budget as many as asked for that may be on the
+    front, by what the screening found."""
     distinct = {trial.design: trial for _, trial in sorted(study.trials.items(), reverse=True)}
     within = [
         (trial, figures(trial.screened.error, trial.screened.costs))
         for trial in distinct.values()
-        if trial.screened and not budget.beyond(trial.screened.costs)
+        if trial.screened and not task.budget.beyond(trial.screened.costs)
     ]
-    chosen = {trial.number: trial for trial in ranked(worthy(within), count)}
+    chosen = {trial.number: trial for trial in ranked(worthy(within), task.settings.finalists)}
     if 0 in study.trials:
         chosen[0] = study.trials[0]
     return [chosen[number] for number in sorted(chosen)]

@@ -21,6 +21,8 @@ from soft_control.design.workers import Answer, Job
 from soft_control.learning.recording import Recording
 from soft_control.rigs import describe
 
+BUDGET = Budget(instructions=15_000)
+TRIALS = 7
 RIG = "mass_spring_damper"
 
 
@@ -42,7 +44,7 @@ def made_up_run() -> Recording:
     )
 
 
-def made_up_task(out: Path, **settings: Any) -> Task:
+def made_up_task(out: Path, budget: Budget = BUDGET, **settings: Any) -> Task:
     """A search that `Made` measures."""
     run = made_up_run()
     return Task(
@@ -56,6 +58,7 @@ def made_up_task(out: Path, **settings: Any) -> Task:
         seed=3,
         part="stm32f405",
         settings=DesignSettings(**{"batch": 2, "finalists": 3, **settings}),
+        budget=budget,
         out=out,
     )
 
@@ -90,6 +93,7 @@ class Made:
         error = 0.5 + 10.0 / sum(job.design.hidden) + 1.0 / job.design.horizon
         costs = made_up_costs(job.design)
         if job.folder is None:
+            error = None if BUDGET.beyond(costs) else error
             return Answer(job, Screened(error=error, costs=costs))
         final = Final(
             error=error, worst=2 * error, error_of_judges=error, costs=costs,
@@ -98,18 +102,14 @@ class Made:
         return Answer(job, final)
 
 
-BUDGET = Budget(instructions=15_000)
-TRIALS = 7
-
-
 def carry_out(
     out: Path, measure: Made | None = None, trials: int = TRIALS, budget: Budget = BUDGET
 ) -> tuple[Task, Study]:
     """A search from its study file on, to its end."""
-    task = made_up_task(out)
-    study = Study(out, about(task, budget))
+    task = made_up_task(out, budget)
+    study = Study(out, about(task))
     try:
-        search(task, budget, study, trials, measure or Made())
+        search(task, study, trials, measure or Made())
     finally:
         study.close()
     return task, study

@@ -89,7 +89,7 @@ def test_designs_beyond_the_budget_are_on_no_front_and_it_is_said(tmp_path):
     for row in beyond:
         assert row.trial.number == 0 or row.final is None
         assert row.verdict.startswith("beyond the budget: longest step ")
-    write(task, BUDGET, study)
+    write(task, study)
     page = (tmp_path / "design.md").read_text(encoding="utf-8")
     for row in beyond:
         (line,) = (line for line in page.splitlines() if row.name in line)
@@ -122,7 +122,7 @@ def test_a_design_that_fails_is_kept_with_the_reason(tmp_path):
 
     task, study = carry_out(tmp_path, Fails())
     assert [study.trials[n].failed for n in (1, 3)] == ["the training diverged"] * 2
-    rows = write(task, BUDGET, study)
+    rows = write(task, study)
     assert not any(row.on_front for row in rows)
     assert "failed: the training diverged" in (tmp_path / "design.md").read_text(encoding="utf-8")
 
@@ -135,8 +135,8 @@ def test_each_design_is_measured_once(tmp_path):
     from soft_control.design.search import search
 
     task = made_up_task(tmp_path, **narrow)
-    study = Study(tmp_path, about(task, BUDGET))
-    search(task, BUDGET, study, 9, made)
+    study = Study(tmp_path, about(task))
+    search(task, study, 9, made)
     study.close()
     assert len(study.trials) == 9
     designs = [job.design for job in made.jobs if job.folder is None]
@@ -146,7 +146,7 @@ def test_each_design_is_measured_once(tmp_path):
 
 def test_tables_are_the_same_and_say_units(tmp_path):
     task, study = carry_out(tmp_path)
-    write(task, BUDGET, study)
+    write(task, study)
     records = parquet.read_table(tmp_path / "designs.parquet").to_pylist()
     with (tmp_path / "designs.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -169,22 +169,22 @@ def test_tables_are_the_same_and_say_units(tmp_path):
 def test_a_study_of_something_else_is_not_gone_on_with(tmp_path, change, said):
     task, _ = carry_out(tmp_path)
     with pytest.raises(ValueError, match=said):
-        Study(tmp_path, about(replace(task, **change), BUDGET))
+        Study(tmp_path, about(replace(task, **change)))
 
 
 def test_another_budget_is_another_study(tmp_path):
     task, _ = carry_out(tmp_path)
     with pytest.raises(ValueError, match="its budget was .*choose another --out"):
-        Study(tmp_path, about(task, Budget()))
+        Study(tmp_path, about(replace(task, budget=Budget())))
 
 
 def test_two_searches_do_not_write_into_one_study(tmp_path):
     task = made_up_task(tmp_path)
-    study = Study(tmp_path, about(task, BUDGET))
+    study = Study(tmp_path, about(task))
     with pytest.raises(ValueError, match="another search is at work"):
-        Study(tmp_path, about(task, BUDGET))
+        Study(tmp_path, about(task))
     study.close()
-    Study(tmp_path, about(task, BUDGET)).close()
+    Study(tmp_path, about(task)).close()
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_what_is_no_study_is_refused_in_one_line(tmp_path, line):
     path = tmp_path / STUDY_FILE
     path.write_text("\n".join([*lines(tmp_path), line, ""]), encoding="utf-8")
     with pytest.raises(ValueError, match=rf"line {len(lines(tmp_path))}") as refused:
-        Study(tmp_path, about(task, BUDGET))
+        Study(tmp_path, about(task))
     assert "\n" not in str(refused.value)
 
 
