@@ -17,7 +17,7 @@ from soft_control.design.study import STUDY_FILE
 from soft_control.experiment.checks import check_length, check_same
 from soft_control.experiment.energy import microcontrollers
 from soft_control.experiment.summary import SETTLE_S
-from soft_control.learning.blank_card import robot_of
+from soft_control.learning.blank_card import blank_card, robot_of
 from soft_control.learning.dataset import hold_out, read_recordings
 from soft_control.learning.settings import TrainingSettings, described_settings
 from soft_control.plain_text import printable
@@ -63,15 +63,15 @@ def prepare(
     judges = tuple(name for name in settings.references if name != reference)
     if not judges:
         raise ValueError(f"references: the search needs one besides {reference}, which is reported")
+    check_length(duration_s - SETTLE_S, chosen.rate_hz)
+    present(described, signals=True)
+    card = blank_card(described, training, held_out, training_of(described, seed))
     for name in (reference, *judges):
         if name not in SHAPES and not Path(name).is_file():
             raise ValueError(
                 f"unknown reference '{printable(name)}': {', '.join(SHAPES)} or a file"
             )
-        curve_for(described, name, None)
-    check_length(duration_s - SETTLE_S, chosen.rate_hz)
-    present(described, signals=True)
-    training_of(described, seed)
+        curve_for(described, name, card.surface)
     return Task(
         robot=described,
         training=tuple(training),

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.design.settings import Design
 from soft_control.experiment.node_parameters import merged, mpc_settings
 from soft_control.learning.settings import TrainingSettings, described_settings
+from soft_control.plain_text import first_fault
 from soft_control.robots import said_in
 from soft_control.robots.description import RobotDescription
 
@@ -66,6 +69,10 @@ def settings_of(robot: RobotDescription, design: Design) -> MpcSettings:
 
 
 def training_of(robot: RobotDescription, seed: int, **changes: Any) -> TrainingSettings:
-    """How the network of a designed robot is trained, with `changes`."""
+    """How the network of a designed robot is trained, with `changes`. Raises ValueError in one line
+    where that cannot be."""
     found = described_settings(robot, said_in(robot))
-    return TrainingSettings.model_validate(found.model_dump() | {"seed": seed} | changes)
+    try:
+        return TrainingSettings.model_validate(found.model_dump() | {"seed": seed} | changes)
+    except ValidationError as error:
+        raise ValueError(first_fault(error)) from None
