@@ -90,8 +90,8 @@ def design(
         budget,
         out,
     )
-    study = Study(out, about(task))
     with (
+        Study(out, about(task)) as study,
         Workers(workers or len(os.sched_getaffinity(0)), task) as measure,
         progress_bar("{task.fields[note]}") as bar,
     ):

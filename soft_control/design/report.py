@@ -46,7 +46,8 @@ class Row:
         if self.failed:
             return f"failed: {self.failed}"
         if self.beyond:
-            return f"beyond the budget: {self.beyond}"
+            untrained = self.final is None and self.measured.error is None
+            return f"beyond the budget{', untrained' * untrained}: {self.beyond}"
         if self.on_front:
             return "on the front"
         return "another is better" if self.final else "screened only"

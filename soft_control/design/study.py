@@ -77,9 +77,16 @@ class Study:
         is the study of something else, or none."""
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / STUDY_FILE
-        self._lock = _alone(folder)
         self.trials: dict[int, Trial] = {}
         self.finalists: dict[int, Finalist] = {}
+        self._lock = _alone(folder)
+        try:
+            self._open(about)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, about: dict[str, Any]) -> None:
         about = json.loads(json.dumps(about))
         if self.path.exists():
             self._read(about)
@@ -89,6 +96,12 @@ class Study:
     def close(self) -> None:
         """Another search may go on with it."""
         os.close(self._lock)
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def add(self, found: Trial | Finalist) -> None:
         """Keeps what was found; on disk when this returns."""

@@ -107,11 +107,8 @@ def carry_out(
 ) -> tuple[Task, Study]:
     """A search from its study file on, to its end."""
     task = made_up_task(out, budget)
-    study = Study(out, about(task))
-    try:
+    with Study(out, about(task)) as study:
         search(task, study, trials, measure or Made())
-    finally:
-        study.close()
     return task, study
 
 
