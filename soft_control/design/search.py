@@ -157,18 +157,16 @@ def _told(trial: Trial, budget: Budget) -> sampling.Told:
 
 
 def finalists(study: Study, task: Task) -> list[Trial]:
-    """The present design, and of those within the budget as many as asked for that may be on the
-    front, by what the screening found."""
+    """Of those within the budget as many as asked for that may be on the front, by what the
+    screening found; and last the present design."""
     distinct = {trial.design: trial for _, trial in sorted(study.trials.items(), reverse=True)}
     within = [
         (trial, figures(trial.screened.error, trial.screened.costs))
         for trial in distinct.values()
         if trial.screened and not task.budget.beyond(trial.screened.costs)
     ]
-    chosen = {trial.number: trial for trial in ranked(worthy(within), task.settings.finalists)}
-    if 0 in study.trials:
-        chosen[0] = study.trials[0]
-    return [chosen[number] for number in sorted(chosen)]
+    chosen = sorted(ranked(worthy(within), task.settings.finalists), key=lambda t: t.number)
+    return [*(trial for trial in chosen if trial.number), study.trials[0]]
 
 
 class _Clock:
