@@ -70,17 +70,17 @@ class Workers:
             self._start()
         for _, line in self._running:
             if waiting:
-                line.send(waiting.pop(0))
+                self._send(line, waiting.pop(0))
                 busy += 1
         while busy:
             for line in wait([line for _, line in self._running]):
                 try:
                     answer = line.recv()
-                except EOFError:
+                except (EOFError, OSError):
                     raise RuntimeError(self._died(line)) from None
                 busy -= 1
                 if waiting:
-                    line.send(waiting.pop(0))
+                    self._send(line, waiting.pop(0))
                     busy += 1
                 yield answer
 
@@ -107,6 +107,12 @@ class Workers:
         process.start()
         theirs.close()
         self._running.append((process, ours))
+
+    def _send(self, line: Connection, job: Job) -> None:
+        try:
+            line.send(job)
+        except OSError:
+            raise RuntimeError(self._died(line)) from None
 
     def _died(self, line: Connection) -> str:
         process = next(process for process, other in self._running if other is line)
