@@ -49,9 +49,13 @@ def searched(tmp_path_factory) -> SimpleNamespace:
         pytest.skip("pil needs qemu-system-arm")
     folder: Path = tmp_path_factory.mktemp("searched")
     runs = [write_recording(folder / f"run_{seed}.csv", seed) for seed in (1, 2)]
+    # Long rollouts take the compiler of the training most of a minute.
+    quick = "hidden: [20]\n  rollout_samples: 4\n  warm_start_updates: 0\n"
+    described = folder / "tendon.yaml"
+    described.write_text(robot("tendon").read_text().replace("hidden: [20]\n", quick))
     out = folder / "out"
     arguments = [
-        "design", *runs, "--robot", robot("tendon"), "--instructions", LIMIT, "--trials", 2,
+        "design", *runs, "--robot", described, "--instructions", LIMIT, "--trials", 2,
         "--workers", 1, "--duration-s", 4, "--settings", json.dumps(SETTINGS), "--out", out,
     ]  # fmt: skip
     arguments = [str(argument) for argument in arguments]
