@@ -182,5 +182,6 @@ def draw(task: Task, rows: Sequence[Row]) -> str:
                 axes.axvline(factor * limit, color="#b22222", lw=1.0, ls=":")
             axes.set_xlabel(f"{prefix}{label}")
         all_axes[0].set_ylabel(f"RMSE on {task.reference.replace('_', ' ')}{unit}")
-        all_axes[0].legend(loc="upper right")
+        handles, kinds_shown = all_axes[0].get_legend_handles_labels()
+        figure.legend(handles, kinds_shown, loc="lower center", bbox_to_anchor=(0.5, 0.92), ncols=3)
         return as_svg(figure)
