@@ -8,7 +8,7 @@ APT := python3 python3-venv gcc g++ libc6-dev make cmake gcc-arm-none-eabi libne
 APT_TEST := chromium chromium-driver
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
-EXTRAS := train,test,campaign,mujoco$(if $(ROS_DISTRO),,$(comma)ros)
+EXTRAS := train,test,campaign,design,mujoco$(if $(ROS_DISTRO),,$(comma)ros)
 
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig

@@ -109,6 +109,7 @@ setup(
     extras_require={
         "train": ["tensorflow-cpu>=2.18"],
         "campaign": ["dask[distributed]>=2024.8", "pyarrow>=15"],
+        "design": ["optuna>=5.0", "pyarrow>=15.0"],
         # The very ROS 2 as wheels; where a system ROS 2 is sourced, leave this extra out.
         "ros": [
             "ros-rclpy>=9.1",

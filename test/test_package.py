@@ -40,6 +40,7 @@ KEYLESS = {
     "keras",
     "mujoco",
     "optuna",
+    "pyarrow",
     "tensorflow",
     "tflite",
     "typer",

@@ -28,7 +28,7 @@ ROOMS = {
         {"firmware_build"},
         {"experiment"},
         {"benchmarks"},
-        {"campaign"},
+        {"campaign", "design"},
         {"nodes"},
         {"monitor"},
         {"cli", "launching"},

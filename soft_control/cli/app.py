@@ -14,6 +14,7 @@ from soft_control.cli import (
     campaigning,
     crashing,
     describing,
+    designing,
     energy,
     learning,
     monitoring,
@@ -36,6 +37,7 @@ COMMANDS = {
     "run": running.run,
     "replay": running.replay,
     "tune": running.tune,
+    "design": designing.design,
     "monitor": monitoring.monitor,
     "report": running.report,
     "energy": energy.energy,
@@ -83,6 +85,7 @@ app = group_of(
     softctl run --controller pid --out runs/pid      and with the baseline
     softctl report runs/mpc runs/pid                 compare
     softctl campaign first.yaml                      and over rigs, disturbances and seeds
+    softctl design data/tendon --instructions 25000  what is worth its cost?
 
     Exit codes: 0 done; 1 a run failed, or a check or comparison was lost; 2 a mistake in what was
     asked for, said in one line; 130 stopped by Ctrl-C.""",

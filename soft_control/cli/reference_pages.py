@@ -20,6 +20,7 @@ from soft_control.benchmarks.mass_spring_damper import Benchmark
 from soft_control.benchmarks.pages import write_page
 from soft_control.campaign.plan import Plan
 from soft_control.control.mpc_settings import MpcSettings
+from soft_control.design.settings import DesignSettings
 from soft_control.experiment.settings import Experiment
 from soft_control.learning.training import TrainingSettings
 from soft_control.learning.twin import TwinSettings
@@ -126,6 +127,7 @@ def sections() -> dict[str, list[Section]]:
     return {
         "run": [section(Experiment, "softctl run")],
         "training": [section(TrainingSettings, "softctl train --settings")],
+        "design": [section(DesignSettings, "softctl design --settings")],
         "twin": [
             section(TwinSettings, "softctl twin --settings"),
             section(LearnedParameters, "learned"),

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -221,7 +221,8 @@ def signal_gain(card: ModelCard, settings: MpcSettings) -> np.ndarray | None:
 
 
 class Firmware:
-    """The firmware of a build, in process (sil). One run after another, each from its start."""
+    """The firmware of a build, in process (sil) or in the emulator (pil). One run after another,
+    each from its start."""
 
     def __init__(
         self,
@@ -230,12 +231,15 @@ class Firmware:
         tethered: bool = False,
         adapts: bool = False,
         calibrate_s: float = 0.0,
+        target: Literal["sil", "pil"] = "sil",
     ) -> None:
         """`tethered`: it is told the measured outputs, where there are any, for its offset
         estimate. `adapts`: they also teach it what the robot of today is like. `calibrate_s`: it
         is told them, and learns, for so long from each run's start, and then no more."""
         build = read_build(build_dir)
-        self._session: McuSession = open_session("sil", build)
+        self.step_costs: list[int] = []
+        """Instructions of each control step since `restart`; in sil, where nobody counts, 0."""
+        self._session: McuSession = open_session(target, build)
         self._adapts = adapts or calibrate_s > 0
         self._told = math.inf if tethered else round(calibrate_s * card.rate_hz)
         self._robot = robot = card.robot
@@ -249,6 +253,7 @@ class Firmware:
         if settings is not None:
             self._session.configure(physical_settings(settings, self._robot))
         self._k = 0
+        self.step_costs = []
         return self
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
@@ -263,6 +268,7 @@ class Firmware:
             self._session.measurement(self._k, seen.outputs)
         answer = self._session.sample(self._k, signals[self._live], ahead[-1])
         self._k += 1
+        self.step_costs.append(answer.step_cost)
         return np.asarray(answer.command)
 
     def learned(self) -> LearnedMap:
@@ -270,7 +276,7 @@ class Firmware:
         return self._session.adaptation()
 
     def close(self) -> None:
-        """Lets go of the library."""
+        """Lets go of the library, or ends the emulator."""
         self._session.close()
 
 

@@ -43,7 +43,7 @@ from soft_control.learning.teachers import imagine, imagined_samples
 
 __all__ = [
     "ModelCard", "Progress", "TrainingError", "TrainingSettings",
-    "evaluate", "free_run", "load_model", "train",
+    "evaluate", "free_run", "load_model", "train", "untrained",
 ]  # fmt: skip
 
 # Signals stand still for up to so many samples at the end of a rollout: twice the MPC's horizon.
@@ -108,6 +108,30 @@ def train(
         "rest_signals": fit_rest_signals(card, runs, evaluated),
         "metrics": evaluate(trainee.as_model(), evaluated),
         "evaluated_on": [run.source for run in evaluated],
+        "model_hash": file_hash(out_dir / NETWORK_FILE),
+    }
+    card = checked_card(**(dict(card) | found))
+    (out_dir / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return card
+
+
+def untrained(
+    recordings: Sequence[Recording],
+    validation: Sequence[Recording],
+    settings: TrainingSettings,
+    out_dir: str | Path,
+) -> ModelCard:
+    """The model directory of a network that has learned nothing: what it takes to run one of its
+    size can be measured before a training. Raises as `train` does."""
+    robot = robot_of([*recordings, *validation], settings)
+    shortest = window_samples(settings.input_lags, settings.output_lags, settings.input_delay)
+    runs = [resample(run, settings.rate_hz, shortest) for run in recordings]
+    card = blank_card(robot, runs, [], settings)
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    _Trainee(card, settings, np.eye(sum(card.input_sizes().values()))).save(out_dir / NETWORK_FILE)
+    found = {
+        "signal_map": fit_signal_map(card, runs, runs),
         "model_hash": file_hash(out_dir / NETWORK_FILE),
     }
     card = checked_card(**(dict(card) | found))

@@ -30,6 +30,7 @@ HEAVY = (
     "rclpy",
     "matplotlib",
     "optuna",
+    "pyarrow",
     "casadi",
     "h5py",
     "rosbags",
@@ -125,6 +126,8 @@ def test_names_of_commands_and_options_do_not_change():
         "replay": "--model --firmware --target --port --baseline --out",
         "tune": "--controller --reference --model --rig --duration-s --trials --seed --out",
         "report": "--out",
+        "design": "--robot --flash --ram --instructions --mw --part --rig --reference --duration-s "
+        "--validation --trials --workers --seed --settings --out",
         "energy": "--part --rate-hz --line-bytes",
         "campaign": "--scheduler --workers --dry-run --out",
         "benchmark msd": "--out --parameters",

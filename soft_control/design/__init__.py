@@ -1,0 +1,1 @@
+"""Networks, horizons and solvers under a budget: searched, measured, compared."""
