@@ -52,6 +52,24 @@ class SignalMap(_Checked):
     the variance of the noise with which the signals show an output."""
 
 
+class SignalDoubt(_Checked):
+    """What each signal should be, by the outputs that the network predicts and by the commands, and
+    how far from that a sound one is: soft_control/learning/signal_doubt.py. All is normalised."""
+
+    hidden: list[list[float]] = Field(min_length=1)
+    """Rows of n + m + 1: by outputs, newest command that they have seen, constant."""
+    weights: list[list[float]]
+    """p rows of 1 + n + m + len(hidden)."""
+    innovation: list[Positive]
+    """RMS difference between signal and prediction on the recordings of `evaluated_on`."""
+    slow_s: float = Field(gt=0, le=10)
+    """Time constant of a mean of these differences, s;"""
+    slow_innovation: list[Positive]
+    """the RMS of that mean."""
+    still_samples: list[Annotated[int, Field(ge=2, le=65_535)]]
+    """A signal that is the same for longer does not live."""
+
+
 class Trained(_Checked):
     """What the recordings of a training held: beyond it, nobody knows what the network does."""
 
@@ -119,6 +137,8 @@ class ModelCard(_Checked):
     signal_scale: list[Positive]
     signal_map: SignalMap | None = None
     """None without signals."""
+    signal_doubt: SignalDoubt | None = None
+    """None without signals, or where a model was trained without: its signals are believed."""
     surface: Surface | None
     """What a robot with fewer commands than outputs reaches; else none."""
     trained: Trained | None = None
@@ -163,6 +183,8 @@ class ModelCard(_Checked):
                 _check_length(f"signal_map.weights.{i}", row, "signal_names", self.signal_names)
             residual = self.signal_map.residual
             _check_length("signal_map.residual", residual, "output_names", self.output_names)
+        if self.signal_doubt is not None:
+            self._check_doubt(self.signal_doubt)
         if self.trained is not None:
             ranges = self.trained
             for field, values, names, known in (
@@ -175,6 +197,21 @@ class ModelCard(_Checked):
                     if low > high:
                         raise ValueError(f"{field}.{i} = [{low}, {high}]: not in order")
         return self
+
+    def _check_doubt(self, doubt: SignalDoubt) -> None:
+        if self.trained is None or not self.signal_names:
+            raise ValueError("signal_doubt: there is one, but no signal_names, or no trained")
+        inputs = len(self.output_names) + len(self.command_names)
+        width = 1 + inputs + len(doubt.hidden)
+        for i, row in enumerate(doubt.hidden):
+            if len(row) != inputs + 1:
+                raise ValueError(f"signal_doubt.hidden.{i}: {len(row)} values, not {inputs + 1}")
+        for field in ("weights", "innovation", "slow_innovation", "still_samples"):
+            values = getattr(doubt, field)
+            _check_length(f"signal_doubt.{field}", values, "signal_names", self.signal_names)
+        for i, row in enumerate(doubt.weights):
+            if len(row) != width:
+                raise ValueError(f"signal_doubt.weights.{i}: {len(row)} values, not {width}")
 
     def _check_robot(self) -> None:
         robot = self.robot

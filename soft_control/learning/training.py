@@ -37,6 +37,7 @@ from soft_control.learning.model import (
     overall,
 )
 from soft_control.learning.settings import TrainingError, TrainingSettings
+from soft_control.learning.signal_doubt import fit_signal_doubt
 from soft_control.learning.suitability import check_long_enough, compare_ranges
 from soft_control.learning.teachers import imagine, imagined_samples
 
@@ -104,6 +105,7 @@ def train(
     trainee.save(out_dir / NETWORK_FILE)
     found = {
         "signal_map": fit_signal_map(card, runs, evaluated),
+        "signal_doubt": fit_signal_doubt(trainee.as_model(), runs, evaluated, settings.seed),
         "metrics": evaluate(trainee.as_model(), evaluated),
         "evaluated_on": [run.source for run in evaluated],
         "model_hash": file_hash(out_dir / NETWORK_FILE),
@@ -334,11 +336,24 @@ class _Streams:
         self.at = self.rng.choice(self.starts, settings.batch)
         self.remaining = self.left[self.at]
         self.state = self.lags[self.at]
+        self.seen = self._seen(settings.batch)
+
+    def _seen(self, count: int) -> np.ndarray:
+        """(count, p) 1 for a signal that is seen, 0 for one that is missing. Of those that miss
+        any, as many miss one as two or all: the network learns to live with each subset."""
+        signals = self.signals.shape[1]
+        if not signals or not self.settings.dropout_share:
+            return np.ones((count, signals), np.float32)
+        missing = self.rng.integers(1, signals + 1, count)
+        missing *= self.rng.random(count) < self.settings.dropout_share
+        order = self.rng.random((count, signals)).argsort(axis=1)
+        return (order >= missing[:, None]).astype(np.float32)
 
     def single(self) -> tuple[np.ndarray, ...]:
         """Rollouts over one sample: the same shapes as `rollout`, with L = 1 and a larger batch."""
         at = self.rng.integers(len(self.left), size=self.settings.batch * 8)
-        return self.commands[None, at], self.lags[at], self.signals[None, at], self.labels[None, at]
+        signals = (self.signals[at] * self._seen(len(at)))[None]
+        return self.commands[None, at], self.lags[at], signals, self.labels[None, at]
 
     def rollout(self) -> tuple[np.ndarray, ...]:
         """Commands (L, B, …), output lags at the start (B, …), signals and labels (L, B, …)."""
@@ -348,12 +363,15 @@ class _Streams:
         self.at = np.where(again, self.rng.choice(self.starts, batch), self.at)
         self.remaining = self.left[self.at]
         self.state = np.where(again[:, None], self.lags[self.at], self.state)
+        # A channel stays missing while its rollout goes on from its own predictions: what a network
+        # does without it shows after seconds only.
+        self.seen = np.where(again[:, None], self._seen(batch), self.seen)
         held = self.rng.random(batch) < self.settings.held_share
         still = self.rng.integers(0, min(HELD_SAMPLES, samples - 1) + 1, batch)
         row = np.arange(samples)[:, None]
         seen = self.at + np.minimum(row, samples - 1 - np.where(held, still, 0))
         at = self.at + row
-        return self.commands[at], self.state, self.signals[seen], self.labels[at]
+        return self.commands[at], self.state, self.signals[seen] * self.seen, self.labels[at]
 
     def carry(self, state: np.ndarray) -> None:
         """Go on from the predicted output lags at the end of a rollout."""

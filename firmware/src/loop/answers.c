@@ -143,6 +143,7 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
     normalise_command(units, request->command);
     mpc_reset(&loop->mpc, request->command, request->outputs);
     loop->estimate = (estimate_t){.offset = {0.0f}};
+    sensor_doubt_reset(&loop->doubt);
     reference_reset(&loop->reference, request->k, request->outputs);
     loop->counters = (counters_t){.telemetry_dropped = loop->counters.telemetry_dropped};
     loop->first_k = request->k;

@@ -100,6 +100,23 @@ static void judge_sensor(control_loop_t *loop)
     loop->sensing.fault = CAUSE_NONE;
 }
 
+/* Signals that are not believed are left out: normalised 0, their mean, which the network has been
+ * trained to do with. What the sensor has not brought anew is no evidence. */
+static void doubt_signals(control_loop_t *loop, bool fresh)
+{
+#if SIGNAL_DOUBT
+    if (fresh) {
+        sensor_doubt_step(&loop->config->doubt, &loop->doubt, loop->mpc.signals,
+                          loop->mpc.outputs[0], loop->mpc.commands[INPUT_DELAY]);
+    }
+    for (int i = 0; i < SIGNALS; i++) {
+        loop->mpc.signals[i] = loop->doubt.missing[i] ? 0.0f : loop->mpc.signals[i];
+    }
+#else
+    (void)loop, (void)fresh;
+#endif
+}
+
 /* The signals of the sample. Those of the MCU's own sensor are calibrated here; those of SAMPLE
  * are calibrated already. */
 static void acquire(control_loop_t *loop, sample_t *sample)
@@ -129,6 +146,7 @@ static void acquire(control_loop_t *loop, sample_t *sample)
                                           config->signal_scale[i]);
     }
 #endif
+    doubt_signals(loop, (sample->flags & SUPERVISOR_SENSOR_HELD) == 0u);
     if (loop->supervisor.state == STATE_ARMED) {
         loop->supervisor.state = STATE_RUNNING;
     }

@@ -18,6 +18,7 @@
 #include "loop/host_clock.h"
 #include "loop/reference.h"
 #include "loop/sensing.h"
+#include "loop/sensor_doubt.h"
 #include "loop/settings.h"
 #include "loop/supervisor.h"
 #include "solver/mpc.h"
@@ -37,6 +38,9 @@ typedef struct {
 #if SIGNAL_ESTIMATE
     float signal_map[OUTPUTS][SIGNALS]; /* outputs = map * signals, both normalised */
     float signal_trust[OUTPUTS]; /* variance of a measured output over that of the signals' */
+#endif
+#if SIGNAL_DOUBT
+    doubt_config_t doubt;
 #endif
     settings_t settings; /* until CONFIGURE brings others; its bounds can only become narrower */
     limits_t limits;
@@ -59,6 +63,7 @@ typedef struct {
     mpc_config_t mpc_config; /* the same normalised, the offset taken off the outputs' bounds */
     mpc_state_t mpc;
     estimate_t estimate;
+    doubt_state_t doubt;
     reference_t reference;
     supervisor_t supervisor;
     counters_t counters;

@@ -1,0 +1,129 @@
+#include "loop/sensor_doubt.h"
+
+#include <string.h>
+
+#include "solver/number.h"
+
+void sensor_doubt_reset(doubt_state_t *state)
+{
+    memset(state, 0, sizeof *state);
+    for (int i = 0; i < SIGNAL_SLOTS; i++) {
+        state->last[i] = NAN; /* equals nothing */
+    }
+}
+
+#if SIGNAL_DOUBT
+
+/* What the signals are expected by. */
+static void find_features(const doubt_config_t *config, const float predicted[OUTPUTS],
+                          const float command[COMMANDS], float features[DOUBT_FEATURES])
+{
+    float *z = features + 1;
+
+    features[0] = 1.0f;
+    memcpy(z, predicted, OUTPUTS * sizeof *z);
+    memcpy(z + OUTPUTS, command, COMMANDS * sizeof *z);
+    for (int j = 0; j < DOUBT_UNITS; j++) {
+        const float *row = config->hidden[j];
+        float a = row[DOUBT_INPUTS];
+        for (int c = 0; c < DOUBT_INPUTS; c++) {
+            a = mac(row[c], z[c], a);
+        }
+        features[1 + DOUBT_INPUTS + j] = a / (1.0f + fabsf(a));
+    }
+}
+
+/* The distance of a signal from what is expected, over its RMS; 0 where there is no number. */
+static float innovation_of(const doubt_config_t *config, int i, float signal,
+                           const float features[DOUBT_FEATURES])
+{
+    const float *row = config->weights[i];
+    float expected = 0.0f;
+    for (int c = 0; c < DOUBT_FEATURES; c++) {
+        expected = mac(row[c], features[c], expected);
+    }
+    const float innovation = (signal - expected) * config->per_innovation[i];
+    return is_finite(innovation) ? innovation : 0.0f;
+}
+
+/* What a sample says of one channel. */
+typedef struct {
+    bool implausible, stuck, far, drifted, agrees;
+} evidence_t;
+
+static evidence_t look(const doubt_config_t *config, doubt_state_t *state, int i, float signal,
+                       const float features[DOUBT_FEATURES])
+{
+    const float innovation = innovation_of(config, i, signal, features);
+    const bool same = signal >= state->last[i] && signal <= state->last[i];
+    evidence_t seen;
+
+    state->still[i] = (uint16_t)(same ? state->still[i] + (state->still[i] < UINT16_MAX) : 0);
+    state->last[i] = is_finite(signal) ? signal : NAN;
+    state->slow[i] = mac(config->slow_gain,
+                         clamp(innovation, -DOUBT_GATE, DOUBT_GATE) - state->slow[i],
+                         state->slow[i]);
+    const float drift = fabsf(state->slow[i]);
+    seen.implausible = !is_finite(signal) || signal < config->low[i] || signal > config->high[i];
+    seen.stuck = state->still[i] > config->still_max[i];
+    seen.far = fabsf(innovation) > DOUBT_GATE;
+    seen.drifted = drift > config->slow_max[i];
+    seen.agrees = !seen.implausible && !seen.stuck && !seen.far
+                  && drift <= 0.5f * config->slow_max[i];
+    return seen;
+}
+
+/* Whether a channel is doubted from here on. */
+static void judge(const doubt_config_t *config, doubt_state_t *state, int i,
+                  const evidence_t *seen, bool one_against_many)
+{
+    const bool reason = seen->implausible || (seen->far && one_against_many);
+
+    state->suspicion[i] = mac(state->suspicion[i], config->suspicion_kept, reason ? 1.0f : 0.0f);
+    state->agreeing[i] = (uint16_t)(seen->agrees ? state->agreeing[i] + 1 : 0);
+    if (state->agreeing[i] >= config->agreeing_samples) {
+        state->agreeing[i] = config->agreeing_samples;
+        if (state->doubted[i]) {
+            state->doubted[i] = false;
+            state->suspicion[i] = 0.0f;
+        }
+    }
+    if (state->suspicion[i] > DOUBT_SUSPICION_MAX || seen->stuck
+        || (seen->drifted && one_against_many)) {
+        state->found = (uint16_t)(state->found + !state->doubted[i]);
+        state->doubted[i] = true;
+    }
+    state->missing[i] = state->doubted[i] || reason;
+}
+
+void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,
+                       const float signals[SIGNAL_SLOTS], const float predicted[OUTPUTS],
+                       const float command[COMMANDS])
+{
+    float features[DOUBT_FEATURES];
+    evidence_t seen[SIGNALS];
+    int sane = 0, disagree = 0;
+
+    find_features(config, predicted, command, features);
+    for (int i = 0; i < SIGNALS; i++) {
+        seen[i] = look(config, state, i, signals[i], features);
+        if (!seen[i].implausible && !seen[i].stuck) {
+            sane++;
+            disagree += seen[i].far || seen[i].drifted;
+        }
+    }
+    for (int i = 0; i < SIGNALS; i++) {
+        judge(config, state, i, &seen[i], 2 * disagree <= sane);
+    }
+}
+
+#else
+
+void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,
+                       const float signals[SIGNAL_SLOTS], const float predicted[OUTPUTS],
+                       const float command[COMMANDS])
+{
+    (void)config, (void)state, (void)signals, (void)predicted, (void)command;
+}
+
+#endif

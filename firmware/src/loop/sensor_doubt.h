@@ -1,0 +1,73 @@
+/* Which signals to believe. Each one is compared with what it should be by the outputs that the
+ * network predicts and by the newest command that these have seen; all is normalised, z = [y, u]:
+ *
+ *     expected = weights * [1, z, a / (1 + |a|)]      a = hidden * [z, 1]
+ *
+ * What is found, and by what:
+ *
+ *     implausible   not finite, or far outside of what the recordings held: by itself, at once
+ *     stuck         the same for longer than noise lets a live signal be: by itself
+ *     far           a single sample DOUBT_GATE times the usual distance from what is expected
+ *     drifted       the mean of these distances is much larger than usual
+ *
+ * The last two compare with a model, and where most signals disagree with it, it is the model that
+ * is wrong: a load, another gain. So they count only while at most half of the signals that are
+ * neither implausible nor stuck disagree; a lone signal is found by the first two only.
+ *
+ * Two samples that are implausible or far in short order, a drift, or standing still make a channel
+ * doubted. It is believed again when none of it has been seen for `agreeing_samples`. A single
+ * sample is left out alone. The twin of this file is soft_control/control/sensor_doubt.py. */
+#ifndef SENSOR_DOUBT_H
+#define SENSOR_DOUBT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "controller_config.h"
+
+#define DOUBT_INPUTS (OUTPUTS + COMMANDS)
+#define DOUBT_FEATURES (1 + DOUBT_INPUTS + DOUBT_UNITS)
+
+/* Times the RMS innovation. The largest of half an hour of sound signals is 4.4 of it. */
+#define DOUBT_GATE 6.0f
+
+/* A suspicion of 1 falls below half of this in 0.29 s: two within 0.69 s are more than one that a
+ * spark on the line has damaged. */
+#define DOUBT_SUSPICION_MAX 1.5f
+
+typedef struct {
+#if SIGNAL_DOUBT
+    float hidden[DOUBT_UNITS][DOUBT_INPUTS + 1];
+    float weights[SIGNALS][DOUBT_FEATURES];
+    float per_innovation[SIGNALS]; /* 1 / RMS innovation */
+    float slow_max[SIGNALS];       /* of the mean innovation, both over the RMS innovation */
+    float low[SIGNALS];            /* plausible values */
+    float high[SIGNALS];
+    uint16_t still_max[SIGNALS]; /* samples in a row that may equal that before them */
+#endif
+    float slow_gain;
+    float suspicion_kept; /* share, from one sample to the next */
+    uint16_t agreeing_samples;
+} doubt_config_t;
+
+typedef struct {
+    float last[SIGNAL_SLOTS]; /* the signals of the sample before */
+    float slow[SIGNAL_SLOTS]; /* mean innovation, over the RMS innovation */
+    float suspicion[SIGNAL_SLOTS];
+    uint16_t still[SIGNAL_SLOTS];
+    uint16_t agreeing[SIGNAL_SLOTS]; /* samples for which there has been no reason for doubt */
+    bool doubted[SIGNAL_SLOTS];      /* found, and not believed again */
+    bool missing[SIGNAL_SLOTS];      /* what this sample goes without: these, and single samples */
+    uint16_t found;                  /* how often a channel has been found */
+} doubt_state_t;
+
+/* All are believed. */
+void sensor_doubt_reset(doubt_state_t *state);
+
+/* Sets `missing` for the signals of a sample, by the outputs that the network predicts for it,
+ * without any offset, and the newest command that these have seen. */
+void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,
+                       const float signals[SIGNAL_SLOTS], const float predicted[OUTPUTS],
+                       const float command[COMMANDS]);
+
+#endif

@@ -1,0 +1,162 @@
+"""Which signals to believe: the twin of firmware/src/loop/sensor_doubt.c, in float64.
+
+Each signal is compared with what it should be by the outputs that the network predicts and by the
+commands (learning/signal_doubt.py). What is found, and by what:
+
+    implausible   not finite, or far outside of what the recordings held: by itself, at once
+    stuck         the same for longer than noise lets a live signal be: by itself
+    far           a single sample GATE times the usual distance from its prediction
+    drifted       the mean of these distances SLOW_GATE times as large as usual
+
+The last two compare with a model, and where most signals disagree with it, it is the model that is
+wrong: a load, another gain. So they count only while at most half of the signals that are neither
+implausible nor stuck disagree; a lone signal is therefore found by the first two only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:  # the card knows the compiler, which no node shall import
+    from soft_control.learning.card import ModelCard
+
+GATE = 6.0
+SLOW_GATE = 6.0
+MARGIN = 0.25
+"""Of the range of the recordings, that a signal may be beyond it."""
+SUSPICION_MAX = 1.5
+"""Two samples that are implausible or far within 0.69 s, while suspicion falls by
+exp(-t/SUSPICION_S), are more than one that a spark on the line has damaged."""
+SUSPICION_S = 1.0
+AGREEING_S = 2.0
+"""A channel that comes back is believed after it has agreed for so long."""
+
+
+@dataclass(frozen=True)
+class DoubtConfig:
+    """Of one controller; doubt_config_t."""
+
+    hidden: np.ndarray
+    """(units, n + m + 1)"""
+    weights: np.ndarray
+    """(p, 1 + n + m + units)"""
+    per_innovation: np.ndarray
+    """(p,) 1 / RMS innovation."""
+    slow_max: np.ndarray
+    """(p,) of the mean innovation, each over its RMS."""
+    low: np.ndarray
+    """(p,) smallest plausible value, normalised."""
+    high: np.ndarray
+    """(p,) largest plausible value, normalised."""
+    still_max: list[int]
+    """Samples in a row that may equal that before them."""
+    slow_gain: float
+    suspicion_kept: float
+    """Share, from one sample to the next."""
+    agreeing_samples: int
+
+
+@dataclass
+class DoubtState:
+    """doubt_state_t."""
+
+    last: np.ndarray
+    """(p,) signals of the sample before."""
+    slow: np.ndarray
+    """(p,) mean innovation, over the RMS innovation."""
+    suspicion: np.ndarray
+    still: np.ndarray
+    agreeing: np.ndarray
+    """(p,) samples for which a channel has been no reason for doubt."""
+    doubted: np.ndarray
+    """(p,) channels found and not believed again."""
+    missing: np.ndarray
+    """(p,) channels that this sample goes without: those, and single samples."""
+    found: int = 0
+    """How often a channel has been found."""
+
+
+def doubt_config(card: ModelCard) -> DoubtConfig | None:
+    """None for a model whose signals are believed."""
+    doubt = card.signal_doubt
+    if doubt is None:
+        return None
+    low, high = (card.normalised_signal(np.array(v)) for v in zip(*card.trained.signals))
+    margin = MARGIN * (high - low)
+    innovation = np.array(doubt.innovation)
+    return DoubtConfig(
+        hidden=np.array(doubt.hidden),
+        weights=np.array(doubt.weights),
+        per_innovation=1.0 / innovation,
+        slow_max=SLOW_GATE * np.array(doubt.slow_innovation) / innovation,
+        low=low - margin,
+        high=high + margin,
+        still_max=list(doubt.still_samples),
+        slow_gain=min(1.0, 1.0 / (doubt.slow_s * card.rate_hz)),
+        suspicion_kept=float(np.exp(-1.0 / (SUSPICION_S * card.rate_hz))),
+        agreeing_samples=min(max(1, round(AGREEING_S * card.rate_hz)), 65_534),
+    )
+
+
+def reset(config: DoubtConfig) -> DoubtState:
+    """All are believed."""
+    size = len(config.low)
+    zeros = np.zeros(size)
+    return DoubtState(
+        last=np.full(size, np.nan),
+        slow=zeros.copy(),
+        suspicion=zeros.copy(),
+        still=np.zeros(size, int),
+        agreeing=np.zeros(size, int),
+        doubted=np.zeros(size, bool),
+        missing=np.zeros(size, bool),
+    )
+
+
+def step(
+    config: DoubtConfig,
+    state: DoubtState,
+    signals: np.ndarray,
+    predicted: np.ndarray,
+    command: np.ndarray,
+) -> np.ndarray:
+    """(p,) channels that this sample goes without, by its signals (p,), the outputs (n,) that the
+    network predicts for it, without any offset, and the newest command (m,) that these have seen;
+    all normalised."""
+    z = np.concatenate([predicted, command])
+    a = config.hidden[:, :-1] @ z + config.hidden[:, -1]
+    features = np.concatenate([[1.0], z, a / (1.0 + np.abs(a))])
+    expected = config.weights @ features
+
+    finite = np.isfinite(signals)
+    implausible = ~finite | ~((signals >= config.low) & (signals <= config.high))
+    state.still = np.where(signals == state.last, np.minimum(state.still + 1, 65_535), 0)
+    state.last = np.where(finite, signals, np.nan)
+    stuck = state.still > np.array(config.still_max)
+    innovation = np.where(finite, signals - expected, 0.0) * config.per_innovation
+    innovation = np.where(np.isfinite(innovation), innovation, 0.0)
+    state.slow += config.slow_gain * (np.clip(innovation, -GATE, GATE) - state.slow)
+    far = np.abs(innovation) > GATE
+    drift = np.abs(state.slow)
+    drifted = drift > config.slow_max
+
+    sane = ~(implausible | stuck)
+    one_against_many = 2 * np.sum(sane & (far | drifted)) <= np.sum(sane)
+    reason = implausible | (far & one_against_many)
+    state.suspicion = state.suspicion * config.suspicion_kept + reason
+    state.agreeing = np.where(
+        implausible | stuck | far | (drift > 0.5 * config.slow_max),
+        0,
+        np.minimum(state.agreeing + 1, config.agreeing_samples),
+    )
+    again = state.doubted & (state.agreeing >= config.agreeing_samples)
+    state.suspicion[again] = 0.0
+    state.doubted &= ~again
+    new = (state.suspicion > SUSPICION_MAX) | stuck | (drifted & one_against_many)
+    state.found += int(np.sum(new & ~state.doubted))
+    state.doubted |= new
+    state.missing = state.doubted | reason
+    return state.missing
