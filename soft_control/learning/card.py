@@ -61,11 +61,11 @@ class SignalDoubt(_Checked):
     weights: list[list[float]]
     """p rows of 1 + n + m + len(hidden)."""
     innovation: list[Positive]
-    """RMS difference between signal and prediction on the recordings of `evaluated_on`."""
+    """Largest difference between signal and prediction on any of the recordings."""
     slow_s: float = Field(gt=0, le=10)
     """Time constant of a mean of these differences, s;"""
     slow_innovation: list[Positive]
-    """the RMS of that mean."""
+    """the largest of that mean."""
     still_samples: list[Annotated[int, Field(ge=2, le=65_535)]]
     """A signal that is the same for longer does not live."""
 

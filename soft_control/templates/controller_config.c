@@ -36,7 +36,7 @@ const controller_config_t controller_config = {
             {{ row | c_floats }},
 {% endfor %}
         },
-        .per_innovation = {{ doubt.per_innovation.tolist() | c_floats }},
+        .per_gate = {{ doubt.per_gate.tolist() | c_floats }},
         .slow_max = {{ doubt.slow_max.tolist() | c_floats }},
         .low = {{ doubt.low.tolist() | c_floats }},
         .high = {{ doubt.high.tolist() | c_floats }},

@@ -33,7 +33,7 @@ static void find_features(const doubt_config_t *config, const float predicted[OU
     }
 }
 
-/* The distance of a signal from what is expected, over its RMS; 0 where there is no number. */
+/* The distance of a signal from what is expected, 1 at its gate; 0 where there is no number. */
 static float innovation_of(const doubt_config_t *config, int i, float signal,
                            const float features[DOUBT_FEATURES])
 {
@@ -42,7 +42,7 @@ static float innovation_of(const doubt_config_t *config, int i, float signal,
     for (int c = 0; c < DOUBT_FEATURES; c++) {
         expected = mac(row[c], features[c], expected);
     }
-    const float innovation = (signal - expected) * config->per_innovation[i];
+    const float innovation = (signal - expected) * config->per_gate[i];
     return is_finite(innovation) ? innovation : 0.0f;
 }
 
@@ -61,12 +61,12 @@ static evidence_t look(const doubt_config_t *config, doubt_state_t *state, int i
     state->still[i] = (uint16_t)(same ? state->still[i] + (state->still[i] < UINT16_MAX) : 0);
     state->last[i] = is_finite(signal) ? signal : NAN;
     state->slow[i] = mac(config->slow_gain,
-                         clamp(innovation, -DOUBT_GATE, DOUBT_GATE) - state->slow[i],
+                         clamp(innovation, -1.0f, 1.0f) - state->slow[i],
                          state->slow[i]);
     const float drift = fabsf(state->slow[i]);
     seen.implausible = !is_finite(signal) || signal < config->low[i] || signal > config->high[i];
     seen.stuck = state->still[i] > config->still_max[i];
-    seen.far = fabsf(innovation) > DOUBT_GATE;
+    seen.far = fabsf(innovation) > 1.0f;
     seen.drifted = drift > config->slow_max[i];
     seen.agrees = !seen.implausible && !seen.stuck && !seen.far
                   && drift <= 0.5f * config->slow_max[i];

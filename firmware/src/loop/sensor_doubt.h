@@ -7,8 +7,8 @@
  *
  *     implausible   not finite, or far outside of what the recordings held: by itself, at once
  *     stuck         the same for longer than noise lets a live signal be: by itself
- *     far           a single sample DOUBT_GATE times the usual distance from what is expected
- *     drifted       the mean of these distances is much larger than usual
+ *     far           a single sample further from what is expected than any that was recorded
+ *     drifted       the mean of these distances, with their sign, is larger than any
  *
  * The last two compare with a model, and where most signals disagree with it, it is the model that
  * is wrong: a load, another gain. So they count only while at most half of the signals that are
@@ -28,9 +28,6 @@
 #define DOUBT_INPUTS (OUTPUTS + COMMANDS)
 #define DOUBT_FEATURES (1 + DOUBT_INPUTS + DOUBT_UNITS)
 
-/* Times the RMS innovation. The largest of half an hour of sound signals is 4.4 of it. */
-#define DOUBT_GATE 6.0f
-
 /* A suspicion of 1 falls below half of this in 0.29 s: two within 0.69 s are more than one that a
  * spark on the line has damaged. */
 #define DOUBT_SUSPICION_MAX 1.5f
@@ -39,9 +36,9 @@ typedef struct {
 #if SIGNAL_DOUBT
     float hidden[DOUBT_UNITS][DOUBT_INPUTS + 1];
     float weights[SIGNALS][DOUBT_FEATURES];
-    float per_innovation[SIGNALS]; /* 1 / RMS innovation */
-    float slow_max[SIGNALS];       /* of the mean innovation, both over the RMS innovation */
-    float low[SIGNALS];            /* plausible values */
+    float per_gate[SIGNALS]; /* 1 / the largest innovation that is not far */
+    float slow_max[SIGNALS]; /* of the mean innovation, as a share of that */
+    float low[SIGNALS];      /* plausible values */
     float high[SIGNALS];
     uint16_t still_max[SIGNALS]; /* samples in a row that may equal that before them */
 #endif
@@ -52,7 +49,7 @@ typedef struct {
 
 typedef struct {
     float last[SIGNAL_SLOTS]; /* the signals of the sample before */
-    float slow[SIGNAL_SLOTS]; /* mean innovation, over the RMS innovation */
+    float slow[SIGNAL_SLOTS]; /* mean innovation, as a share of the largest that is not far */
     float suspicion[SIGNAL_SLOTS];
     uint16_t still[SIGNAL_SLOTS];
     uint16_t agreeing[SIGNAL_SLOTS]; /* samples for which there has been no reason for doubt */
