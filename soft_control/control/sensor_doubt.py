@@ -8,9 +8,9 @@ commands (learning/signal_doubt.py). What is found, and by what:
     far           a single sample further from its prediction than any that was recorded
     drifted       the mean of these distances, with their sign, larger than any
 
-The last two compare with a model, and where most signals disagree with it, it is the model that is
-wrong: a load, another gain. So they count only while at most half of the signals that are neither
-implausible nor stuck disagree; a lone signal is therefore found by the first two only.
+The last two compare with a model, and where many signals disagree with it, it is the model that is
+wrong: a load, another gain. So they count only while most of the signals that are neither
+implausible nor stuck agree; of one or two signals none is found by them.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def doubt_config(card: ModelCard) -> DoubtConfig | None:
     doubt = card.signal_doubt
     if doubt is None:
         return None
-    low, high = (card.normalised_signal(np.array(v)) for v in zip(*card.trained.signals))
+    low, high = card.normalised_signal(np.array(card.trained.signals).T)
     margin = MARGIN * (high - low)
     innovation = np.array(doubt.innovation)
     return DoubtConfig(
@@ -137,7 +137,8 @@ def step(
     state.still = np.where(signals == state.last, np.minimum(state.still + 1, 65_535), 0)
     state.last = np.where(finite, signals, np.nan)
     stuck = state.still > np.array(config.still_max)
-    innovation = np.where(finite, signals - expected, 0.0) * config.per_gate
+    # An implausible value says nothing of how far the others were off.
+    innovation = np.where(implausible, 0.0, signals - expected) * config.per_gate
     innovation = np.where(np.isfinite(innovation), innovation, 0.0)
     state.slow += config.slow_gain * (np.clip(innovation, -1.0, 1.0) - state.slow)
     far = np.abs(innovation) > 1.0
@@ -145,7 +146,7 @@ def step(
     drifted = drift > config.slow_max
 
     sane = ~(implausible | stuck)
-    one_against_many = 2 * np.sum(sane & (far | drifted)) <= np.sum(sane)
+    one_against_many = 2 * np.sum(sane & (far | drifted)) < np.sum(sane)
     reason = implausible | (far & one_against_many)
     state.suspicion = state.suspicion * config.suspicion_kept + reason
     state.agreeing = np.where(

@@ -167,6 +167,12 @@ static void see_signals(control_loop_t *loop)
     const controller_config_t *config = loop->config;
     float ratio[OUTPUTS];
     float outputs[OUTPUTS];
+    /* Without one of its signals the map gives other outputs: the estimate stays. */
+    for (int j = 0; j < SIGNALS; j++) {
+        if (loop->doubt.missing[j]) {
+            return;
+        }
+    }
     for (int i = 0; i < OUTPUTS; i++) {
         ratio[i] = loop->settings.disturbance_ratio * config->signal_trust[i];
         outputs[i] = 0.0f;

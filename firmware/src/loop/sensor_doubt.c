@@ -54,17 +54,19 @@ typedef struct {
 static evidence_t look(const doubt_config_t *config, doubt_state_t *state, int i, float signal,
                        const float features[DOUBT_FEATURES])
 {
-    const float innovation = innovation_of(config, i, signal, features);
     const bool same = signal >= state->last[i] && signal <= state->last[i];
     evidence_t seen;
 
+    seen.implausible = !is_finite(signal) || signal < config->low[i] || signal > config->high[i];
+    /* An implausible value says nothing of how far the others were off. */
+    const float innovation =
+        seen.implausible ? 0.0f : innovation_of(config, i, signal, features);
     state->still[i] = (uint16_t)(same ? state->still[i] + (state->still[i] < UINT16_MAX) : 0);
     state->last[i] = is_finite(signal) ? signal : NAN;
     state->slow[i] = mac(config->slow_gain,
                          clamp(innovation, -1.0f, 1.0f) - state->slow[i],
                          state->slow[i]);
     const float drift = fabsf(state->slow[i]);
-    seen.implausible = !is_finite(signal) || signal < config->low[i] || signal > config->high[i];
     seen.stuck = state->still[i] > config->still_max[i];
     seen.far = fabsf(innovation) > 1.0f;
     seen.drifted = drift > config->slow_max[i];
@@ -113,7 +115,7 @@ void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,
         }
     }
     for (int i = 0; i < SIGNALS; i++) {
-        judge(config, state, i, &seen[i], 2 * disagree <= sane);
+        judge(config, state, i, &seen[i], 2 * disagree < sane);
     }
 }
 

@@ -10,9 +10,9 @@
  *     far           a single sample further from what is expected than any that was recorded
  *     drifted       the mean of these distances, with their sign, is larger than any
  *
- * The last two compare with a model, and where most signals disagree with it, it is the model that
- * is wrong: a load, another gain. So they count only while at most half of the signals that are
- * neither implausible nor stuck disagree; a lone signal is found by the first two only.
+ * The last two compare with a model, and where many signals disagree with it, it is the model that
+ * is wrong: a load, another gain. So they count only while most of the signals that are neither
+ * implausible nor stuck agree; of one or two signals none is found by them.
  *
  * Two samples that are implausible or far in short order, a drift, or standing still make a channel
  * doubted. It is believed again when none of it has been seen for `agreeing_samples`. A single
