@@ -26,7 +26,7 @@ static void find_features(const doubt_config_t *config, const float predicted[OU
     for (int j = 0; j < DOUBT_UNITS; j++) {
         const float *row = config->hidden[j];
         float a = row[DOUBT_INPUTS];
-        for (int c = 0; c < DOUBT_INPUTS; c++) {
+        UNROLL for (int c = 0; c < DOUBT_INPUTS; c++) {
             a = mac(row[c], z[c], a);
         }
         features[1 + DOUBT_INPUTS + j] = a / (1.0f + fabsf(a));
@@ -39,7 +39,7 @@ static float innovation_of(const doubt_config_t *config, int i, float signal,
 {
     const float *row = config->weights[i];
     float expected = 0.0f;
-    for (int c = 0; c < DOUBT_FEATURES; c++) {
+    UNROLL for (int c = 0; c < DOUBT_FEATURES; c++) {
         expected = mac(row[c], features[c], expected);
     }
     const float innovation = (signal - expected) * config->per_gate[i];
