@@ -90,8 +90,8 @@ class MpcSettings(BaseModel):
     """Where no output is measured, those that the signals give move the offset estimate: on robots
     whose signals feel what moves the outputs, with models that have signals."""
     signal_doubt: bool = True
-    """Signals that are dead, stuck, jumping or drifting are found and left out, with models that
-    were trained for it; otherwise all are believed."""
+    """Signals that are dead, stuck, spiking or drifting are found and count as what they should be,
+    if the model knows that; otherwise all are believed."""
     output_noise: list[Noise] | None = None
     """Standard deviation of a measured output, in its display unit (mm): the noise for which
     disturbance_ratio holds; needed with signal_estimate. What the signals give is noisier, and

@@ -11,6 +11,12 @@ commands (learning/signal_doubt.py). What is found, and by what:
 The last two compare with a model, and where many signals disagree with it, it is the model that is
 wrong: a load, another gain. So they count only while most of the signals that are neither
 implausible nor stuck agree; of one or two signals none is found by them.
+
+A signal that is not believed counts as what it should be: it then says nothing, neither true nor
+false. With a network that was trained on all signals, in free run on the tendon rig, RMSE in mm,
+all there 0.89; all missing, as their mean 8.5, as expected 1.34; one missing, as expected at most
+1.08. A network trained with missing ones at their mean errs by 0.83 to 1.05 as its seed falls, be
+they there or not, and tracks worse: docs/closed_loop.md.
 """
 
 from __future__ import annotations
@@ -66,6 +72,8 @@ class DoubtState:
 
     last: np.ndarray
     """(p,) signals of the sample before."""
+    expected: np.ndarray
+    """(p,) what those of this sample should be: a missing one counts as that."""
     slow: np.ndarray
     """(p,) mean innovation, as a share of the largest one that is not far."""
     suspicion: np.ndarray
@@ -108,6 +116,7 @@ def reset(config: DoubtConfig) -> DoubtState:
     zeros = np.zeros(size)
     return DoubtState(
         last=np.full(size, np.nan),
+        expected=zeros.copy(),
         slow=zeros.copy(),
         suspicion=zeros.copy(),
         still=np.zeros(size, int),
@@ -130,7 +139,7 @@ def step(
     z = np.concatenate([predicted, command])
     a = config.hidden[:, :-1] @ z + config.hidden[:, -1]
     features = np.concatenate([[1.0], z, a / (1.0 + np.abs(a))])
-    expected = config.weights @ features
+    state.expected = config.weights @ features
 
     finite = np.isfinite(signals)
     implausible = ~finite | ~((signals >= config.low) & (signals <= config.high))
@@ -138,19 +147,17 @@ def step(
     state.last = np.where(finite, signals, np.nan)
     stuck = state.still > np.array(config.still_max)
     # An implausible value says nothing of how far the others were off.
-    innovation = np.where(implausible, 0.0, signals - expected) * config.per_gate
-    innovation = np.where(np.isfinite(innovation), innovation, 0.0)
+    innovation = np.where(implausible, 0.0, signals - state.expected) * config.per_gate
     state.slow += config.slow_gain * (np.clip(innovation, -1.0, 1.0) - state.slow)
     far = np.abs(innovation) > 1.0
-    drift = np.abs(state.slow)
-    drifted = drift > config.slow_max
+    drifted = np.abs(state.slow) > config.slow_max
 
     sane = ~(implausible | stuck)
     one_against_many = 2 * np.sum(sane & (far | drifted)) < np.sum(sane)
     reason = implausible | (far & one_against_many)
     state.suspicion = state.suspicion * config.suspicion_kept + reason
     state.agreeing = np.where(
-        implausible | stuck | far | (drift > 0.5 * config.slow_max),
+        implausible | stuck | far | drifted,
         0,
         np.minimum(state.agreeing + 1, config.agreeing_samples),
     )

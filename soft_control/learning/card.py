@@ -138,7 +138,7 @@ class ModelCard(_Checked):
     signal_map: SignalMap | None = None
     """None without signals."""
     signal_doubt: SignalDoubt | None = None
-    """None without signals, or where a model was trained without: its signals are believed."""
+    """None without signals, and in older cards: all signals are believed."""
     surface: Surface | None
     """What a robot with fewer commands than outputs reaches; else none."""
     trained: Trained | None = None

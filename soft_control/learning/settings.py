@@ -69,9 +69,6 @@ class TrainingSettings(BaseModel):
     the best network and is not trained on; 0: all is trained on and the last network kept."""
     held_share: float = Field(0.5, ge=0, le=1)
     """Share of the rollouts whose signals stand still at their end, as in the MPC's horizon."""
-    dropout_share: float = Field(0.25, ge=0, le=1)
-    """Share of the rollouts in which signals are missing, one to all of them: 0 normalised, as the
-    firmware has it for a channel that it doubts."""
     whitening: float = Field(30.0, ge=1, le=1e6)
     """In training the lags are decorrelated and scaled to equal spread, by at most so much beyond
     the widest."""

@@ -1,4 +1,5 @@
-"""What each signal should be, learned from recordings: by this a firmware finds one that lies.
+"""What each signal should be, learned from recordings: by this a firmware finds one that lies, and
+goes on without it.
 
 A signal is predicted from the outputs that the network itself predicts and from the newest command
 that it sees, never from other signals: of these, several may lie at once. With z = [y, u],
@@ -61,15 +62,14 @@ def fit_signal_doubt(
     chosen = np.linspace(0, len(inputs) - 1, min(len(inputs), FIT_SAMPLES)).astype(int)
     hidden, weights = _fit(inputs[chosen], signals[chosen], seed)
     # What it errs by is the model's error more than noise, and that is no bell: in some corners a
-    # mean innovation is seven times its RMS. So the largest is what counts, also while signals
-    # are masked.
+    # mean innovation is seven times its RMS. So the largest is what counts.
     gain = 1.0 / max(SLOW_S * card.rate_hz, 1.0)
     largest = []
-    for predictor in (model, _Blind(model)):
-        for run in {id(run): run for run in (*training, *held_out)}.values():
-            error = _innovations(card, predictor, run, hidden, weights)
-            slow = [slow_mean(error[start:end], gain) for start, end in run.bounds]
-            largest.append(np.max(np.abs([error, np.vstack(slow)]), axis=1))
+    for run in {id(run): run for run in (*training, *held_out)}.values():
+        inputs, signals = _both(card, model, [run])
+        error = signals - predicted_signals(hidden, weights, inputs)
+        slow = [slow_mean(error[start:end], gain) for start, end in run.bounds]
+        largest.append(np.max(np.abs([error, np.vstack(slow)]), axis=1))
     innovation, slow_innovation = np.max(largest, axis=0)
     if not np.isfinite([innovation, slow_innovation]).all():
         return None
@@ -128,23 +128,13 @@ def _longest_still(values: np.ndarray) -> int:
     return int(np.max(np.diff(edges))) - 1
 
 
-class _Blind:
-    """A network all of whose signals are missing."""
-
-    def __init__(self, model: Model):
-        self.card, self._model = model.card, model
-
-    def step(self, x: np.ndarray) -> np.ndarray:
-        seen = x.copy()
-        seen[..., self.card.command_columns + self.card.output_columns :] = 0.0
-        return self._model.step(seen)
-
-
-def _both(card: ModelCard, predictor, runs: Sequence[Recording]) -> tuple[np.ndarray, np.ndarray]:
+def _both(
+    card: ModelCard, model: Model, runs: Sequence[Recording]
+) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (T, n + m) and signals (T, p), normalised."""
     inputs, signals = [], []
     for run in runs:
-        outputs = card.normalised_output(free_run(predictor, run))
+        outputs = card.normalised_output(free_run(model, run))
         commands = card.normalised_command(run.command(card.command_names))
         since = card.input_delay + 1  # the newest command that y has seen
         seen = [
@@ -153,11 +143,6 @@ def _both(card: ModelCard, predictor, runs: Sequence[Recording]) -> tuple[np.nda
         inputs.append(np.hstack([outputs, np.vstack(seen)]))
         signals.append(card.normalised_signal(run.signal(card.signal_names)))
     return np.vstack(inputs), np.vstack(signals)
-
-
-def _innovations(card: ModelCard, predictor, run: Recording, hidden, weights) -> np.ndarray:
-    inputs, signals = _both(card, predictor, [run])
-    return signals - predicted_signals(hidden, weights, inputs)
 
 
 def _features(hidden: np.ndarray, inputs: np.ndarray) -> np.ndarray:

@@ -336,24 +336,11 @@ class _Streams:
         self.at = self.rng.choice(self.starts, settings.batch)
         self.remaining = self.left[self.at]
         self.state = self.lags[self.at]
-        self.seen = self._seen(settings.batch)
-
-    def _seen(self, count: int) -> np.ndarray:
-        """(count, p) 1 for a signal that is seen, 0 for one that is missing. Of those that miss
-        any, as many miss one as two or all: the network learns to live with each subset."""
-        signals = self.signals.shape[1]
-        if not signals or not self.settings.dropout_share:
-            return np.ones((count, signals), np.float32)
-        missing = self.rng.integers(1, signals + 1, count)
-        missing *= self.rng.random(count) < self.settings.dropout_share
-        order = self.rng.random((count, signals)).argsort(axis=1)
-        return (order >= missing[:, None]).astype(np.float32)
 
     def single(self) -> tuple[np.ndarray, ...]:
         """Rollouts over one sample: the same shapes as `rollout`, with L = 1 and a larger batch."""
         at = self.rng.integers(len(self.left), size=self.settings.batch * 8)
-        signals = (self.signals[at] * self._seen(len(at)))[None]
-        return self.commands[None, at], self.lags[at], signals, self.labels[None, at]
+        return self.commands[None, at], self.lags[at], self.signals[None, at], self.labels[None, at]
 
     def rollout(self) -> tuple[np.ndarray, ...]:
         """Commands (L, B, …), output lags at the start (B, …), signals and labels (L, B, …)."""
@@ -363,15 +350,12 @@ class _Streams:
         self.at = np.where(again, self.rng.choice(self.starts, batch), self.at)
         self.remaining = self.left[self.at]
         self.state = np.where(again[:, None], self.lags[self.at], self.state)
-        # A channel stays missing while its rollout goes on from its own predictions: what a network
-        # does without it shows after seconds only.
-        self.seen = np.where(again[:, None], self._seen(batch), self.seen)
         held = self.rng.random(batch) < self.settings.held_share
         still = self.rng.integers(0, min(HELD_SAMPLES, samples - 1) + 1, batch)
         row = np.arange(samples)[:, None]
         seen = self.at + np.minimum(row, samples - 1 - np.where(held, still, 0))
         at = self.at + row
-        return self.commands[at], self.state, self.signals[seen] * self.seen, self.labels[at]
+        return self.commands[at], self.state, self.signals[seen], self.labels[at]
 
     def carry(self, state: np.ndarray) -> None:
         """Go on from the predicted output lags at the end of a rollout."""

@@ -100,8 +100,8 @@ static void judge_sensor(control_loop_t *loop)
     loop->sensing.fault = CAUSE_NONE;
 }
 
-/* Signals that are not believed are left out: normalised 0, their mean, which the network has been
- * trained to do with. What the sensor has not brought anew is no evidence. */
+/* Signals that are not believed count as what they should be. What the sensor has not brought anew
+ * is no evidence. */
 static void doubt_signals(control_loop_t *loop, bool fresh)
 {
 #if SIGNAL_DOUBT
@@ -110,7 +110,9 @@ static void doubt_signals(control_loop_t *loop, bool fresh)
                           loop->mpc.outputs[0], loop->mpc.commands[INPUT_DELAY]);
     }
     for (int i = 0; i < SIGNALS; i++) {
-        loop->mpc.signals[i] = loop->doubt.missing[i] ? 0.0f : loop->mpc.signals[i];
+        if (loop->doubt.missing[i]) {
+            loop->mpc.signals[i] = loop->doubt.expected[i];
+        }
     }
 #else
     (void)loop, (void)fresh;

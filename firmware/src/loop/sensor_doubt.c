@@ -33,17 +33,15 @@ static void find_features(const doubt_config_t *config, const float predicted[OU
     }
 }
 
-/* The distance of a signal from what is expected, 1 at its gate; 0 where there is no number. */
-static float innovation_of(const doubt_config_t *config, int i, float signal,
-                           const float features[DOUBT_FEATURES])
+/* What a signal should be; 0, its mean, where that is no number. */
+static float expect(const doubt_config_t *config, int i, const float features[DOUBT_FEATURES])
 {
     const float *row = config->weights[i];
     float expected = 0.0f;
     UNROLL for (int c = 0; c < DOUBT_FEATURES; c++) {
         expected = mac(row[c], features[c], expected);
     }
-    const float innovation = (signal - expected) * config->per_gate[i];
-    return is_finite(innovation) ? innovation : 0.0f;
+    return is_finite(expected) ? expected : 0.0f;
 }
 
 /* What a sample says of one channel. */
@@ -57,21 +55,20 @@ static evidence_t look(const doubt_config_t *config, doubt_state_t *state, int i
     const bool same = signal >= state->last[i] && signal <= state->last[i];
     evidence_t seen;
 
+    state->expected[i] = expect(config, i, features);
     seen.implausible = !is_finite(signal) || signal < config->low[i] || signal > config->high[i];
     /* An implausible value says nothing of how far the others were off. */
-    const float innovation =
-        seen.implausible ? 0.0f : innovation_of(config, i, signal, features);
+    const float off = seen.implausible ? 0.0f : signal - state->expected[i];
+    const float innovation = off * config->per_gate[i]; /* 1 at the gate */
     state->still[i] = (uint16_t)(same ? state->still[i] + (state->still[i] < UINT16_MAX) : 0);
     state->last[i] = is_finite(signal) ? signal : NAN;
     state->slow[i] = mac(config->slow_gain,
                          clamp(innovation, -1.0f, 1.0f) - state->slow[i],
                          state->slow[i]);
-    const float drift = fabsf(state->slow[i]);
     seen.stuck = state->still[i] > config->still_max[i];
     seen.far = fabsf(innovation) > 1.0f;
-    seen.drifted = drift > config->slow_max[i];
-    seen.agrees = !seen.implausible && !seen.stuck && !seen.far
-                  && drift <= 0.5f * config->slow_max[i];
+    seen.drifted = fabsf(state->slow[i]) > config->slow_max[i];
+    seen.agrees = !seen.implausible && !seen.stuck && !seen.far && !seen.drifted;
     return seen;
 }
 

@@ -14,6 +14,9 @@
  * is wrong: a load, another gain. So they count only while most of the signals that are neither
  * implausible nor stuck agree; of one or two signals none is found by them.
  *
+ * A signal that is not believed counts as what it should be: so it says nothing, neither true nor
+ * false, and the network goes on as in a free run.
+ *
  * Two samples that are implausible or far in short order, a drift, or standing still make a channel
  * doubted. It is believed again when none of it has been seen for `agreeing_samples`. A single
  * sample is left out alone. The twin of this file is soft_control/control/sensor_doubt.py. */
@@ -49,6 +52,7 @@ typedef struct {
 
 typedef struct {
     float last[SIGNAL_SLOTS]; /* the signals of the sample before */
+    float expected[SIGNAL_SLOTS]; /* what those of this sample should be */
     float slow[SIGNAL_SLOTS]; /* mean innovation, as a share of the largest that is not far */
     float suspicion[SIGNAL_SLOTS];
     uint16_t still[SIGNAL_SLOTS];

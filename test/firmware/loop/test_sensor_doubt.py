@@ -23,7 +23,7 @@ from soft_control.firmware_build import build
 from soft_control.learning.card import SignalDoubt, load_card
 
 from ..conftest import M, N, P
-from .test_control_loop import Run
+from .test_control_loop import REST, Run
 
 RATE_HZ = 120.0
 UNITS = 5
@@ -329,7 +329,7 @@ def commands_with(session, *said: float) -> list[tuple[float, ...]]:
 
 
 def test_the_walk_goes_on_without_a_channel_that_lies(open_target, doubting):
-    """What a doubted channel says makes no difference: it counts as its mean."""
+    """What a doubted channel says makes no difference."""
     built, _, _ = doubting
     first, *others = [
         commands_with(open_target("sil", built), 0.6, 0.4, lie, 0.5) for lie in (7.5, 1e6, -1e30)
@@ -338,15 +338,24 @@ def test_the_walk_goes_on_without_a_channel_that_lies(open_target, doubting):
     assert all(other == first for other in others)
 
 
-def test_what_is_not_believed_counts_as_its_mean(open_target, doubting, firmware):
-    """The test card's means are 0.5; the other firmware is the same but for the doubt."""
-    built, _, _ = doubting
+def test_what_is_not_believed_counts_as_what_it_should_be(open_target, doubting, firmware):
+    """The other firmware is the same but for the doubt; it is told what the twin expects."""
+    built, folder, config = doubting
+    card, state = load_card(folder), sensor_doubt.reset(config)
     doubted = commands_with(open_target("sil", built), *[-1e30] * P)
-    run, mean = Run(open_target("sil", firmware)), []
+    run, told = Run(open_target("sil", firmware)), []
+    outputs = card.normalised_output(np.zeros(N))
+    commands = [card.normalised_command(np.array(REST))] * (card.input_delay + 1)
     for k in range(60):
         reference = np.array([0.0, 0.012 * np.sin((k + 12) / 20), 0.0])
-        mean.append(run.session.sample(k, [0.5] * P, reference).command)
-    assert doubted == mean
+        sensor_doubt.step(config, state, np.full(P, -1e30), outputs, commands[-1])
+        answer = run.session.sample(k, 0.5 + 0.2 * state.expected, reference)
+        outputs = card.normalised_output(np.array(answer.predicted))
+        commands = [card.normalised_command(np.array(answer.command)), *commands[:-1]]
+        told.append(answer.command)
+    # Signals, outputs and commands have gone through float32 and their units, there and back.
+    np.testing.assert_allclose(doubted, told, atol=1e-5)
+    assert np.ptp(told, axis=0).min() > 0.1
 
 
 def test_a_model_without_it_believes_all(open_target):

@@ -198,10 +198,14 @@ def test_loss_is_that_of_a_plain_rollout(tmp_path):
     assert reports[-1].loss == pytest.approx(np.mean(squares), rel=1e-4)
 
 
+def test_a_trained_card_says_what_its_signals_should_be(trained):
+    doubt = trained.card.signal_doubt
+    assert np.shape(doubt.weights) == (2, 1 + 3 + 2 + len(doubt.hidden))
+
+
 def test_streams_walk_along_their_run_and_hold_signals_at_the_end(trained):
     runs = [linear_run(1), linear_run(2, samples=173)]
-    changes = {"reset_share": 0.0, "held_share": 1.0, "dropout_share": 0.0}
-    settings = TINY.model_copy(update=changes)
+    settings = TINY.model_copy(update={"reset_share": 0.0, "held_share": 1.0})
     streams = _Streams(trained.card, runs, settings)
     length = settings.rollout_samples
     before, held = None, 0
@@ -226,42 +230,6 @@ def test_streams_walk_along_their_run_and_hold_signals_at_the_end(trained):
         before = np.full_like(state, update)
         streams.carry(before)
     assert held > 0.8 * 60 * settings.batch  # all but those that are held for 0 samples
-
-
-def test_signals_are_missing_one_to_all_for_as_long_as_a_rollout_goes_on(trained):
-    """Half of the rollouts miss signals, of two as often one as both: 0 normalised."""
-    changes = {"reset_share": 0.0, "held_share": 0.0, "dropout_share": 0.5, "batch": 200}
-    settings = TINY.model_copy(update=changes)
-    streams = _Streams(trained.card, [linear_run(1), linear_run(2)], settings)
-    counts, before = np.zeros(3), None
-    for update in range(40):
-        ran_out = streams.remaining < settings.rollout_samples
-        _, state, signals, _ = streams.rollout()
-        rows = streams.at + np.arange(settings.rollout_samples)[:, None]
-        there = np.any(signals != 0.0, axis=0)
-        np.testing.assert_array_equal(signals, streams.signals[rows] * there)
-        if before is None:
-            ran_out[:] = True
-        else:
-            np.testing.assert_array_equal(there[~ran_out], before[~ran_out])
-        counts += np.bincount(2 - there[ran_out].sum(axis=1), minlength=3)
-        before = there
-        streams.carry(np.full_like(state, update))
-    assert counts.sum() > 400  # of which 5 % are four standard deviations
-    np.testing.assert_allclose(counts / counts.sum(), [0.5, 0.25, 0.25], atol=0.07)
-    _, _, alone, _ = streams.single()
-    np.testing.assert_allclose(np.mean(alone == 0.0), 0.375, atol=0.05)
-
-
-def test_a_training_without_dropout_sees_all_signals(trained):
-    settings = TINY.model_copy(update={"dropout_share": 0.0})
-    streams = _Streams(trained.card, [linear_run(1)], settings)
-    assert np.all(streams.rollout()[2] != 0.0) and np.all(streams.single()[2] != 0.0)
-
-
-def test_a_trained_card_says_what_its_signals_should_be(trained):
-    doubt = trained.card.signal_doubt
-    assert np.shape(doubt.weights) == (2, 1 + 3 + 2 + len(doubt.hidden))
 
 
 def test_same_seed_same_file_in_another_process(tmp_path, trained):
