@@ -98,7 +98,7 @@ class CState(ctypes.Structure):
     """doubt_state_t"""
 
     _fields_ = [
-        *((name, c_float * P) for name in ("last", "slow", "suspicion")),
+        *((name, c_float * P) for name in ("last", "expected", "slow", "suspicion")),
         *((name, c_uint16 * P) for name in ("still", "agreeing")),
         *((name, c_bool * P) for name in ("doubted", "missing")),
         ("found", c_uint16),
@@ -284,6 +284,7 @@ def test_the_twin_agrees_over_ten_thousand_steps(doubting, firmware_doubt):
         missing = sensor_doubt.step(config, state, *(np.float64(part) for part in row))
         assert firmware_doubt.step(*row).tolist() == missing.tolist()
         in_c = firmware_doubt.state
+        np.testing.assert_allclose(np.array(in_c.expected), state.expected, atol=1e-5)
         np.testing.assert_allclose(np.array(in_c.slow), state.slow, atol=1e-5)
         np.testing.assert_allclose(np.array(in_c.suspicion), state.suspicion, atol=1e-4, rtol=1e-5)
         assert list(in_c.agreeing) == state.agreeing.tolist()

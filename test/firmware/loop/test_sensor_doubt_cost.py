@@ -33,7 +33,7 @@ void doubt_begin(const float x[DOUBT_X], float y[1])
         (&config.weights[0][0])[i] = some();
     }
     for (int i = 0; i < SIGNALS; i++) {
-        config.per_gate[i] = 1.0f;
+        config.per_gate[i] = 0.2f;
         config.slow_max[i] = 0.5f;
         config.low[i] = -3.0f;
         config.high[i] = 3.0f;
