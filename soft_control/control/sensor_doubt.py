@@ -16,7 +16,7 @@ A signal that is not believed counts as what it should be: it then says nothing,
 false. With a network that was trained on all signals, in free run on the tendon rig, RMSE in mm,
 all there 0.89; all missing, as their mean 8.5, as expected 1.34; one missing, as expected at most
 1.08. A network trained with missing ones at their mean errs by 0.83 to 1.05 as its seed falls, be
-they there or not, and tracks worse: docs/closed_loop.md.
+they there or not, and tracks worse: docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -34,10 +34,6 @@ HEADROOM = 1.75
 sound signals come to 1.15 of them where all is as trained, to 2 with the creep doubled."""
 MARGIN = 0.25
 """Of the range of the recordings, that a signal may be beyond it."""
-SUSPICION_MAX = 1.5
-"""Two samples that are implausible or far within 0.69 s, while suspicion falls by
-exp(-t/SUSPICION_S), are more than one that a spark on the line has damaged."""
-SUSPICION_S = 1.0
 AGREEING_S = 2.0
 """A channel that comes back is believed after it has agreed for so long."""
 
@@ -61,8 +57,6 @@ class DoubtConfig:
     still_max: list[int]
     """Samples in a row that may equal that before them."""
     slow_gain: float
-    suspicion_kept: float
-    """Share, from one sample to the next."""
     agreeing_samples: int
 
 
@@ -76,14 +70,12 @@ class DoubtState:
     """(p,) what those of this sample should be: a missing one counts as that."""
     slow: np.ndarray
     """(p,) mean innovation, as a share of the largest one that is not far."""
-    suspicion: np.ndarray
     still: np.ndarray
+    """(p,) samples in a row that were equal to that before them."""
     agreeing: np.ndarray
     """(p,) samples for which a channel has been no reason for doubt."""
     doubted: np.ndarray
     """(p,) channels found and not believed again."""
-    missing: np.ndarray
-    """(p,) channels that this sample goes without: those, and single samples."""
     found: int = 0
     """How often a channel has been found."""
 
@@ -105,7 +97,6 @@ def doubt_config(card: ModelCard) -> DoubtConfig | None:
         high=high + margin,
         still_max=list(doubt.still_samples),
         slow_gain=min(1.0, 1.0 / (doubt.slow_s * card.rate_hz)),
-        suspicion_kept=float(np.exp(-1.0 / (SUSPICION_S * card.rate_hz))),
         agreeing_samples=min(max(1, round(AGREEING_S * card.rate_hz)), 65_534),
     )
 
@@ -118,11 +109,9 @@ def reset(config: DoubtConfig) -> DoubtState:
         last=np.full(size, np.nan),
         expected=zeros.copy(),
         slow=zeros.copy(),
-        suspicion=zeros.copy(),
         still=np.zeros(size, int),
         agreeing=np.zeros(size, int),
         doubted=np.zeros(size, bool),
-        missing=np.zeros(size, bool),
     )
 
 
@@ -133,7 +122,7 @@ def step(
     predicted: np.ndarray,
     command: np.ndarray,
 ) -> np.ndarray:
-    """(p,) channels that this sample goes without, by its signals (p,), the outputs (n,) that the
+    """(p,) channels that are doubted, by the signals (p,), the outputs (n,) that the
     network predicts for it, without any offset, and the newest command (m,) that these have seen;
     all normalised."""
     z = np.concatenate([predicted, command])
@@ -154,18 +143,13 @@ def step(
 
     sane = ~(implausible | stuck)
     one_against_many = 2 * np.sum(sane & (far | drifted)) < np.sum(sane)
-    reason = implausible | (far & one_against_many)
-    state.suspicion = state.suspicion * config.suspicion_kept + reason
     state.agreeing = np.where(
         implausible | stuck | far | drifted,
         0,
         np.minimum(state.agreeing + 1, config.agreeing_samples),
     )
-    again = state.doubted & (state.agreeing >= config.agreeing_samples)
-    state.suspicion[again] = 0.0
-    state.doubted &= ~again
-    new = (state.suspicion > SUSPICION_MAX) | stuck | (drifted & one_against_many)
-    state.found += int(np.sum(new & ~state.doubted))
-    state.doubted |= new
-    state.missing = state.doubted | reason
-    return state.missing
+    state.doubted &= state.agreeing < config.agreeing_samples
+    found = implausible | stuck | ((far | drifted) & one_against_many)
+    state.found += int(np.sum(found & ~state.doubted))
+    state.doubted |= found
+    return state.doubted

@@ -42,7 +42,6 @@ const controller_config_t controller_config = {
         .high = {{ doubt.high.tolist() | c_floats }},
         .still_max = {{ doubt.still_max | c_value }},
         .slow_gain = {{ doubt.slow_gain | c_floats }},
-        .suspicion_kept = {{ doubt.suspicion_kept | c_floats }},
         .agreeing_samples = {{ doubt.agreeing_samples }}u,
     },
 {% endif %}

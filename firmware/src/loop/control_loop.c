@@ -110,7 +110,7 @@ static void doubt_signals(control_loop_t *loop, bool fresh)
                           loop->mpc.outputs[0], loop->mpc.commands[INPUT_DELAY]);
     }
     for (int i = 0; i < SIGNALS; i++) {
-        if (loop->doubt.missing[i]) {
+        if (loop->doubt.doubted[i]) {
             loop->mpc.signals[i] = loop->doubt.expected[i];
         }
     }
@@ -171,7 +171,7 @@ static void see_signals(control_loop_t *loop)
     float outputs[OUTPUTS];
     /* Without one of its signals the map gives other outputs: the estimate stays. */
     for (int j = 0; j < SIGNALS; j++) {
-        if (loop->doubt.missing[j]) {
+        if (loop->doubt.doubted[j]) {
             return;
         }
     }

@@ -76,23 +76,19 @@ static evidence_t look(const doubt_config_t *config, doubt_state_t *state, int i
 static void judge(const doubt_config_t *config, doubt_state_t *state, int i,
                   const evidence_t *seen, bool one_against_many)
 {
-    const bool reason = seen->implausible || (seen->far && one_against_many);
+    const bool found = seen->implausible || seen->stuck
+                       || ((seen->far || seen->drifted) && one_against_many);
 
-    state->suspicion[i] = mac(state->suspicion[i], config->suspicion_kept, reason ? 1.0f : 0.0f);
-    state->agreeing[i] = (uint16_t)(seen->agrees ? state->agreeing[i] + 1 : 0);
+    if (!seen->agrees) {
+        state->agreeing[i] = 0;
+    } else if (state->agreeing[i] < config->agreeing_samples) {
+        state->agreeing[i]++;
+    }
     if (state->agreeing[i] >= config->agreeing_samples) {
-        state->agreeing[i] = config->agreeing_samples;
-        if (state->doubted[i]) {
-            state->doubted[i] = false;
-            state->suspicion[i] = 0.0f;
-        }
+        state->doubted[i] = false;
     }
-    if (state->suspicion[i] > DOUBT_SUSPICION_MAX || seen->stuck
-        || (seen->drifted && one_against_many)) {
-        state->found = (uint16_t)(state->found + !state->doubted[i]);
-        state->doubted[i] = true;
-    }
-    state->missing[i] = state->doubted[i] || reason;
+    state->found = (uint16_t)(state->found + (found && !state->doubted[i]));
+    state->doubted[i] = state->doubted[i] || found;
 }
 
 void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,

@@ -17,9 +17,8 @@
  * A signal that is not believed counts as what it should be: so it says nothing, neither true nor
  * false, and the network goes on as in a free run.
  *
- * Two samples that are implausible or far in short order, a drift, or standing still make a channel
- * doubted. It is believed again when none of it has been seen for `agreeing_samples`. A single
- * sample is left out alone. The twin of this file is soft_control/control/sensor_doubt.py. */
+ * It is believed again when none of this has been seen for `agreeing_samples`. The twin of this file
+ * is soft_control/control/sensor_doubt.py. */
 #ifndef SENSOR_DOUBT_H
 #define SENSOR_DOUBT_H
 
@@ -30,10 +29,6 @@
 
 #define DOUBT_INPUTS (OUTPUTS + COMMANDS)
 #define DOUBT_FEATURES (1 + DOUBT_INPUTS + DOUBT_UNITS)
-
-/* A suspicion of 1 falls below half of this in 0.29 s: two within 0.69 s are more than one that a
- * spark on the line has damaged. */
-#define DOUBT_SUSPICION_MAX 1.5f
 
 typedef struct {
 #if SIGNAL_DOUBT
@@ -46,7 +41,6 @@ typedef struct {
     uint16_t still_max[SIGNALS]; /* samples in a row that may equal that before them */
 #endif
     float slow_gain;
-    float suspicion_kept; /* share, from one sample to the next */
     uint16_t agreeing_samples;
 } doubt_config_t;
 
@@ -54,18 +48,16 @@ typedef struct {
     float last[SIGNAL_SLOTS]; /* the signals of the sample before */
     float expected[SIGNAL_SLOTS]; /* what those of this sample should be */
     float slow[SIGNAL_SLOTS]; /* mean innovation, as a share of the largest that is not far */
-    float suspicion[SIGNAL_SLOTS];
     uint16_t still[SIGNAL_SLOTS];
     uint16_t agreeing[SIGNAL_SLOTS]; /* samples for which there has been no reason for doubt */
     bool doubted[SIGNAL_SLOTS];      /* found, and not believed again */
-    bool missing[SIGNAL_SLOTS];      /* what this sample goes without: these, and single samples */
     uint16_t found;                  /* how often a channel has been found */
 } doubt_state_t;
 
 /* All are believed. */
 void sensor_doubt_reset(doubt_state_t *state);
 
-/* Sets `missing` for the signals of a sample, by the outputs that the network predicts for it,
+/* Sets `doubted` and `expected` for the signals of a sample, by the outputs that the network predicts for it,
  * without any offset, and the newest command that these have seen. */
 void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,
                        const float signals[SIGNAL_SLOTS], const float predicted[OUTPUTS],

@@ -42,7 +42,7 @@ static void fill(float *values, int size, uint32_t kind)
 
 static doubt_config_t config(void)
 {
-    doubt_config_t made = {.slow_gain = 0.055f, .suspicion_kept = 0.99f, .agreeing_samples = 60};
+    doubt_config_t made = {.slow_gain = 0.055f, .agreeing_samples = 60};
     fill(&made.hidden[0][0], DOUBT_UNITS * (DOUBT_INPUTS + 1), 3u);
     fill(&made.weights[0][0], SIGNALS * DOUBT_FEATURES, 3u);
     for (int i = 0; i < SIGNALS; i++) {
@@ -80,11 +80,10 @@ int main(int count, char **arguments)
         sensor_doubt_step(&chosen, &doubt, signals, predicted, command);
         for (int i = 0; i < SIGNALS; i++) {
             assert(fabsf(doubt.slow[i]) <= 1.0f); /* false for NaN, too */
-            assert(doubt.suspicion[i] >= 0.0f && doubt.suspicion[i] <= 101.0f);
+            assert(is_finite(doubt.expected[i]));
             assert(doubt.agreeing[i] <= chosen.agreeing_samples);
-            assert(doubt.missing[i] || !doubt.doubted[i]);
-            assert(doubt.missing[i] || is_finite(signals[i])); /* none of these is ever believed */
-            sound += !doubt.missing[i];
+            assert(doubt.doubted[i] || is_finite(signals[i])); /* none of these is ever believed */
+            sound += !doubt.doubted[i];
         }
         found += (uint16_t)(doubt.found - before);
     }

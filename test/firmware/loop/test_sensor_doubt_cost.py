@@ -14,8 +14,7 @@ OUTPUTS, COMMANDS, UNITS = 3, 2, 12
 PROGRAM = """
 #include "loop/sensor_doubt.h"
 #include "doubt.h"
-static doubt_config_t config = {.slow_gain = 0.05f, .suspicion_kept = 0.99f,
-                                .agreeing_samples = 240};
+static doubt_config_t config = {.slow_gain = 0.05f, .agreeing_samples = 60};
 static doubt_state_t state;
 static int begun;
 static uint32_t bits = 1u;
@@ -51,7 +50,7 @@ void doubt_step(const float x[DOUBT_X], float y[1])
     sensor_doubt_step(&config, &state, x, x + SIGNALS, x + SIGNALS + OUTPUTS);
     y[0] = 0.0f;
     for (int i = 0; i < SIGNALS; i++) {
-        y[0] += state.missing[i] ? 1.0f : 0.0f;
+        y[0] += state.doubted[i] ? 1.0f : 0.0f;
     }
 }
 """
