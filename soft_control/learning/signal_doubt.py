@@ -1,5 +1,4 @@
-"""What each signal should be, learned from recordings: by this a firmware finds one that lies, and
-goes on without it.
+"""What each signal should be, by which a firmware finds one that lies and goes on without it.
 
 A signal is predicted from the outputs that the network itself predicts and from the newest command
 that it sees, never from other signals: of these, several may lie at once. With z = [y, u],

@@ -17,8 +17,8 @@
  * A signal that is not believed counts as what it should be: so it says nothing, neither true nor
  * false, and the network goes on as in a free run.
  *
- * It is believed again when none of this has been seen for `agreeing_samples`. The twin of this file
- * is soft_control/control/sensor_doubt.py. */
+ * It is believed again when none of this has been seen for `agreeing_samples`. The twin of this
+ * file is soft_control/control/sensor_doubt.py. */
 #ifndef SENSOR_DOUBT_H
 #define SENSOR_DOUBT_H
 
@@ -45,10 +45,10 @@ typedef struct {
 } doubt_config_t;
 
 typedef struct {
-    float last[SIGNAL_SLOTS]; /* the signals of the sample before */
-    float expected[SIGNAL_SLOTS]; /* what those of this sample should be */
-    float slow[SIGNAL_SLOTS]; /* mean innovation, as a share of the largest that is not far */
-    uint16_t still[SIGNAL_SLOTS];
+    float last[SIGNAL_SLOTS];        /* the signals of the sample before */
+    float expected[SIGNAL_SLOTS];    /* what those of this sample should be */
+    float slow[SIGNAL_SLOTS];        /* mean innovation, 1 at the largest that is not far */
+    uint16_t still[SIGNAL_SLOTS];    /* samples in a row that were equal to that before them */
     uint16_t agreeing[SIGNAL_SLOTS]; /* samples for which there has been no reason for doubt */
     bool doubted[SIGNAL_SLOTS];      /* found, and not believed again */
     uint16_t found;                  /* how often a channel has been found */
@@ -57,8 +57,8 @@ typedef struct {
 /* All are believed. */
 void sensor_doubt_reset(doubt_state_t *state);
 
-/* Sets `doubted` and `expected` for the signals of a sample, by the outputs that the network predicts for it,
- * without any offset, and the newest command that these have seen. */
+/* Sets `doubted` and `expected` for the signals of a sample, by the outputs that the network
+ * predicts for it, without any offset, and the newest command that these have seen. */
 void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,
                        const float signals[SIGNAL_SLOTS], const float predicted[OUTPUTS],
                        const float command[COMMANDS]);
