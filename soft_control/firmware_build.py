@@ -214,7 +214,7 @@ def _render(
         "signal_map": signal_map,
         "signal_trust": signal_map
         and signal_trust(signal_map.residual, settings.output_noise).tolist(),
-        "doubt": doubt_config(card) if settings.signal_doubt else None,
+        "doubt": doubt_config(card, settings.signal_doubt),
         "settings": settings,
         "first_cost_stage": first_cost_stage(settings, card),
         "signal_offset": card.signal_offset or [0.0],
