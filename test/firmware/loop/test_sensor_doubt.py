@@ -358,3 +358,17 @@ def test_a_model_without_it_believes_all(open_target):
     assert commands_with(open_target("sil"), 0.5, *said) != commands_with(
         open_target("sil"), 7.5, *said
     )
+
+
+def test_pil_doubts_as_sil_does(open_target, doubting):
+    """The same bits, while channels die one after the other."""
+    built, _, _ = doubting
+    rng = np.random.default_rng(8)
+    said = 0.5 + 0.05 * rng.standard_normal((120, P))
+    for channel in range(P):
+        said[30 * channel + 10 :, channel] = -3.0
+    runs = [Run(open_target(target, built)) for target in ("sil", "pil")]
+    for k, values in enumerate(said):
+        reference = np.array([0.0, 0.012 * np.sin((k + 12) / 20), 0.0])
+        here, there = (run.session.sample(k, values, reference) for run in runs)
+        assert (here.command, here.predicted) == (there.command, there.predicted)
