@@ -33,6 +33,7 @@ from soft_control.control.mpc_settings import (
     first_cost_stage,
     physical_settings,
 )
+from soft_control.control.sensor_doubt import doubt_config
 from soft_control.firmware_files import BUILD_FILE, BuildError, FirmwareBuild, read_build, record_of
 from soft_control.firmware_instruments import (
     actuator_config,
@@ -213,6 +214,7 @@ def _render(
         "signal_map": signal_map,
         "signal_trust": signal_map
         and signal_trust(signal_map.residual, settings.output_noise).tolist(),
+        "doubt": doubt_config(card, settings.signal_doubt),
         "settings": settings,
         "first_cost_stage": first_cost_stage(settings, card),
         "signal_offset": card.signal_offset or [0.0],

@@ -89,6 +89,9 @@ class MpcSettings(BaseModel):
     signal_estimate: bool = False
     """Where no output is measured, those that the signals give move the offset estimate: on robots
     whose signals feel what moves the outputs, with models that have signals."""
+    signal_doubt: float = Field(1.75, ge=0, le=1000.0, allow_inf_nan=False)
+    """A signal that is so many times as far from what it should be as any in the recordings is not
+    believed, as is one that is dead or stuck; 0: all are believed."""
     output_noise: list[Noise] | None = None
     """Standard deviation of a measured output, in its display unit (mm): the noise for which
     disturbance_ratio holds; needed with signal_estimate. What the signals give is noisier, and

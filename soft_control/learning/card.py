@@ -65,6 +65,24 @@ class RestSignals(_Checked):
     """RMS error on the recordings of `evaluated_on`, which move, one a signal, normalised."""
 
 
+class SignalDoubt(_Checked):
+    """What each signal should be, by the outputs that the network predicts and by the commands, and
+    how far from that a sound one is: soft_control/learning/signal_doubt.py. All is normalised."""
+
+    hidden: list[list[float]] = Field(min_length=1)
+    """Rows of n + m + 1: by outputs, newest command that they have seen, constant."""
+    weights: list[list[float]]
+    """p rows of 1 + n + m + len(hidden)."""
+    innovation: list[Positive]
+    """Largest difference between signal and prediction on any of the recordings."""
+    slow_s: float = Field(gt=0, le=10)
+    """Time constant of a mean of these differences, s;"""
+    slow_innovation: list[Positive]
+    """the largest of that mean."""
+    still_samples: list[Annotated[int, Field(ge=2, le=65_535)]]
+    """A signal that is the same for longer does not live."""
+
+
 class Trained(_Checked):
     """What the recordings of a training held: beyond it, nobody knows what the network does."""
 
@@ -134,6 +152,8 @@ class ModelCard(_Checked):
     """None without signals."""
     rest_signals: RestSignals | None = None
     """None without signals."""
+    signal_doubt: SignalDoubt | None = None
+    """None without signals, and in older cards: all signals are believed."""
     surface: Surface | None
     """What a robot with fewer commands than outputs reaches; else none."""
     trained: Trained | None = None
@@ -180,6 +200,8 @@ class ModelCard(_Checked):
             _check_length("signal_map.residual", residual, "output_names", self.output_names)
         if self.rest_signals is not None:
             self._check_rest_signals(self.rest_signals)
+        if self.signal_doubt is not None:
+            self._check_doubt(self.signal_doubt)
         if self.trained is not None:
             ranges = self.trained
             for field, values, names, known in (
@@ -204,6 +226,21 @@ class ModelCard(_Checked):
                     f"rest_signals.coefficients.{i}: {len(row)} values, but a polynomial of degree "
                     f"{rest.degree} in {len(self.command_names)} commands has {wanted}"
                 )
+
+    def _check_doubt(self, doubt: SignalDoubt) -> None:
+        if self.trained is None or not self.signal_names:
+            raise ValueError("signal_doubt: there is one, but no signal_names, or no trained")
+        inputs = len(self.output_names) + len(self.command_names)
+        width = 1 + inputs + len(doubt.hidden)
+        for i, row in enumerate(doubt.hidden):
+            if len(row) != inputs + 1:
+                raise ValueError(f"signal_doubt.hidden.{i}: {len(row)} values, not {inputs + 1}")
+        for field in ("weights", "innovation", "slow_innovation", "still_samples"):
+            values = getattr(doubt, field)
+            _check_length(f"signal_doubt.{field}", values, "signal_names", self.signal_names)
+        for i, row in enumerate(doubt.weights):
+            if len(row) != width:
+                raise ValueError(f"signal_doubt.weights.{i}: {len(row)} values, not {width}")
 
     def _check_robot(self) -> None:
         robot = self.robot

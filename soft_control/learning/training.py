@@ -38,6 +38,7 @@ from soft_control.learning.model import (
 )
 from soft_control.learning.rest import fit_rest_signals
 from soft_control.learning.settings import TrainingError, TrainingSettings
+from soft_control.learning.signal_doubt import fit_signal_doubt
 from soft_control.learning.suitability import check_long_enough, compare_ranges
 from soft_control.learning.teachers import imagine, imagined_samples
 
@@ -106,6 +107,7 @@ def train(
     found = {
         "signal_map": fit_signal_map(card, runs, evaluated),
         "rest_signals": fit_rest_signals(card, runs, evaluated),
+        "signal_doubt": fit_signal_doubt(trainee.as_model(), runs, evaluated, settings.seed),
         "metrics": evaluate(trainee.as_model(), evaluated),
         "evaluated_on": [run.source for run in evaluated],
         "model_hash": file_hash(out_dir / NETWORK_FILE),

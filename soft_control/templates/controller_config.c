@@ -24,6 +24,27 @@ const controller_config_t controller_config = {
     },
     .signal_trust = {{ signal_trust | c_floats }},
 {% endif %}
+{% if doubt is not none %}
+    .doubt = {
+        .hidden = {
+{% for row in doubt.hidden.tolist() %}
+            {{ row | c_floats }},
+{% endfor %}
+        },
+        .weights = {
+{% for row in doubt.weights.tolist() %}
+            {{ row | c_floats }},
+{% endfor %}
+        },
+        .per_gate = {{ doubt.per_gate.tolist() | c_floats }},
+        .slow_max = {{ doubt.slow_max.tolist() | c_floats }},
+        .low = {{ doubt.low.tolist() | c_floats }},
+        .high = {{ doubt.high.tolist() | c_floats }},
+        .still_max = {{ doubt.still_max | c_value }},
+        .slow_gain = {{ doubt.slow_gain | c_floats }},
+        .agreeing_samples = {{ doubt.agreeing_samples }}u,
+    },
+{% endif %}
     .settings = {
 {% for name, values in physical.items() %}
         .{{ name }} = {{ values | c_floats }},

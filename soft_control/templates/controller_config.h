@@ -7,6 +7,12 @@
 #define SIGNALS {{ card.signal_names | length }}
 #define SIGNAL_SLOTS {{ [card.signal_names | length, 1] | max }} /* C has no empty arrays */
 #define SIGNAL_ESTIMATE {{ (signal_map is not none) | int }} /* where no position is measured */
+#define SIGNAL_DOUBT {{ (doubt is not none) | int }} /* those that lie are found and left out */
+{% if doubt is not none %}
+#define DOUBT_UNITS {{ doubt.hidden | length }}
+{% else %}
+#define DOUBT_UNITS 0
+{% endif %}
 #define INPUT_LAGS {{ card.input_lags }}
 #define OUTPUT_LAGS {{ card.output_lags }}
 #define INPUT_DELAY {{ card.input_delay }}

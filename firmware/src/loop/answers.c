@@ -146,6 +146,7 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
     loop->unexplained = (estimate_t){.offset = {0.0f}};
     loop->unmeasured = 0;
     loop->tethered_samples = request->tethered_samples;
+    sensor_doubt_reset(&loop->doubt);
     reference_reset(&loop->reference, request->k, request->outputs);
     loop->counters = (counters_t){.telemetry_dropped = loop->counters.telemetry_dropped};
     loop->first_k = request->k;

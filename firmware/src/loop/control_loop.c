@@ -104,6 +104,25 @@ static void judge_sensor(control_loop_t *loop)
     loop->sensing.fault = CAUSE_NONE;
 }
 
+/* Signals that are not believed count as what they should be. What the sensor has not brought anew
+ * is no evidence. */
+static void doubt_signals(control_loop_t *loop, bool fresh)
+{
+#if SIGNAL_DOUBT
+    if (fresh) {
+        sensor_doubt_step(&loop->config->doubt, &loop->doubt, loop->mpc.signals,
+                          loop->mpc.outputs[0], loop->mpc.commands[INPUT_DELAY]);
+    }
+    for (int i = 0; i < SIGNALS; i++) {
+        if (loop->doubt.doubted[i]) {
+            loop->mpc.signals[i] = loop->doubt.expected[i];
+        }
+    }
+#else
+    (void)loop, (void)fresh;
+#endif
+}
+
 /* The signals of the sample. Those of the MCU's own sensor are calibrated here; those of SAMPLE
  * are calibrated already. */
 static void acquire(control_loop_t *loop, sample_t *sample)
@@ -133,6 +152,7 @@ static void acquire(control_loop_t *loop, sample_t *sample)
                                           config->signal_scale[i]);
     }
 #endif
+    doubt_signals(loop, (sample->flags & SUPERVISOR_SENSOR_HELD) == 0u);
     if (loop->supervisor.state == STATE_ARMED) {
         loop->supervisor.state = STATE_RUNNING;
     }
@@ -145,6 +165,12 @@ static void see_signals(control_loop_t *loop)
     const controller_config_t *config = loop->config;
     float ratio[OUTPUTS];
     float outputs[OUTPUTS];
+    /* Without one of its signals the map gives other outputs: the estimate stays. */
+    for (int j = 0; j < SIGNALS; j++) {
+        if (loop->doubt.doubted[j]) {
+            return;
+        }
+    }
     for (int i = 0; i < OUTPUTS; i++) {
         ratio[i] = loop->settings.disturbance_ratio * config->signal_trust[i];
         outputs[i] = 0.0f;

@@ -19,6 +19,7 @@
 #include "loop/host_clock.h"
 #include "loop/reference.h"
 #include "loop/sensing.h"
+#include "loop/sensor_doubt.h"
 #include "loop/settings.h"
 #include "loop/supervisor.h"
 #include "solver/mpc.h"
@@ -38,6 +39,9 @@ typedef struct {
 #if SIGNAL_ESTIMATE
     float signal_map[OUTPUTS][SIGNALS]; /* outputs = map * signals, both normalised */
     float signal_trust[OUTPUTS]; /* variance of a measured output over that of the signals' */
+#endif
+#if SIGNAL_DOUBT
+    doubt_config_t doubt;
 #endif
     settings_t settings; /* until CONFIGURE brings others; its bounds can only become narrower */
     limits_t limits;
@@ -59,6 +63,7 @@ typedef struct {
     settings_t settings;
     mpc_config_t mpc_config; /* the same normalised, and what the robot makes of the outputs */
     mpc_state_t mpc;
+    doubt_state_t doubt;     /* which signals are believed */
     estimate_t unforeseen;   /* by the signals: of the network's outputs */
     adaptation_t adaptation; /* what the robot of today makes of these */
     estimate_t unexplained;  /* by measured outputs: of the robot's */

@@ -32,6 +32,10 @@ WHOLE = {
     "output_offset": [0.0, 0.001], "output_scale": [0.012, 0.012],
     "signal_names": ["lace_00"], "signal_offset": [0.5], "signal_scale": [0.2],
     "signal_map": {"weights": [[0.1], [0.2]], "residual": [0.1, 0.2]},
+    "signal_doubt": {
+        "hidden": [[0.1, 0.2, 0.3, 0.4, 0.5]], "weights": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]],
+        "innovation": [0.5], "slow_s": 0.15, "slow_innovation": [0.2], "still_samples": [35],
+    },
     "surface": {
         "leading": ["x"], "factors": [100.0], "degree": 2, "following": {"z": [0.0, 0.1, 0.2]},
     },
@@ -71,6 +75,16 @@ WRONG = [
     ("signal_map", {"weights": [[0.1], [math.nan]], "residual": [0.1, 0.2]}),
     ("signal_map", {"weights": [[0.1], [0.2]], "residual": [0.1]}),
     ("signal_map", {"weights": [[0.1], [0.2]], "residual": [0.1, -0.2]}),
+    *(
+        ("signal_doubt", {**WHOLE["signal_doubt"], name: value})
+        for name, value in (
+            ("hidden", []), ("hidden", [[0.1] * 4]), ("hidden", [[0.1] * 5] * 2),
+            ("weights", []), ("weights", [[0.1] * 5]), ("weights", [[math.nan] * 6]),
+            ("innovation", [0.0]), ("innovation", [0.1, 0.1]), ("slow_innovation", [-1.0]),
+            ("slow_s", 0.0), ("still_samples", [1]), ("still_samples", [2**16]),
+            ("still_samples", [35, 35]), ("still_samples", [3.5]),
+        )
+    ),
     ("surface", []), ("surface", {**WHOLE["surface"], "degree": 3}),
     ("surface", {**WHOLE["surface"], "factors": []}),
     ("surface", {**WHOLE["surface"], "leading": ["y"]}),
@@ -131,9 +145,20 @@ def test_the_value_is_said(folder):
         load_card(folder)
 
 
+def test_a_card_of_before_doubt_is_read_and_has_none(folder):
+    put(folder, signal_doubt=MISSING)
+    assert load_card(folder).signal_doubt is None
+
+
+def test_doubt_without_ranges_is_refused(folder):
+    put(folder, trained=None)
+    with pytest.raises(ModelError, match="signal_doubt: there is one, but no signal_names, or no"):
+        load_card(folder)
+
+
 def test_a_signal_map_without_signals_is_refused(folder):
     nothing = {"signal_names": [], "signal_offset": [], "signal_scale": []}
-    put(folder, **nothing, trained=None)
+    put(folder, **nothing, trained=None, signal_doubt=None)
     with pytest.raises(ModelError, match="signal_map: there is one, but signal_names is empty"):
         load_card(folder)
 

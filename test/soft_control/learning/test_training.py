@@ -198,6 +198,11 @@ def test_loss_is_that_of_a_plain_rollout(tmp_path):
     assert reports[-1].loss == pytest.approx(np.mean(squares), rel=1e-4)
 
 
+def test_a_trained_card_says_what_its_signals_should_be(trained):
+    doubt = trained.card.signal_doubt
+    assert np.shape(doubt.weights) == (2, 1 + 3 + 2 + len(doubt.hidden))
+
+
 def test_streams_walk_along_their_run_and_hold_signals_at_the_end(trained):
     runs = [linear_run(1), linear_run(2, samples=173)]
     settings = TINY.model_copy(update={"reset_share": 0.0, "held_share": 1.0})

@@ -1,0 +1,92 @@
+/* Hostile signals for sensor_doubt.c: what is held must stay bounded, whatever comes. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "loop/sensor_doubt.h"
+#include "solver/number.h"
+
+static uint32_t state = 2463534242u;
+
+static uint32_t random_bits(void)
+{
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    return state;
+}
+
+static float uniform(float low, float high)
+{
+    return low + (high - low) * (float)(random_bits() >> 8) * (1.0f / 16777216.0f);
+}
+
+/* Any bits: all numbers, infinities and NaN of every kind. */
+static float any_float(void)
+{
+    const uint32_t bits = random_bits();
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static void fill(float *values, int size, uint32_t kind)
+{
+    for (int i = 0; i < size; i++) {
+        values[i] = kind == 0u   ? any_float()
+                    : kind == 1u ? uniform(-1e3f, 1e3f)
+                    : kind == 2u ? values[i] /* stands still */
+                                 : uniform(-1.0f, 1.0f);
+    }
+}
+
+static doubt_config_t config(void)
+{
+    doubt_config_t made = {.slow_gain = 0.055f, .agreeing_samples = 60};
+    fill(&made.hidden[0][0], DOUBT_UNITS * (DOUBT_INPUTS + 1), 3u);
+    fill(&made.weights[0][0], SIGNALS * DOUBT_FEATURES, 3u);
+    for (int i = 0; i < SIGNALS; i++) {
+        made.per_gate[i] = uniform(0.05f, 1.0f);
+        made.slow_max[i] = uniform(0.1f, 1.0f);
+        made.low[i] = -5.0f;
+        made.high[i] = 5.0f;
+        made.still_max[i] = (uint16_t)(random_bits() % 3u == 0u ? UINT16_MAX : 35u);
+    }
+    return made;
+}
+
+int main(int count, char **arguments)
+{
+    const long steps = count > 1 ? atol(arguments[1]) : 0;
+    doubt_config_t chosen = config();
+    doubt_state_t doubt;
+    float signals[SIGNALS] = {0.0f}, predicted[OUTPUTS] = {0.0f}, command[COMMANDS] = {0.0f};
+    long found = 0, sound = 0;
+    uint32_t kinds[3] = {3u, 3u, 3u};
+
+    sensor_doubt_reset(&doubt);
+    for (long step = 0; step < steps; step++) {
+        if (random_bits() % 100000u == 0u) { /* hours of the same, and other robots */
+            chosen = config();
+            sensor_doubt_reset(&doubt);
+        }
+        for (int part = 0; part < 3 && random_bits() % 300u == 0u; part++) {
+            kinds[part] = random_bits() % 6u;
+        }
+        fill(signals, SIGNALS, kinds[0]);
+        fill(predicted, OUTPUTS, kinds[1]);
+        fill(command, COMMANDS, kinds[2]);
+        const uint16_t before = doubt.found;
+        sensor_doubt_step(&chosen, &doubt, signals, predicted, command);
+        for (int i = 0; i < SIGNALS; i++) {
+            assert(fabsf(doubt.slow[i]) <= 1.0f); /* false for NaN, too */
+            assert(is_finite(doubt.expected[i]));
+            assert(doubt.agreeing[i] <= chosen.agreeing_samples);
+            assert(doubt.doubted[i] || is_finite(signals[i])); /* none of these is ever believed */
+            sound += !doubt.doubted[i];
+        }
+        found += (uint16_t)(doubt.found - before);
+    }
+    printf("%ld %ld\n", found, sound);
+    return 0;
+}

@@ -1,0 +1,92 @@
+"""What sensor_doubt.c costs on the emulated Cortex-M4F, built small as in the firmware."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nn4mc_codegen.trial.qemu import measure, missing_tools
+
+SOURCES = Path(__file__).parents[3] / "firmware/src"
+OUTPUTS, COMMANDS, UNITS = 3, 2, 12
+PROGRAM = """
+#include "loop/sensor_doubt.h"
+#include "doubt.h"
+static doubt_config_t config = {.slow_gain = 0.05f, .agreeing_samples = 60};
+static doubt_state_t state;
+static int begun;
+static uint32_t bits = 1u;
+static float some(void)
+{
+    bits = bits * 1664525u + 1013904223u;
+    return (float)(bits >> 8) * (1.0f / 8388608.0f) - 1.0f;
+}
+void doubt_begin(const float x[DOUBT_X], float y[1])
+{
+    for (int i = 0; i < DOUBT_UNITS * (DOUBT_INPUTS + 1); i++) {
+        (&config.hidden[0][0])[i] = some();
+    }
+    for (int i = 0; i < SIGNALS * DOUBT_FEATURES; i++) {
+        (&config.weights[0][0])[i] = some();
+    }
+    for (int i = 0; i < SIGNALS; i++) {
+        config.per_gate[i] = 0.2f;
+        config.slow_max[i] = 0.5f;
+        config.low[i] = -3.0f;
+        config.high[i] = 3.0f;
+        config.still_max[i] = 35;
+    }
+    sensor_doubt_reset(&state);
+    begun = 1;
+    y[0] = x[0];
+}
+void doubt_step(const float x[DOUBT_X], float y[1])
+{
+    if (!begun) { /* the first sample costs more and is not counted */
+        doubt_begin(x, y);
+    }
+    sensor_doubt_step(&config, &state, x, x + SIGNALS, x + SIGNALS + OUTPUTS);
+    y[0] = 0.0f;
+    for (int i = 0; i < SIGNALS; i++) {
+        y[0] += state.doubted[i] ? 1.0f : 0.0f;
+    }
+}
+"""
+
+
+def cost(folder: Path, signals: int) -> tuple[int, np.ndarray]:
+    """Most instructions of a step and how many channels each was without, on samples of all kinds:
+    numbers that agree and that do not, implausible ones, and ones that stand still."""
+    width = signals + OUTPUTS + COMMANDS
+    names = {
+        "SIGNALS": signals, "SIGNAL_SLOTS": signals, "OUTPUTS": OUTPUTS, "COMMANDS": COMMANDS,
+        "SIGNAL_DOUBT": 1, "DOUBT_UNITS": UNITS,
+    }  # fmt: skip
+    (folder / "controller_config.h").write_text(
+        "#ifndef CONTROLLER_CONFIG_H\n#define CONTROLLER_CONFIG_H\n"
+        + "".join(f"#define {name} {value}\n" for name, value in names.items())
+        + "#endif\n"
+    )
+    (folder / "doubt.h").write_text(
+        f"#define DOUBT_X {width}\nvoid doubt_step(const float x[{width}], float y[1]);\n"
+    )
+    (folder / "doubt.c").write_text(PROGRAM)
+    rng = np.random.default_rng(1)
+    x = rng.uniform(-1, 1, (600, width))
+    x[100:200, :signals] *= 5.0
+    x[200:300, :signals] = 0.3
+    x[300:400, 0] = np.nan
+    sources = [folder / "doubt.c", SOURCES / "loop/sensor_doubt.c", SOURCES / "solver/number.c"]
+    flags = [f"-I{SOURCES}", f"-I{folder}", "-Os"]
+    done = measure(folder, "doubt", x, sources=sources, flags=flags)
+    return int(done.instructions_each[1:].max()), done.outputs["y"][:, 0]
+
+
+@pytest.mark.skipif(missing_tools() is not None, reason="needs the emulator and its compiler")
+@pytest.mark.parametrize(("signals", "most"), [(4, 1_300), (11, 2_800)])
+def test_a_step_costs_at_most(tmp_path, signals, most):
+    instructions, missing = cost(tmp_path, signals)
+    assert instructions <= most
+    assert missing.min() == 0 and missing.max() == signals  # all ways were gone

@@ -1,0 +1,101 @@
+"""What a signal should be: a rig whose network is known exactly, with noise that is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from soft_control.control.sensor_doubt import HEADROOM, doubt_config
+from soft_control.learning.blank_card import blank_card
+from soft_control.learning.model import IncrementNetwork, Model
+from soft_control.learning.signal_doubt import (
+    STILL_S,
+    STILL_SAMPLES_MAX,
+    fit_signal_doubt,
+    slow_mean,
+    still_samples,
+)
+
+from .test_training import POLE, RATE_HZ, TENDON, TINY, B, linear_run
+
+NOISE = 0.01
+TRAINING, HELD_OUT = [linear_run(1), linear_run(2)], [linear_run(3)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """The linear rig itself as a network: y + B u(k-1) - POLE y, normalised. It sees no signals."""
+    card = blank_card(TENDON, TRAINING, HELD_OUT, TINY)
+    scale, offset = np.array(card.output_scale), np.array(card.output_offset)
+    m, n = len(card.command_names), len(card.output_names)
+    weights = np.zeros((sum(card.input_sizes().values()), n))
+    weights[:m] = (B * card.command_scale).T / scale
+    weights[card.command_columns : card.command_columns + n] = -POLE * np.eye(n)
+    bias = (B @ np.array(card.command_offset) - POLE * offset) / scale
+    return Model(card, IncrementNetwork([(weights, bias)], card.command_columns))
+
+
+def test_signals_are_predicted_to_within_their_noise(model):
+    doubt = fit_signal_doubt(model, TRAINING, HELD_OUT, seed=0)
+    noise = NOISE / np.array(model.card.signal_scale)
+    # The largest of 3,600 of a normal law is 3.5 of its spread; the rest is what a fit of units
+    # that saturate leaves of a straight line.
+    assert np.all(doubt.innovation > 2.8 * noise) and np.all(doubt.innovation < 6 * noise)
+    assert np.all(np.array(doubt.slow_innovation) < doubt.innovation)
+    assert fit_signal_doubt(model, TRAINING, HELD_OUT, seed=0) == doubt
+
+
+def test_the_gate_is_beyond_all_that_was_recorded(model):
+    card = model.card.model_copy(
+        update={"signal_doubt": fit_signal_doubt(model, TRAINING, HELD_OUT, seed=0)}
+    )
+    config = doubt_config(card)
+    gate = HEADROOM * np.array(card.signal_doubt.innovation)
+    np.testing.assert_allclose(1.0 / config.per_gate, gate)
+    np.testing.assert_allclose(
+        config.slow_max * gate, HEADROOM * np.array(card.signal_doubt.slow_innovation)
+    )
+    seen = np.vstack([card.normalised_signal(run.signals) for run in TRAINING])
+    assert np.all(config.low < seen.min(axis=0)) and np.all(config.high > seen.max(axis=0))
+
+
+def test_without_signals_there_is_nothing_to_doubt(model):
+    blind = TINY.model_copy(update={"signals": False})
+    card = blank_card(TENDON, TRAINING, HELD_OUT, blind)
+    assert fit_signal_doubt(Model(card, model.network), TRAINING, HELD_OUT, seed=0) is None
+    assert doubt_config(card) is None
+
+
+def test_the_mean_is_the_recursion_that_the_firmware_does():
+    values = np.random.default_rng(0).standard_normal((50, 2))
+    mean = np.zeros(2)
+    for value, found in zip(values, slow_mean(values, 0.2), strict=True):
+        mean += 0.2 * (value - mean)
+        np.testing.assert_allclose(found, mean)
+
+
+def rounded(quantum: float, noise: float) -> list:
+    """A run whose two signals are y and z with this noise, rounded."""
+    rng = np.random.default_rng(9)
+    run = linear_run(4)
+    felt = 0.5 + 10 * run.outputs[:, 1:]
+    felt = felt + noise * rng.standard_normal(felt.shape)
+    return [linear_run(4, signals=np.round(felt / quantum) * quantum if quantum else felt)]
+
+
+def test_what_stands_still_by_chance_is_not_stuck(model):
+    """Noise of half a quantum repeats a value with P = 0.683 at most: 55 times in a row with 1e-9;
+    noise of a whole one with 0.383, 22 times. Without rounding, the least is asked."""
+    least = int(np.ceil(STILL_S * RATE_HZ))
+    assert still_samples(model.card, rounded(0.0, NOISE)) == [least] * 2
+    half, whole = (still_samples(model.card, rounded(NOISE / x, NOISE)) for x in (0.5, 1.0))
+    # The noise is measured, on 600 samples, to some 5 %.
+    assert half == pytest.approx([55, 55], abs=8)
+    assert whole == pytest.approx([22, 22], abs=3)
+
+
+def test_a_signal_without_noise_is_never_stuck(model):
+    """It may stand still because the robot does."""
+    assert min(still_samples(model.card, rounded(0.05, 1e-4))) > 500
+    still = linear_run(4, signals=np.full((600, 2), 0.5))
+    assert still_samples(model.card, [still]) == [STILL_SAMPLES_MAX] * 2
