@@ -25,7 +25,7 @@ UNTETHERED = {"adapts": False, "tethered_samples": 0}
 class Session:
     """In place of a session with a microcontroller: writes down what it is asked."""
 
-    info = SimpleNamespace(step_cost_unit=1, board="none")
+    info = SimpleNamespace(step_cost_unit=1, board="none", horizon=HORIZON)
 
     def __init__(self) -> None:
         self.asked: list[tuple] = []
@@ -82,9 +82,9 @@ def node(make_node, monkeypatch):
 
 
 def take(node, now_ns, names=("right", "dead", "left"), values=(2.0, 0.0, 1.0)) -> None:
-    """A sample and its reference come."""
+    """A sample and its reference come, which others in the graph are told farther ahead."""
     node.at_host.join.put(SIGNALS, joint_state(now_ns, names, values))
-    ahead = np.tile([0.0, 0.04, 0.03], (HORIZON + 1, 1))
+    ahead = np.tile([0.0, 0.04, 0.03], (HORIZON + 21, 1))
     node.at_host.join.put(REFERENCE, trajectory(now_ns, PERIOD_NS, "xzy", ahead))
 
 
