@@ -201,8 +201,12 @@ def _render(
     signal_map = card.signal_map if settings.signal_estimate else None
     robot, channels = card.robot, card.robot.signal_names
     used = [channels.index(name) for name in card.signal_names]
+    groups, outputs = card.output_groups, range(len(card.output_names))
     values = {
         "card": card,
+        "groups": groups,
+        "group_of": [next(g for g, of in enumerate(groups) if i in of) for i in outputs],
+        "place_of": [next(of.index(i) for of in groups if i in of) for i in outputs],
         "sensor": robot.instruments.sensor,
         "actuators": robot.instruments.actuators,
         "limits": limits(robot, physical["move_max"], card.rate_hz),

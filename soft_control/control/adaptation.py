@@ -6,13 +6,15 @@ it: the same estimate by other formulas.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 REACH = 0.6
 RATE = 0.5
 HALF_LIFE_S = 30.0
-JUMP = 0.15
-DOUBT_S = 1.0
+JUMP = 0.3
+DOUBT_S = 0.25
 FURTHEST = 10.0
 LEAST_KNOWN = 1e-3
 
@@ -20,14 +22,18 @@ LEAST_KNOWN = 1e-3
 class Adaptation:
     """Learns gain (n, n) and offset (n,) of z = gain y + offset, normalised, a sample at a time."""
 
-    def __init__(self, outputs: int, rate_hz: float) -> None:
-        features = outputs + 1
-        self.trained = np.eye(outputs, features)
+    def __init__(
+        self, outputs: int, rate_hz: float, groups: Sequence[Sequence[int]] | None = None
+    ) -> None:
+        """groups: outputs that are a point, each in one of them; by default all are one."""
+        self.groups = [list(of) for of in groups or [range(outputs)]]
+        features = max(map(len, self.groups)) + 1
+        self.trained = np.eye(outputs, outputs + 1)
         """(n, n + 1): gain and, in the last column, offset."""
         self.learned = self.trained.copy()
         self.taken = self.trained.copy()
-        self.information = np.zeros((features, features))
-        """What samples have told, (n + 1, n + 1), in units of the prior's: S of the header."""
+        self.information = [np.zeros((len(of) + 1, len(of) + 1)) for of in self.groups]
+        """What samples have told of each group, in units of the prior's: S of the header."""
         self.believed = self.doubted = self.since_believed = 0
         self._last: tuple[np.ndarray, np.ndarray] | None = None
         self._agreed = 0
@@ -42,7 +48,8 @@ class Adaptation:
         if not np.array_equal(learned, self._reachable(learned)):
             return False
         self.learned, self.taken = learned, learned.copy()
-        self.information[:] = 0.0
+        for told in self.information:
+            told[:] = 0.0
         self.believed = self.doubted = self.since_believed = 0
         self._last, self._agreed = None, 0
         return True
@@ -58,7 +65,8 @@ class Adaptation:
             self._agreed += not sound
             self._last = y, z
         if sound:
-            self._learn(np.append(y, 1.0), z)
+            for of, told in zip(self.groups, self.information, strict=True):
+                self._learn(of, told, y, z)
         self.rest()
         if sound:
             self.believed += 1
@@ -73,14 +81,14 @@ class Adaptation:
         self.since_believed += 1
 
     @property
-    def covariance(self) -> np.ndarray:
-        """(n + 1, n + 1), in units of the prior's."""
-        return np.linalg.inv(np.eye(len(self.information)) + self.information)
-
-    @property
     def ignorance(self) -> np.ndarray:
-        """(n + 1,) shares of the prior's variance that are left: the gain's columns, the offset."""
-        return np.minimum(np.diag(self.covariance), 1.0)
+        """(2 n,) shares of the prior's variance that are left: the gain's columns, the offsets."""
+        found = np.empty(2 * len(self.trained))
+        for of, told in zip(self.groups, self.information, strict=True):
+            shares = np.minimum(np.diag(covariance(told)), 1.0)
+            found[of] = shares[:-1]
+            found[[len(self.trained) + i for i in of]] = shares[-1]
+        return found
 
     def _jumped(self, y: np.ndarray, z: np.ndarray) -> bool:
         if self._last is None:
@@ -89,15 +97,23 @@ class Adaptation:
         change = z - measured - self.taken[:, :-1] @ (y - before)
         return bool(np.any(np.abs(change) > JUMP))
 
-    def _learn(self, phi: np.ndarray, z: np.ndarray) -> None:
-        along = self.information @ phi
+    def _learn(self, of: list[int], told: np.ndarray, y: np.ndarray, z: np.ndarray) -> None:
+        phi = np.append(y[of], 1.0)
+        along = told @ phi
         known = phi @ along
         if known > LEAST_KNOWN * (phi @ phi):
-            self.information -= self._share * np.outer(along, along) / known
-        self.information += np.outer(phi, phi) / self._noise
-        gain = self.covariance @ phi / self._noise
-        self.learned += np.outer(z - self.learned @ phi, gain)
+            told -= self._share * np.outer(along, along) / known
+        told += np.outer(phi, phi) / self._noise
+        gain = covariance(told) @ phi / self._noise
+        error = (z - self.learned @ np.append(y, 1.0))[of]
+        columns = [*of, len(y)]
+        self.learned[np.ix_(of, columns)] += np.outer(error, gain)
         self.learned = np.clip(self.learned, -FURTHEST, FURTHEST)
 
     def _reachable(self, rows: np.ndarray) -> np.ndarray:
         return np.clip(rows, self.trained - REACH, self.trained + REACH)
+
+
+def covariance(told: np.ndarray) -> np.ndarray:
+    """What is not known yet, in units of the prior's variance, from what has been told."""
+    return np.linalg.inv(np.eye(len(told)) + told)

@@ -30,7 +30,7 @@ class _File(BaseModel):
     gain: list[list[Number]]
     offset: list[Number]
     gain_ignorance: list[Share]
-    offset_ignorance: Share
+    offset_ignorance: list[Share]
     believed: Annotated[int, Field(ge=0)]
     doubted: Annotated[int, Field(ge=0)]
 
@@ -45,7 +45,7 @@ def write_learned(
         gain=learned.gain.tolist(),
         offset=learned.offset.tolist(),
         gain_ignorance=learned.gain_ignorance.tolist(),
-        offset_ignorance=learned.offset_ignorance,
+        offset_ignorance=learned.offset_ignorance.tolist(),
         believed=learned.believed,
         doubted=learned.doubted,
     )
@@ -78,14 +78,15 @@ def read_learned(path: Path, output_names: Sequence[str], model_hash: str) -> Le
             f"{where} was learned with model {printable(found.model_hash)}, this one is "
             f"{model_hash}: calibrate anew"
         )
-    lengths = {len(found.gain), *map(len, found.gain), len(found.offset), len(found.gain_ignorance)}
+    vectors = found.gain, *found.gain, found.offset, found.gain_ignorance, found.offset_ignorance
+    lengths = set(map(len, vectors))
     if lengths != {n}:
         raise ValueError(f"{where}: gain and offset are not of {n} outputs")
     return LearnedMap(
         np.array(found.gain),
         np.array(found.offset),
         np.array(found.gain_ignorance),
-        found.offset_ignorance,
+        np.array(found.offset_ignorance),
         found.believed,
         found.doubted,
     )

@@ -100,6 +100,13 @@ def table(entries: Sequence[Entry | Result]) -> list[tuple[str, list[str]]]:
     def statuses(s: dict) -> str:
         return ", ".join(f"{name} {count}" for name, count in s["solver_status"].items()) or "-"
 
+    def doubts(s: dict) -> str:
+        return ", ".join(
+            f"{printable(name)} {count}" for name, count in s.get("doubted_samples", {}).items()
+        )
+
+    summaries = [entry.summary for entry in entries]
+    of_doubts = [row("signals not believed, samples", lambda s: doubts(s) or "-")]
     powers = [
         power_row(entry.summary, record.robot, record.rate_hz, record.wiring)
         for entry in entries
@@ -132,6 +139,7 @@ def table(entries: Sequence[Entry | Result]) -> list[tuple[str, list[str]]]:
         row("flash / RAM", memory),
         ("estimated power", powers),
         row("solver status", statuses),
+        *(of_doubts if any(map(doubts, summaries)) else []),
         row("commands outside bounds", lambda s: str(s["commands_outside_bounds"])),
         row("deadline misses", lambda s: str(s["deadline_misses"])),
         row("samples", lambda s: f"{s['samples']}{'' if s['complete'] else ' (cut short)'}"),

@@ -54,6 +54,8 @@ class Solved(NamedTuple):
     """Whether the supervisor changed the command."""
     state: str
     """Of the microcontroller; empty where it does not say."""
+    doubted: str = ""
+    """Names of signals that are not believed, with commas."""
 
 
 class Seen(NamedTuple):
@@ -360,6 +362,7 @@ def _solved(said: dict[str, str]) -> Solved:
         sys.intern(said["step_cost_unit"]),
         said["supervisor"] != "0",
         sys.intern(said.get("state", "")),
+        sys.intern(said.get("doubted", "")),
     )
 
 

@@ -69,6 +69,7 @@ class Figures:
         self._curves = [_curve(record, group) for group in groups] if record.curve else []
         self._costs: list[np.ndarray] = []
         self._status: Counter[str] = Counter()
+        self._doubted: Counter[str] = Counter()
         self._sha256 = hashlib.sha256()
         self._taken = self._given = self._measured = 0
         self._until_s = 0.0
@@ -89,6 +90,7 @@ class Figures:
         self._measured += len(part.seen.t_s)
         self._late += part.late
         self._status.update(said.status for said in part.solver)
+        self._doubted.update(name for said in part.solver for name in _names(said.doubted))
         self._supervised += sum(said.supervised for said in part.solver)
         counted = [s.step_cost for s in part.solver if s.step_cost_unit == "instructions"]
         self._costs.append(np.array(counted, dtype=np.int64))
@@ -178,12 +180,17 @@ class Figures:
                 key: int(value) if value.isdigit() else value for key, value in counted.items()
             },
             "solver_status": dict(self._status),
+            "doubted_samples": dict(self._doubted),
             "supervisor_interventions": self._supervised,
             "commands_outside_bounds": self._outside,
             "commands_sha256": self._sha256.hexdigest(),
             "seed": record.seed,
             "model_hash": record.model_hash,
         }
+
+
+def _names(said: str) -> list[str]:
+    return said.split(",") if said else []
 
 
 def _curve(record: RunRecord, group: OutputGroup) -> cKDTree:

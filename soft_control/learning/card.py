@@ -269,6 +269,13 @@ class ModelCard(_Checked):
         """dd·n, the entries of x after the commands."""
         return self.output_lags * len(self.output_offset)
 
+    @property
+    def output_groups(self) -> list[list[int]]:
+        """Numbers of outputs that together are a point, and of each other one by itself."""
+        names, own = self.robot.output_names, self.output_names
+        groups = [[names[column] for column in group.columns] for group in self.robot.groups]
+        return [[own.index(name) for name in of] for of in groups]
+
     def input_sizes(self) -> dict[str, int]:
         """The network's named inputs in their order in x; inputs of size 0 do not exist."""
         outputs = len(self.output_offset)

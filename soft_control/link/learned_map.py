@@ -23,8 +23,8 @@ class LearnedMap:
     """(n,)"""
     gain_ignorance: np.ndarray
     """(n,) shares, 0 to 1, of what was not known at first: of each column of the gain."""
-    offset_ignorance: float
-    """The same of the offset."""
+    offset_ignorance: np.ndarray
+    """(n,) the same of each offset."""
     believed: int
     """Samples that have taught it."""
     doubted: int
@@ -33,7 +33,7 @@ class LearnedMap:
     @classmethod
     def as_recorded(cls, outputs: int) -> LearnedMap:
         """Of a robot that nothing has been learned of."""
-        return cls(np.eye(outputs), np.zeros(outputs), np.ones(outputs), 1.0, 0, 0)
+        return cls(np.eye(outputs), np.zeros(outputs), np.ones(outputs), np.ones(outputs), 0, 0)
 
     @classmethod
     def of_rows(cls, rows: list[Adaptation]) -> LearnedMap:
@@ -43,7 +43,7 @@ class LearnedMap:
             np.array([row.gain for row in rows]),
             np.array([row.offset for row in rows]),
             np.array([row.gain_ignorance for row in rows]),
-            last.offset_ignorance,
+            np.array([row.offset_ignorance for row in rows]),
             last.believed,
             last.doubted,
         )

@@ -261,6 +261,7 @@ class Telemetry(Message, type=0x83):
     actuator_errors: int = wire("B")
     voltage: float = wire("f")
     temperature: float = wire("f")
+    doubted: int = wire("I")
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ class McuNode(ManagedNode):
         self.build = read_build(p.firmware)
         self.session: ReplaceableSession
         self.unit: str
+        self.known_doubted = 0
         self.health: McuHealth | None = None
         self.reference: ToldReference | None = None
 
@@ -279,6 +280,7 @@ class McuNode(ManagedNode):
     def publish(self, now_ns: int, told: Telemetry) -> None:
         p: McuParameters = self.parameters
         self.command.publish(joint_state(now_ns, p.command_names, told.command))
+        self.say_doubted(told)
         if self.health:
             self.health.on_sample(now_ns, told)
         if self.wanted:
@@ -291,6 +293,23 @@ class McuNode(ManagedNode):
         self.predicted.publish(joint_state(then_ns, p.output_names, told.predicted, p.frame))
         self.solver.publish(self.diagnosis(now_ns, told))
 
+    def doubted(self, told: Telemetry) -> list[str]:
+        """Names of the signals that the firmware does not believe."""
+        names = [name for name in self.parameters.signal_names if name]
+        return [name for i, name in enumerate(names) if told.doubted >> i & 1]
+
+    def say_doubted(self, told: Telemetry) -> None:
+        """To whoever watches, when it has changed."""
+        if told.doubted == self.known_doubted:
+            return
+        self.known_doubted = told.doubted
+        names = self.doubted(told)
+        if names:
+            words = f"not believed from sample {told.k} on: {', '.join(names)}"
+            self.get_logger().warning(words)
+        else:
+            self.get_logger().info(f"all signals are believed from sample {told.k} on")
+
     def diagnosis(self, now_ns: int, told: Telemetry) -> DiagnosticArray:
         values = {
             "cost": f"{told.cost:.9g}",
@@ -298,6 +317,7 @@ class McuNode(ManagedNode):
             "step_cost": told.step_cost,
             "step_cost_unit": self.unit,
             "supervisor": told.flags,
+            "doubted": ",".join(self.doubted(told)),
         }
         if self.owns_instruments:
             values |= {

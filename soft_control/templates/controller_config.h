@@ -4,6 +4,10 @@
 
 #define COMMANDS {{ card.command_names | length }}
 #define OUTPUTS {{ card.output_offset | length }}
+#define OUTPUT_GROUPS {{ groups | length }} /* of outputs that are a point, or one alone */
+#define GROUP_SIZE {{ groups | map("length") | max }}
+#define OUTPUT_GROUP {{ '{' }}{{ group_of | join(', ') }}{{ '}' }}
+#define OUTPUT_PLACE {{ '{' }}{{ place_of | join(', ') }}{{ '}' }}
 #define SIGNALS {{ card.signal_names | length }}
 #define SIGNAL_SLOTS {{ [card.signal_names | length, 1] | max }} /* C has no empty arrays */
 #define SIGNAL_ESTIMATE {{ (signal_map is not none) | int }} /* where no position is measured */

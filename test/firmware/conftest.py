@@ -265,6 +265,7 @@ class Telemetry(ctypes.Structure):
         *((name, c_uint32) for name in ("step_cost", "missed_samples", "telemetry_lost")),
         ("actuator_errors", c_uint8),
         *((name, c_float) for name in ("voltage", "temperature")),
+        ("doubted", c_uint32),
     ]
 
 

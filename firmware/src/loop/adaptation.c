@@ -12,8 +12,8 @@
  * all samples of that time tell as much as one. */
 #define NOISE (0.02f * 0.02f * 0.5f * CONTROL_RATE_HZ / (0.3f * 0.3f))
 
-#define JUMP 0.15f /* normalised */
-#define DOUBT_S 1.0f
+#define JUMP 0.3f /* normalised */
+#define DOUBT_S 0.25f
 #define DOUBT_SAMPLES ((uint16_t)(DOUBT_S * CONTROL_RATE_HZ + 0.5f))
 #define FURTHEST 10.0f /* an output, normalised, its measurement, an element of what is learned */
 
@@ -27,12 +27,20 @@
 /* Of D: FURTHEST and SHARE let it fall to some 5e-7 with 12 outputs. */
 #define LEAST_VARIANCE 1e-9f
 
+#ifdef OUTPUT_GROUP
+static const uint8_t group_of[OUTPUTS] = OUTPUT_GROUP;
+static const uint8_t place_of[OUTPUTS] = OUTPUT_PLACE;
+#else
+static const uint8_t group_of[OUTPUTS] = {0};
+static const uint8_t place_of[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+#endif
+
 static inline float *column(float *upper, int j)
 {
     return upper + j * (j - 1) / 2;
 }
 
-static float variance(const adaptation_t *a, int i)
+static float variance(const knowledge_t *a, int i)
 {
     float sum = a->diagonal[i];
     for (int j = i + 1; j < FEATURES; j++) {
@@ -48,8 +56,10 @@ static void start_with(adaptation_t *a, const output_map_t *map)
     memset(a, 0, sizeof *a);
     a->learned = copy;
     a->taken = copy;
-    for (int j = 0; j < FEATURES; j++) {
-        a->diagonal[j] = 1.0f;
+    for (int g = 0; g < OUTPUT_GROUPS; g++) {
+        for (int j = 0; j < FEATURES; j++) {
+            a->known[g].diagonal[j] = 1.0f;
+        }
     }
 }
 
@@ -87,7 +97,7 @@ bool adaptation_set(adaptation_t *adaptation, const output_map_t *map)
 }
 
 /* P <- P + weight u u', weight >= 0 (Agee and Turner). */
-static void grow(adaptation_t *a, float u[FEATURES], float weight)
+static void grow(knowledge_t *a, float u[FEATURES], float weight)
 {
     for (int j = FEATURES - 1; j >= 0; j--) {
         float *const up = column(a->upper, j);
@@ -107,7 +117,7 @@ static void grow(adaptation_t *a, float u[FEATURES], float weight)
  *
  *     P <- P + weight u u',  u = P v = phi - P phi,
  *     weight = SHARE / (phi' v - SHARE v' P v) */
-static void forget(adaptation_t *a, const float phi[FEATURES])
+static void forget(knowledge_t *a, const float phi[FEATURES])
 {
     float u[FEATURES], solved[FEATURES];
     float length = 0.0f, inner = 0.0f, outer = 0.0f; /* phi' phi, phi' P phi, phi' P^-1 phi */
@@ -146,7 +156,7 @@ static void forget(adaptation_t *a, const float phi[FEATURES])
 }
 
 /* P <- (P^-1 + phi phi' / NOISE)^-1 and its gain (Bierman). */
-static void shrink(adaptation_t *a, const float phi[FEATURES], float gain[FEATURES])
+static void shrink(knowledge_t *a, const float phi[FEATURES], float gain[FEATURES])
 {
     float total = NOISE;
     for (int j = 0; j < FEATURES; j++) {
@@ -173,24 +183,34 @@ static void shrink(adaptation_t *a, const float phi[FEATURES], float gain[FEATUR
     }
 }
 
-static void learn(adaptation_t *a, const float y[OUTPUTS], const float z[OUTPUTS])
+/* The rows of a group. */
+static void learn(adaptation_t *a, int group, const float y[OUTPUTS], const float z[OUTPUTS])
 {
-    float phi[FEATURES], gain[FEATURES];
+    float phi[FEATURES] = {0.0f}, gain[FEATURES];
 
-    memcpy(phi, y, OUTPUTS * sizeof *phi);
-    phi[OUTPUTS] = 1.0f;
-    forget(a, phi);
-    shrink(a, phi, gain);
+    for (int j = 0; j < OUTPUTS; j++) {
+        if (group_of[j] == group) {
+            phi[place_of[j]] = y[j];
+        }
+    }
+    phi[FEATURES - 1] = 1.0f;
+    forget(&a->known[group], phi);
+    shrink(&a->known[group], phi, gain);
     for (int i = 0; i < OUTPUTS; i++) {
         float *const row = a->learned.gain[i];
+        if (group_of[i] != group) {
+            continue;
+        }
         float error = z[i] - a->learned.offset[i];
         for (int j = 0; j < OUTPUTS; j++) {
             error = mac(-row[j], y[j], error);
         }
         for (int j = 0; j < OUTPUTS; j++) {
-            row[j] = clamp(mac(gain[j], error, row[j]), -FURTHEST, FURTHEST);
+            if (group_of[j] == group) {
+                row[j] = clamp(mac(gain[place_of[j]], error, row[j]), -FURTHEST, FURTHEST);
+            }
         }
-        const float offset = mac(gain[OUTPUTS], error, a->learned.offset[i]);
+        const float offset = mac(gain[FEATURES - 1], error, a->learned.offset[i]);
         a->learned.offset[i] = clamp(offset, -FURTHEST, FURTHEST);
     }
 }
@@ -254,7 +274,9 @@ void adaptation_update(adaptation_t *adaptation, const float y[OUTPUTS], const f
         memcpy(adaptation->measured, z, sizeof adaptation->measured);
     }
     if (sound) {
-        learn(adaptation, y, z);
+        for (int g = 0; g < OUTPUT_GROUPS; g++) {
+            learn(adaptation, g, y, z);
+        }
     }
     adaptation_rest(adaptation);
     if (sound) {
@@ -266,10 +288,11 @@ void adaptation_update(adaptation_t *adaptation, const float y[OUTPUTS], const f
 }
 
 void adaptation_ignorance(const adaptation_t *adaptation, float gain_ignorance[OUTPUTS],
-                          float *offset_ignorance)
+                          float offset_ignorance[OUTPUTS])
 {
     for (int j = 0; j < OUTPUTS; j++) {
-        gain_ignorance[j] = smaller(variance(adaptation, j), 1.0f);
+        const knowledge_t *const known = &adaptation->known[group_of[j]];
+        gain_ignorance[j] = smaller(variance(known, place_of[j]), 1.0f);
+        offset_ignorance[j] = smaller(variance(known, FEATURES - 1), 1.0f);
     }
-    *offset_ignorance = smaller(variance(adaptation, OUTPUTS), 1.0f);
 }

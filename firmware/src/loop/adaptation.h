@@ -3,9 +3,11 @@
  *
  *     z = gain y + offset        as trained: gain = identity, offset = 0
  *
- * It is learned from pairs (y, z measured), one a sample, by recursive least squares: output by
- * output z = row . phi with phi = [y, 1], which is FEATURES numbers, and one covariance P = U D U'
- * for all rows, over its prior. Of what samples have told, S = P^-1 - 1, a sample
+ * It is learned from pairs (y, z measured), one a sample, by recursive least squares. Outputs that
+ * together are a point, and each other one by itself, are a group: gains between groups stay 0,
+ * for outputs that move together let them be told apart by nothing but noise. In its group
+ * z = row . phi with phi = [y of the group, 1], which is FEATURES numbers, and the rows of a group
+ * have one covariance P = U D U', over its prior. Of what samples have told, S = P^-1 - 1, a sample
  *
  *     S <- S - share S phi phi' S / (phi' S phi)      forgets along its phi, and nowhere else
  *     S <- S + phi phi' / NOISE                       learns: Bierman's update of U and D
@@ -24,7 +26,7 @@
  * where an output moves by more than JUMP in a sample that the map does not explain; the first
  * one, which has none before it, counts as a jump.
  *
- *     change of z - gain * change of y    0.01      0.01      0.31     0.01 ...     0.01
+ *     change of z - gain * change of y    0.01      0.01      0.41     0.01 ...     0.01
  *                                         believed  believed  doubted for DOUBT_S  believed
  *
  * The map that is taken follows the learned one at a bounded rate and stays within reach: a learned
@@ -38,7 +40,14 @@
 #include "controller_config.h"
 #include "solver/number.h"
 
-#define FEATURES (OUTPUTS + 1)
+/* Groups: their number, the size of the largest, and of each output the group and its place there. */
+#ifndef OUTPUT_GROUPS
+#define OUTPUT_GROUPS 1
+#define GROUP_SIZE OUTPUTS
+#endif
+
+/* Of a smaller group than the largest some are always 0. */
+#define FEATURES (GROUP_SIZE + 1)
 
 #define ADAPTATION_REACH 0.6f /* of each element from the trained one */
 #define ADAPTATION_RATE 0.5f  /* of each element that is taken, a second */
@@ -48,12 +57,17 @@ typedef struct {
     float offset[OUTPUTS]; /* normalised */
 } output_map_t;
 
+/* What is known of a group's rows: P. */
 typedef struct {
-    output_map_t learned; /* wherever it is */
-    output_map_t taken; /* follows it: the one to use */
     /* Of U, whose diagonal is 1, column by column: U[i][j] is upper[j (j - 1) / 2 + i]. */
     float upper[FEATURES * (FEATURES - 1) / 2];
-    float diagonal[FEATURES];                 /* of D, in shares of the prior: above 0, at most 1 */
+    float diagonal[FEATURES]; /* of D, in shares of the prior: above 0, at most 1 */
+} knowledge_t;
+
+typedef struct {
+    output_map_t learned; /* wherever it is */
+    output_map_t taken;   /* follows it: the one to use */
+    knowledge_t known[OUTPUT_GROUPS];
     float output[OUTPUTS], measured[OUTPUTS]; /* of the last sample that was finite */
     bool begun;                               /* there has been one */
     uint16_t agreed;                          /* samples since a jump, at most those of DOUBT_S */
@@ -88,8 +102,8 @@ static inline void adaptation_output(const adaptation_t *adaptation, const float
     }
 }
 
-/* Shares of the prior's variance that are left, 0 .. 1: in each column of gain, and in offset. */
+/* Shares of the prior's variance that are left, 0 .. 1: in each column of gain, and in each offset. */
 void adaptation_ignorance(const adaptation_t *adaptation, float gain_ignorance[OUTPUTS],
-                          float *offset_ignorance);
+                          float offset_ignorance[OUTPUTS]);
 
 #endif

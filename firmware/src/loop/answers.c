@@ -339,6 +339,7 @@ static void send_adaptation(control_loop_t *loop, uint8_t row)
     const adaptation_t *learned = &loop->adaptation;
     const float *scale = loop->config->units.output_scale;
     float gain_ignorance[OUTPUTS];
+    float offset_ignorance[OUTPUTS];
     adaptation_report_t report = {
         .row = row,
         .believed = learned->believed,
@@ -349,8 +350,9 @@ static void send_adaptation(control_loop_t *loop, uint8_t row)
     for (int i = 0; i < OUTPUTS; i++) {
         report.gain[i] = learned->taken.gain[row][i] * scale[row] / scale[i];
     }
-    adaptation_ignorance(learned, gain_ignorance, &report.offset_ignorance);
+    adaptation_ignorance(learned, gain_ignorance, offset_ignorance);
     report.gain_ignorance = gain_ignorance[row];
+    report.offset_ignorance = offset_ignorance[row];
     (void)loop_send(loop, TO_HOST_ADAPTATION, &report);
 }
 

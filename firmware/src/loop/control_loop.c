@@ -424,6 +424,10 @@ static void report(control_loop_t *loop, const sample_t *sample)
     telemetry->actuator_errors = loop->status.errors;
     telemetry->voltage = loop->status.voltage;
     telemetry->temperature = loop->status.temperature;
+    telemetry->doubted = 0u;
+    for (int i = 0; i < SIGNALS && i < 32; i++) {
+        telemetry->doubted |= (uint32_t)loop->doubt.doubted[i] << i;
+    }
     loop->answered = true;
     if (loop->modes.wiring == WIRING_MCU && sample->k % TELEMETRY_EVERY != 0u) {
         return;

@@ -155,7 +155,8 @@
     F(S, u32, 1, telemetry_lost)  \
     F(S, u8, 1, actuator_errors)  \
     F(S, f32, 1, voltage)         \
-    F(S, f32, 1, temperature)
+    F(S, f32, 1, temperature)     \
+    F(S, u32, 1, doubted)
 #define ERROR_FIELDS(F, S) \
     F(S, u8, 1, code)      \
     F(S, u8, 1, type)
@@ -322,6 +323,7 @@ typedef struct {
     uint8_t actuator_errors;
     float voltage; /* of the actuators' supply, V; 0: not known */
     float temperature; /* of the actuator that has spoken last, degrees C; 0: not known */
+    uint32_t doubted; /* bit i: signal i, of the first 32, is not believed */
 } telemetry_t;
 
 typedef struct {
@@ -343,7 +345,7 @@ typedef struct {
     float gain[OUTPUTS];
     float offset;
     float gain_ignorance; /* shares of what was not known at first: of this column of the gain, */
-    float offset_ignorance; /* and of the offset, for all rows */
+    float offset_ignorance; /* and of this row's offset */
 } adaptation_report_t;
 
 /* One field of a payload: `count` values of a kind at `offset` in the struct of the message. */

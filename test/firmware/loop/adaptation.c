@@ -41,7 +41,7 @@ static long number;
 static double largest_variance = 1.0, least_diagonal = 1.0;
 
 /* The largest eigenvalue of P, by its powers, in float64. */
-static double eigenvalue(const adaptation_t *a)
+static double eigenvalue(const knowledge_t *a)
 {
     double x[FEATURES], length = 0.0;
     for (int i = 0; i < FEATURES; i++) {
@@ -74,7 +74,7 @@ static double eigenvalue(const adaptation_t *a)
 static void check(const adaptation_t *a, const output_map_t *before)
 {
     const float most = ADAPTATION_RATE / CONTROL_RATE_HZ * 1.0001f;
-    float ignorance[OUTPUTS], offset;
+    float ignorance[OUTPUTS], offset[OUTPUTS];
     for (int i = 0; i < OUTPUTS; i++) {
         for (int j = 0; j < OUTPUTS; j++) {
             CHECK(isfinite(a->learned.gain[i][j]));
@@ -85,20 +85,23 @@ static void check(const adaptation_t *a, const output_map_t *before)
         CHECK(fabsf(a->taken.offset[i]) <= ADAPTATION_REACH);
         CHECK(fabsf(a->taken.offset[i] - before->offset[i]) <= most);
     }
-    for (int j = 0; j < FEATURES; j++) {
-        CHECK(a->diagonal[j] > 0.0f && a->diagonal[j] <= 1.0f);
-        least_diagonal = fmin(least_diagonal, (double)a->diagonal[j]);
+    for (int g = 0; g < OUTPUT_GROUPS; g++) {
+        for (int j = 0; j < FEATURES; j++) {
+            const float d = a->known[g].diagonal[j];
+            CHECK(d > 0.0f && d <= 1.0f);
+            least_diagonal = fmin(least_diagonal, (double)d);
+        }
+        for (int k = 0; k < FEATURES * (FEATURES - 1) / 2; k++) {
+            CHECK(isfinite(a->known[g].upper[k]));
+        }
     }
-    for (int k = 0; k < FEATURES * (FEATURES - 1) / 2; k++) {
-        CHECK(isfinite(a->upper[k]));
-    }
-    adaptation_ignorance(a, ignorance, &offset);
+    adaptation_ignorance(a, ignorance, offset);
     for (int j = 0; j < OUTPUTS; j++) {
         CHECK(ignorance[j] > 0.0f && ignorance[j] <= 1.0f);
+        CHECK(offset[j] > 0.0f && offset[j] <= 1.0f);
     }
-    CHECK(offset > 0.0f && offset <= 1.0f);
     if (number % 200 == 0) {
-        largest_variance = fmax(largest_variance, eigenvalue(a));
+        largest_variance = fmax(largest_variance, eigenvalue(&a->known[0]));
     }
 }
 

@@ -335,7 +335,7 @@ def test_what_is_known_of_the_day_is_in_prediction_and_command(open_target, mode
     told = knowing.adaptation()
     np.testing.assert_allclose(told.gain, OTHER_DAY.gain, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(told.offset, OTHER_DAY.offset, rtol=1e-6)
-    assert (told.believed, told.doubted, told.offset_ignorance) == (0, 0, 1.0)
+    assert (told.believed, told.doubted, *told.offset_ignorance) == (0, 0, 1.0, 1.0, 1.0)
     for _ in range(2):
         run, usual, rng = Run(knowing), Run(open_target("sil")), np.random.default_rng(1)
         model.arm(REST, ORIGIN)

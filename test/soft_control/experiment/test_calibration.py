@@ -66,7 +66,7 @@ def test_measured_outputs_teach_what_the_robot_of_the_day_is_like(tendon):
     learned, scale = session.adaptation(), np.array(card.output_scale)
     as_told = twin.taken[:, :3] * scale[:, None] / scale
     np.testing.assert_allclose(learned.gain, as_told, atol=2e-3)
-    assert learned.believed == twin.believed == 2400 - 120  # the first second it looks on
+    assert learned.believed == twin.believed == 2400 - 30  # it looks on before it learns
     assert learned.gain_ignorance.min() < 0.1
     for k in range(2400, 3000):
         predicted, known = step(k), of_the_day(card, learned, network)
@@ -191,7 +191,7 @@ def test_a_run_learns_and_the_next_one_begins_with_it(tendon, tmp_path, wiring):
     record = read_record(tmp_path / "first")
     assert (record.calibrate_s, record.settled_s) == (6.0, 8.0) and not record.sees_position
     learned = read_learned(tmp_path / "first", tendon.card.output_names, tendon.card.model_hash)
-    assert learned.believed == 5 * 120 and learned.gain_ignorance.max() < 1.0
+    assert learned.believed == 6 * 120 - 30 and learned.gain_ignorance.max() < 1.0
     with pytest.raises(AssertionError):
         np.testing.assert_allclose(learned.gain, np.eye(3), atol=1e-3)
 

@@ -184,8 +184,10 @@ def test_what_has_been_learned_of_the_robot_goes_on_in_the_new_one(run, tendon):
     before = one.session.adaptation()
     one.replace(tendon.firmware)
     goes_on = one.session.adaptation()
-    assert before.believed == 360 - round(RATE_HZ)  # a first measurement is waited on for a second
-    np.testing.assert_allclose(goes_on.gain, before.gain, atol=0.15)  # it has relived two seconds
+    assert before.believed == 360 - round(0.25 * RATE_HZ)  # the first ones are looked on
+    # It has relived two seconds, in which it learned more: they are few, and what it began with is
+    # as uncertain as at first.
+    assert np.abs(goes_on.gain - before.gain).mean() < 0.5 * np.abs(np.eye(3) - before.gain).mean()
     one.run(240)
     assert_bounded(one.commands, 360)
     learned = one.session.adaptation()

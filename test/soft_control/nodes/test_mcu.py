@@ -47,6 +47,7 @@ class Session:
             predicted=(0.01, 0.02),
             cost=0.0,
             step_cost=100,
+            doubted=0,
         )
 
     def forget_trajectory(self):
@@ -198,6 +199,6 @@ def test_after_a_pause_the_firmware_has_its_reference_again(make_node, published
         bridge.at_host.join.put(SIGNALS, joint_state(now_ns, names, [0.5] * len(names)))
         ahead = np.zeros((horizon + 1, 3))
         bridge.at_host.join.put(REFERENCE, trajectory(now_ns, bridge.period_ns, "xyz", ahead))
-    found = [int(pair.value) for m in diagnoses for pair in m.status[0].values[-1:]]
+    found = [int({v.key: v.value for v in m.status[0].values}["supervisor"]) for m in diagnoses]
     interrupted = Supervisor.GAP | Supervisor.LOST_POINT
     assert [Supervisor(flags) & interrupted for flags in found] == [0, 0, interrupted, 0, 0]
