@@ -100,8 +100,8 @@ class Measured:
 
     @property
     def worst(self) -> tuple[str, Figure, Figure | None]:
-        """The task with the largest RMSE."""
-        return max(self.figures, key=lambda found: found[1].rmse)
+        """The task with the largest RMSE, or with runs that broke off."""
+        return max(self.figures, key=lambda found: (found[1].failed, found[1].rmse))
 
     @property
     def verdict(self) -> str:
@@ -250,11 +250,8 @@ def broken_off(table: pa.Table) -> list[tuple[str, str]]:
     """Which run, and why, of all that broke off."""
     columns = ("rig", "reference", "controller", "disturbance", "seed")
     rows = table.select([*columns, "fault"]).to_pylist()
-    return [
-        (", ".join(str(row[name]) for name in columns), row["fault"])
-        for row in rows
-        if row["fault"]
-    ]
+    broken = [row for row in rows if row["fault"] is not None]
+    return [(", ".join(str(row[name]) for name in columns), row["fault"]) for row in broken]
 
 
 # ---------------------------------------------------------------------------------- of one rig
@@ -268,11 +265,10 @@ def rig_part(
     images: Path,
 ) -> RigPart:
     """All that stands below a rig's heading; its figures are written to `images`."""
-    there = moving.names("controller", rig)
-    controllers = [name for name in WAYS if name in there]
-    mpcs = [name for name in MPCS if name in there]
+    controllers = moving.names("controller", rig)
+    mpcs = [name for name in MPCS if name in controllers]
     disturbances = moving.names("disturbance", rig)
-    against = [versus(moving, rig, other, mpcs) for other in OTHERS if other in there]
+    against = [versus(moving, rig, other, mpcs) for other in OTHERS if other in controllers]
     identity = campaigns[0][1]["rigs"][rig]
     with warnings.catch_warnings():
         # A letter that the font lacks is drawn as a box.
@@ -343,7 +339,7 @@ def measure(goal: Goal, moving: Results, still: Results) -> Measured:
         if not {name, parts_of(name)[0]} & set(goal.tasks):
             continue
         mine, other = figures(results, goal.rig, name, [goal.controller, goal.below])
-        if mine is not None and not np.isnan(mine.rmse):
+        if mine is not None:
             found.append((name, mine, other))
     return Measured(goal, found)
 
@@ -376,23 +372,17 @@ def draw(
         )
     for number, table in enumerate(tables, start=1):
         results = Results(table)
-        disturbances = results.names("disturbance", rig)
         if results.names("reference", rig) == [STILL]:
             continue
-        some = [name for name in controllers if name in results.names("controller", rig)]
+        disturbances = results.names("disturbance", rig)
+        of = f"{disturbances[0]} to {disturbances[-1]}"
         # In the colours of all controllers, whoever of them is there.
-        yield from put(
-            f"boxes_{number}",
-            f"RMSE of all runs: {disturbances[0]} to {disturbances[-1]}",
-            draw_boxes(Drawing(results, rig, robot, controllers), disturbances),
-        )
-        if len(some) == len(controllers):
-            yield from put(
-                f"errors_{number}",
-                f"Tracking error on {references[0]}, mean and band over seeds: {disturbances[0]} to "
-                f"{disturbances[-1]}",
-                draw_errors(Drawing(results, rig, robot, controllers), disturbances, references[0]),
-            )
+        drawing = Drawing(results, rig, robot, controllers)
+        boxes = draw_boxes(drawing, disturbances)
+        yield from put(f"boxes_{number}", f"RMSE of all runs, {of}", boxes)
+        errors = draw_errors(drawing, disturbances, references[0])
+        caption = f"Tracking error on {references[0]}, mean and band over seeds, {of}"
+        yield from put(f"errors_{number}", caption, errors)
 
 
 if __name__ == "__main__":
