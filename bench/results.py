@@ -25,12 +25,12 @@ from soft_control.campaign.figures import (
     draw_errors,
     draw_plane,
     draw_time,
-    drawn,
 )
 from soft_control.campaign.report import Picture, cell, compared, names, shown
 from soft_control.campaign.results import CONFIDENCE, Comparison, Figure, Results
 from soft_control.campaign.store import PLAN_FILE, SCHEMA, TABLE_FILE
 from soft_control.campaign.ways import WAYS
+from soft_control.experiment.figures import STYLE, plt
 from soft_control.paths import TEMPLATES
 from soft_control.rigs import make_rig
 
@@ -43,6 +43,8 @@ OTHERS = ("pid", "pid_feedforward", "static_inverse")
 """That the page compares each of MPCS with."""
 PIDS = OTHERS[:2]
 IMAGES = "images"
+DPI = 100
+"""Of figures: as SVG, with a band for each of six controllers, they would be some MB in all."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Goal:
     worst: float = np.inf
     """The largest error of all runs."""
     below: str = ""
-    """Or: a smaller mean RMSE than that controller."""
+    """Or: a smaller RMSE than that controller's, so that the interval of the difference says so."""
     still: bool = False
     """Whether on the reference that stands still."""
 
@@ -80,8 +82,8 @@ GOALS = (
     Goal("tendon", "gain 0.8, tethered", "mpc_tethered", ("gain_0.8",), 0.8),
     Goal("tendon", "gain 1.25, tethered", "mpc_tethered", ("gain_1.25",), 0.8),
     *(
-        Goal("tendon", f"{task}, tethered", "mpc_tethered", (task,), below="pid_feedforward")
-        for task in ("gain_0.8", "gain_1.25")
+        Goal("tendon", f"{says}, tethered", "mpc_tethered", (task,), below="pid_feedforward")
+        for says, task in (("gain 0.8", "gain_0.8"), ("gain 1.25", "gain_1.25"))
     ),
     Goal("hasel", "as trained, untethered", "mpc", (NOMINAL,), 0.3, 0.8),
     Goal("hasel", "gain 0.8, calibrated", "mpc_calibrated", ("gain_0.8",), 0.45),
@@ -91,30 +93,47 @@ GOALS = (
 
 
 @dataclass(frozen=True)
+class Found:
+    """Of one task of a goal."""
+
+    task: str
+    mine: Figure
+    other: Figure | None
+    """Of the controller that it has to be below."""
+    apart: Comparison | None
+    """From that controller."""
+
+
+@dataclass(frozen=True)
 class Measured:
     """A goal and what came of it."""
 
     goal: Goal
-    figures: Sequence[tuple[str, Figure, Figure | None]]
-    """(task, figure, that of the controller which it has to be below); empty: not measured."""
+    found: Sequence[Found]
+    """Empty: not measured."""
 
     @property
-    def worst(self) -> tuple[str, Figure, Figure | None]:
+    def worst(self) -> Found:
         """The task with the largest RMSE, or with runs that broke off."""
-        return max(self.figures, key=lambda found: (found[1].failed, found[1].rmse))
+        return max(self.found, key=lambda one: (one.mine.failed, one.mine.rmse))
 
     @property
     def verdict(self) -> str:
         """reached only where every task keeps every limit, and no run broke off."""
-        if not self.figures:
+        if not self.found:
             return "not measured"
-        kept = all(self._kept(mine, other) for _, mine, other in self.figures)
-        return "reached" if kept else "**missed**"
+        said = {self._of(one) for one in self.found}
+        return next(one for one in ("**missed**", "open", "reached") if one in said)
 
-    def _kept(self, mine: Figure, other: Figure | None) -> bool:
-        if mine.failed or not mine.rmse <= self.goal.rmse or not mine.worst <= self.goal.worst:
-            return False
-        return not self.goal.below or (other is not None and mine.rmse < other.rmse)
+    def _of(self, one: Found) -> str:
+        goal, mine = self.goal, one.mine
+        if mine.failed or not mine.rmse <= goal.rmse or not mine.worst <= goal.worst:
+            return "**missed**"
+        if not goal.below:
+            return "reached"
+        if one.other is None or one.apart is None or not mine.rmse < one.other.rmse:
+            return "**missed**"
+        return "reached" if one.apart.over_all.verdict == "better" else "open"
 
 
 @dataclass(frozen=True)
@@ -173,17 +192,19 @@ class RigPart:
     """As trained."""
     versus: Sequence[Versus]
     ahead: Sequence[Ahead]
+    best: Mapping[str, Sequence[str]]
+    """By controller the tasks in which its mean RMSE is the least of all; those that all ran."""
     pictures: Sequence[Picture]
 
 
 def main(folders: Sequence[Path], docs: Path) -> Path:
-    """Writes DOCS/results.md and DOCS/images/results_*.svg from the folders of campaigns."""
+    """Writes DOCS/results.md and DOCS/images/results_*.png from the folders of campaigns."""
     campaigns = [read(folder) for folder in folders]
     tables = pa.concat_tables([table for table, _ in campaigns])
     check_one_kind(folders, [identity for _, identity in campaigns])
     images = docs / IMAGES
     images.mkdir(parents=True, exist_ok=True)
-    for old in images.glob("results_*.svg"):
+    for old in images.glob("results_*.png"):
         old.unlink()
     rigs = list(dict.fromkeys(tables["rig"].to_pylist()))
     parts, measured, broken = [], [], []
@@ -205,8 +226,7 @@ def main(folders: Sequence[Path], docs: Path) -> Path:
         duration_s=sorted({plan["duration_s"] for plan in plans}),
         rigs=parts,
         measured=measured,
-        missed=[one for one in measured if one.verdict == "**missed**"],
-        reached=[one for one in measured if one.verdict == "reached"],
+        verdicts=[one.verdict for one in measured],
         broken=broken,
         titles={name: way.title for name, way in WAYS.items()},
         sees={name: way.sees_outputs for name, way in WAYS.items()},
@@ -268,6 +288,7 @@ def rig_part(
     controllers = moving.names("controller", rig)
     mpcs = [name for name in MPCS if name in controllers]
     disturbances = moving.names("disturbance", rig)
+    tasks = [task(moving, rig, name, controllers) for name in disturbances]
     against = [versus(moving, rig, other, mpcs) for other in OTHERS if other in controllers]
     identity = campaigns[0][1]["rigs"][rig]
     with warnings.catch_warnings():
@@ -282,7 +303,7 @@ def rig_part(
         controllers=controllers,
         mpcs=mpcs,
         references=moving.names("reference", rig),
-        tasks=[task(moving, rig, name, controllers) for name in disturbances],
+        tasks=tasks,
         still=[task(still, rig, name, controllers) for name in still.names("disturbance", rig)],
         by_reference=[
             (name, figures(moving, rig, NOMINAL, controllers, name))
@@ -290,8 +311,19 @@ def rig_part(
         ],
         versus=against,
         ahead=[found for one in against if one.other in PIDS for found in ahead(one, mpcs)],
+        best=best(tasks, controllers),
         pictures=pictures,
     )
+
+
+def best(tasks: Sequence[Task], controllers: Sequence[str]) -> dict[str, list[str]]:
+    """As RigPart has it; a controller of which a run broke off is not the best."""
+    found: dict[str, list[str]] = {name: [] for name in controllers}
+    for one in tasks:
+        if all(one.figures):
+            errors = [np.inf if of.failed else of.rmse for of in one.figures if of]
+            found[controllers[int(np.argmin(errors))]].append(one.name)
+    return found
 
 
 def figures(
@@ -340,7 +372,8 @@ def measure(goal: Goal, moving: Results, still: Results) -> Measured:
             continue
         mine, other = figures(results, goal.rig, name, [goal.controller, goal.below])
         if mine is not None:
-            found.append((name, mine, other))
+            apart = results.compare(goal.rig, name, goal.controller, goal.below)
+            found.append(Found(name, mine, other, apart))
     return Measured(goal, found)
 
 
@@ -351,10 +384,12 @@ def draw(
     plane, on each; the error over time with every disturbance that all controllers met."""
     robot = make_rig(rig).description
 
-    def put(name: str, caption: str, figure: object) -> Iterator[Picture]:
+    def put(name: str, caption: str, figure: plt.Figure | None) -> Iterator[Picture]:
         if figure is not None:
-            file = f"results_{rig}_{name}.svg"
-            (images / file).write_text(drawn(figure), encoding="utf-8")
+            file = f"results_{rig}_{name}.png"
+            with plt.rc_context(STYLE):  # it is read again when the figure is written
+                figure.savefig(images / file, dpi=DPI, bbox_inches="tight")
+            plt.close(figure)
             yield Picture(f"{IMAGES}/{file}", caption)
 
     drawing = Drawing(moving, rig, robot, controllers)
