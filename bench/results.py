@@ -405,10 +405,8 @@ def draw(
             f"{reference}, as trained: mean, and each seed",
             draw_plane(drawing, NOMINAL, reference),
         )
-    for number, table in enumerate(tables, start=1):
-        results = Results(table)
-        if results.names("reference", rig) == [STILL]:
-            continue
+    of_paths = [one for one in map(Results, tables) if one.names("reference", rig) != [STILL]]
+    for number, results in enumerate(of_paths, start=1):
         disturbances = results.names("disturbance", rig)
         of = f"{disturbances[0]} to {disturbances[-1]}"
         # In the colours of all controllers, whoever of them is there.
