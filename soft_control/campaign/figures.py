@@ -151,7 +151,8 @@ def draw_errors(drawing: Drawing, disturbances: Sequence[str], reference: str) -
 def draw_boxes(drawing: Drawing, disturbances: Sequence[str]) -> plt.Figure:
     """RMSE of all runs: a group of boxes each disturbance, a box each controller; whiskers reach to
     the least and the largest run."""
-    controllers = list(drawing.controllers)
+    there = drawing.results.names("controller", drawing.rig)
+    controllers = [name for name in drawing.controllers if name in there]
     with plt.rc_context(STYLE):
         height = 0.5 + 0.2 * len(disturbances) * (len(controllers) + 1)
         figure, axes = plt.subplots(figsize=(9, height))
