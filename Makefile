@@ -107,7 +107,7 @@ ROWS_FROM := build/tendon/firmware.json build/hasel/firmware.json $(LEARNING) \
   $(wildcard config/tuned/*.yaml config/pid*.yaml config/static_inverse.yaml config/reference.yaml)
 
 # docs/results.md: both rigs recorded, trained and tracked in every way, whatever is wrong with them.
-# Half an hour from nothing on two cores; of what is there only what comes from something newer is made.
+# Some 25 minutes from nothing on two cores; of what is there only what comes from something newer is made.
 results: $(RESULTS:%=campaigns/results_%/table.parquet)
 	$(BIN)/python bench/results.py $(^D)
 

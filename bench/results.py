@@ -196,6 +196,11 @@ class RigPart:
     """By controller the tasks in which its mean RMSE is the least of all; those that all ran."""
     pictures: Sequence[Picture]
 
+    @property
+    def gaps(self) -> bool:
+        """Whether there is a task that not every controller ran."""
+        return any(one is None for task in self.tasks for one in task.figures)
+
 
 def main(folders: Sequence[Path], docs: Path) -> Path:
     """Writes DOCS/results.md and DOCS/images/results_*.png from the folders of campaigns."""
