@@ -13,7 +13,7 @@ EXTRAS := train,test,campaign,design,mujoco$(if $(ROS_DISTRO),,$(comma)ros)
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo test test-long browser fuzz fuzz-instruments swap lockstep realtime soak docs bench pictures trunk second-opinions setup clean
+.PHONY: demo test test-long browser fuzz fuzz-instruments swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -100,6 +100,31 @@ models/mujoco_%/fk.json: $(VENV)/.ready $(LEARNING) config/mujoco_%.yaml config/
 	rm -rf data/mujoco_$*
 	$(BIN)/softctl collect --rig mujoco_$* --out data/mujoco_$*
 	$(BIN)/softctl train data/mujoco_$* --rig mujoco_$* --out models/mujoco_$*
+
+RESULTS := tendon tendon_fixed tendon_channels tendon_more hasel hasel_more
+ROWS_FROM := build/tendon/firmware.json build/hasel/firmware.json $(LEARNING) \
+  $(wildcard $(addprefix soft_control/,campaign/*.py control/*.py rigs/*.py experiment/closed_loop.py)) \
+  $(wildcard config/tuned/*.yaml config/pid*.yaml config/static_inverse.yaml config/reference.yaml)
+
+# docs/results.md: both rigs recorded, trained and tracked in every way, whatever is wrong with them.
+# Some 25 minutes from nothing on two cores; of what is there only what comes from something newer is made.
+results: $(RESULTS:%=campaigns/results_%/table.parquet)
+	$(BIN)/python bench/results.py $(^D)
+
+# Exit code 1: a run broke off, which the page says; without a table the page's script does.
+campaigns/results_%/table.parquet: config/campaigns/results_%.yaml $(ROWS_FROM)
+	rm -rf $(@D)
+	$(BIN)/softctl campaign $< --out $(@D) || [ $$? -eq 1 ]
+
+build/%/firmware.json: models/%/fk.json config/robots/%.yaml $(wildcard soft_control/firmware_*.py) \
+  $(shell find firmware -name '*.[chS]')
+	$(BIN)/softctl build models/$* --robot $* --out build/$*
+
+models/hasel/fk.json: $(VENV)/.ready $(LEARNING) config/hasel.yaml config/robots/hasel.yaml config/magnetic.yaml \
+  config/excitation.yaml soft_control/learning/excitation.py $(wildcard soft_control/rigs/*.py)
+	rm -rf data/hasel
+	$(BIN)/softctl collect --rig hasel --out data/hasel
+	$(BIN)/softctl train data/hasel --rig hasel --out models/hasel
 
 # Counts instructions and reads no clock: the same numbers on any machine.
 bench: setup build/bench/.ready

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from soft_control.campaign.results import Results
 from soft_control.campaign.ways import WAYS
@@ -18,6 +19,8 @@ BAND = 0.25
 """Opacity of a band."""
 COLUMNS = 3
 """Of small plots beside one another."""
+NAMES = 4
+"""Titles of controllers beside one another: more are wider than a figure."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def draw_time(drawing: Drawing, disturbance: str, reference: str) -> plt.Figure 
         rows[-1].set_ylabel(printable(f"error{unit(robot.groups[0].unit)}"))
         rows[-1].set_ylim(0, None)
         legend(rows[0], ["reference", *titles(list(there))], loc="lower right",
-               bbox_to_anchor=(1.0, 1.0), ncols=len(there) + 1)  # fmt: skip
+               bbox_to_anchor=(1.0, 1.0), ncols=min(len(there) + 1, NAMES))  # fmt: skip
         return figure
 
 
@@ -141,14 +144,15 @@ def draw_errors(drawing: Drawing, disturbances: Sequence[str], reference: str) -
         figure.tight_layout()
         if shown:
             figure.legend(list(shown.values()), titles(list(shown)), loc="lower center",
-                          bbox_to_anchor=(0.5, 1.0), ncols=len(shown))  # fmt: skip
+                          bbox_to_anchor=(0.5, 1.0), ncols=min(len(shown), NAMES))  # fmt: skip
         return figure
 
 
 def draw_boxes(drawing: Drawing, disturbances: Sequence[str]) -> plt.Figure:
     """RMSE of all runs: a group of boxes each disturbance, a box each controller; whiskers reach to
     the least and the largest run."""
-    controllers = list(drawing.controllers)
+    there = drawing.results.names("controller", drawing.rig)
+    controllers = [name for name in drawing.controllers if name in there]
     with plt.rc_context(STYLE):
         height = 0.5 + 0.2 * len(disturbances) * (len(controllers) + 1)
         figure, axes = plt.subplots(figsize=(9, height))
@@ -162,10 +166,15 @@ def draw_boxes(drawing: Drawing, disturbances: Sequence[str]) -> plt.Figure:
         axes.set_yticks(range(len(disturbances)), [printable(name) for name in disturbances])
         axes.set_ylim(len(disturbances) - 0.5, -0.5)
         axes.set_xscale("log")
+        # Labels of its own: matplotlib's are formulas, which STYLE prints as they are spelled.
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(printable(f"RMSE{unit(drawing.robot.groups[0].unit)}"))
         handles = [plt.Rectangle((0, 0), 1, 1, color=drawing.colour(name)) for name in controllers]
+        columns = min(len(controllers), NAMES)
         legend(axes, titles(controllers), handles,
-               loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(controllers))  # fmt: skip
+               loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns)  # fmt: skip
         return figure
 
 
