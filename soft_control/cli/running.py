@@ -220,6 +220,8 @@ def replay(
     if out:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "summary.json", figures)
+    for name, samples in answer.doubted.items():
+        warn(f"{name} was not believed in {samples} of {len(recorded)} samples: docs/adaptation.md")
     errors = (f"{e['group']} RMSE {e['rmse']:.3g} {e['unit']}" for e in figures["free_run"])
     say(f"firmware on {target}: {'; '.join(errors)}; {len(recorded)} samples of {recorded.source}")
 

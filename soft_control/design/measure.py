@@ -30,7 +30,8 @@ from soft_control.experiment.checks import curve_of
 from soft_control.experiment.closed_loop import Firmware, Trace, run
 from soft_control.experiment.energy import OWN, cheapest, microcontrollers, work_of
 from soft_control.experiment.node_parameters import node_parameters, sees_position
-from soft_control.experiment.summary import ROUNDING_S, SETTLE_S
+from soft_control.experiment.record import SETTLE_S
+from soft_control.experiment.summary import ROUNDING_S
 from soft_control.firmware_build import build
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.card import CARD_FILE, NETWORK_FILE, ModelCard, load_card
@@ -219,7 +220,7 @@ def followed(
 ) -> tuple[Trace, Sequence[int]]:
     """A run from rest, and the instructions of each of its steps, which only pil counts."""
     curve = curve_for(task.robot, reference, card.surface)
-    firmware = Firmware(made.directory, card, sees_position("mpc", card.robot), target)
+    firmware = Firmware(made.directory, card, sees_position("mpc", card.robot), target=target)
     try:
         rig = make_rig(task.rig, seed=task.seed)
         trace = run(rig, firmware, curve.values, card.rate_hz, duration_s)

@@ -16,7 +16,7 @@ from soft_control.design.space import present, training_of
 from soft_control.design.study import STUDY_FILE
 from soft_control.experiment.checks import check_length, check_same
 from soft_control.experiment.energy import microcontrollers
-from soft_control.experiment.summary import SETTLE_S
+from soft_control.experiment.record import SETTLE_S
 from soft_control.learning.blank_card import blank_card, robot_of
 from soft_control.learning.dataset import hold_out, read_recordings
 from soft_control.learning.settings import TrainingSettings, described_settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ class Replay:
     """(T, n) outputs; the first of each segment is measured, all others come from the firmware."""
     step_costs: np.ndarray
     """(T-S,) in the unit that the firmware reports."""
+    doubted: dict[str, int]
+    """Signals that the firmware did not believe, and in how many samples."""
 
 
 def replay(
@@ -50,7 +53,7 @@ def replay(
     commands, signals = recording.command(card.command_names), recording.signal(card.signal_names)
     outputs = recording.output(card.output_names)
     predicted = np.empty_like(outputs)
-    costs = []
+    costs, doubted = [], Counter()
     for start, end in recording.bounds:
         predicted[start] = outputs[start]
         session.arm(commands[start], outputs[start], adapts=told > 0)
@@ -60,8 +63,9 @@ def replay(
             answer = session.observe(k - start, signals[k], commands[k])
             predicted[k + 1] = answer.predicted
             costs.append(answer.step_cost)
+            doubted.update(n for i, n in enumerate(card.signal_names) if answer.doubted >> i & 1)
             progress(k + 1)
-    return Replay(predicted, np.array(costs, dtype=np.int64))
+    return Replay(predicted, np.array(costs, dtype=np.int64), dict(doubted))
 
 
 def counted_from(recording: Recording, calibrate_s: float) -> int:
@@ -102,6 +106,7 @@ def summary(
             {"group": group.name, "unit": group.unit, "rmse": value}
             for group, value in zip(card.robot.groups, rmse(card.robot, error), strict=True)
         ],
+        "doubted_samples": answer.doubted,
         "step_instructions_median": int(np.median(answer.step_costs)) if counted else None,
         "step_instructions_max": int(answer.step_costs.max()) if counted else None,
         "model_hash": card.model_hash,

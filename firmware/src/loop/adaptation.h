@@ -40,7 +40,7 @@
 #include "controller_config.h"
 #include "solver/number.h"
 
-/* Groups: their number, the size of the largest, and of each output the group and its place there. */
+/* Groups: their number, the size of the largest, and of each output its group and place there. */
 #ifndef OUTPUT_GROUPS
 #define OUTPUT_GROUPS 1
 #define GROUP_SIZE OUTPUTS
@@ -102,7 +102,7 @@ static inline void adaptation_output(const adaptation_t *adaptation, const float
     }
 }
 
-/* Shares of the prior's variance that are left, 0 .. 1: in each column of gain, and in each offset. */
+/* Shares of the prior's variance that are left, 0 .. 1: in each gain column, and in each offset. */
 void adaptation_ignorance(const adaptation_t *adaptation, float gain_ignorance[OUTPUTS],
                           float offset_ignorance[OUTPUTS]);
 

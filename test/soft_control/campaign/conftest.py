@@ -12,6 +12,7 @@ import yaml
 
 from soft_control.campaign.plan import Campaign, Plan, prepare
 from soft_control.campaign.stands import Stand, unpack
+from soft_control.campaign.ways import WAYS
 
 if not all(importlib.util.find_spec(name) for name in ("distributed", "pyarrow")):
     collect_ignore_glob = ["test_*.py"]  # they need soft_control[campaign]
@@ -43,9 +44,10 @@ def campaign(values) -> Campaign:
 
 
 @pytest.fixture(scope="session")
-def stand(campaign, tmp_path_factory) -> Stand:
-    """Its rig, in this process."""
-    return unpack(campaign.kits["tendon"], tmp_path_factory.mktemp("stand"))
+def stand(values, tmp_path_factory) -> Stand:
+    """Its rig in this process, with what all controllers need."""
+    plan = Plan.model_validate(values | {"controllers": list(WAYS)})
+    return unpack(prepare(plan).kits["tendon"], tmp_path_factory.mktemp("stand"))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from soft_control.cli.terminal import FAILED, INTERRUPTED
@@ -80,12 +81,13 @@ def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path):
 
 
 def test_replay_compares_the_firmware_with_the_network(softctl, tendon):
+    from soft_control.experiment.closed_loop import record
+
     names = tendon.card.signal_names
     header = ["t_s,u0_deg,u1_deg,x_m,y_m,z_m", *names]
-    rows = [
-        [f"{k / 120:.6f},{k / 10 - 10},{-k / 10 - 20},0,0,0.00{k % 7}", *["0.5"] * len(names)]
-        for k in range(60)
-    ]
+    run = record("tendon", seed=7, duration_s=0.5, rate_hz=120.0)
+    values = [run.t_s[:, None], np.degrees(run.commands), run.outputs, run.signal(names)]
+    rows = [[f"{value:.6f}" for value in row] for row in np.hstack(values)]
     Path("run.csv").write_text("".join(",".join(row) + "\n" for row in [header, *rows]))
     arguments = ["run.csv", "--model", tendon.model, "--firmware", tendon.firmware]
     ended = softctl("replay", *arguments, "--target", "sil", "--out", "replayed")

@@ -40,7 +40,9 @@ class Told:
 
     def observe(self, k: int, signals: np.ndarray, command: np.ndarray) -> SimpleNamespace:
         self.observed.append((k, signals, command))
-        return SimpleNamespace(predicted=self.resets[-1][1], step_cost=len(self.observed))
+        return SimpleNamespace(
+            predicted=self.resets[-1][1], step_cost=len(self.observed), doubted=0
+        )
 
 
 @pytest.fixture(scope="module")
