@@ -234,7 +234,7 @@ def test_a_node_alone_says_what_is_missing_and_starts_with_a_file_of_its_own(mod
     text, wanted = own_file(module, robots.load(robot), {})
     assert set(wanted) <= {
         *("port", "firmware", "model", "run_dir", "sensor_port", "actuator_port"),
-        *("range_low", "range_high", "decoupling", "kp", "ki", "kd", "robot", "move_max"),
+        *("range_low", "range_high", "decoupling", "kp", "ki", "kd", "robot", "move_max", "rest"),
     }, wanted
     told = yaml.safe_load(text)[module]["ros__parameters"]
     assert set(told) == set(model.model_fields) & set(told)
