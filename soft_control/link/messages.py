@@ -176,7 +176,7 @@ class Adapt(Message, type=0x0E, when=When.RESTING, answer="Adaptation"):
 
 @dataclass(frozen=True)
 class AskAdaptation(Message, type=0x0F, answer="Adaptation"):
-    """Which row has been learned of the robot of today?"""
+    """What has been learned of this row of the robot of today?"""
 
     row: int = wire("B")
 

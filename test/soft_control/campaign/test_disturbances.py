@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 import pytest
 
@@ -21,9 +19,6 @@ from soft_control.campaign.disturbed_rig import DisturbedRig, Effect
 from soft_control.rigs import RIGS, make_rig
 
 MOMENT = Moment(1.0, 2.0)
-RIGS_HERE = [
-    name for name in RIGS if not name.startswith("mujoco") or importlib.util.find_spec("mujoco")
-]
 LACKING = {
     "tendon": {"interference", "magnets_weak"},
     "hasel": set(),
@@ -40,7 +35,7 @@ LACKING = {
 }
 
 
-@pytest.mark.parametrize("name", RIGS_HERE)
+@pytest.mark.parametrize("name", RIGS)
 def test_a_rig_has_what_makes_sense_on_it(name):
     rig, lacking = make_rig(name), set()
     for disturbance in DISTURBANCES:
@@ -52,7 +47,7 @@ def test_a_rig_has_what_makes_sense_on_it(name):
     assert lacking == LACKING[name]
 
 
-@pytest.mark.parametrize("name", RIGS_HERE)
+@pytest.mark.parametrize("name", RIGS)
 def test_every_disturbance_disturbs(name):
     """Held or moved by the same commands, the rig or what it measures is another one."""
     rig = make_rig(name)
