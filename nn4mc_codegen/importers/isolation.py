@@ -86,9 +86,10 @@ def bound_resources() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        with open("/proc/self/statm") as file:
-            data_pages = int(file.read().split()[5])
-        bound = data_pages * resource.getpagesize() + MAX_BYTES
+        # What this limit counts is VmData; the stack, which statm adds to it, is not among it.
+        with open("/proc/self/status") as file:
+            (kilobytes,) = (line.split()[1] for line in file if line.startswith("VmData:"))
+        bound = int(kilobytes) * 1024 + MAX_BYTES
         resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
 
 

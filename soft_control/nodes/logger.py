@@ -38,8 +38,9 @@ from soft_control.processes import yield_to_others
 from soft_control.topics import OUTPUTS, REFERENCE, STATISTICS, TRACKING_ERROR, relative
 
 POINT_TYPE = "geometry_msgs/msg/PointStamped"
-QUIET_S = 0.3
-"""So long after the last message nothing is under way any more."""
+QUIET_S, QUIET_LOOKS = 0.3, 6
+"""So long after the last message, and after so many looks in vain, nothing is under way any more.
+Time alone says little where this process did not get a processor meanwhile."""
 SENT_AGAIN_NS = 500_000_000
 """What was longer on its way has been lost and sent again."""
 LAST_WORDS_S = 5.0
@@ -92,7 +93,7 @@ class Logger(RigNode):
         self.written_ns: dict[int, int] = defaultdict(int)
         said = [] if self.lockstep else [f"/{peer}/{STATISTICS} {JOINT_STATE}" for peer in p.peers]
         types = [(entry, message_type(entry)) for entry in [*p.topics, *points, *said]]
-        self.arrived = time.monotonic()
+        self.quiet_since, self.looks_in_vain = time.monotonic(), 0
         self.stopped_ns: int | None = None
         try:
             self.writer = BagWriter(Path(p.run_dir) / "bag")
@@ -127,9 +128,9 @@ class Logger(RigNode):
         def take(data: bytes, info: dict[str, int]) -> None:
             came_ns = published_ns(info)
             if self.stopped_ns and came_ns > self.stopped_ns:
-                self.arrived = -math.inf
+                self.quiet_since, self.looks_in_vain = -math.inf, QUIET_LOOKS
                 return
-            self.arrived = time.monotonic()
+            self.quiet_since, self.looks_in_vain = time.monotonic(), 0
             self.write(connection, data, came_ns)
             if put:
                 put(data, came_ns)
@@ -151,9 +152,15 @@ class Logger(RigNode):
         run up, when this process has ended."""
         self.stopped_ns = time.time_ns() + round(LAST_WORDS_S * 1e9)
         # Without an executor where it was stopped before the first message.
-        while self.executor and time.monotonic() - self.arrived < QUIET_S:
-            self.executor.spin_once(timeout_sec=0.05)
+        while self.executor and not self.is_quiet():
+            self.looks_in_vain += 1
+            self.executor.spin_once(timeout_sec=QUIET_S / QUIET_LOOKS)
         self.writer.close()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come for long enough."""
+        waited = time.monotonic() - self.quiet_since >= QUIET_S
+        return waited and self.looks_in_vain >= QUIET_LOOKS
 
 
 class Tracked:

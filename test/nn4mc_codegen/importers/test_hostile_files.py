@@ -8,6 +8,7 @@ import json
 import marshal
 import pickle
 import struct
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -368,7 +369,7 @@ def _spin() -> None:
 
 
 def _hoard() -> None:
-    bytearray(isolation.MAX_BYTES + (1 << 20))
+    bytearray(isolation.MAX_BYTES + (64 << 20))
 
 
 @pytest.mark.skipif(not hasattr(isolation.os, "fork"), reason="needs os.fork")
@@ -381,6 +382,22 @@ def test_reading_may_crash_or_never_end(monkeypatch, work, message):
     monkeypatch.setattr(isolation, "MAX_SECONDS", 1)
     with pytest.raises((ModelError, MemoryError), match=message):
         isolation.isolated(work)
+
+
+def _limit() -> int:
+    import resource  # not there on Windows
+
+    return resource.getrlimit(resource.RLIMIT_DATA)[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_reading_may_take_does_not_hang_on_the_stack():
+    """A deep recursion before makes the stack grow, which is not what the limit counts."""
+    limit = isolation.isolated(_limit)
+    status = Path("/proc/self/status").read_text()
+    data = 1024 * int(status.split("VmData:")[1].split()[0])
+    # The child differs from this process by the objects that the call itself takes.
+    assert abs(limit - data - isolation.MAX_BYTES) < 64 << 10
 
 
 BASES = {

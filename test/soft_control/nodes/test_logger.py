@@ -29,7 +29,7 @@ from soft_control.experiment.ros_messages import (  # noqa: E402
 from soft_control.experiment.summary import finish  # noqa: E402
 from soft_control.learning.cdr import NamedVectorWriter, stamp_ns  # noqa: E402
 from soft_control.learning.dataset import RecordingWarning, read_topics  # noqa: E402
-from soft_control.nodes.logger import Logger, message_type  # noqa: E402
+from soft_control.nodes.logger import QUIET_S, Logger, message_type  # noqa: E402
 from soft_control.topics import FIRST_NS  # noqa: E402
 
 MS = 1_000_000
@@ -183,6 +183,21 @@ def test_the_tracking_error_is_published_and_recorded(tracked, tmp_path):
         x, z = 3.0 - 0.1 * k, 4.0 - 0.2 * k
         wanted = [x, z, 2.0 - k, math.hypot(x, z)]
         assert list(message.position) == list(heard.position) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_what_waits_when_a_logger_is_stopped_is_recorded(tracked, tmp_path):
+    """It had no processor for the whole of a short run: long before it stops, nothing came."""
+    node, graph = tracked()
+    graph.executor.remove_node(node)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    for k in range(20):
+        graph.outputs.publish(joint_state(FIRST_NS + k, ["x", "z", "push"], [1.0, 0.0, 0.0]))
+    time.sleep(3 * QUIET_S)
+    node.close()
+    node.close = lambda: None
+    recorded, _ = read_topics(tmp_path / "bag", ["/outputs"])
+    assert len(recorded["/outputs"]) == 20
 
 
 def test_outputs_that_lack_a_name_are_recorded_and_end_nothing(tracked, tmp_path):
