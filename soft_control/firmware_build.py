@@ -48,6 +48,8 @@ from soft_control.paths import share
 
 LOG_FILE = "build.log"
 NETWORK_NAME = "fk"
+HELD = ("signals", "memory")
+"""The network's inputs that stay the same over the MPC's horizon."""
 """Prefix of the network's C names, and name of its files."""
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -173,13 +175,13 @@ def network_options(settings: MpcSettings, card: ModelCard) -> Options:
         [*columns, *sums],
         jacobian_range=True,
         hvp=None if settings.method == "gauss_newton" else columns,
-        fold=["signals"] if card.signal_names else None,
+        fold=[name for name in card.input_sizes() if name in HELD] or None,
     )
 
 
 def jacobian_inputs(card: ModelCard) -> list[str]:
-    """The network's inputs that the MPC wants the Jacobian for: all but the signals."""
-    return [name for name in card.input_sizes() if name != "signals"]
+    """The network's inputs that the MPC wants the Jacobian for: all but those that it holds."""
+    return [name for name in card.input_sizes() if name not in HELD]
 
 
 def lag_sums(commands: int, input_lags: int, tail_continues: bool) -> list[tuple[int, ...]]:

@@ -201,6 +201,7 @@ def write_config(
     macros = {f.name.upper(): int(getattr(sizes, f.name)) for f in fields(Sizes)}
     del macros["STATES"]
     macros |= {
+        "MEMORIES": 0,
         "MPC_ITERATIONS": iterations,
         "LINE_SEARCH_TRIALS": 4,
         "MPC_METHOD": method,
@@ -223,7 +224,7 @@ def sizes_of(card: ModelCard, settings: MpcSettings) -> Sizes:
     return Sizes(
         commands=len(card.command_names),
         outputs=len(card.output_offset),
-        signals=len(card.signal_names),
+        signals=len(card.signal_names) + card.memory_columns,  # to a solver, both stand still
         input_lags=card.input_lags,
         output_lags=card.output_lags,
         input_delay=card.input_delay,

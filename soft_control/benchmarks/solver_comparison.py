@@ -337,7 +337,7 @@ def subjects(published: Path | None, models: Sequence[Path]) -> list[Subject]:
                 network=graph_network(graph),
                 commands=len(card.command_names),
                 outputs=len(card.output_offset),
-                signals=len(card.signal_names),
+                signals=len(card.signal_names) + card.memory_columns,
                 input_lags=card.input_lags,
                 output_lags=card.output_lags,
                 smooth=not any(

@@ -184,16 +184,24 @@ class ModelController:
             self._outputs = np.tile(rest, (s.output_lags, 1))
             self._plan = np.tile(self._neutral, (s.control_horizon, 1))
             self._offset = np.zeros(s.outputs)
+            self._memory = np.tile(self._neutral, len(card.memory_s))
         self._estimate(seen, live)
         wanted = card.normalised_output(ahead)
         reference = wanted[1:] if self.preview else np.tile(wanted[0], (s.horizon, 1))
         start = Start(
-            self._commands, self._outputs, live, reference - self._offset, np.zeros(s.states)
+            self._commands,
+            self._outputs,
+            np.concatenate([live, self._memory]),
+            reference - self._offset,
+            np.zeros(s.states),
         )
         plan = self._solve(self._weights, start, self._plan)
         self._commands = np.vstack([plan[0], self._commands[:-1]])
         lags = self._commands[s.input_delay :]
-        y = self._model.step(np.concatenate([lags.ravel(), self._outputs.ravel(), live]))
+        acting = np.tile(lags[0], len(card.memory_s))
+        self._memory += card.memory_gains() * (acting - self._memory)
+        x = [lags.ravel(), self._outputs.ravel(), live, self._memory]
+        y = self._model.step(np.concatenate(x))
         self._outputs = np.vstack([y, self._outputs[:-1]])
         self._plan = np.vstack([plan[1:], plan[-1:]])
         return plan[0] * np.array(card.command_scale) + np.array(card.command_offset)

@@ -100,6 +100,7 @@ def blank_card(
         signal_names=names,
         signal_offset=signals.mean(axis=0).tolist(),
         signal_scale=signals.std(axis=0).tolist(),
+        memory_s=list(settings.memory_s),
         surface=fit_surface(outputs, robot.output_names, commands.shape[1], scale),
         trained=trained_on(runs, robot, names),
         metrics=[],

@@ -148,6 +148,9 @@ class ModelCard(_Checked):
     signal_offset: list[float]
     """Of the calibrated, unitless signals."""
     signal_scale: list[Positive]
+    memory_s: list[Annotated[float, Field(gt=0, le=1e4)]] = []
+    """Time constants, s, of slow means of the commands, which the network sees beside the lags: of
+    what creeps, no lag of some ten milliseconds tells where it is."""
     signal_map: SignalMap | None = None
     """None without signals."""
     rest_signals: RestSignals | None = None
@@ -270,6 +273,16 @@ class ModelCard(_Checked):
         return self.output_lags * len(self.output_offset)
 
     @property
+    def memory_columns(self) -> int:
+        """Slow means of the commands, the last entries of x: by time constant, then command."""
+        return len(self.memory_s) * len(self.command_names)
+
+    def memory_gains(self) -> np.ndarray:
+        """(memory_columns,) g of mean(k) = mean(k-1) + g (u(k-d) - mean(k-1))."""
+        gains = 1.0 - np.exp(-1.0 / (np.array(self.memory_s, dtype=float) * self.rate_hz))
+        return np.repeat(gains, len(self.command_names))
+
+    @property
     def output_groups(self) -> list[list[int]]:
         """Numbers of outputs that together are a point, and of each other one by itself."""
         names, own = self.robot.output_names, self.output_names
@@ -284,6 +297,7 @@ class ModelCard(_Checked):
             "output": outputs,
             "past_outputs": self.output_columns - outputs,
             "signals": len(self.signal_names),
+            "memory": self.memory_columns,
         }
         return {name: size for name, size in sizes.items() if size}
 

@@ -121,18 +121,32 @@ def _free_run(model: Predictor, segment: Recording) -> np.ndarray:
     m, n = commands.shape[1], len(start)
     command_end = card.command_columns
     output_end = command_end + card.output_columns
+    beside = np.hstack([signals, slow_means(card, commands)])
     x = np.concatenate(
-        [np.tile(commands[0], card.input_lags), np.tile(start, card.output_lags), signals[0]]
+        [np.tile(commands[0], card.input_lags), np.tile(start, card.output_lags), beside[0]]
     )
     for k in range(len(segment) - 1):
         x[m:command_end] = x[: command_end - m]
         x[:m] = commands[max(k - card.input_delay, 0)]
-        x[output_end:] = signals[k]
+        x[output_end:] = beside[k]
         y = model.step(x)
         x[command_end + n : output_end] = x[command_end : output_end - n]
         x[command_end : command_end + n] = y
         outputs[k + 1] = y
     return card.outputs(outputs)
+
+
+def slow_means(card: ModelCard, commands: np.ndarray) -> np.ndarray:
+    """(T, memory_columns) slow means of the commands (T, m) of one segment, as the network sees
+    them at each sample: of those until u(k-d). The first command has been there for ever."""
+    from scipy.signal import lfilter  # slow to import, and few networks have such means
+
+    acting = commands[np.maximum(np.arange(len(commands)) - card.input_delay, 0)]
+    means = [np.zeros((len(commands), 0))]
+    for gain in card.memory_gains()[:: commands.shape[1]]:
+        start = (1.0 - gain) * acting[:1]
+        means.append(lfilter([gain], [1.0, gain - 1.0], acting, axis=0, zi=start)[0])
+    return np.hstack(means)
 
 
 def rollouts(model: Predictor, recording: Recording, samples: int, held: bool) -> np.ndarray:
@@ -152,11 +166,13 @@ def rollouts(model: Predictor, recording: Recording, samples: int, held: bool) -
     n = len(card.output_offset)
     command_end = card.command_columns
     output_end = command_end + card.output_columns
+    memory = len(x[0]) - card.memory_columns
     rolled = x[starts]
     for j in range(samples):
         rolled[:, :command_end] = x[starts + j, :command_end]
+        rolled[:, memory:] = x[starts + j, memory:]
         if not held:
-            rolled[:, output_end:] = x[starts + j, output_end:]
+            rolled[:, output_end:memory] = x[starts + j, output_end:memory]
         y = model.step(rolled)
         rolled[:, command_end + n : output_end] = rolled[:, command_end : output_end - n].copy()
         rolled[:, command_end : command_end + n] = y
@@ -171,8 +187,9 @@ def card_samples(card: ModelCard) -> int:
 def card_windows(
     card: ModelCard, recording: Recording
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`dataset.windows` as the card's network sees them: its commands, outputs and signals."""
-    return windows(
+    """`dataset.windows` as the card's network sees them: its commands, outputs and signals, and
+    after these the slow means of the commands."""
+    x, y, k = windows(
         recording,
         card.input_lags,
         card.output_lags,
@@ -181,6 +198,11 @@ def card_windows(
         card.command_names,
         card.output_names,
     )
+    if not card.memory_s:
+        return x, y, k
+    commands = recording.command(card.command_names)
+    means = np.vstack([slow_means(card, commands[start:end]) for start, end in recording.bounds])
+    return np.hstack([x, means[k]]), y, k
 
 
 def normalised_windows(card: ModelCard, x: np.ndarray) -> np.ndarray:
@@ -190,6 +212,7 @@ def normalised_windows(card: ModelCard, x: np.ndarray) -> np.ndarray:
             np.tile(card.command_offset, card.input_lags),
             np.tile(card.output_offset, card.output_lags),
             card.signal_offset,
+            np.tile(card.command_offset, len(card.memory_s)),
         ]
     )
     scale = np.concatenate(
@@ -197,6 +220,7 @@ def normalised_windows(card: ModelCard, x: np.ndarray) -> np.ndarray:
             np.tile(card.command_scale, card.input_lags),
             np.tile(card.output_scale, card.output_lags),
             card.signal_scale,
+            np.tile(card.command_scale, len(card.memory_s)),
         ]
     )
     return (x - offset) / scale

@@ -317,12 +317,14 @@ def _gain_lag(model: Model) -> int:
 
 
 def _settled(model: Model, command: np.ndarray, settle_s: float = 1.0) -> np.ndarray:
-    """Output (n,) after `settle_s` of one command, from the middle, with mean signals."""
+    """Output (n,) after `settle_s` of one command, from the middle, with mean signals; slow means
+    of the commands have settled."""
     card = model.card
     n = len(card.output_offset)
     lags = np.zeros(card.output_columns)
     fixed, signals = np.tile(command, card.input_lags), np.zeros(len(card.signal_names))
+    beside = np.concatenate([signals, np.tile(command, len(card.memory_s))])
     for _ in range(round(settle_s * card.rate_hz)):
-        y = model.step(np.concatenate([fixed, lags, signals]))
+        y = model.step(np.concatenate([fixed, lags, beside]))
         lags = np.concatenate([y, lags[:-n]])
     return lags[:n]

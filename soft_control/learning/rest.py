@@ -203,7 +203,10 @@ def resting_network(model: Model) -> RestingNetwork:
     commands = kernel[: card.command_columns].reshape(-1, m, len(bias)).sum(axis=0)
     end = card.command_columns + card.output_columns
     outputs = kernel[card.command_columns : end].reshape(-1, n, len(bias)).sum(axis=0)
-    layers = [(np.vstack([commands, outputs, kernel[end:]]), bias), *others]
+    # At rest a slow mean of the commands is the command.
+    signals, memory = np.split(kernel[end:], [len(card.signal_names)])
+    commands = commands + memory.reshape(-1, m, len(bias)).sum(axis=0)
+    layers = [(np.vstack([commands, outputs, signals]), bias), *others]
     return RestingNetwork(
         command_offset=card.command_offset,
         command_scale=card.command_scale,

@@ -48,6 +48,9 @@ class TrainingSettings(BaseModel):
     """dd: outputs that the network sees."""
     input_delay: int = Field(5, ge=0, le=1000)
     """d: whole samples of transport delay."""
+    memory_s: tuple[Annotated[float, Field(gt=0, le=1e4)], ...] = Field((), max_length=4)
+    """Time constants, s, of slow means of the commands that the network sees, too: for robots that
+    creep. Their recordings must hold still for as long, sometimes."""
     signals: bool = True
     """Whether the network sees the live signals. Not across days: their calibration moves."""
     hidden: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(

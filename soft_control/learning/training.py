@@ -275,7 +275,7 @@ def _whitening(streams: _Streams, limit: float) -> np.ndarray:
     variance, components = np.linalg.eigh(np.cov(lags, rowvar=False))
     spread = np.sqrt(np.maximum(variance, 0.0))
     scale = 1.0 / np.maximum(spread, spread.max() / limit)
-    basis = np.eye(len(scale) + streams.signals.shape[1])
+    basis = np.eye(len(scale) + streams.signals.shape[1] + streams.memory.shape[1])
     basis[: len(scale), : len(scale)] = (components * scale) @ components.T
     return basis
 
@@ -348,8 +348,8 @@ class _Streams:
         self.rng = np.random.default_rng(settings.seed)
         pieces = [card_windows(card, part) for run in runs for part in run.segments()]
         x = np.vstack([normalised_windows(card, x) for x, _, _ in pieces]).astype(np.float32)
-        ends = [card.command_columns, card.command_columns + card.output_columns]
-        self.commands, self.lags, self.signals = np.split(x, ends, axis=1)
+        ends = np.cumsum([card.command_columns, card.output_columns, len(card.signal_names)])
+        self.commands, self.lags, self.signals, self.memory = np.split(x, ends, axis=1)
         labels = np.vstack([card.normalised_output(y) for _, y, _ in pieces])
         self.labels = labels.astype(np.float32)
         # How many windows of its run are left from each one on.
@@ -366,7 +366,8 @@ class _Streams:
     def single(self) -> tuple[np.ndarray, ...]:
         """Rollouts over one sample: the same shapes as `rollout`, with L = 1 and a larger batch."""
         at = self.rng.integers(len(self.left), size=self.settings.batch * 8)
-        return self.commands[None, at], self.lags[at], self.signals[None, at], self.labels[None, at]
+        beside = np.hstack([self.signals[at], self.memory[at]])
+        return self.commands[None, at], self.lags[at], beside[None], self.labels[None, at]
 
     def rollout(self) -> tuple[np.ndarray, ...]:
         """Commands (L, B, …), output lags at the start (B, …), signals and labels (L, B, …)."""
@@ -381,7 +382,8 @@ class _Streams:
         row = np.arange(samples)[:, None]
         seen = self.at + np.minimum(row, samples - 1 - np.where(held, still, 0))
         at = self.at + row
-        return self.commands[at], self.state, self.signals[seen], self.labels[at]
+        beside = np.concatenate([self.signals[seen], self.memory[at]], axis=-1)
+        return self.commands[at], self.state, beside, self.labels[at]
 
     def carry(self, state: np.ndarray) -> None:
         """Go on from the predicted output lags at the end of a rollout."""

@@ -10,6 +10,10 @@
 #define OUTPUT_PLACE {{ '{' }}{{ place_of | join(', ') }}{{ '}' }}
 #define SIGNALS {{ card.signal_names | length }}
 #define SIGNAL_SLOTS {{ [card.signal_names | length, 1] | max }} /* C has no empty arrays */
+#define MEMORIES {{ card.memory_columns }} /* slow means of the commands, beside the signals */
+{% if card.memory_s %}
+#define MEMORY_GAIN {{ '{' }}{{ card.memory_gains().tolist() | map("c_floats") | join(', ') }}{{ '}' }}
+{% endif %}
 #define SIGNAL_ESTIMATE {{ (signal_map is not none) | int }} /* where no position is measured */
 #define SIGNAL_DOUBT {{ (doubt is not none) | int }} /* those that lie are found and left out */
 {% if doubt is not none %}

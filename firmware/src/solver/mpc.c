@@ -114,6 +114,11 @@ void mpc_reset(mpc_state_t *state, const float command[COMMANDS], const float ou
     for (int l = 0; l < OUTPUT_SLOTS; ++l) {
         memcpy(state->outputs[l], output, sizeof state->outputs[l]);
     }
+#if MEMORIES > 0
+    for (int i = 0; i < MEMORIES; ++i) {
+        state->memory[i] = command[i % COMMANDS];
+    }
+#endif
     mpc_plan_anew(state);
 }
 
@@ -176,6 +181,20 @@ static void shift_in(float *rows, int count, const float *newest, int width)
     }
 }
 
+/* The slow means take the newest command that acts. */
+static void remember(mpc_state_t *state)
+{
+#if MEMORIES > 0
+    static const float gain[MEMORIES] = MEMORY_GAIN;
+    for (int i = 0; i < MEMORIES; ++i) {
+        const float acting = state->commands[INPUT_DELAY][i % COMMANDS];
+        state->memory[i] = mac(gain[i], acting - state->memory[i], state->memory[i]);
+    }
+#else
+    (void)state;
+#endif
+}
+
 bool mpc_advance(mpc_state_t *state, const float command[COMMANDS])
 {
     const bool command_finite = all_finite(command, COMMANDS);
@@ -184,6 +203,7 @@ bool mpc_advance(mpc_state_t *state, const float command[COMMANDS])
 
     shift_in(state->commands[0], INPUT_DELAY + INPUT_LAGS,
              command_finite ? command : state->commands[0], COMMANDS);
+    remember(state);
     network_begin(&network, state);
     network_lags(&network, state->commands[INPUT_DELAY], state->outputs[0]);
     network_predict(&network, y);

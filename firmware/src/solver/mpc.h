@@ -30,7 +30,7 @@ typedef struct {
     float command[COMMANDS]; /* u(k), within its bounds, finite */
 } mpc_result_t;
 
-/* Rest at `command` and `output`: all lags equal, signals zero, the plan to stay. */
+/* Rest at `command` and `output`: all lags and slow means equal, signals zero, the plan to stay. */
 void mpc_reset(mpc_state_t *state, const float command[COMMANDS], const float output[OUTPUTS]);
 
 /* Improve the plan of `state` from sample k and return its first command u(k).

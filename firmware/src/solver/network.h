@@ -1,6 +1,6 @@
 /* The generated network fk over a horizon. Its flat input is [command lags, output lags,
- * signals], each with the newest first. What stays the same from stage to stage is computed
- * once: the signals' share of the first layer (FK_FOLDED). */
+ * signals, memory], lags with the newest first. What stays the same from stage to stage is
+ * computed once: the share of the first layer that signals and memory have (FK_FOLDED). */
 #ifndef NETWORK_H
 #define NETWORK_H
 
@@ -28,7 +28,8 @@
 #define JACOBIAN_ROWS (OUTPUTS + NETWORK_STATES)
 #define LAG_SUMS (COMMAND_INPUTS + OUTPUT_INPUTS + NETWORK_STATES)
 
-#if FK_INPUTS != COMMAND_INPUTS + OUTPUT_INPUTS + SIGNALS || FK_OUTPUTS != OUTPUTS
+#if FK_INPUTS != COMMAND_INPUTS + OUTPUT_INPUTS + SIGNALS + MEMORIES \
+    || FK_OUTPUTS != OUTPUTS
 #error "fk does not have the inputs and outputs that controller_config.h describes"
 #endif
 #if JACOBIAN_COLUMNS == LAG_SUMS + COMMANDS
@@ -44,6 +45,11 @@
 typedef struct {
     float values[SIGNALS > 0 ? SIGNALS : 1];
 } signals_t;
+#if MEMORIES > 0
+typedef struct {
+    float values[MEMORIES];
+} memory_t;
+#endif
 typedef struct {
     float values[COMMAND_INPUTS];
 } command_lags_t;
@@ -56,7 +62,7 @@ typedef struct {
 typedef struct {
     float x[FK_INPUTS];
 #ifdef FK_FOLDED
-    float folded[FK_FOLDED]; /* the signals' share of the first layer */
+    float folded[FK_FOLDED]; /* what the first layer has of signals and memory */
 #endif
 #ifdef FK_STATES
     fk_state state;
@@ -74,12 +80,16 @@ static inline void network_rewind(network_t *network)
 #endif
 }
 
-/* Takes the signals and the network's own state of sample k. */
+/* Takes signals, memory and the network's own state of sample k. */
 static inline void network_begin(network_t *network, const mpc_state_t *state)
 {
     if (SIGNALS > 0) {
-        *(signals_t *)(network->x + FK_INPUTS - SIGNALS) = *(const signals_t *)state->signals;
+        float *signals = network->x + COMMAND_INPUTS + OUTPUT_INPUTS;
+        *(signals_t *)signals = *(const signals_t *)state->signals;
     }
+#if MEMORIES > 0
+    *(memory_t *)(network->x + FK_INPUTS - MEMORIES) = *(const memory_t *)state->memory;
+#endif
 #ifdef FK_FOLDED
     fk_fold(network->x, network->folded);
 #endif

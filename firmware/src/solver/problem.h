@@ -7,9 +7,10 @@
  *   command_min <= u_i <= command_max      |u_i - u_i-1| <= move_max
  *
  * and a tail: u_j = u_Nc-1 for later j, or, if TAIL_CONTINUES, u_j = clamp(u_j-1 + u_Nc-1 - u_Nc-2,
- * command_min, command_max). What follows from it, for j = 0 .. N-1 with the signals held, is
+ * command_min, command_max). What follows from it, for j = 0 .. N-1 with the signals held, and with
+ * the slow means of the commands, which hardly change in that time, is
  *
- *   y_j+1 = fk(u_j-d .. u_j-d-nd+1, y_j .. y_j-dd+1, signals)
+ *   y_j+1 = fk(u_j-d .. u_j-d-nd+1, y_j .. y_j-dd+1, signals, memory)
  *
  * (a recurrent fk carries its own state from stage to stage). The robot of today is not quite the
  * one that the network was trained on: it is taken to have the outputs
@@ -69,6 +70,9 @@ typedef struct {
     float commands[INPUT_DELAY + INPUT_LAGS][COMMANDS]; /* u(k-1), u(k-2) .. */
     float outputs[OUTPUT_SLOTS][OUTPUTS];               /* y(k), y(k-1) .. */
     float signals[SIGNALS > 0 ? SIGNALS : 1];           /* s(k); the caller sets them each step */
+#if MEMORIES > 0
+    float memory[MEMORIES]; /* slow means of the commands until u(k-1-d), by time constant */
+#endif
     float plan[CONTROL_HORIZON][COMMANDS];              /* warm start: u_0 .. u_Nc-1 */
 #ifdef FK_STATES
     fk_state network; /* before fk predicts y(k+1) */
