@@ -25,7 +25,6 @@ from nn4mc_codegen.compile import compile_with
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.printing.c import c_float, template_environment
 from nn4mc_codegen.trial.size import elf_size
-from soft_control.control.disturbance import signal_trust
 from soft_control.control.mpc_settings import (
     MpcSettings,
     budget_us,
@@ -33,6 +32,7 @@ from soft_control.control.mpc_settings import (
     first_cost_stage,
     physical_settings,
 )
+from soft_control.control.observer import observer_config
 from soft_control.control.sensor_doubt import doubt_config
 from soft_control.firmware_files import BUILD_FILE, BuildError, FirmwareBuild, read_build, record_of
 from soft_control.firmware_instruments import (
@@ -200,7 +200,8 @@ def _render(
 ) -> dict[str, str]:
     """controller_config.[ch], with the bounds and weights of `physical_settings`. Text of the card
     only gets into comments, through their filter."""
-    signal_map = card.signal_map if settings.signal_estimate else None
+    observer = observer_config(card, settings.observer)
+    doubt = doubt_config(card, settings.signal_doubt)
     robot, channels = card.robot, card.robot.signal_names
     used = [channels.index(name) for name in card.signal_names]
     groups, outputs = card.output_groups, range(len(card.output_names))
@@ -217,10 +218,9 @@ def _render(
         "signal_channel": used or [0],
         "full_scale_counts": [robot.full_scale_counts[i] for i in used] or [1.0],
         "telemetry_every": telemetry_every(Telemetry.length_min(_sizes(card)), card.rate_hz),
-        "signal_map": signal_map,
-        "signal_trust": signal_map
-        and signal_trust(signal_map.residual, settings.output_noise).tolist(),
-        "doubt": doubt_config(card, settings.signal_doubt),
+        "signal_model": card.signal_model if observer or doubt else None,
+        "observer": observer,
+        "doubt": doubt,
         "settings": settings,
         "first_cost_stage": first_cost_stage(settings, card),
         "signal_offset": card.signal_offset or [0.0],

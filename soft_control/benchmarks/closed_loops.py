@@ -13,13 +13,13 @@ from nn4mc_codegen.importers import read_model
 from soft_control.benchmarks.host_solver import SolverLoop, weights_of
 from soft_control.benchmarks.ipopt import Problem, graph_network
 from soft_control.control.mpc_settings import MpcSettings
+from soft_control.control.observer import observer_config
 from soft_control.control.problem import Start, Weights
 from soft_control.experiment.closed_loop import (
     Controller,
     Firmware,
     Trace,
     run,
-    signal_gain,
 )
 from soft_control.experiment.node_parameters import mpc_settings
 from soft_control.experiment.record import SETTLE_S
@@ -88,8 +88,6 @@ class WorthOfParts(_Report):
     """Of the reference, times its usual one."""
     load_mm: tuple[float, ...]
     load_after_s: float
-    signal_residual_mm: list[float] | None
-    """Error of the position that the signals alone give, RMS, one an axis of the model."""
     variants: list[Variant]
 
     def of(self, delay: bool, estimate: str) -> Variant:
@@ -120,7 +118,9 @@ def against_ipopt(
         unconverged += not found.converged
         return found.plan
 
-    other = loop.controller(settings, signal_gain=signal_gain(card, settings), solve=ipopt)
+    other = loop.controller(
+        settings, observer=observer_config(card, settings.observer), solve=ipopt
+    )
     controllers = {"firmware": firmware, "IPOPT": other}
     traces = [
         _follow(card, controller, reference, duration_s, seed, f"{card.rig}, {name}", progress)
@@ -166,10 +166,12 @@ def worth_of_parts(
     for delay in (True, False):
         directory = model_dir if delay else _taken_for_undelayed(model_dir, folder / "at_once")
         for estimate in ESTIMATES:
-            if estimate == "signals" and card.signal_map is None:
+            if estimate == "signals" and card.signal_model is None:
                 continue
             signals = estimate == "signals"
-            settings = mpc_settings(card.robot).model_copy(update={"signal_estimate": signals})
+            settings = mpc_settings(card.robot)
+            if not signals:
+                settings = settings.model_copy(update={"observer": 0.0})
             where = folder / f"delay_{delay}_signals_{signals}"
             made = build(directory, settings, where, boards=("host",))
             firmware = Firmware(made.directory, card, tethered=estimate == "measured position")
@@ -192,7 +194,6 @@ def worth_of_parts(
         speed=speed,
         load_mm=load_mm,
         load_after_s=half,
-        signal_residual_mm=card.signal_map and card.signal_map.residual,
         variants=variants,
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from nn4mc_codegen import compile_model
 from soft_control.control.mpc_settings import MpcSettings, physical_settings
+from soft_control.control.observer import ObserverConfig
 from soft_control.control.problem import Sizes, Start, Weights, shape_of
 from soft_control.experiment.closed_loop import ModelController
 from soft_control.firmware_build import lag_sums
@@ -278,7 +279,7 @@ class SolverLoop:
         output_gain: float = 0.0,
         preview: bool = True,
         terminal: float = 1.0,
-        signal_gain: np.ndarray | None = None,
+        observer: ObserverConfig | None = None,
         solve: Callable[[Weights, Start, np.ndarray], np.ndarray] | None = None,
     ) -> ModelController:
         """`terminal`: weight of the last output over that of the others; `solve`: in place of the
@@ -294,5 +295,5 @@ class SolverLoop:
             offset_gain,
             output_gain,
             preview,
-            signal_gain,
+            observer,
         )

@@ -17,6 +17,7 @@ import numpy as np
 from soft_control.benchmarks.host_solver import sizes_of, weights_of
 from soft_control.campaign.stands import Stand
 from soft_control.control.calibration_motion import CALIBRATION_SHAPES
+from soft_control.control.observer import observer_config
 from soft_control.control.problem import Sizes, Start, Weights
 from soft_control.control.static_inverse import StaticInverseConfig
 from soft_control.experiment.closed_loop import (
@@ -26,7 +27,6 @@ from soft_control.experiment.closed_loop import (
     PidController,
     PidFeedforwardController,
     StaticInverseController,
-    signal_gain,
 )
 from soft_control.experiment.tuning import pid_config
 from soft_control.learning.model import NETWORK_FILE
@@ -95,7 +95,7 @@ def _ipopt(stand: Stand) -> ModelController:
         weights_of(card, settings),
         robot.command_neutral,
         [robot.signal_names.index(name) for name in card.signal_names],
-        signal_gain=signal_gain(card, settings),
+        observer=observer_config(card, settings.observer),
     )
 
 

@@ -86,16 +86,12 @@ class MpcSettings(BaseModel):
     disturbance_ratio: float = Field(0.0, ge=0, le=1000.0, allow_inf_nan=False)
     """Offset estimate: variance of its change in a sample over that of a measured output's noise;
     0: none. 0.0026 makes a gain of 0.05, 1000 one of 0.999."""
-    signal_estimate: bool = False
-    """Where no output is measured, those that the signals give move the offset estimate: on robots
-    whose signals feel what moves the outputs, with models that have signals."""
+    observer: float = Field(1.0, ge=0, le=1000.0, allow_inf_nan=False)
+    """The signals correct the outputs that the network predicts, whose errors are taken for so many
+    times those of free runs in the recordings; 0: they correct nothing."""
     signal_doubt: float = Field(1.75, ge=0, le=1000.0, allow_inf_nan=False)
     """A signal that is so many times as far from what it should be as any in the recordings is not
     believed, as is one that is dead or stuck; 0: all are believed."""
-    output_noise: list[Noise] | None = None
-    """Standard deviation of a measured output, in its display unit (mm): the noise for which
-    disturbance_ratio holds; needed with signal_estimate. What the signals give is noisier, and
-    moves the estimate so much less; see firmware/src/loop/estimate.h."""
     move_weight: list[Weight]
     """Cost of a squared move, per display unit squared (1/deg²), one a command."""
     command_weight: list[Weight] | None = None
@@ -123,10 +119,6 @@ def check(settings: MpcSettings, card: ModelCard) -> MpcSettings:
         raise ValueError(first_fault(error)) from None
     _check_lengths(settings, card)
     _check_ranges(settings, card)
-    if settings.signal_estimate and card.signal_map and settings.output_noise is None:
-        raise ValueError(
-            "output_noise is missing: signal_estimate weighs what the signals give against it"
-        )
     reachable = settings.horizon - card.input_delay
     if settings.control_horizon > reachable:
         raise ValueError(

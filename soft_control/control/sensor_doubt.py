@@ -1,7 +1,7 @@
 """Which signals to believe: the twin of firmware/src/loop/sensor_doubt.c, in float64.
 
 Each signal is compared with what it should be by the outputs that the network predicts and by the
-commands (learning/signal_doubt.py). What is found, and by what:
+commands (learning/signal_model.py). What is found, and by what:
 
     implausible   not finite, or far outside of what the recordings held: by itself, at once
     stuck         the same for longer than noise lets a live signal be: by itself
@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from soft_control.control.observer import SignalFunction
+
 if TYPE_CHECKING:  # the card knows the compiler, which no node shall import
     from soft_control.learning.card import ModelCard
 
@@ -44,10 +46,6 @@ AGREEING_S = 2.0
 class DoubtConfig:
     """Of one controller; doubt_config_t."""
 
-    hidden: np.ndarray
-    """(units, n + m + 1)"""
-    weights: np.ndarray
-    """(p, 1 + n + m + units)"""
     per_gate: np.ndarray
     """(p,) 1 / the largest innovation that is not far."""
     slow_max: np.ndarray
@@ -92,8 +90,6 @@ def doubt_config(card: ModelCard, headroom: float = HEADROOM) -> DoubtConfig | N
     margin = MARGIN * (high - low)
     innovation = np.array(doubt.innovation)
     return DoubtConfig(
-        hidden=np.array(doubt.hidden),
-        weights=np.array(doubt.weights),
         per_gate=1.0 / (headroom * innovation),
         slow_max=np.array(doubt.slow_innovation) / innovation,
         low=low - margin,
@@ -120,6 +116,7 @@ def reset(config: DoubtConfig) -> DoubtState:
 
 def step(
     config: DoubtConfig,
+    function: SignalFunction,
     state: DoubtState,
     signals: np.ndarray,
     predicted: np.ndarray,
@@ -128,10 +125,7 @@ def step(
     """(p,) channels that are doubted, by the signals (p,), the outputs (n,) that the
     network predicts for it, without any offset, and the newest command (m,) that these have seen;
     all normalised."""
-    z = np.concatenate([predicted, command])
-    a = config.hidden[:, :-1] @ z + config.hidden[:, -1]
-    features = np.concatenate([[1.0], z, a / (1.0 + np.abs(a))])
-    state.expected = config.weights @ features
+    state.expected = function.weights @ function.features(predicted, command)
 
     finite = np.isfinite(signals)
     implausible = ~finite | ~((signals >= config.low) & (signals <= config.high))

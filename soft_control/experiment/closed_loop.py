@@ -14,9 +14,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from soft_control.control import observer as observing
 from soft_control.control import pid, static_inverse
 from soft_control.control.controllers import controller
-from soft_control.control.disturbance import gain, signal_trust
 from soft_control.control.mpc_settings import MpcSettings, physical_settings
 from soft_control.control.problem import Sizes, Start, Weights
 from soft_control.experiment.checks import check_sizes
@@ -145,7 +145,7 @@ class ModelController:
 
         e = measured - d - y     d <- d + offset_gain · e     y <- y + output_gain · e
 
-    Untethered, the outputs that the signals alone give may move the disturbance instead.
+    Beside that, the signals may say how far the network's outputs are off: an observer.
     """
 
     def __init__(
@@ -159,17 +159,17 @@ class ModelController:
         offset_gain: float = 0.0,
         output_gain: float = 0.0,
         preview: bool = True,
-        signal_gain: np.ndarray | None = None,
+        observer: observing.ObserverConfig | None = None,
     ) -> None:
         """`solve` gives the plan (Nc, m) for weights, start and the plan before; `live` are the
         numbers of the signals that the network sees; without `preview` the reference of now stands
-        for the whole horizon. With `signal_gain` (n,) the signals stand in for the measured
-        outputs, which then are not looked at."""
+        for the whole horizon. `observer`: of the signals, if there is one."""
         self.preview = sizes.horizon if preview else 0
         self._model, self._solve, self._sizes, self._weights = model, solve, sizes, weights
         self._live = list(live)
         self._offset_gain, self._output_gain = offset_gain, output_gain
-        self._signal_gain = signal_gain
+        self._observing = observer
+        self._function = observing.signal_function(model.card)
         self._neutral = model.card.normalised_command(neutral)
         self._started = False
 
@@ -185,6 +185,7 @@ class ModelController:
             self._plan = np.tile(self._neutral, (s.control_horizon, 1))
             self._offset = np.zeros(s.outputs)
             self._memory = np.tile(self._neutral, len(card.memory_s))
+            self._observer = observing.reset(s.outputs)
         self._estimate(seen, live)
         wanted = card.normalised_output(ahead)
         reference = wanted[1:] if self.preview else np.tile(wanted[0], (s.horizon, 1))
@@ -192,7 +193,7 @@ class ModelController:
             self._commands,
             self._outputs,
             np.concatenate([live, self._memory]),
-            reference - self._offset,
+            reference - self._offset - self._observer.error,
             np.zeros(s.states),
         )
         plan = self._solve(self._weights, start, self._plan)
@@ -208,24 +209,22 @@ class ModelController:
 
     def _estimate(self, seen: Sample, live: np.ndarray) -> None:
         """Moves disturbance and output by what is seen; a reading that is not finite moves none."""
-        card, predicted = self._model.card, self._offset + self._outputs[0]
-        if self._signal_gain is not None:
-            error = np.array(card.signal_map.weights) @ live - predicted
-            gains = self._signal_gain, 0.0
-        else:
-            error = card.normalised_output(seen.outputs) - predicted
-            gains = self._offset_gain, self._output_gain
+        card = self._model.card
+        if self._observing is not None:
+            observing.step(
+                self._observing,
+                self._function,
+                self._observer,
+                np.zeros(len(live), bool),
+                live,
+                self._outputs[0],
+                self._commands[self._sizes.input_delay],
+            )
+        predicted = self._offset + self._outputs[0] + self._observer.error
+        error = card.normalised_output(seen.outputs) - predicted
         if np.isfinite(error).all():
-            self._offset += gains[0] * error
-            self._outputs[0] += gains[1] * error
-
-
-def signal_gain(card: ModelCard, settings: MpcSettings) -> np.ndarray | None:
-    """(n,) gain by which the signals move the firmware's offset estimate; None if they do not."""
-    if not settings.signal_estimate or card.signal_map is None:
-        return None
-    trust = signal_trust(card.signal_map.residual, settings.output_noise)
-    return gain(settings.disturbance_ratio * trust)
+            self._offset += self._offset_gain * error
+            self._outputs[0] += self._output_gain * error
 
 
 class Firmware:

@@ -40,17 +40,20 @@ class _Checked(BaseModel):
     )
 
 
-class SignalMap(_Checked):
-    """The outputs that the signals alone give: normalised outputs = weights @ normalised signals.
+class SignalModel(_Checked):
+    """How the signals follow from the outputs, and how far off this and the network are: what an
+    observer needs to know. soft_control/learning/signal_model.py; all is normalised."""
 
-    Least squares; both sides are centred, so there is no constant.
-    """
-
+    hidden: list[list[float]] = Field(min_length=1)
+    """Rows of n + m + 1: by outputs, newest command that they have seen, constant."""
     weights: list[list[float]]
-    """n rows of p."""
-    residual: list[NotNegative]
-    """RMS error on the recordings of `evaluated_on`, one an output, in its unit on paper; squared
-    the variance of the noise with which the signals show an output."""
+    """p rows of 1 + n + m + len(hidden)."""
+    noise: list[Positive]
+    """Standard deviation of a signal about that; what lasts counts by its sum over time."""
+    error: list[list[float]]
+    """n rows of n: covariance of what free runs of the network err by;"""
+    error_s: float = Field(gt=0, le=1e4)
+    """for so long it is the same error, s."""
 
 
 class RestSignals(_Checked):
@@ -66,13 +69,9 @@ class RestSignals(_Checked):
 
 
 class SignalDoubt(_Checked):
-    """What each signal should be, by the outputs that the network predicts and by the commands, and
-    how far from that a sound one is: soft_control/learning/signal_doubt.py. All is normalised."""
+    """How far a sound signal is from what it should be by the signal model and by the outputs that
+    the network predicts: soft_control/learning/signal_doubt.py. All is normalised."""
 
-    hidden: list[list[float]] = Field(min_length=1)
-    """Rows of n + m + 1: by outputs, newest command that they have seen, constant."""
-    weights: list[list[float]]
-    """p rows of 1 + n + m + len(hidden)."""
     innovation: list[Positive]
     """Largest difference between signal and prediction on any of the recordings."""
     slow_s: float = Field(gt=0, le=10)
@@ -151,8 +150,8 @@ class ModelCard(_Checked):
     memory_s: list[Annotated[float, Field(gt=0, le=1e4)]] = []
     """Time constants, s, of slow means of the commands, which the network sees beside the lags: of
     what creeps, no lag of some ten milliseconds tells where it is."""
-    signal_map: SignalMap | None = None
-    """None without signals."""
+    signal_model: SignalModel | None = None
+    """None without signals, and in older cards."""
     rest_signals: RestSignals | None = None
     """None without signals."""
     signal_doubt: SignalDoubt | None = None
@@ -192,15 +191,8 @@ class ModelCard(_Checked):
             for name in (*self.surface.leading, *self.surface.following):
                 if name not in self.output_names:
                     raise ValueError(f"surface: {name} is no output of the model")
-        if self.signal_map is not None:
-            if not self.signal_names:
-                raise ValueError("signal_map: there is one, but signal_names is empty")
-            weights = self.signal_map.weights
-            _check_length("signal_map.weights", weights, "output_names", self.output_names)
-            for i, row in enumerate(weights):
-                _check_length(f"signal_map.weights.{i}", row, "signal_names", self.signal_names)
-            residual = self.signal_map.residual
-            _check_length("signal_map.residual", residual, "output_names", self.output_names)
+        if self.signal_model is not None:
+            self._check_signal_model(self.signal_model)
         if self.rest_signals is not None:
             self._check_rest_signals(self.rest_signals)
         if self.signal_doubt is not None:
@@ -230,20 +222,32 @@ class ModelCard(_Checked):
                     f"{rest.degree} in {len(self.command_names)} commands has {wanted}"
                 )
 
+    def _check_signal_model(self, known: SignalModel) -> None:
+        if not self.signal_names:
+            raise ValueError("signal_model: there is one, but signal_names is empty")
+        outputs = len(self.output_names)
+        inputs = outputs + len(self.command_names)
+        _check_length("signal_model.weights", known.weights, "signal_names", self.signal_names)
+        _check_length("signal_model.noise", known.noise, "signal_names", self.signal_names)
+        _check_length("signal_model.error", known.error, "output_names", self.output_names)
+        for field, width in (
+            ("hidden", inputs + 1),
+            ("weights", 1 + inputs + len(known.hidden)),
+            ("error", outputs),
+        ):
+            for i, row in enumerate(getattr(known, field)):
+                if len(row) != width:
+                    raise ValueError(f"signal_model.{field}.{i}: {len(row)} values, not {width}")
+        error = np.array(known.error)
+        if np.any(error != error.T) or np.min(np.linalg.eigvalsh(error)) < -1e-9 * np.trace(error):
+            raise ValueError("signal_model.error: a covariance is symmetric and positive")
+
     def _check_doubt(self, doubt: SignalDoubt) -> None:
-        if self.trained is None or not self.signal_names:
-            raise ValueError("signal_doubt: there is one, but no signal_names, or no trained")
-        inputs = len(self.output_names) + len(self.command_names)
-        width = 1 + inputs + len(doubt.hidden)
-        for i, row in enumerate(doubt.hidden):
-            if len(row) != inputs + 1:
-                raise ValueError(f"signal_doubt.hidden.{i}: {len(row)} values, not {inputs + 1}")
-        for field in ("weights", "innovation", "slow_innovation", "still_samples"):
+        if self.trained is None or self.signal_model is None:
+            raise ValueError("signal_doubt: there is one, but no signal_model, or no trained")
+        for field in ("innovation", "slow_innovation", "still_samples"):
             values = getattr(doubt, field)
             _check_length(f"signal_doubt.{field}", values, "signal_names", self.signal_names)
-        for i, row in enumerate(doubt.weights):
-            if len(row) != width:
-                raise ValueError(f"signal_doubt.weights.{i}: {len(row)} values, not {width}")
 
     def _check_robot(self) -> None:
         robot = self.robot

@@ -22,7 +22,6 @@ from soft_control.learning.card import (
     Errors,
     ModelCard,
     ModelError,
-    SignalMap,
     file_hash,
     load_card,
 )
@@ -31,8 +30,8 @@ from soft_control.learning.errors import distances, rmse
 
 __all__ = [
     "CARD_FILE", "NETWORK_FILE", "ROLLOUT_SAMPLES", "Errors", "IncrementNetwork", "Model",
-    "ModelCard", "ModelError", "SignalMap", "card_samples", "card_windows", "evaluate", "file_hash",
-    "fit_signal_map", "free_run", "least_squares_baseline", "load_card", "load_model",
+    "ModelCard", "ModelError", "card_samples", "card_windows", "evaluate", "file_hash",
+    "free_run", "least_squares_baseline", "load_card", "load_model",
     "error_weights", "normalised_windows", "overall", "rollouts",
 ]  # fmt: skip
 
@@ -352,22 +351,3 @@ def _check_network(path: Path, graph: Graph, card: ModelCard) -> None:
             f"{path}: a network from {sizes} to {outputs} outputs, but its card is of one from "
             f"{card.input_sizes()} to {len(card.output_names)}"
         )
-
-
-def fit_signal_map(
-    card: ModelCard, training: Sequence[Recording], held_out: Sequence[Recording]
-) -> SignalMap | None:
-    """Fitted to the runs that the card's normalisation comes from, judged by those held out."""
-    if not card.signal_names:
-        return None
-
-    def both(runs: Sequence[Recording]) -> tuple[np.ndarray, np.ndarray]:
-        signals = np.vstack([run.signal(card.signal_names) for run in runs])
-        outputs = np.vstack([run.output(card.output_names) for run in runs])
-        return card.normalised_signal(signals), card.normalised_output(outputs)
-
-    weights = np.linalg.lstsq(*both(training), rcond=None)[0]
-    signals, outputs = both(held_out)
-    residual = np.sqrt(np.mean((signals @ weights - outputs) ** 2, axis=0))
-    shown = np.array([output.factor for output in card.robot.outputs]) * card.output_scale
-    return SignalMap(weights=weights.T.tolist(), residual=(shown * residual).tolist())

@@ -30,7 +30,6 @@ from soft_control.learning.model import (
     error_weights,
     evaluate,
     file_hash,
-    fit_signal_map,
     free_run,
     load_model,
     normalised_windows,
@@ -39,6 +38,7 @@ from soft_control.learning.model import (
 from soft_control.learning.rest import fit_rest_signals
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.signal_doubt import fit_signal_doubt
+from soft_control.learning.signal_model import fit_signal_model
 from soft_control.learning.suitability import check_long_enough, compare_ranges
 from soft_control.learning.teachers import imagine, imagined_samples
 
@@ -104,11 +104,13 @@ def train(
         raise TrainingError("the training diverged; choose a smaller learning_rate")
 
     trainee.save(out_dir / NETWORK_FILE)
+    model = trainee.as_model()
+    known = fit_signal_model(model, runs, evaluated, settings.seed)
     found = {
-        "signal_map": fit_signal_map(card, runs, evaluated),
+        "signal_model": known,
         "rest_signals": fit_rest_signals(card, runs, evaluated),
-        "signal_doubt": fit_signal_doubt(trainee.as_model(), runs, evaluated, settings.seed),
-        "metrics": evaluate(trainee.as_model(), evaluated),
+        "signal_doubt": fit_signal_doubt(model, known, runs, evaluated),
+        "metrics": evaluate(model, evaluated),
         "evaluated_on": [run.source for run in evaluated],
         "model_hash": file_hash(out_dir / NETWORK_FILE),
     }
@@ -132,11 +134,7 @@ def untrained(
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     _Trainee(card, settings, np.eye(sum(card.input_sizes().values()))).save(out_dir / NETWORK_FILE)
-    found = {
-        "signal_map": fit_signal_map(card, runs, runs),
-        "model_hash": file_hash(out_dir / NETWORK_FILE),
-    }
-    card = checked_card(**(dict(card) | found))
+    card = checked_card(**(dict(card) | {"model_hash": file_hash(out_dir / NETWORK_FILE)}))
     (out_dir / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return card
 

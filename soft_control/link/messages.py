@@ -27,7 +27,7 @@ __all__ = [
     "too_long", "wire",
 ]  # fmt: skip
 
-PROTOCOL_VERSION = 7
+PROTOCOL_VERSION = 8
 HASH_SIZE = 16
 BOARD_SIZE = 16
 
@@ -262,6 +262,7 @@ class Telemetry(Message, type=0x83):
     voltage: float = wire("f")
     temperature: float = wire("f")
     doubted: int = wire("I")
+    uncertainty: Floats = wire("f", "outputs")
 
 
 @dataclass(frozen=True)

@@ -16,26 +16,33 @@ const controller_config_t controller_config = {
     },
     .signal_offset = {{ signal_offset | c_floats }},
     .signal_scale = {{ signal_scale | c_floats }},
-{% if signal_map is not none %}
-    .signal_map = {
-{% for row in signal_map.weights %}
-        {{ row | c_floats }},
-{% endfor %}
-    },
-    .signal_trust = {{ signal_trust | c_floats }},
-{% endif %}
-{% if doubt is not none %}
-    .doubt = {
+{% if signal_model is not none %}
+    .signal_model = {
         .hidden = {
-{% for row in doubt.hidden.tolist() %}
+{% for row in signal_model.hidden %}
             {{ row | c_floats }},
 {% endfor %}
         },
         .weights = {
-{% for row in doubt.weights.tolist() %}
+{% for row in signal_model.weights %}
             {{ row | c_floats }},
 {% endfor %}
         },
+    },
+{% endif %}
+{% if observer is not none %}
+    .observer = {
+        .keep = {{ observer.keep | c_floats }},
+        .renewed = {
+{% for row in observer.renewed.tolist() %}
+            {{ row | c_floats }},
+{% endfor %}
+        },
+        .noise = {{ observer.noise.tolist() | c_floats }},
+    },
+{% endif %}
+{% if doubt is not none %}
+    .doubt = {
         .per_gate = {{ doubt.per_gate.tolist() | c_floats }},
         .slow_max = {{ doubt.slow_max.tolist() | c_floats }},
         .low = {{ doubt.low.tolist() | c_floats }},

@@ -14,13 +14,10 @@
 {% if card.memory_s %}
 #define MEMORY_GAIN {{ '{' }}{{ card.memory_gains().tolist() | map("c_floats") | join(', ') }}{{ '}' }}
 {% endif %}
-#define SIGNAL_ESTIMATE {{ (signal_map is not none) | int }} /* where no position is measured */
+#define SIGNAL_MODEL {{ (signal_model is not none) | int }} /* of what the signals should be */
+#define SIGNAL_UNITS {{ (signal_model.hidden if signal_model is not none else []) | length }}
 #define SIGNAL_DOUBT {{ (doubt is not none) | int }} /* those that lie are found and left out */
-{% if doubt is not none %}
-#define DOUBT_UNITS {{ doubt.hidden | length }}
-{% else %}
-#define DOUBT_UNITS 0
-{% endif %}
+#define OBSERVER {{ (observer is not none) | int }} /* they correct the network's outputs */
 #define INPUT_LAGS {{ card.input_lags }}
 #define OUTPUT_LAGS {{ card.output_lags }}
 #define INPUT_DELAY {{ card.input_delay }}

@@ -142,7 +142,7 @@ static message_error_t answer_arm(control_loop_t *loop, request_t *request)
     memcpy(request->command, loop->supervisor.command, sizeof request->command);
     normalise_command(units, request->command);
     mpc_reset(&loop->mpc, request->command, request->outputs);
-    loop->unforeseen = (estimate_t){.offset = {0.0f}};
+    observer_reset(&loop->observer);
     loop->unexplained = (estimate_t){.offset = {0.0f}};
     loop->unmeasured = 0;
     loop->tethered_samples = request->tethered_samples;

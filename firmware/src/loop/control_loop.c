@@ -110,8 +110,9 @@ static void doubt_signals(control_loop_t *loop, bool fresh)
 {
 #if SIGNAL_DOUBT
     if (fresh) {
-        sensor_doubt_step(&loop->config->doubt, &loop->doubt, loop->mpc.signals,
-                          loop->mpc.outputs[0], loop->mpc.commands[INPUT_DELAY]);
+        sensor_doubt_step(&loop->config->doubt, &loop->config->signal_model, &loop->doubt,
+                          loop->mpc.signals, loop->mpc.outputs[0],
+                          loop->mpc.commands[INPUT_DELAY]);
     }
     for (int i = 0; i < SIGNALS; i++) {
         if (loop->doubt.doubted[i]) {
@@ -158,29 +159,21 @@ static void acquire(control_loop_t *loop, sample_t *sample)
     }
 }
 
-/* What the signals tell of the outputs, while they do: how far the network is from it. */
-static void see_signals(control_loop_t *loop)
+/* What the signals tell of the outputs: how far the network is off. What the sensor has not brought
+ * anew tells nothing. */
+static void see_signals(control_loop_t *loop, bool fresh)
 {
-#if SIGNAL_ESTIMATE
-    const controller_config_t *config = loop->config;
-    float ratio[OUTPUTS];
-    float outputs[OUTPUTS];
-    /* Without one of its signals the map gives other outputs: the estimate stays. */
-    for (int j = 0; j < SIGNALS; j++) {
-        if (loop->doubt.doubted[j]) {
-            return;
-        }
-    }
-    for (int i = 0; i < OUTPUTS; i++) {
-        ratio[i] = loop->settings.disturbance_ratio * config->signal_trust[i];
-        outputs[i] = 0.0f;
-        for (int j = 0; j < SIGNALS; j++) {
-            outputs[i] = mac(config->signal_map[i][j], loop->mpc.signals[j], outputs[i]);
-        }
-    }
-    estimate_update(&loop->unforeseen, ratio, outputs, loop->mpc.outputs[0]);
+#if OBSERVER
+    static const bool none[SIGNAL_SLOTS];
+    bool held[SIGNAL_SLOTS];
+    memset(held, true, sizeof held);
+    observer_step(&loop->config->observer, &loop->config->signal_model, &loop->observer,
+                  !fresh         ? held
+                  : SIGNAL_DOUBT ? loop->doubt.doubted
+                                 : none,
+                  loop->mpc.signals, loop->mpc.outputs[0], loop->mpc.commands[INPUT_DELAY]);
 #else
-    (void)loop;
+    (void)loop, (void)fresh;
 #endif
 }
 
@@ -189,17 +182,13 @@ static void see_signals(control_loop_t *loop)
  * is an offset that follows them. */
 static void see_measured(control_loop_t *loop, const float foreseen[OUTPUTS])
 {
-    float ratio[OUTPUTS];
     float expected[OUTPUTS];
 
     if (loop->modes.adapts) {
         adaptation_update(&loop->adaptation, foreseen, loop->outputs);
     }
-    for (int i = 0; i < OUTPUTS; i++) {
-        ratio[i] = loop->settings.disturbance_ratio;
-    }
     adaptation_output(&loop->adaptation, foreseen, expected);
-    estimate_update(&loop->unexplained, ratio, loop->outputs, expected);
+    estimate_update(&loop->unexplained, loop->settings.disturbance_ratio, loop->outputs, expected);
     loop->unmeasured = 0;
 }
 
@@ -211,7 +200,7 @@ static void see_nothing_measured(control_loop_t *loop)
         adaptation_rest(&loop->adaptation);
     }
     loop->unmeasured = (uint16_t)(loop->unmeasured + (loop->unmeasured < UINT16_MAX));
-    if ((loop->modes.adapts || SIGNAL_ESTIMATE) && loop->unmeasured > FADE_AFTER) {
+    if ((loop->modes.adapts || OBSERVER) && loop->unmeasured > FADE_AFTER) {
         estimate_fade(&loop->unexplained);
     }
 }
@@ -219,9 +208,7 @@ static void see_nothing_measured(control_loop_t *loop)
 /* How the robot's outputs follow from those that the network predicts. The network goes on
  * without it:
  *
- *     robot = gain (network + unforeseen) + offset + unexplained
- *
- * Measured outputs go before the signals, but where they teach what holds without them. */
+ *     robot = gain (network + error that the signals show) + offset + unexplained */
 static void estimate(control_loop_t *loop, const sample_t *sample)
 {
     const bool newest = loop->modes.clock == CLOCK_TIMER;
@@ -230,11 +217,9 @@ static void estimate(control_loop_t *loop, const sample_t *sample)
     float foreseen[OUTPUTS];
 
     loop->measured = false;
-    if (!measured || loop->modes.adapts) {
-        see_signals(loop);
-    }
+    see_signals(loop, (sample->flags & SUPERVISOR_SENSOR_HELD) == 0u);
     for (int i = 0; i < OUTPUTS; i++) {
-        foreseen[i] = loop->mpc.outputs[0][i] + loop->unforeseen.offset[i];
+        foreseen[i] = loop->mpc.outputs[0][i] + loop->observer.error[i];
     }
     if (measured) {
         see_measured(loop, foreseen);
@@ -242,7 +227,7 @@ static void estimate(control_loop_t *loop, const sample_t *sample)
         see_nothing_measured(loop);
     }
     memcpy(mpc->output_gain, loop->adaptation.taken.gain, sizeof mpc->output_gain);
-    adaptation_output(&loop->adaptation, loop->unforeseen.offset, mpc->output_offset);
+    adaptation_output(&loop->adaptation, loop->observer.error, mpc->output_offset);
     for (int i = 0; i < OUTPUTS; i++) {
         mpc->output_offset[i] += loop->unexplained.offset[i];
     }
@@ -416,6 +401,7 @@ static void report(control_loop_t *loop, const sample_t *sample)
         telemetry->reference[i] =
             physical(loop->reference.before[i], units->output_offset[i], scale);
         telemetry->offset[i] = (robot[i] - loop->mpc.outputs[0][i]) * scale;
+        telemetry->uncertainty[i] = scale * sqrtf(loop->observer.covariance[i][i]);
     }
     telemetry->cost = sample->result.cost;
     telemetry->step_cost = sample->step_cost;

@@ -17,6 +17,7 @@
 #include "loop/adaptation.h"
 #include "loop/estimate.h"
 #include "loop/host_clock.h"
+#include "loop/observer.h"
 #include "loop/reference.h"
 #include "loop/sensing.h"
 #include "loop/sensor_doubt.h"
@@ -36,9 +37,11 @@ typedef struct {
     float signal_scale[SIGNAL_SLOTS];
     uint8_t signal_channel[SIGNAL_SLOTS];   /* of the sensor */
     float full_scale_counts[SIGNAL_SLOTS];  /* signal = counts / this; 0: a dead channel, 0 */
-#if SIGNAL_ESTIMATE
-    float signal_map[OUTPUTS][SIGNALS]; /* outputs = map * signals, both normalised */
-    float signal_trust[OUTPUTS]; /* variance of a measured output over that of the signals' */
+#if SIGNAL_MODEL
+    signal_model_t signal_model;
+#endif
+#if OBSERVER
+    observer_config_t observer;
 #endif
 #if SIGNAL_DOUBT
     doubt_config_t doubt;
@@ -64,7 +67,7 @@ typedef struct {
     mpc_config_t mpc_config; /* the same normalised, and what the robot makes of the outputs */
     mpc_state_t mpc;
     doubt_state_t doubt;     /* which signals are believed */
-    estimate_t unforeseen;   /* by the signals: of the network's outputs */
+    observer_t observer;     /* by the signals: how far the network's outputs are off */
     adaptation_t adaptation; /* what the robot of today makes of these */
     estimate_t unexplained;  /* by measured outputs: of the robot's */
     uint16_t unmeasured;     /* samples since the last of them */

@@ -11,13 +11,14 @@ static float gain(float ratio)
     return 0.5f * (sqrtf(ratio * (ratio + 4.0f)) - ratio);
 }
 
-void estimate_update(estimate_t *estimate, const float ratio[OUTPUTS], const float seen[OUTPUTS],
+void estimate_update(estimate_t *estimate, float ratio, const float seen[OUTPUTS],
                      const float predicted[OUTPUTS])
 {
+    const float share = gain(ratio);
     float offset[OUTPUTS];
     for (int i = 0; i < OUTPUTS; i++) {
         const float innovation = seen[i] - predicted[i] - estimate->offset[i];
-        offset[i] = estimate->offset[i] + gain(ratio[i]) * innovation;
+        offset[i] = estimate->offset[i] + share * innovation;
     }
     if (all_finite(offset, OUTPUTS)) {
         memcpy(estimate->offset, offset, sizeof offset);

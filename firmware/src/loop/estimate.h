@@ -9,13 +9,7 @@
  *     ratio  0   0.0026   0.5   1000
  *     gain   0   0.05     0.5   0.999
  *
- * Outputs are seen in two ways, each with an estimate of its own. Measured ones have the noise
- * that settings_t.disturbance_ratio is meant for. The signals give them by a linear map that
- * training fits; their noise is the residual of that map on recordings held out. Output by output,
- *
- *     ratio of the signals = disturbance_ratio * variance of a measured output / residual's,
- *
- * so that a map which errs much corrects slowly. */
+ * It is of measured outputs; what signals tell is in observer.h. */
 #ifndef ESTIMATE_H
 #define ESTIMATE_H
 
@@ -25,9 +19,9 @@ typedef struct {
     float offset[OUTPUTS]; /* normalised */
 } estimate_t;
 
-/* Takes the outputs of a sample as they are seen, with the ratio of each, and what the network
- * alone has predicted for them. Outputs that are not finite change nothing. */
-void estimate_update(estimate_t *estimate, const float ratio[OUTPUTS], const float seen[OUTPUTS],
+/* Takes the outputs of a sample as they are seen, and what was predicted for them. Outputs that are
+ * not finite change nothing. */
+void estimate_update(estimate_t *estimate, float ratio, const float seen[OUTPUTS],
                      const float predicted[OUTPUTS]);
 
 /* A sample in which nothing is seen any more: half of it is left after 0.35 s. */

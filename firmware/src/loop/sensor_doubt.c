@@ -14,48 +14,19 @@ void sensor_doubt_reset(doubt_state_t *state)
 
 #if SIGNAL_DOUBT
 
-/* What the signals are expected by. */
-static void find_features(const doubt_config_t *config, const float predicted[OUTPUTS],
-                          const float command[COMMANDS], float features[DOUBT_FEATURES])
-{
-    float *z = features + 1;
-
-    features[0] = 1.0f;
-    memcpy(z, predicted, OUTPUTS * sizeof *z);
-    memcpy(z + OUTPUTS, command, COMMANDS * sizeof *z);
-    for (int j = 0; j < DOUBT_UNITS; j++) {
-        const float *row = config->hidden[j];
-        float a = row[DOUBT_INPUTS];
-        UNROLL for (int c = 0; c < DOUBT_INPUTS; c++) {
-            a = mac(row[c], z[c], a);
-        }
-        features[1 + DOUBT_INPUTS + j] = a / (1.0f + fabsf(a));
-    }
-}
-
-/* What a signal should be; 0, its mean, where that is no number. */
-static float expect(const doubt_config_t *config, int i, const float features[DOUBT_FEATURES])
-{
-    const float *row = config->weights[i];
-    float expected = 0.0f;
-    UNROLL for (int c = 0; c < DOUBT_FEATURES; c++) {
-        expected = mac(row[c], features[c], expected);
-    }
-    return is_finite(expected) ? expected : 0.0f;
-}
-
 /* What a sample says of one channel. */
 typedef struct {
     bool implausible, stuck, far, drifted, agrees;
 } evidence_t;
 
-static evidence_t look(const doubt_config_t *config, doubt_state_t *state, int i, float signal,
-                       const float features[DOUBT_FEATURES])
+static evidence_t look(const doubt_config_t *config, const signal_model_t *model,
+                       doubt_state_t *state, int i, float signal,
+                       const float features[MODEL_FEATURES])
 {
     const bool same = signal >= state->last[i] && signal <= state->last[i];
     evidence_t seen;
 
-    state->expected[i] = expect(config, i, features);
+    state->expected[i] = signal_model_expect(model, i, features);
     seen.implausible = !is_finite(signal) || signal < config->low[i] || signal > config->high[i];
     /* An implausible value says nothing of how far the others were off. */
     const float off = seen.implausible ? 0.0f : signal - state->expected[i];
@@ -91,17 +62,17 @@ static void judge(const doubt_config_t *config, doubt_state_t *state, int i,
     state->doubted[i] = state->doubted[i] || found;
 }
 
-void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,
-                       const float signals[SIGNAL_SLOTS], const float predicted[OUTPUTS],
-                       const float command[COMMANDS])
+void sensor_doubt_step(const doubt_config_t *config, const signal_model_t *model,
+                       doubt_state_t *state, const float signals[SIGNAL_SLOTS],
+                       const float predicted[OUTPUTS], const float command[COMMANDS])
 {
-    float features[DOUBT_FEATURES];
+    float features[MODEL_FEATURES];
     evidence_t seen[SIGNALS];
     int sane = 0, disagree = 0;
 
-    find_features(config, predicted, command, features);
+    signal_model_features(model, predicted, command, features);
     for (int i = 0; i < SIGNALS; i++) {
-        seen[i] = look(config, state, i, signals[i], features);
+        seen[i] = look(config, model, state, i, signals[i], features);
         if (!seen[i].implausible && !seen[i].stuck) {
             sane++;
             disagree += seen[i].far || seen[i].drifted;
@@ -110,15 +81,6 @@ void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,
     for (int i = 0; i < SIGNALS; i++) {
         judge(config, state, i, &seen[i], 2 * disagree < sane);
     }
-}
-
-#else
-
-void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,
-                       const float signals[SIGNAL_SLOTS], const float predicted[OUTPUTS],
-                       const float command[COMMANDS])
-{
-    (void)config, (void)state, (void)signals, (void)predicted, (void)command;
 }
 
 #endif

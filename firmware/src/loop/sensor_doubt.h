@@ -1,9 +1,5 @@
 /* Which signals to believe. Each one is compared with what it should be by the outputs that the
- * network predicts and by the newest command that these have seen; all is normalised, z = [y, u]:
- *
- *     expected = weights * [1, z, a / (1 + |a|)]      a = hidden * [z, 1]
- *
- * What is found, and by what:
+ * network predicts and by the newest command that these have seen (signal_model.h). What is found, and by what:
  *
  *     implausible   not finite, or far outside of what the recordings held: by itself, at once
  *     stuck         the same for longer than noise lets a live signal be: by itself
@@ -26,14 +22,10 @@
 #include <stdint.h>
 
 #include "controller_config.h"
-
-#define DOUBT_INPUTS (OUTPUTS + COMMANDS)
-#define DOUBT_FEATURES (1 + DOUBT_INPUTS + DOUBT_UNITS)
+#include "loop/signal_model.h"
 
 typedef struct {
 #if SIGNAL_DOUBT
-    float hidden[DOUBT_UNITS][DOUBT_INPUTS + 1];
-    float weights[SIGNALS][DOUBT_FEATURES];
     float per_gate[SIGNALS]; /* 1 / the largest innovation that is not far */
     float slow_max[SIGNALS]; /* of the mean innovation, as a share of that */
     float low[SIGNALS];      /* plausible values */
@@ -57,10 +49,14 @@ typedef struct {
 /* All are believed. */
 void sensor_doubt_reset(doubt_state_t *state);
 
+#if SIGNAL_DOUBT
+
 /* Sets `doubted` and `expected` for the signals of a sample, by the outputs that the network
  * predicts for it, without any offset, and the newest command that these have seen. */
-void sensor_doubt_step(const doubt_config_t *config, doubt_state_t *state,
-                       const float signals[SIGNAL_SLOTS], const float predicted[OUTPUTS],
-                       const float command[COMMANDS]);
+void sensor_doubt_step(const doubt_config_t *config, const signal_model_t *model,
+                       doubt_state_t *state, const float signals[SIGNAL_SLOTS],
+                       const float predicted[OUTPUTS], const float command[COMMANDS]);
+
+#endif
 
 #endif

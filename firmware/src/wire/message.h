@@ -14,7 +14,7 @@
 #include "controller_config.h"
 #include "wire/frame.h"
 
-#define PROTOCOL_VERSION 7
+#define PROTOCOL_VERSION 8
 
 /* One line a message that a host sends:
  *
@@ -156,7 +156,8 @@
     F(S, u8, 1, actuator_errors)  \
     F(S, f32, 1, voltage)         \
     F(S, f32, 1, temperature)     \
-    F(S, u32, 1, doubted)
+    F(S, u32, 1, doubted)         \
+    F(S, f32, OUTPUTS, uncertainty)
 #define ERROR_FIELDS(F, S) \
     F(S, u8, 1, code)      \
     F(S, u8, 1, type)
@@ -324,6 +325,7 @@ typedef struct {
     float voltage; /* of the actuators' supply, V; 0: not known */
     float temperature; /* of the actuator that has spoken last, degrees C; 0: not known */
     uint32_t doubted; /* bit i: signal i, of the first 32, is not believed */
+    float uncertainty[OUTPUTS]; /* standard deviation of those of the network, by the signals */
 } telemetry_t;
 
 typedef struct {
