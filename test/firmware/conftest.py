@@ -11,12 +11,13 @@ from ctypes import c_bool, c_char_p, c_float, c_int32, c_size_t, c_uint8, c_uint
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.firmware_build import build
 from soft_control.firmware_files import FirmwareBuild
-from soft_control.learning.model import ModelCard, SignalMap
+from soft_control.learning.card import ModelCard, SignalModel
 from soft_control.link.opening import open_session
 from soft_control.link.session import McuSession
 from soft_control.rigs import describe
@@ -28,6 +29,7 @@ INPUT_LAGS, OUTPUT_LAGS, DELAY, HORIZON = 3, 3, 5, 12
 COMMAND_REST = (-0.17, -0.4)
 FRAME_SIZE_MAX, CONTENT_MAX, POINTS_MAX = 254, 250, (250 - 6) // (4 * N)
 REFERENCE_POINTS = 1200
+UNITS = 5
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,21 @@ def settings() -> MpcSettings:
         command_min=[-1.745, -1.745],
         command_max=[1.396, 0.873],
         move_max=[0.0506] * M,
+        observer=0.0,
+    )
+
+
+def signal_model_of_test() -> SignalModel:
+    """Signals that swing by one or two while outputs and commands swing by one."""
+    rng = np.random.default_rng(5)
+    inputs = N + M
+    spread = 0.1 * rng.standard_normal((N, N))
+    return SignalModel(
+        hidden=rng.standard_normal((UNITS, inputs + 1)).tolist(),
+        weights=(0.5 * rng.standard_normal((P, 1 + inputs + UNITS))).tolist(),
+        noise=[0.1, 0.2, 0.025, 1.0],
+        error=(spread @ spread.T + 0.001 * np.eye(N)).round(6).tolist(),
+        error_s=0.5,
     )
 
 
@@ -82,10 +99,7 @@ def save_model(directory: Path, hidden: Sequence[int]) -> Path:
         signal_names=[f"lace_{i:02d}" for i in range(P)],
         signal_offset=[0.5] * P,
         signal_scale=[0.2] * P,
-        signal_map=SignalMap(
-            weights=[[0.5, -0.2, 0.1, 0.0], [0.0, 0.3, 0.2, -0.4], [0.1, 0.0, -0.6, 0.2]],
-            residual=[0.1, 0.2, 0.025],
-        ),
+        signal_model=signal_model_of_test(),
         surface=None,
         metrics=[],
         evaluated_on=[],
@@ -124,8 +138,8 @@ def estimating(
     boards: tuple[str, ...],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> FirmwareBuild:
-    """The same, but where no position is measured the signals move the offset estimate."""
-    changes = {"signal_estimate": True, "output_noise": [0.05] * N, "disturbance_ratio": 0.5}
+    """The same, but with an observer, and an estimate of what is measured beside it."""
+    changes = {"observer": 1.0, "disturbance_ratio": 0.5}
     changed = settings.model_copy(update=changes)
     return build(model_dir, changed, tmp_path_factory.mktemp("estimating"), boards)
 
@@ -172,6 +186,22 @@ class Settings(ctypes.Structure):
         *((name, c_float * N) for name in ("output_min", "output_max", "bound_weight")),
         ("disturbance_ratio", c_float),
     ]
+
+
+class CModel(ctypes.Structure):
+    """signal_model_t of `signal_model_of_test`."""
+
+    _fields_ = [
+        ("hidden", (c_float * (N + M + 1)) * UNITS),
+        ("weights", (c_float * (1 + N + M + UNITS)) * P),
+    ]
+
+    @classmethod
+    def of(cls, known: SignalModel) -> CModel:
+        made = cls()
+        np.ctypeslib.as_array(made.hidden)[...] = known.hidden
+        np.ctypeslib.as_array(made.weights)[...] = known.weights
+        return made
 
 
 class Points(ctypes.Structure):
@@ -266,6 +296,7 @@ class Telemetry(ctypes.Structure):
         ("actuator_errors", c_uint8),
         *((name, c_float) for name in ("voltage", "temperature")),
         ("doubted", c_uint32),
+        ("uncertainty", c_float * N),
     ]
 
 

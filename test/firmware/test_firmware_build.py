@@ -313,12 +313,6 @@ def test_settings_that_do_not_fit_are_named(model_dir, settings, tmp_path, chang
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_signals_cannot_be_weighed_without_the_noise_of_a_measurement(model_dir, settings):
-    asked = settings.model_copy(update={"signal_estimate": True})
-    with pytest.raises(ValueError, match="output_noise is missing"):
-        check(asked, load_card(model_dir))
-
-
 def test_extreme_settings_that_are_taken_stay_finite(c, model_dir, settings):
     """The largest weights, ratio and budget: what the solver gets of them is finite, and so is the
     gain, which is 0.999 for a ratio of 1000: 1e-3 of it are the digits that float leaves."""

@@ -67,7 +67,7 @@ def trunk(model_dir, trunk_settings, boards, tmp_path_factory):
         "signal_names": [],
         "signal_offset": [],
         "signal_scale": [],
-        "signal_map": None,
+        "signal_model": None,
         "model_hash": hashlib.sha256((folder / NETWORK_FILE).read_bytes()).hexdigest()[:16],
     }
     card = load_card(model_dir).model_copy(update=changes)

@@ -43,8 +43,6 @@ static void fill(float *values, int size, uint32_t kind)
 static doubt_config_t config(void)
 {
     doubt_config_t made = {.slow_gain = 0.055f, .agreeing_samples = 60};
-    fill(&made.hidden[0][0], DOUBT_UNITS * (DOUBT_INPUTS + 1), 3u);
-    fill(&made.weights[0][0], SIGNALS * DOUBT_FEATURES, 3u);
     for (int i = 0; i < SIGNALS; i++) {
         made.per_gate[i] = uniform(0.05f, 1.0f);
         made.slow_max[i] = uniform(0.1f, 1.0f);
@@ -55,10 +53,19 @@ static doubt_config_t config(void)
     return made;
 }
 
+static signal_model_t model(void)
+{
+    signal_model_t made;
+    fill(&made.hidden[0][0], SIGNAL_UNITS * (MODEL_INPUTS + 1), 3u);
+    fill(&made.weights[0][0], SIGNALS * MODEL_FEATURES, 3u);
+    return made;
+}
+
 int main(int count, char **arguments)
 {
     const long steps = count > 1 ? atol(arguments[1]) : 0;
     doubt_config_t chosen = config();
+    signal_model_t known = model();
     doubt_state_t doubt;
     float signals[SIGNALS] = {0.0f}, predicted[OUTPUTS] = {0.0f}, command[COMMANDS] = {0.0f};
     long found = 0, sound = 0;
@@ -68,6 +75,7 @@ int main(int count, char **arguments)
     for (long step = 0; step < steps; step++) {
         if (random_bits() % 100000u == 0u) { /* hours of the same, and other robots */
             chosen = config();
+            known = model();
             sensor_doubt_reset(&doubt);
         }
         for (int part = 0; part < 3 && random_bits() % 300u == 0u; part++) {
@@ -77,7 +85,7 @@ int main(int count, char **arguments)
         fill(predicted, OUTPUTS, kinds[1]);
         fill(command, COMMANDS, kinds[2]);
         const uint16_t before = doubt.found;
-        sensor_doubt_step(&chosen, &doubt, signals, predicted, command);
+        sensor_doubt_step(&chosen, &known, &doubt, signals, predicted, command);
         for (int i = 0; i < SIGNALS; i++) {
             assert(fabsf(doubt.slow[i]) <= 1.0f); /* false for NaN, too */
             assert(is_finite(doubt.expected[i]));

@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from soft_control.control.mpc_settings import physical_settings
+from soft_control.control.observer import observer_config, reset, signal_function, step
 from soft_control.learning.dataset import Recording
 from soft_control.learning.model import ModelCard, free_run, load_model
 from soft_control.link.codes import ErrorCode, HostLost, SolverStatus, State, Supervisor, Wiring
@@ -276,40 +277,29 @@ def test_a_measured_position_takes_the_offset_out(open_target, settings):
 def test_without_a_measured_position_the_signals_take_the_offset_out(
     open_target, estimating, model_dir
 ):
-    """The rule of estimate.h in float64, around what a firmware without any estimate predicts
-    for the same commands: the position of the signals is the card's map of them, its ratio smaller
-    by (noise of a measured position / residual)², axis by axis. 1e-6 m as for the free run."""
+    """The twin of observer.h, around what a firmware without any estimate predicts for the same
+    commands. 1e-6 m as for the free run."""
     card = load_model(model_dir).card
-    ratio = 0.5 * (0.05 / np.maximum(card.signal_map.residual, 0.05)) ** 2
-    gain = (np.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
+    config, function = observer_config(card), signal_function(card)
+    twin, acting = reset(3), [card.normalised_command(np.array(REST))] * (card.input_delay + 1)
+    scale = np.array(card.output_scale)
     run, model = Run(open_target("sil", estimating)), open_target("sil")
     model.arm(REST, ORIGIN)
     seen, rng = np.zeros((100, 3)), np.random.default_rng(1)  # the signals that Run draws
-    estimate, predicted = np.zeros(3), np.array(ORIGIN)
+    predicted, none = np.array(ORIGIN), np.zeros(4, bool)
     for k in range(100):
         values = signals(rng, 4)
-        shown = np.array(card.signal_map.weights) @ card.normalised_signal(values)
-        estimate += gain * (card.outputs(shown) - predicted - estimate)
+        shown, outputs = card.normalised_signal(values), card.normalised_output(predicted)
+        estimate = scale * step(config, function, twin, none, shown, outputs, acting[-1])
         run.session.measurement(k + 1, (1.0, 1.0, 1.0))  # of another sample: nobody's
         command = run.step()
         predicted = np.array(model.observe(k, values, command.command).predicted)
+        acting = [card.normalised_command(np.array(command.command)), *acting[:-1]]
         assert command.predicted == pytest.approx(predicted + estimate, abs=1e-6)
+        deviation = scale * np.sqrt(np.diag(twin.covariance))
+        assert command.uncertainty == pytest.approx(deviation, rel=1e-3)
         seen[k] = estimate
     assert np.ptp(seen, axis=0).min() > 1e-3
-
-
-def test_a_measured_position_goes_before_that_of_the_signals(open_target, estimating, settings):
-    """Told each position, both firmwares are the same; told to estimate nothing, as well."""
-    both, plain = Run(open_target("sil", estimating)), Run(open_target("sil"))
-    plain.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": 0.5})
-    for k in range(20):
-        for run in (both, plain):
-            run.session.measurement(k, (1e-3, 0.0, 2e-3))
-        assert both.step() == plain.step()
-    both.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": 0.0})
-    plain.session.configure(physical_settings(settings, TENDON) | {"disturbance_ratio": 0.0})
-    for _ in range(5):
-        assert both.step() == plain.step()
 
 
 AS_RECORDED = LearnedMap.as_recorded(3)

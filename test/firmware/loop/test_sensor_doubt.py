@@ -18,15 +18,16 @@ import numpy as np
 import pytest
 
 from soft_control.control import sensor_doubt
+from soft_control.control.observer import SignalFunction
 from soft_control.control.sensor_doubt import DoubtConfig, doubt_config
 from soft_control.firmware_build import build
 from soft_control.learning.card import SignalDoubt, load_card
+from soft_control.learning.signal_model import predicted_signals
 
-from ..conftest import M, N, P
+from ..conftest import CModel, M, N, P, signal_model_of_test
 from .test_control_loop import REST, Run
 
 RATE_HZ = 120.0
-UNITS = 5
 INPUTS = N + M
 NOISE = np.array([0.1, 0.03, 0.04, 0.35])
 QUANTUM = NOISE / 0.67
@@ -34,16 +35,13 @@ QUANTUM = NOISE / 0.67
 LIMIT_SAMPLES = round(0.5 * RATE_HZ)
 FAULT = 1200  # sample
 HERE = Path(__file__).parent
+DOUBT_SOURCES = ("loop/sensor_doubt.c", "loop/signal_model.c", "solver/number.c")
+KNOWN = signal_model_of_test()
+FUNCTION = SignalFunction(np.array(KNOWN.hidden), np.array(KNOWN.weights))
 
 
 def doubt_of_test_model() -> SignalDoubt:
-    """Signals that swing by one or two while outputs and commands swing by one."""
-    rng = np.random.default_rng(5)
-    hidden = rng.standard_normal((UNITS, INPUTS + 1))
-    weights = 0.5 * rng.standard_normal((P, 1 + INPUTS + UNITS))
     return SignalDoubt(
-        hidden=hidden.tolist(),
-        weights=weights.tolist(),
         innovation=(4.2 * NOISE).tolist(),
         slow_s=0.15,
         slow_innovation=(0.8 * NOISE).tolist(),
@@ -73,8 +71,6 @@ class CConfig(ctypes.Structure):
     """doubt_config_t"""
 
     _fields_ = [
-        ("hidden", (c_float * (INPUTS + 1)) * UNITS),
-        ("weights", (c_float * (1 + INPUTS + UNITS)) * P),
         *((name, c_float * P) for name in ("per_gate", "slow_max", "low", "high")),
         ("still_max", c_uint16 * P),
         ("slow_gain", c_float),
@@ -111,13 +107,17 @@ class Firmware:
     def __init__(self, library: Path, config: DoubtConfig) -> None:
         self._library = ctypes.CDLL(str(library))
         self._config, self.state = CConfig.of(config), CState()
+        self._model = CModel.of(KNOWN)
         self._library.sensor_doubt_reset(ctypes.byref(self.state))
 
     def step(self, signals, predicted, command) -> np.ndarray:
         arrays = [np.ascontiguousarray(a, np.float32) for a in (signals, predicted, command)]
         pointers = [a.ctypes.data_as(ctypes.POINTER(c_float)) for a in arrays]
         self._library.sensor_doubt_step(
-            ctypes.byref(self._config), ctypes.byref(self.state), *pointers
+            ctypes.byref(self._config),
+            ctypes.byref(self._model),
+            ctypes.byref(self.state),
+            *pointers,
         )
         return np.array(self.state.doubted)
 
@@ -138,15 +138,13 @@ class Motion:
     signals: np.ndarray
 
 
-def motion(config: DoubtConfig, samples: int, seed: int) -> Motion:
+def motion(samples: int, seed: int) -> Motion:
     """A curve that returns after some seconds, as references do, at another pace for each seed."""
     rng = np.random.default_rng(seed)
     t_s = np.arange(samples) / RATE_HZ
     turns = rng.uniform(0.15, 0.4, INPUTS) * t_s[:, None] + rng.uniform(0, 1, INPUTS)
     z = np.sin(2 * np.pi * turns)
-    a = z @ config.hidden[:, :-1].T + config.hidden[:, -1]
-    features = np.hstack([np.ones((samples, 1)), z, a / (1 + np.abs(a))])
-    expected = features @ config.weights.T
+    expected = predicted_signals(FUNCTION.hidden, FUNCTION.weights, z)
     felt = expected + NOISE * rng.standard_normal(expected.shape)
     return Motion(z[:, :N], z[:, N:], expected, np.round(felt / QUANTUM) * QUANTUM)
 
@@ -169,7 +167,7 @@ def test_each_fault_of_each_channel_is_found_within_half_a_second(doubting, faul
     built, _, config = doubting
     for channel in range(P):
         for seed in range(5):
-            seen = motion(config, FAULT + LIMIT_SAMPLES, seed)
+            seen = motion(FAULT + LIMIT_SAMPLES, seed)
             rng = np.random.default_rng(seed)
             lies = FAULTS[fault](seen.signals[FAULT - 1 :, channel], channel, rng)
             seen.signals[FAULT:, channel] = lies[1:]
@@ -182,7 +180,7 @@ def test_each_fault_of_each_channel_is_found_within_half_a_second(doubting, faul
 
 def test_all_channels_dead_are_found_at_once(doubting, firmware_doubt):
     _, _, config = doubting
-    seen = motion(config, 200, 1)
+    seen = motion(200, 1)
     for k in range(200):
         dead = k >= 100
         signals = np.full(P, -10.0) if dead else seen.signals[k]
@@ -192,7 +190,7 @@ def test_all_channels_dead_are_found_at_once(doubting, firmware_doubt):
 
 def test_no_false_alarm_in_ten_minutes(doubting, firmware_doubt):
     _, _, config = doubting
-    seen = motion(config, round(600 * RATE_HZ), 2)
+    seen = motion(round(600 * RATE_HZ), 2)
     for row in zip(seen.signals, seen.predicted, seen.commands, strict=True):
         assert not firmware_doubt.step(*row).any()
     assert firmware_doubt.state.found == 0
@@ -200,7 +198,7 @@ def test_no_false_alarm_in_ten_minutes(doubting, firmware_doubt):
 
 def test_a_single_spark_costs_its_channel_two_seconds(doubting, firmware_doubt):
     _, _, config = doubting
-    seen = motion(config, 700, 3)
+    seen = motion(700, 3)
     seen.signals[100, 1] = np.nan
     seen.signals[400, 2] += 4.0
     out = 2 * round(RATE_HZ)
@@ -216,7 +214,7 @@ def test_a_channel_that_comes_back_is_believed_after_two_seconds_of_agreement(
 ):
     _, _, config = doubting
     back, again, spark = 300, 2 * round(RATE_HZ), 100
-    seen = motion(config, 1000, 4)
+    seen = motion(1000, 4)
     seen.signals[100:back, 0] = -10.0
     seen.signals[back + spark, 0] = 10.0  # the two seconds begin anew
     doubted = []
@@ -231,7 +229,7 @@ def test_a_channel_that_comes_back_is_believed_after_two_seconds_of_agreement(
 def test_where_many_signals_disagree_it_is_the_model_that_is_wrong(doubting, firmware_doubt):
     """The network predicts other outputs than there are, such as under a load that signals feel."""
     _, _, config = doubting
-    seen = motion(config, 3000, 5)
+    seen = motion(3000, 5)
     moved = seen.predicted + np.array([1.5, -1.5, 1.5])
     disagree = 0
     for row in zip(seen.signals, moved, seen.commands, strict=True):
@@ -243,10 +241,10 @@ def test_where_many_signals_disagree_it_is_the_model_that_is_wrong(doubting, fir
     assert np.sum(firmware_doubt.state.doubted) <= 1
 
 
-def hostile(config: DoubtConfig, samples: int, seed: int) -> tuple[np.ndarray, ...]:
+def hostile(samples: int, seed: int) -> tuple[np.ndarray, ...]:
     """Sound stretches, and lies of all kinds on any channels for any time."""
     rng = np.random.default_rng(seed)
-    seen = motion(config, samples, seed)
+    seen = motion(samples, seed)
     signals = seen.signals
     k = 0
     while k < samples:
@@ -275,8 +273,8 @@ def test_the_twin_agrees_over_ten_thousand_steps(doubting, firmware_doubt):
     _, _, config = doubting
     state = sensor_doubt.reset(config)
     doubts = 0
-    for row in zip(*hostile(config, 10_000, 6), strict=True):
-        doubted = sensor_doubt.step(config, state, *(np.float64(part) for part in row))
+    for row in zip(*hostile(10_000, 6), strict=True):
+        doubted = sensor_doubt.step(config, FUNCTION, state, *(np.float64(part) for part in row))
         assert firmware_doubt.step(*row).tolist() == doubted.tolist()
         in_c = firmware_doubt.state
         np.testing.assert_allclose(np.array(in_c.expected), state.expected, atol=1e-5)
@@ -296,7 +294,7 @@ def test_a_million_hostile_steps_under_sanitizers(doubting, tmp_path):
             "gcc", "-std=c99", "-O1", "-g", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
             "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{firmware}",
             f"-I{firmware}/src", f"-I{built.directory}", str(HERE / "doubt_fuzz.c"),
-            str(firmware / "src/loop/sensor_doubt.c"), str(firmware / "src/solver/number.c"),
+            *(str(firmware / "src" / name) for name in DOUBT_SOURCES),
             "-o", str(program), "-lm",
         ],
         capture_output=True, text=True,
@@ -343,7 +341,7 @@ def test_what_is_not_believed_counts_as_what_it_should_be(open_target, doubting,
     commands = [card.normalised_command(np.array(REST))] * (card.input_delay + 1)
     for k in range(60):
         reference = np.array([0.0, 0.012 * np.sin((k + 12) / 20), 0.0])
-        sensor_doubt.step(config, state, np.full(P, -1e30), outputs, commands[-1])
+        sensor_doubt.step(config, FUNCTION, state, np.full(P, -1e30), outputs, commands[-1])
         answer = run.session.sample(k, 0.5 + 0.2 * state.expected, reference)
         outputs = card.normalised_output(np.array(answer.predicted))
         commands = [card.normalised_command(np.array(answer.command)), *commands[:-1]]

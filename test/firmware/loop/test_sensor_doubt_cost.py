@@ -1,4 +1,4 @@
-"""What sensor_doubt.c costs on the emulated Cortex-M4F, built small as in the firmware."""
+"""What sensor_doubt.c and observer.c cost on the emulated Cortex-M4F, built small as there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from nn4mc_codegen.trial.qemu import measure, missing_tools
 SOURCES = Path(__file__).parents[3] / "firmware/src"
 OUTPUTS, COMMANDS, UNITS = 3, 2, 12
 PROGRAM = """
+#include "loop/observer.h"
 #include "loop/sensor_doubt.h"
 #include "doubt.h"
 static doubt_config_t config = {.slow_gain = 0.05f, .agreeing_samples = 60};
+#if OBSERVER
+static observer_config_t observing = {.keep = 0.97f};
+#endif
+static signal_model_t model;
 static doubt_state_t state;
+static observer_t observer;
 static int begun;
 static uint32_t bits = 1u;
 static float some(void)
@@ -25,12 +31,20 @@ static float some(void)
 }
 void doubt_begin(const float x[DOUBT_X], float y[1])
 {
-    for (int i = 0; i < DOUBT_UNITS * (DOUBT_INPUTS + 1); i++) {
-        (&config.hidden[0][0])[i] = some();
+    for (int i = 0; i < SIGNAL_UNITS * (MODEL_INPUTS + 1); i++) {
+        (&model.hidden[0][0])[i] = some();
     }
-    for (int i = 0; i < SIGNALS * DOUBT_FEATURES; i++) {
-        (&config.weights[0][0])[i] = some();
+    for (int i = 0; i < SIGNALS * MODEL_FEATURES; i++) {
+        (&model.weights[0][0])[i] = some();
     }
+#if OBSERVER
+    for (int i = 0; i < OUTPUTS; i++) {
+        observing.renewed[i][i] = 0.01f;
+    }
+    for (int i = 0; i < SIGNALS; i++) {
+        observing.noise[i] = 0.5f;
+    }
+#endif
     for (int i = 0; i < SIGNALS; i++) {
         config.per_gate[i] = 0.2f;
         config.slow_max[i] = 0.5f;
@@ -39,6 +53,7 @@ void doubt_begin(const float x[DOUBT_X], float y[1])
         config.still_max[i] = 35;
     }
     sensor_doubt_reset(&state);
+    observer_reset(&observer);
     begun = 1;
     y[0] = x[0];
 }
@@ -47,7 +62,11 @@ void doubt_step(const float x[DOUBT_X], float y[1])
     if (!begun) { /* the first sample costs more and is not counted */
         doubt_begin(x, y);
     }
-    sensor_doubt_step(&config, &state, x, x + SIGNALS, x + SIGNALS + OUTPUTS);
+    sensor_doubt_step(&config, &model, &state, x, x + SIGNALS, x + SIGNALS + OUTPUTS);
+#if OBSERVER
+    observer_step(&observing, &model, &observer, state.doubted, x, x + SIGNALS,
+                  x + SIGNALS + OUTPUTS);
+#endif
     y[0] = 0.0f;
     for (int i = 0; i < SIGNALS; i++) {
         y[0] += state.doubted[i] ? 1.0f : 0.0f;
@@ -56,13 +75,13 @@ void doubt_step(const float x[DOUBT_X], float y[1])
 """
 
 
-def cost(folder: Path, signals: int) -> tuple[int, np.ndarray]:
+def cost(folder: Path, signals: int, observer: bool) -> tuple[int, np.ndarray]:
     """Most instructions of a step and how many channels each was without, on samples of all kinds:
     numbers that agree and that do not, implausible ones, and ones that stand still."""
     width = signals + OUTPUTS + COMMANDS
     names = {
         "SIGNALS": signals, "SIGNAL_SLOTS": signals, "OUTPUTS": OUTPUTS, "COMMANDS": COMMANDS,
-        "SIGNAL_DOUBT": 1, "DOUBT_UNITS": UNITS,
+        "SIGNAL_DOUBT": 1, "SIGNAL_MODEL": 1, "SIGNAL_UNITS": UNITS, "OBSERVER": int(observer),
     }  # fmt: skip
     (folder / "controller_config.h").write_text(
         "#ifndef CONTROLLER_CONFIG_H\n#define CONTROLLER_CONFIG_H\n"
@@ -78,15 +97,18 @@ def cost(folder: Path, signals: int) -> tuple[int, np.ndarray]:
     x[100:200, :signals] *= 5.0
     x[200:300, :signals] = 0.3
     x[300:400, 0] = np.nan
-    sources = [folder / "doubt.c", SOURCES / "loop/sensor_doubt.c", SOURCES / "solver/number.c"]
+    names = ("loop/sensor_doubt.c", "loop/observer.c", "loop/signal_model.c", "solver/number.c")
+    sources = [folder / "doubt.c", *(SOURCES / name for name in names)]
     flags = [f"-I{SOURCES}", f"-I{folder}", "-Os"]
     done = measure(folder, "doubt", x, sources=sources, flags=flags)
     return int(done.instructions_each[1:].max()), done.outputs["y"][:, 0]
 
 
 @pytest.mark.skipif(missing_tools() is not None, reason="needs the emulator and its compiler")
-@pytest.mark.parametrize(("signals", "most"), [(4, 1_300), (11, 2_800)])
-def test_a_step_costs_at_most(tmp_path, signals, most):
-    instructions, missing = cost(tmp_path, signals)
+@pytest.mark.parametrize(
+    ("signals", "observer", "most"), [(4, False, 1_300), (11, False, 2_850), (4, True, 3_800)]
+)
+def test_a_step_costs_at_most(tmp_path, signals, observer, most):
+    instructions, missing = cost(tmp_path, signals, observer)
     assert instructions <= most
     assert missing.min() == 0 and missing.max() == signals  # all ways were gone

@@ -11,7 +11,6 @@ import pytest
 
 pytest.importorskip("casadi", reason="pip install soft_control[test]")
 
-from soft_control import robots  # noqa: E402
 from soft_control.benchmarks.closed_loops import (  # noqa: E402
     ESTIMATES,
     EXCESS_MAX,
@@ -22,12 +21,13 @@ from soft_control.benchmarks.closed_loops import (  # noqa: E402
 )
 from soft_control.benchmarks.host_solver import HostSolver, SolverLoop, sizes_of  # noqa: E402
 from soft_control.benchmarks.pages import write_page  # noqa: E402
-from soft_control.experiment.closed_loop import Firmware, record, run, signal_gain  # noqa: E402
+from soft_control.control.observer import observer_config  # noqa: E402
+from soft_control.experiment.closed_loop import Firmware, record, run  # noqa: E402
 from soft_control.experiment.node_parameters import mpc_settings  # noqa: E402
 from soft_control.firmware_build import build  # noqa: E402
 from soft_control.learning.model import CARD_FILE, NETWORK_FILE, load_model  # noqa: E402
 from soft_control.learning.training import TrainingSettings, train  # noqa: E402
-from soft_control.rigs import RIGS, make_rig  # noqa: E402
+from soft_control.rigs import make_rig  # noqa: E402
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc builds the firmware")
 
@@ -46,18 +46,17 @@ class OnTheWire:
         return self.controller.step(seen, np.float32(signals).astype(float), ahead)
 
 
-@pytest.mark.parametrize("signals", [False, True], ids=["no estimate", "signals estimate"])
+@pytest.mark.parametrize("signals", [False, True], ids=["no observer", "observer"])
 def test_the_firmware_is_the_loop_around_its_solver(tendon_model, tmp_path: Path, signals: bool):
     """The same solver once in the firmware, once in a loop of float64, both fed the signals that
-    the wire carries, with and without an offset estimate from them. 20 iterations, for at 2 the
+    the wire carries, with and without an observer of them. 20 iterations, for at 2 the
     float32 of it decides where a line search stops. What is left in the first samples is 2e-4 rad,
     which a delay or a reference off by one would change by 0.05, the estimate by 0.01; later all
     that grows to 4e-3. The servos are finer than real ones, whose counts would make steps of
     differences that are next to nothing."""
-    # A ratio so large that the signals' noisy position shows within these samples.
+    # A headroom so large that what the signals tell shows within these samples.
     changes = {
-        "signal_estimate": signals,
-        "disturbance_ratio": 10.0,
+        "observer": 5.0 * signals,
         "iterations": 20,
         "horizon": 12,
     }
@@ -72,15 +71,15 @@ def test_the_firmware_is_the_loop_around_its_solver(tendon_model, tmp_path: Path
     loop = SolverLoop(model, settings, solver)
     build(tendon_model.model, settings, tmp_path / "firmware", boards=("host",))
     firmware = Firmware(tmp_path / "firmware", model.card)
-    gain = signal_gain(model.card, settings)
-    assert (gain is not None) == signals
+    observer = observer_config(model.card, settings.observer)
+    assert (observer is not None) == signals
 
     def follow(controller) -> np.ndarray:
         rig = make_rig("tendon", seed=5, servo_resolution_deg=1e-6)
         return run(rig, controller, circle, 120.0, 0.5).commands
 
     first = follow(firmware)
-    other = follow(OnTheWire(loop.controller(settings, signal_gain=gain)))
+    other = follow(OnTheWire(loop.controller(settings, observer=observer)))
     np.testing.assert_allclose(first[:6], other[:6], atol=1e-3)
     np.testing.assert_allclose(first, other, atol=0.02)
     np.testing.assert_array_equal(follow(firmware.restart()), first)
@@ -189,16 +188,14 @@ def test_signals_that_feel_the_load_take_it_out(models, tmp_path: Path):
         assert signals.before_mm < none.before_mm + 0.05
 
 
-def test_signals_that_do_not_feel_the_load_are_left_alone():
+def test_these_signals_do_not_feel_the_load():
     """As docs/closed_loop.md has it: on these two rigs the load moves the tip past the sensors."""
-    on = {rig for rig in RIGS if mpc_settings(robots.load(rig)).signal_estimate}
-    assert on == {"mass_spring_damper"}
     tendon = make_rig("tendon", load_offset=(0.0, 0.0, 5e-3))
     np.testing.assert_array_equal(tendon.measure().signals, make_rig("tendon").measure().signals)
 
 
 def test_a_model_without_signals_has_no_variant_of_theirs(tendon_model, tmp_path: Path):
-    card = tendon_model.card.model_copy(update={"signal_map": None})
+    card = tendon_model.card.model_copy(update={"signal_model": None, "signal_doubt": None})
     (tmp_path / CARD_FILE).write_text(card.model_dump_json())
     shutil.copy(tendon_model.model / NETWORK_FILE, tmp_path)
     seen = []

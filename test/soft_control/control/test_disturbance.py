@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from soft_control.control.disturbance import gain, signal_trust
+from soft_control.control.disturbance import gain
 
 
 @pytest.mark.parametrize("ratio", [1e-6, 0.0026, 0.3, 10.0])
@@ -35,7 +35,5 @@ def test_the_gain_follows_a_walk_as_well_as_any():
     assert error(0.6 * best) > 1.05 * error(best) < error(1.7 * best) / 1.05
 
 
-def test_a_position_of_signals_is_trusted_by_its_variance():
-    assert signal_trust([0.1, 0.5], [0.05, 0.1]) == pytest.approx([0.25, 0.04])
-    assert signal_trust([0.01, 0.0], [0.05, 0.05]) == pytest.approx([1.0, 1.0])
+def test_a_ratio_of_nothing_gains_nothing():
     assert gain(0.0) == 0.0

@@ -3,12 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from soft_control.control.observer import observer_config
 from soft_control.control.pid import PidConfig
 from soft_control.control.references import Reference
 from soft_control.experiment.checks import load_options
-from soft_control.experiment.closed_loop import PidController, record, run, signal_gain
-from soft_control.experiment.node_parameters import mpc_settings
-from soft_control.learning.model import Model, ModelCard, SignalMap
+from soft_control.experiment.closed_loop import PidController, record, run
+from soft_control.learning.card import ModelCard, SignalModel
+from soft_control.learning.model import Model
 from soft_control.rigs import RIGS, describe, make_rig
 
 
@@ -75,23 +76,6 @@ def card(**changes: object) -> ModelCard:
     return ModelCard(**(values | changes))
 
 
-def test_signals_move_the_estimate_only_where_asked_to_and_able():
-    settings = mpc_settings("mass_spring_damper")
-    sensing = card(
-        signal_names=["strain"],
-        signal_offset=[0.0],
-        signal_scale=[1.0],
-        signal_map=SignalMap(weights=[[1.0]], residual=[0.5]),
-    )
-    # Ten times the noise: a hundredth of the ratio.
-    ratio = settings.disturbance_ratio / 100
-    wanted = (np.sqrt(ratio**2 + 4 * ratio) - ratio) / 2
-    assert signal_gain(sensing, settings) == pytest.approx([wanted])
-    assert signal_gain(card(), settings) is None
-    off = settings.model_copy(update={"signal_estimate": False})
-    assert signal_gain(sensing, off) is None
-
-
 def test_the_model_controller_takes_offsets_away_and_predicts_with_commands_in_flight():
     """The plant is the network with a constant on its output; the solver aims one step ahead."""
     from soft_control.control.problem import Sizes, Weights
@@ -126,17 +110,20 @@ def test_the_model_controller_takes_offsets_away_and_predicts_with_commands_in_f
     # Without the offset's share it would be met after two samples, the delay and the step.
     assert abs(errors[-1]) < 1e-6 and abs(errors[3]) > 0.05
 
-    # The same from a signal of the position, -2 x + 3, beside one that says nothing; the network
-    # does not look at it.
+    # From a signal of the position, -2 x + 3, beside one that says nothing; the network does not
+    # look at it. An error that lasts for ever, seen through next to no noise.
     sensing = card(
         signal_names=["strain"],
         signal_offset=[3.0],
         signal_scale=[4.0],
-        signal_map=SignalMap(weights=[[-2.0]], residual=[1.0]),
-    )
+        signal_model=SignalModel(
+            hidden=[[0.0, 0.0, 0.0]], weights=[[0.0, -0.5, 0.0, 0.0]], noise=[1e-3],
+            error=[[1.0]], error_s=1e4,
+        ),
+    )  # fmt: skip
     parts = (Model(sensing, Perfect()), solve, sizes, weights, np.zeros(1), [1])
-    blind = errors_of(ModelController(*parts, signal_gain=np.array([0.3])), sees_position=False)
-    np.testing.assert_allclose(blind, errors, atol=1e-12)
+    observing = ModelController(*parts, observer=observer_config(sensing))
+    assert abs(errors_of(observing, sees_position=False)[-1]) < 1e-3
 
 
 def test_the_model_controller_starts_where_the_robot_rests():

@@ -31,9 +31,11 @@ WHOLE = {
     "command_offset": [0.0, -0.1], "command_scale": [1.0, 2.0],
     "output_offset": [0.0, 0.001], "output_scale": [0.012, 0.012],
     "signal_names": ["lace_00"], "signal_offset": [0.5], "signal_scale": [0.2],
-    "signal_map": {"weights": [[0.1], [0.2]], "residual": [0.1, 0.2]},
-    "signal_doubt": {
+    "signal_model": {
         "hidden": [[0.1, 0.2, 0.3, 0.4, 0.5]], "weights": [[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]],
+        "noise": [0.1], "error": [[0.01, 0.002], [0.002, 0.02]], "error_s": 0.4,
+    },
+    "signal_doubt": {
         "innovation": [0.5], "slow_s": 0.15, "slow_innovation": [0.2], "still_samples": [35],
     },
     "surface": {
@@ -70,16 +72,20 @@ WRONG = [
     ("output_scale", [math.nan] * 2), ("output_scale", [0.01]), ("output_scale", [0.01, 0.02]),
     ("signal_names", []), ("signal_names", ["a\x00"]), ("signal_names", "lace_00"),
     ("signal_offset", []), ("signal_scale", [0.0]), ("signal_scale", [0.1, 0.1]),
-    ("signal_map", {"weights": [[0.1]], "residual": [0.1, 0.2]}),
-    ("signal_map", {"weights": [[0.1], [0.2, 0.3]], "residual": [0.1, 0.2]}),
-    ("signal_map", {"weights": [[0.1], [math.nan]], "residual": [0.1, 0.2]}),
-    ("signal_map", {"weights": [[0.1], [0.2]], "residual": [0.1]}),
-    ("signal_map", {"weights": [[0.1], [0.2]], "residual": [0.1, -0.2]}),
     *(
-        ("signal_doubt", {**WHOLE["signal_doubt"], name: value})
+        ("signal_model", {**WHOLE["signal_model"], name: value})
         for name, value in (
             ("hidden", []), ("hidden", [[0.1] * 4]), ("hidden", [[0.1] * 5] * 2),
             ("weights", []), ("weights", [[0.1] * 5]), ("weights", [[math.nan] * 6]),
+            ("noise", [0.0]), ("noise", [0.1, 0.1]), ("error_s", 0.0),
+            ("error", [[0.1, 0.0]]), ("error", [[0.1], [0.1]]),
+            ("error", [[0.1, 0.0], [0.01, 0.1]]), ("error", [[0.1, 0.2], [0.2, 0.1]]),
+        )
+    ),
+    ("memory_s", [0.0]), ("memory_s", [math.inf]), ("memory_s", [-1.0]),
+    *(
+        ("signal_doubt", {**WHOLE["signal_doubt"], name: value})
+        for name, value in (
             ("innovation", [0.0]), ("innovation", [0.1, 0.1]), ("slow_innovation", [-1.0]),
             ("slow_s", 0.0), ("still_samples", [1]), ("still_samples", [2**16]),
             ("still_samples", [35, 35]), ("still_samples", [3.5]),
@@ -118,7 +124,7 @@ def put(folder, **changes) -> None:
 def test_a_whole_card_is_read(folder):
     put(folder)
     card = load_card(folder)
-    assert card.trained.frame == "rig_base" and card.signal_map.residual == [0.1, 0.2]
+    assert card.trained.frame == "rig_base" and card.signal_model.noise == [0.1]
     assert ModelCard.model_validate_json(card.model_dump_json()) == card
 
 
@@ -145,21 +151,22 @@ def test_the_value_is_said(folder):
         load_card(folder)
 
 
-def test_a_card_of_before_doubt_is_read_and_has_none(folder):
-    put(folder, signal_doubt=MISSING)
-    assert load_card(folder).signal_doubt is None
+def test_a_card_of_before_doubt_and_memory_is_read_and_has_none(folder):
+    put(folder, signal_doubt=MISSING, signal_model=MISSING)
+    card = load_card(folder)
+    assert card.signal_doubt is None and card.signal_model is None and card.memory_s == []
 
 
 def test_doubt_without_ranges_is_refused(folder):
     put(folder, trained=None)
-    with pytest.raises(ModelError, match="signal_doubt: there is one, but no signal_names, or no"):
+    with pytest.raises(ModelError, match="signal_doubt: there is one, but no signal_model, or no"):
         load_card(folder)
 
 
-def test_a_signal_map_without_signals_is_refused(folder):
+def test_a_signal_model_without_signals_is_refused(folder):
     nothing = {"signal_names": [], "signal_offset": [], "signal_scale": []}
     put(folder, **nothing, trained=None, signal_doubt=None)
-    with pytest.raises(ModelError, match="signal_map: there is one, but signal_names is empty"):
+    with pytest.raises(ModelError, match="signal_model: there is one, but signal_names is empty"):
         load_card(folder)
 
 

@@ -1,12 +1,16 @@
-"""What a signal should be: a rig whose network is known exactly, with noise that is known."""
+"""What a signal should be, and how far off it is: a rig whose network and noise are known."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from soft_control.control.observer import observer_config
 from soft_control.control.sensor_doubt import HEADROOM, doubt_config
 from soft_control.learning.blank_card import blank_card
+from soft_control.learning.card import SignalModel
 from soft_control.learning.model import IncrementNetwork, Model
 from soft_control.learning.signal_doubt import (
     STILL_S,
@@ -15,6 +19,7 @@ from soft_control.learning.signal_doubt import (
     slow_mean,
     still_samples,
 )
+from soft_control.learning.signal_model import fit_signal_model, long_run_variance
 
 from .test_training import POLE, RATE_HZ, TENDON, TINY, B, linear_run
 
@@ -35,20 +40,64 @@ def model() -> Model:
     return Model(card, IncrementNetwork([(weights, bias)], card.command_columns))
 
 
-def test_signals_are_predicted_to_within_their_noise(model):
-    doubt = fit_signal_doubt(model, TRAINING, HELD_OUT, seed=0)
+@pytest.fixture(scope="module")
+def known(model) -> SignalModel:
+    return fit_signal_model(model, TRAINING, HELD_OUT, seed=0)
+
+
+def test_signals_are_predicted_to_within_their_noise(model, known):
+    doubt = fit_signal_doubt(model, known, TRAINING, HELD_OUT)
     noise = NOISE / np.array(model.card.signal_scale)
     # The largest of 3,600 of a normal law is 3.5 of its spread; the rest is what a fit of units
     # that saturate leaves of a straight line.
     assert np.all(doubt.innovation > 2.8 * noise) and np.all(doubt.innovation < 6 * noise)
     assert np.all(np.array(doubt.slow_innovation) < doubt.innovation)
-    assert fit_signal_doubt(model, TRAINING, HELD_OUT, seed=0) == doubt
+    assert fit_signal_model(model, TRAINING, HELD_OUT, seed=0) == known
 
 
-def test_the_gate_is_beyond_all_that_was_recorded(model):
-    card = model.card.model_copy(
-        update={"signal_doubt": fit_signal_doubt(model, TRAINING, HELD_OUT, seed=0)}
+def test_what_model_and_network_err_by_is_measured(model, known):
+    """The network is the rig but for the noise of its first output, from which a free run begins;
+    the signals' noise is white: what adds up of it over time is not more than there is, but for
+    what 600 samples tell of 119 lags, some 30 %."""
+    noise = NOISE / np.array(model.card.signal_scale)
+    assert np.all(known.noise > 0.9 * noise) and np.all(known.noise < 1.7 * noise)
+    assert np.max(np.sqrt(np.diag(known.error))) < 0.05
+
+
+def test_an_error_is_known_by_its_covariance_and_by_how_long_it_lasts(model):
+    """Outputs that a slow process of known size moves, beside what the network knows of."""
+    rng, keep, size = np.random.default_rng(3), np.exp(-1 / (0.3 * RATE_HZ)), 0.2
+    runs = []
+    for seed in range(10, 20):
+        run = linear_run(seed)
+        walk, walks = np.zeros(3), []
+        for change in rng.standard_normal((len(run), 3)):
+            walk = keep * walk + np.sqrt(1 - keep**2) * size * change
+            walks.append(walk)
+        scale = np.array(model.card.output_scale)
+        runs.append(replace(run, outputs=run.outputs + scale * np.array(walks)))
+    found = fit_signal_model(model, TRAINING, runs, seed=0)
+    # Ten runs of 5 s hold some 80 times the 0.6 s that an error takes to be another one.
+    np.testing.assert_allclose(np.sqrt(np.diag(found.error)), size, rtol=0.25)
+    assert found.error_s == pytest.approx(0.3, rel=0.3)
+
+
+def test_the_long_run_variance_of_what_lasts_is_larger():
+    """Of x(k) = a x(k-1) + w it is var(w) / (1 - a)²."""
+    rng, a = np.random.default_rng(0), 0.8
+    white = rng.standard_normal((40_000, 2))
+    lasting = np.zeros_like(white)
+    for k in range(1, len(white)):
+        lasting[k] = a * lasting[k - 1] + white[k]
+    np.testing.assert_allclose(long_run_variance([white], 60), 1.0, rtol=0.15)
+    np.testing.assert_allclose(
+        long_run_variance([lasting[:20_000], lasting[20_000:]], 60), 25.0, rtol=0.2
     )
+
+
+def test_the_gate_is_beyond_all_that_was_recorded(model, known):
+    doubt = fit_signal_doubt(model, known, TRAINING, HELD_OUT)
+    card = model.card.model_copy(update={"signal_doubt": doubt})
     config = doubt_config(card)
     gate = HEADROOM * np.array(card.signal_doubt.innovation)
     np.testing.assert_allclose(1.0 / config.per_gate, gate)
@@ -62,8 +111,9 @@ def test_the_gate_is_beyond_all_that_was_recorded(model):
 def test_without_signals_there_is_nothing_to_doubt(model):
     blind = TINY.model_copy(update={"signals": False})
     card = blank_card(TENDON, TRAINING, HELD_OUT, blind)
-    assert fit_signal_doubt(Model(card, model.network), TRAINING, HELD_OUT, seed=0) is None
-    assert doubt_config(card) is None
+    assert fit_signal_model(Model(card, model.network), TRAINING, HELD_OUT, seed=0) is None
+    assert fit_signal_doubt(Model(card, model.network), None, TRAINING, HELD_OUT) is None
+    assert doubt_config(card) is None and observer_config(card) is None
 
 
 def test_the_mean_is_the_recursion_that_the_firmware_does():

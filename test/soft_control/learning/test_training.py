@@ -107,19 +107,6 @@ def test_metrics_are_those_of_the_saved_network(trained):
         assert found.model_dump() == pytest.approx(stored.model_dump(), rel=1e-9)
 
 
-def test_the_signals_alone_give_a_position(trained):
-    """Signals are 10/m of y and z with noise of 0.01, so 1 mm; the rig's two commands reach a
-    plane, x = 2/7 y - 6/7 z, whose noise is that of the two: 0.904 mm. 600 samples know it to
-    some 3 %, and the map of a training with noise leans by less than 1 % towards 0."""
-    card = trained.card
-    assert card.signal_map.residual == pytest.approx([0.904, 1.0, 1.0], rel=0.1)
-    unseen = linear_run(7, signals=linear_run(7).outputs[:, 1:] * 10 + 0.5)
-    signals = card.normalised_signal(unseen.signals)
-    shown = card.outputs(signals @ np.array(card.signal_map.weights).T)
-    size = np.abs(unseen.outputs).max()
-    np.testing.assert_allclose(shown, unseen.outputs, atol=0.03 * size)
-
-
 def test_progress_counts_both_stages_and_validates(trained):
     last = {report.stage: report for report in trained.reports}
     assert last["warm start"].update == TINY.warm_start_updates
@@ -135,7 +122,7 @@ def test_without_signals_or_older_outputs_these_inputs_do_not_exist(tmp_path):
     settings = TINY.model_copy(update={"signals": False, "output_lags": 1, "updates": 1})
     card = train([linear_run(1)], [], settings, tmp_path)
     assert card.input_sizes() == {"commands": 4, "output": 3}
-    assert card.signal_map is None
+    assert card.signal_model is None and card.signal_doubt is None
     assert card.evaluated_on == ["run 1"]
     assert card.metrics[0].ten_step_live == card.metrics[0].ten_step_held
 
@@ -199,8 +186,9 @@ def test_loss_is_that_of_a_plain_rollout(tmp_path):
 
 
 def test_a_trained_card_says_what_its_signals_should_be(trained):
-    doubt = trained.card.signal_doubt
-    assert np.shape(doubt.weights) == (2, 1 + 3 + 2 + len(doubt.hidden))
+    known = trained.card.signal_model
+    assert np.shape(known.weights) == (2, 1 + 3 + 2 + len(known.hidden))
+    assert trained.card.signal_doubt is not None
 
 
 def test_streams_walk_along_their_run_and_hold_signals_at_the_end(trained):

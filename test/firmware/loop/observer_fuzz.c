@@ -1,0 +1,104 @@
+/* Hostile signals for observer.c: error and covariance must stay finite and bounded, whatever comes. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loop/observer.h"
+#include "solver/number.h"
+
+static uint32_t state = 2463534242u;
+
+static uint32_t random_bits(void)
+{
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    return state;
+}
+
+static float uniform(float low, float high)
+{
+    return low + (high - low) * (float)(random_bits() >> 8) * (1.0f / 16777216.0f);
+}
+
+/* Any bits: all numbers, infinities and NaN of every kind. */
+static float any_float(void)
+{
+    const uint32_t bits = random_bits();
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static void fill(float *values, int size, uint32_t kind)
+{
+    for (int i = 0; i < size; i++) {
+        values[i] = kind == 0u   ? any_float()
+                    : kind == 1u ? uniform(-1e3f, 1e3f)
+                    : kind == 2u ? values[i] /* stands still */
+                                 : uniform(-1.0f, 1.0f);
+    }
+}
+
+static void choose(observer_config_t *config, signal_model_t *model, float spread[OUTPUTS])
+{
+    fill(&model->hidden[0][0], SIGNAL_UNITS * (MODEL_INPUTS + 1), 3u);
+    fill(&model->weights[0][0], SIGNALS * MODEL_FEATURES, 3u);
+    config->keep = uniform(0.5f, 0.9999f);
+    memset(config->renewed, 0, sizeof config->renewed);
+    for (int i = 0; i < OUTPUTS; i++) {
+        spread[i] = uniform(1e-6f, 1.0f);
+        config->renewed[i][i] = (1.0f - config->keep * config->keep) * spread[i];
+    }
+    for (int i = 0; i < SIGNALS; i++) {
+        config->noise[i] = uniform(1e-6f, 1.0f); /* NOISE_MIN squared, and more */
+    }
+}
+
+int main(int count, char **arguments)
+{
+    const long steps = count > 1 ? atol(arguments[1]) : 0;
+    observer_config_t config;
+    signal_model_t model;
+    observer_t observer;
+    float spread[OUTPUTS];
+    float signals[SIGNALS] = {0.0f}, predicted[OUTPUTS] = {0.0f}, command[COMMANDS] = {0.0f};
+    uint32_t kinds[3] = {3u, 3u, 3u};
+    long moved = 0;
+
+    choose(&config, &model, spread);
+    observer_reset(&observer);
+    for (long step = 0; step < steps; step++) {
+        bool doubted[SIGNAL_SLOTS];
+        if (random_bits() % 20000u == 0u) { /* hours of the same, and other robots */
+            choose(&config, &model, spread);
+            observer_reset(&observer);
+        }
+        for (int part = 0; part < 3 && random_bits() % 300u == 0u; part++) {
+            kinds[part] = random_bits() % 6u;
+        }
+        fill(signals, SIGNALS, kinds[0]);
+        /* The network's outputs and the commands are never other than finite. */
+        fill(predicted, OUTPUTS, kinds[1] == 0u ? 3u : kinds[1]);
+        fill(command, COMMANDS, kinds[2] == 0u ? 3u : kinds[2]);
+        for (int i = 0; i < SIGNALS; i++) {
+            doubted[i] = random_bits() % 5u == 0u;
+        }
+        const float before = observer.error[0];
+        observer_step(&config, &model, &observer, doubted, signals, predicted, command);
+        moved += observer.error[0] < before || observer.error[0] > before;
+        for (int i = 0; i < OUTPUTS; i++) {
+            assert(fabsf(observer.error[i]) < 1e6f); /* false for NaN, too */
+            assert(observer.covariance[i][i] >= 0.0f);
+            assert(observer.covariance[i][i] <= 1.001f * spread[i]);
+            for (int j = 0; j < OUTPUTS; j++) {
+                const float product = observer.covariance[i][i] * observer.covariance[j][j];
+                const float both = observer.covariance[i][j];
+                assert(both * both <= 1.001f * product + 1e-6f);
+            }
+        }
+    }
+    printf("%ld\n", moved);
+    return 0;
+}
