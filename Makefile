@@ -123,7 +123,7 @@ build/%/firmware.json: models/%/fk.json config/robots/%.yaml $(wildcard soft_con
 models/hasel/fk.json: $(VENV)/.ready $(LEARNING) config/hasel.yaml config/robots/hasel.yaml config/magnetic.yaml \
   config/excitation.yaml soft_control/learning/excitation.py $(wildcard soft_control/rigs/*.py)
 	rm -rf data/hasel
-	$(BIN)/softctl collect --rig hasel --out data/hasel
+	$(BIN)/softctl collect --rig hasel --runs 16 --out data/hasel
 	$(BIN)/softctl train data/hasel --rig hasel --out models/hasel
 
 # Counts instructions and reads no clock: the same numbers on any machine.

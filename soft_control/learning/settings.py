@@ -72,6 +72,11 @@ class TrainingSettings(BaseModel):
     the best network and is not trained on; 0: all is trained on and the last network kept."""
     held_share: float = Field(0.5, ge=0, le=1)
     """Share of the rollouts whose signals stand still at their end, as in the MPC's horizon."""
+    signal_gain: float = Field(0.0, ge=0, le=1)
+    """Spread of a factor on all signals, one for each rollout until it is put back, as magnets or
+    lamps are weaker on another day: the network leans less on absolute values."""
+    signal_offset: float = Field(0.0, ge=0, le=10)
+    """Spread of what is added to each signal, normalised, for each rollout until it is put back."""
     whitening: float = Field(30.0, ge=1, le=1e6)
     """In training the lags are decorrelated and scaled to equal spread, by at most so much beyond
     the widest."""

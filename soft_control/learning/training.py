@@ -39,6 +39,7 @@ from soft_control.learning.rest import fit_rest_signals
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.signal_doubt import fit_signal_doubt
 from soft_control.learning.signal_model import fit_signal_model
+from soft_control.learning.signal_shift import SignalShift
 from soft_control.learning.suitability import check_long_enough, compare_ranges
 from soft_control.learning.teachers import imagine, imagined_samples
 
@@ -360,6 +361,7 @@ class _Streams:
         self.at = self.rng.choice(self.starts, settings.batch)
         self.remaining = self.left[self.at]
         self.state = self.lags[self.at]
+        self.shift = SignalShift(card, settings, self.rng)
 
     def single(self) -> tuple[np.ndarray, ...]:
         """Rollouts over one sample: the same shapes as `rollout`, with L = 1 and a larger batch."""
@@ -375,12 +377,14 @@ class _Streams:
         self.at = np.where(again, self.rng.choice(self.starts, batch), self.at)
         self.remaining = self.left[self.at]
         self.state = np.where(again[:, None], self.lags[self.at], self.state)
+        self.shift.draw(again)
         held = self.rng.random(batch) < self.settings.held_share
         still = self.rng.integers(0, min(HELD_SAMPLES, samples - 1) + 1, batch)
         row = np.arange(samples)[:, None]
         seen = self.at + np.minimum(row, samples - 1 - np.where(held, still, 0))
         at = self.at + row
-        beside = np.concatenate([self.signals[seen], self.memory[at]], axis=-1)
+        signals = self.shift.of(self.signals[seen])
+        beside = np.concatenate([signals, self.memory[at]], axis=-1)
         return self.commands[at], self.state, beside, self.labels[at]
 
     def carry(self, state: np.ndarray) -> None:

@@ -220,6 +220,26 @@ def test_streams_walk_along_their_run_and_hold_signals_at_the_end(trained):
     assert held > 0.8 * 60 * settings.batch  # all but those that are held for 0 samples
 
 
+def test_streams_see_the_signals_of_one_other_day_until_they_are_put_back(trained):
+    settings = TINY.model_copy(update={"reset_share": 0.3, "held_share": 0.0, "signal_offset": 1.0})
+    streams = _Streams(trained.card, [linear_run(1), linear_run(2)], settings)
+    rows = np.arange(settings.rollout_samples)[:, None]
+    before, kept = None, 0
+    for update in range(30):
+        carried = streams.state
+        _, state, signals, _ = streams.rollout()
+        added = signals - streams.signals[streams.at + rows]
+        np.testing.assert_allclose(added, np.broadcast_to(added[0], added.shape), atol=1e-5)
+        assert np.all(np.any(np.abs(added[0]) > 1e-3, axis=1))
+        if before is not None:
+            same = np.all(np.abs(added[0] - before) < 1e-5, axis=1)
+            np.testing.assert_array_equal(same, np.all(state == carried, axis=1))
+            kept += np.count_nonzero(same)
+        before = added[0]
+        streams.carry(np.full_like(state, update))
+    assert 0.4 < kept / (29 * settings.batch) < 0.8  # 0.7 of those whose run has not ended
+
+
 def test_same_seed_same_file_in_another_process(tmp_path, trained):
     job = ([linear_run(1), linear_run(2)], [linear_run(3)], TINY, tmp_path)
     (tmp_path / "job").write_bytes(pickle.dumps(job))
