@@ -73,7 +73,9 @@ def train(
         TrainingSettings, settings, "--settings", base, rig=rig, rate_hz=rate_hz or 120.0
     )
     if not held_out:
-        training, held_out = hold_out(training, chosen.held_out_share)
+        training, held_out = hold_out(
+            training, chosen.held_out_share, of_each=chosen.sessions == "aligned"
+        )
     with progress_bar("{task.fields[note]}") as bar:
         task = bar.add_task("training", note="")
 
