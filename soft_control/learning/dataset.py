@@ -26,6 +26,7 @@ from soft_control.learning.recording import (
     listed,
     warn,
 )
+from soft_control.plain_text import printable
 from soft_control.robots.description import AXES, RobotDescription
 from soft_control.robots.recording_format import RecordingFormat
 
@@ -77,7 +78,7 @@ def read_recordings(
     paths: list[Path] = []
     session: dict[Path, str] = {}
     for path in given:
-        session[path] = str(path)
+        session[path] = printable(path)
         if not path.is_dir():
             paths.append(path)
             continue
@@ -87,7 +88,7 @@ def read_recordings(
             found = [p for p in tables if robot.recording.files_of(p.name)]
         if not found:
             raise RecordingError(f"{path}: no bag in this directory; name CSV files one by one")
-        session |= dict.fromkeys(found, str(path))
+        session |= dict.fromkeys(found, printable(path))
         paths += found
     if robot is not None and robot.recording is not None:
         paths = [path for path in paths if not _belongs_to_another(path, paths, robot.recording)]
