@@ -420,7 +420,7 @@ def _roll_out(
 ) -> None:
     """Train on rollouts; leaves the weights that did best on the validation runs."""
     updates = settings.updates
-    maps = trainee.maps
+    maps = trainee.maps if trainee.maps and trainee.maps.variables else None
     update = trainee.updater(updates, settings, maps)
     least, best, said = np.inf, None, ""
     card = trainee.card
