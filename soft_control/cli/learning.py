@@ -44,7 +44,8 @@ def train(
     The errors are those of runs that the network was not trained on: where --validation names none
     the last recording, or of one that is alone the last tenth (setting held_out_share). --settings
     takes every field of TrainingSettings, see docs/reference/configuration.md, and goes over what
-    the robot's description has below training.
+    the robot's description has below training. With the setting sessions "aligned", each argument
+    is a day of its own with maps of its own: docs/adaptation.md.
 
     \b
     softctl train data/tendon --out models/tendon
@@ -73,7 +74,9 @@ def train(
         TrainingSettings, settings, "--settings", base, rig=rig, rate_hz=rate_hz or 120.0
     )
     if not held_out:
-        training, held_out = hold_out(training, chosen.held_out_share)
+        training, held_out = hold_out(
+            training, chosen.held_out_share, of_each=chosen.sessions == "aligned"
+        )
     with progress_bar("{task.fields[note]}") as bar:
         task = bar.add_task("training", note="")
 
@@ -91,7 +94,29 @@ def train(
     ]
     columns = [f"{errors.group}, {errors.unit}" for errors in card.metrics]
     show_table("error", *columns, rows=rows, title=f"on {', '.join(card.evaluated_on)}")
+    if len(card.sessions) > 1:
+        show_sessions(card)
     say(f"model {card.model_hash} in {out}")
+
+
+def show_sessions(card) -> None:
+    """What each session differs by from the first one. Gains of an output by another one of its
+    point are in the model card alone."""
+    others = card.sessions[1:]
+    rows = []
+    for i, q in enumerate(card.robot.commands):
+        rows.append((q, [(one.command_offset[i], one.command_gain[i]) for one in others]))
+    for i, q in enumerate(card.robot.outputs):
+        rows.append((q, [(one.output_offset[i], one.output_gain[i][i]) for one in others]))
+    show_table(
+        "offset (gain)",
+        *(one.session for one in others),
+        rows=[
+            (q.title, *(f"{q.factor * offset:.3g} ({gain:.3f})" for offset, gain in maps))
+            for q, maps in rows
+        ],
+        title=f"by what sessions differ from {card.sessions[0].session}",
+    )
 
 
 def twin(

@@ -58,7 +58,9 @@ def prepare(
     described = given or robot_of([*training, *held_out], TrainingSettings())
     chosen = described_settings(described, str(robot or said_in(described)))
     if not held_out:
-        training, held_out = hold_out(training, chosen.held_out_share)
+        training, held_out = hold_out(
+            training, chosen.held_out_share, of_each=chosen.sessions == "aligned"
+        )
     rig = _rig_of(described, rig)
     judges = tuple(name for name in settings.references if name != reference)
     if not judges:

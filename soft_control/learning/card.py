@@ -95,6 +95,25 @@ class Trained(_Checked):
     """Of the points, where the recordings say it."""
 
 
+class SessionMap(_Checked):
+    """What a session of an aligned training differs by from the reference, whose map is identity;
+    with the card's offsets o of commands and outputs,
+
+        command of the reference = o + command_gain (command - o) + command_offset
+        output of the session = o + output_gain (output of the network - o) + output_offset
+    """
+
+    session: Text
+    command_gain: list[float]
+    """One a command."""
+    command_offset: list[float]
+    """One a command, in its unit."""
+    output_gain: list[list[float]]
+    """n rows of n, outputs in their units; 0 between outputs that are no point together."""
+    output_offset: list[float]
+    """One an output, in its unit."""
+
+
 class Errors(_Checked):
     """Of the predictions of a point, as distances, or of an output that is no coordinate; RMSE."""
 
@@ -160,6 +179,9 @@ class ModelCard(_Checked):
     """What a robot with fewer commands than outputs reaches; else none."""
     trained: Trained | None = None
     """None for a network that was not trained on recordings."""
+    sessions: list[SessionMap] = []
+    """Of an aligned training, the reference first; empty where recordings were pooled. All else
+    here is the reference's."""
     metrics: list[Errors]
     """One a group of the robot's outputs, over the recordings of `evaluated_on`; none for a network
     that was not evaluated."""
@@ -197,6 +219,8 @@ class ModelCard(_Checked):
             self._check_rest_signals(self.rest_signals)
         if self.signal_doubt is not None:
             self._check_doubt(self.signal_doubt)
+        for i, session in enumerate(self.sessions):
+            self._check_session(f"sessions.{i}", session)
         if self.trained is not None:
             ranges = self.trained
             for field, values, names, known in (
@@ -241,6 +265,17 @@ class ModelCard(_Checked):
         error = np.array(known.error)
         if np.any(error != error.T) or np.min(np.linalg.eigvalsh(error)) < -1e-9 * np.trace(error):
             raise ValueError("signal_model.error: a covariance is symmetric and positive")
+
+    def _check_session(self, where: str, session: SessionMap) -> None:
+        for field, names, known in (
+            ("command_gain", "command_names", self.command_names),
+            ("command_offset", "command_names", self.command_names),
+            ("output_gain", "output_names", self.output_names),
+            ("output_offset", "output_names", self.output_names),
+        ):
+            _check_length(f"{where}.{field}", getattr(session, field), names, known)
+        for i, row in enumerate(session.output_gain):
+            _check_length(f"{where}.output_gain.{i}", row, "output_names", self.output_names)
 
     def _check_doubt(self, doubt: SignalDoubt) -> None:
         if self.trained is None or self.signal_model is None:

@@ -26,6 +26,7 @@ from soft_control.learning.recording import (
     listed,
     warn,
 )
+from soft_control.plain_text import printable
 from soft_control.robots.description import AXES, RobotDescription
 from soft_control.robots.recording_format import RecordingFormat
 
@@ -70,12 +71,14 @@ def read_recordings(
     given: Iterable[Path], robot: RobotDescription | None = None
 ) -> list[Recording]:
     """Every recording of `given`: a directory stands for all of the bags below it, or else for all
-    CSV files in it that name a run of the robot.
+    CSV files in it that name a run of the robot, and they are of one session.
 
     Raises RecordingError as `read_recording`, and for a directory without a recording.
     """
     paths: list[Path] = []
+    session: dict[Path, str] = {}
     for path in given:
+        session[path] = printable(path)
         if not path.is_dir():
             paths.append(path)
             continue
@@ -85,24 +88,26 @@ def read_recordings(
             found = [p for p in tables if robot.recording.files_of(p.name)]
         if not found:
             raise RecordingError(f"{path}: no bag in this directory; name CSV files one by one")
+        session |= dict.fromkeys(found, printable(path))
         paths += found
     if robot is not None and robot.recording is not None:
         paths = [path for path in paths if not _belongs_to_another(path, paths, robot.recording)]
-    return [read_recording(path, robot) for path in paths]
+    return [replace(read_recording(path, robot), session=session[path]) for path in paths]
 
 
 def hold_out(
-    recordings: Sequence[Recording], share: float
+    recordings: Sequence[Recording], share: float, of_each: bool = False
 ) -> tuple[list[Recording], list[Recording]]:
     """What to learn from and what to judge by: the last recording, or the last `share` of the time
-    of one that is alone, none where that is 0. Raises RecordingError as `split_tail`."""
+    of one that is alone, or `of_each`, none where that is 0. Raises RecordingError as
+    `split_tail`."""
     *others, last = recordings
-    if others:
+    if others and not of_each:
         return others, [last]
     if not share:
-        return [last], []
-    head, tail = split_tail(last, share)
-    return [head], [tail]
+        return [*recordings], []
+    heads, tails = zip(*(split_tail(run, share) for run in recordings), strict=True)
+    return [*heads], [*tails]
 
 
 def split_tail(run: Recording, share: float) -> tuple[Recording, Recording]:

@@ -253,16 +253,22 @@ def overall(card: ModelCard, error: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.sum(counted**2, axis=1))))
 
 
-def evaluate(model: Predictor, recordings: Recording | Sequence[Recording]) -> list[Errors]:
-    """Errors over one run or several, one for each group of the robot's outputs."""
+def evaluate(
+    model: Predictor | Sequence[Predictor], recordings: Recording | Sequence[Recording]
+) -> list[Errors]:
+    """Errors over one run or several, one for each group of the robot's outputs; by one model, or
+    each run by one of its own."""
     runs = [recordings] if isinstance(recordings, Recording) else list(recordings)
-    card, robot = model.card, model.card.robot
+    models = list(model) if isinstance(model, Sequence) else [model] * len(runs)
+    card, robot = models[0].card, models[0].card.robot
     runs = [resample(run, card.rate_hz, card_samples(card)) for run in runs]
 
     def ahead(samples: int, held: bool) -> list[float]:
-        return rmse(robot, np.vstack([rollouts(model, run, samples, held) for run in runs]))
+        pairs = zip(models, runs, strict=True)
+        return rmse(robot, np.vstack([rollouts(by, run, samples, held) for by, run in pairs]))
 
-    free = np.vstack([free_run(model, run) - run.output(card.output_names) for run in runs])
+    pairs = zip(models, runs, strict=True)
+    free = np.vstack([free_run(by, run) - run.output(card.output_names) for by, run in pairs])
     rows = zip(
         robot.groups,
         ahead(1, held=False),

@@ -53,8 +53,12 @@ class Recording:
     starts: tuple[int, ...] = (0,)
     """First sample of each segment. Between two segments lies a gap, across which nothing is
     predicted or interpolated; `dataset.resample` finds them."""
+    session: str = ""
+    """Recordings of one session show the robot as it was mounted on one day. By default each is one
+    of its own, by its source."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "session", self.session or self.source)
         rows = len(self.t_s)
         lengths = {
             "t_s": rows,

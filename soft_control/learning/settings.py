@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -87,6 +87,10 @@ class TrainingSettings(BaseModel):
     """Of Adam at the start; falls to zero along a cosine."""
     clip: float = Field(0.5, gt=0)
     """Largest norm of a gradient."""
+    sessions: Literal["pooled", "aligned"] = "pooled"
+    """Whether recordings of several days are one robot, or each session has maps of its own of
+    commands and outputs, learned with the network, which is that of the first session. A session is
+    what one argument of `softctl train` names: a file, a bag, or a directory of them."""
     seed: int = Field(0, ge=0, lt=2**31 - 64)
     """Same seed, same recordings, same machine: same file."""
     teachers: int = Field(0, ge=0, le=32)

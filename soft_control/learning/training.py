@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
+from soft_control.learning import sessions
 from soft_control.learning.blank_card import blank_card, checked_card, robot_of
 from soft_control.learning.dataset import Recording, resample, window_samples
 from soft_control.learning.errors import described, rmse
+from soft_control.learning.lag_basis import differences, whitening
 from soft_control.learning.model import (
     CARD_FILE,
     NETWORK_FILE,
@@ -89,8 +91,11 @@ def train(
     card = blank_card(robot, runs, validation_runs, settings)
     for run in validation_runs:
         compare_ranges(card, run)
-    evaluated = validation_runs or runs
-    for run in evaluated:
+    if settings.sessions == "aligned":
+        judged = sessions.parts_judged(validation_runs or runs, runs)
+    else:
+        judged = validation_runs or runs
+    for run in judged:
         check_long_enough(run, shortest + ROLLOUT_SAMPLES - 1)
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -105,13 +110,17 @@ def train(
         raise TrainingError("the training diverged; choose a smaller learning_rate")
 
     trainee.save(out_dir / NETWORK_FILE)
+    judged = trainee.judged(validation_runs or runs)
+    runs, evaluated, found = trainee.judged(runs).seen, judged.seen, {}
+    if trainee.maps:
+        found = sessions.reference_fields(card, trainee.maps.values(), runs)
     model = trainee.as_model()
-    known = fit_signal_model(model, runs, evaluated, settings.seed)
-    found = {
-        "signal_model": known,
+    felt = fit_signal_model(model, runs, evaluated, settings.seed)
+    found |= {
+        "signal_model": felt,
         "rest_signals": fit_rest_signals(card, runs, evaluated),
-        "signal_doubt": fit_signal_doubt(model, known, runs, evaluated),
-        "metrics": evaluate(model, evaluated),
+        "signal_doubt": fit_signal_doubt(model, felt, runs, evaluated),
+        "metrics": evaluate(judged.models, judged.runs),
         "evaluated_on": [run.source for run in evaluated],
         "model_hash": file_hash(out_dir / NETWORK_FILE),
     }
@@ -154,14 +163,18 @@ def _tensorflow():
 
 
 class _Trainee:
-    """The network in training: a Keras model whose first kernel is learned in a basis of its own.
-
-    Neighbouring lags are nearly equal and all that tells a motion is in their differences, too
-    small beside the lags for gradient descent to find. So the layers see x @ basis in training. The
-    network that is saved takes plain lags all the same: its first kernel is basis @ kernel.
+    """The network in training: a Keras model whose first kernel is learned in a basis of its own
+    (`lag_basis`), and the maps of the sessions, if they are aligned. The network that is saved
+    takes plain lags all the same: its first kernel is basis @ kernel.
     """
 
-    def __init__(self, card: ModelCard, settings: TrainingSettings, basis: np.ndarray):
+    def __init__(
+        self,
+        card: ModelCard,
+        settings: TrainingSettings,
+        basis: np.ndarray,
+        aligned: Sequence[str] = (),
+    ):
         tf, _ = _tensorflow()
         self.card = card
         self.weights_of_errors = tf.constant(error_weights(card), tf.float32)
@@ -169,6 +182,7 @@ class _Trainee:
         self.dense = [layer for layer in self.keras.layers if layer.weights]
         self.basis = basis
         self._basis = tf.constant(self.basis, tf.float32)
+        self.maps = sessions.LearnedMaps(tf, card, aligned) if aligned else None
 
     def rollout(self, commands, state, signals):
         """Predictions (L, B, n) from the output lags `state` (B, dd·n), and the lags at the end."""
@@ -183,20 +197,30 @@ class _Trainee:
             state = tf.concat([outputs[-1], state[:, : state.shape[1] - n]], axis=1)
         return tf.stack(outputs), state
 
-    def updater(self, updates: int, settings: TrainingSettings):
-        """One compiled gradient step, with an optimiser of its own for so many updates."""
+    def updater(self, updates: int, settings: TrainingSettings, maps=None):
+        """One compiled gradient step, with an optimiser of its own for so many updates; with the
+        maps of sessions these are learned as well, and it takes the session of each rollout (B,).
+        """
         tf, keras = _tensorflow()
-        variables = self.keras.trainable_variables
+        variables = [*self.keras.trainable_variables, *(maps.variables if maps else [])]
         schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, updates)
         adam = keras.optimizers.Adam(schedule, global_clipnorm=settings.clip)
         adam.build(variables)
 
+        widths = [len(self.card.signal_names), self.card.memory_columns]
+
         @tf.function(jit_compile=True, autograph=False)
-        def update(commands, state, signals, labels):
+        def update(commands, state, beside, labels, session=None):
             with tf.GradientTape() as tape:
-                outputs, end = self.rollout(commands, state, signals)
+                if maps:
+                    commands = maps.commands(commands, session)
+                    signals, memory = tf.split(beside, widths, axis=-1)
+                    beside = tf.concat([signals, maps.commands(memory, session)], axis=-1)
+                outputs, end = self.rollout(commands, state, beside)
+                outputs = maps.outputs(outputs, session) if maps else outputs
                 errors = self.weights_of_errors * (outputs - labels)
                 loss = tf.reduce_mean(tf.reduce_sum(errors**2, axis=-1))
+                loss = loss + maps.penalty() if maps else loss
             adam.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
             return loss, end
 
@@ -206,6 +230,22 @@ class _Trainee:
         """Kernels and biases in turn, the first kernel for plain lags."""
         first, *rest = self.keras.get_weights()
         return [(self.basis @ first).astype(np.float32), *rest]
+
+    def learned(self) -> list[list[np.ndarray]]:
+        """All that is learned, for `set`."""
+        maps = self.maps.variables if self.maps else []
+        return [self.keras.get_weights(), [variable.numpy() for variable in maps]]
+
+    def set(self, learned: list[list[np.ndarray]]) -> None:
+        """Back to what was learned."""
+        weights, maps = learned
+        self.keras.set_weights(weights)
+        for variable, value in zip(self.maps.variables if self.maps else [], maps, strict=True):
+            variable.assign(value)
+
+    def judged(self, runs: Sequence[Recording]) -> sessions.Judged:
+        """Who predicts which parts of the runs."""
+        return sessions.judged(self.as_model(), self.maps and self.maps.values(), runs)
 
     def as_model(self) -> Model:
         """The network as NumPy."""
@@ -260,39 +300,6 @@ def _build(card: ModelCard, settings: TrainingSettings):
     return keras.Model(list(inputs.values()), y, name="fk")
 
 
-def _whitening(streams: _Streams, limit: float) -> np.ndarray:
-    """(inputs, inputs): ZCA whitening of the lags (Bell, Sejnowski: The independent components of
-    natural scenes are edge filters, Vision Research, 1997). Components of small spread are scaled
-    up by at most `limit` times as much as the widest. Signals stay as they are.
-
-    Measured on the simulated tendon rig, three seeds each: with 30 a free run errs by 1.02 to 1.05
-    mm, 100 diverges. Differences weighted by 20 give 0.97 to 1.03 mm, but a network that the MPC
-    can outwit: where a measured load makes the reference unreachable, it finds quick moves that
-    the network alone rewards, and errs by 1.4 to 1.9 mm against 0.9 to 1.0.
-    """
-    lags = np.hstack([streams.commands, streams.lags]).astype(float)
-    variance, components = np.linalg.eigh(np.cov(lags, rowvar=False))
-    spread = np.sqrt(np.maximum(variance, 0.0))
-    scale = 1.0 / np.maximum(spread, spread.max() / limit)
-    basis = np.eye(len(scale) + streams.signals.shape[1] + streams.memory.shape[1])
-    basis[: len(scale), : len(scale)] = (components * scale) @ components.T
-    return basis
-
-
-def _differences(card: ModelCard, gain: float) -> np.ndarray:
-    """(inputs, inputs): to each lag l but the newest, gain · (l - its newer neighbour) is added."""
-    basis = np.eye(sum(card.input_sizes().values()))
-    outputs_end = card.command_columns + card.output_columns
-    for start, end, width in (
-        (0, card.command_columns, len(card.command_names)),
-        (card.command_columns, outputs_end, len(card.output_offset)),
-    ):
-        older = np.arange(start + width, end)
-        basis[older, older] += gain
-        basis[older - width, older] -= gain
-    return basis
-
-
 # ----------------------------------------------------------------------------------------- training
 
 
@@ -306,10 +313,12 @@ def fit(
     """One network, trained; its weights may be no numbers."""
     streams = _Streams(card, runs, settings)
     if settings.difference_gain is None:
-        basis = _whitening(streams, settings.whitening)
+        lags = np.hstack([streams.commands, streams.lags])
+        basis = whitening(card, lags, settings.whitening)
     else:
-        basis = _differences(card, settings.difference_gain)
-    trainee = _Trainee(card, settings, basis)
+        basis = differences(card, settings.difference_gain)
+    aligned = sessions.named(runs) if settings.sessions == "aligned" else []
+    trainee = _Trainee(card, settings, basis, aligned)
     _warm_start(trainee, streams, settings, progress)
     _roll_out(trainee, streams, validation, settings, progress)
     return trainee
@@ -353,6 +362,10 @@ class _Streams:
         self.labels = labels.astype(np.float32)
         # How many windows of its run are left from each one on.
         self.left = np.concatenate([np.arange(len(x), 0, -1) for x, _, _ in pieces])
+        names = sessions.named(runs)
+        of = [names.index(run.session) for run in runs for _ in run.segments()]
+        self.session = np.repeat(of, [len(x) for x, _, _ in pieces]).astype(np.int32)
+        self.maps: sessions.Alignment | None = None
         self.starts = np.flatnonzero(self.left >= settings.rollout_samples)
         if not len(self.starts):
             raise TrainingError(
@@ -376,7 +389,10 @@ class _Streams:
         again |= self.remaining < samples
         self.at = np.where(again, self.rng.choice(self.starts, batch), self.at)
         self.remaining = self.left[self.at]
-        self.state = np.where(again[:, None], self.lags[self.at], self.state)
+        start = self.lags[self.at]
+        if self.maps:
+            start = self.maps.network_lags(start, self.session[self.at]).astype(np.float32)
+        self.state = np.where(again[:, None], start, self.state)
         self.shift.draw(again)
         held = self.rng.random(batch) < self.settings.held_share
         still = self.rng.integers(0, min(HELD_SAMPLES, samples - 1) + 1, batch)
@@ -413,22 +429,22 @@ def _roll_out(
 ) -> None:
     """Train on rollouts; leaves the weights that did best on the validation runs."""
     updates = settings.updates
-    update = trainee.updater(updates, settings)
+    maps = trainee.maps if trainee.maps and trainee.maps.variables else None
+    update = trainee.updater(updates, settings, maps)
     least, best, said = np.inf, None, ""
     card = trainee.card
     for i in range(1, updates + 1):
-        loss, state = update(*streams.rollout())
+        streams.maps = maps.values() if maps else None
+        rollouts = streams.rollout()
+        loss, state = update(*rollouts, *([streams.session[streams.at]] if maps else []))
         streams.carry(state.numpy())
         if validation and (i % max(1, updates // VALIDATIONS) == 0 or i == updates):
-            model = trainee.as_model()
-            errors = np.vstack(
-                [free_run(model, run) - run.output(card.output_names) for run in validation]
-            )
+            errors = trainee.judged(validation).errors()
             error, said = overall(card, errors), described(card.robot, rmse(card.robot, errors), 2)
             if error < least:
-                least, best = error, trainee.keras.get_weights()
+                least, best = error, trainee.learned()
         if i % 20 == 0 or i == updates:
             report = Progress(stage="rollout", update=i, updates=updates, loss=float(loss))
             progress(report.model_copy(update={"free_run": said}))
     if best is not None:
-        trainee.keras.set_weights(best)
+        trainee.set(best)

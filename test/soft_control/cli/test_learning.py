@@ -35,7 +35,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
         tip = Errors(
             group="tip", unit="mm", **errors, free_run=1.5, free_run_p95=2.0, free_run_max=3.0
         )
-        return SimpleNamespace(metrics=[tip], evaluated_on=["a\x1b[2J"], model_hash="0123")
+        return SimpleNamespace(
+            metrics=[tip], evaluated_on=["a\x1b[2J"], model_hash="0123", sessions=[]
+        )
 
     monkeypatch.setattr(dataset, "read_recordings", lambda paths, robot: [Run(p) for p in paths])
     monkeypatch.setattr(training, "train", train)

@@ -494,15 +494,12 @@ def test_a_broken_model_directory_is_an_error(trained, tmp_path):
 
 # ---------------------------------------------------------------------------------- the real rig
 
-RUNS = ("2020-09-23_cdc6946", "2020-09-28_13417d5")
 
-
-@pytest.mark.parametrize(("training", "tested"), [RUNS, RUNS[::-1]])
-def test_recorded_runs_are_predicted_across_days(shared_data, tmp_path, training, tested):
+def test_a_recorded_run_is_predicted_by_another_days_network(shared_data, tmp_path):
     pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
     run, unseen = (
         read_recording(shared_data / "tendon_rig" / f"{name}.csv", robots.load("tendon_recorded"))
-        for name in (training, tested)
+        for name in ("2020-09-23_cdc6946", "2020-09-28_13417d5")
     )
     settings = TrainingSettings(
         signals=False, hidden=(32, 32), updates=1000, rollout_samples=40,
@@ -515,5 +512,5 @@ def test_recorded_runs_are_predicted_across_days(shared_data, tmp_path, training
     baseline = least_squares_baseline([run], unseen, settings.rate_hz)
     # 2.0 mm is the requirement; so few updates reach 1.3 to 1.6 mm.
     assert error_mm < 2.0
-    # 1.60 mm on 2020-09-28, 1.41 mm on 2020-09-23 when this was written
+    # 1.60 mm when this was written
     assert 1.3 < rmse(run.robot, baseline - unseen.outputs)[0] < 1.7
