@@ -80,23 +80,30 @@ def _pid_feedforward(stand: Stand) -> PidFeedforwardController:
     return PidFeedforwardController(config, forward, stand.rate_hz)
 
 
-def _ipopt(stand: Stand) -> ModelController:
+class _Ipopt(ModelController):
     """The firmware's own problem, each sample's solved until it converges, in float64."""
-    card, settings = stand.model.card, stand.kit.mpc
-    sizes, robot = sizes_of(card, settings), stand.kit.robot
 
-    def solve(weights: Weights, start: Start, plan: np.ndarray) -> np.ndarray:
-        return _problem(stand.model_dir / NETWORK_FILE, sizes).solve(weights, start, plan).plan
+    def __init__(self, stand: Stand) -> None:
+        card, settings = stand.model.card, stand.kit.mpc
+        sizes, robot = sizes_of(card, settings), stand.kit.robot
+        self.iterations: list[int] = []
+        """Of each sample."""
 
-    return ModelController(
-        stand.model,
-        solve,
-        sizes,
-        weights_of(card, settings),
-        robot.command_neutral,
-        [robot.signal_names.index(name) for name in card.signal_names],
-        signal_gain=signal_gain(card, settings),
-    )
+        def solve(weights: Weights, start: Start, plan: np.ndarray) -> np.ndarray:
+            problem = _problem(stand.model_dir / NETWORK_FILE, sizes)
+            found = problem.solve(weights, start, plan)
+            self.iterations.append(found.iterations)
+            return found.plan
+
+        super().__init__(
+            stand.model,
+            solve,
+            sizes,
+            weights_of(card, settings),
+            robot.command_neutral,
+            [robot.signal_names.index(name) for name in card.signal_names],
+            signal_gain=signal_gain(card, settings),
+        )
 
 
 @functools.lru_cache(maxsize=4)
@@ -125,7 +132,7 @@ WAYS: dict[str, Way] = {
         "PID with lead and feed-forward", _pid_feedforward, True, "pid_feedforward"
     ),
     "static_inverse": Way("static inverse", _static_inverse, entry="static_inverse"),
-    "ipopt": Way("IPOPT on the same model", _ipopt, package="casadi"),
+    "ipopt": Way("IPOPT on the same model", _Ipopt, package="casadi"),
 }
 """By the name that a plan says."""
 
