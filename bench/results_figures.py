@@ -64,6 +64,7 @@ def draw(
         drawing = Drawing(results, rig, robot, controllers)
         boxes = draw_boxes(drawing, disturbances)
         yield from put(f"boxes_{number}", f"RMSE of all runs, {of}", boxes)
-        errors = draw_errors(drawing, disturbances, references[0])
-        caption = f"Tracking error on {references[0]}, mean and band over runs, {of}"
+        first = results.names("reference", rig)[0]
+        errors = draw_errors(drawing, disturbances, first)
+        caption = f"Tracking error on {first}, mean and band over runs, {of}"
         yield from put(f"errors_{number}", caption, errors)

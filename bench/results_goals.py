@@ -176,18 +176,18 @@ class Measured:
             return self.kind
         goal = self.goal
         over = {
-            "": max(one.mine.rmse for one in self.found) - goal.rmse,
-            "the largest by ": max(one.mine.worst for one in self.found) - goal.worst,
+            "RMSE by ": max(one.mine.rmse for one in self.found) - goal.rmse,
+            "largest by ": max(one.mine.worst for one in self.found) - goal.worst,
         }
         if goal.found_s < np.inf:
             late_s = [one.found_s for one in self.found if one.found_s < UNSEEN]
-            over = {"": max(late_s, default=0.0) - goal.found_s}
+            over = {"by ": max(late_s, default=0.0) - goal.found_s}
         if goal.below:
             mean = max(self.found, key=lambda one: one.mine.rmse)
-            over = {"": mean.mine.rmse - mean.other.rmse if mean.other else np.nan}
+            over = {"by ": mean.mine.rmse - mean.other.rmse if mean.other else np.nan}
         said = [f"{of}{by:.2g}" for of, by in over.items() if by > 0.0]
         unit = " s" if goal.found_s < np.inf else ""
-        return f"{MISSED} by {', '.join(said)}{unit}" if said and not goal.silent else MISSED
+        return f"{MISSED}, {', '.join(said)}{unit}" if said and not goal.silent else MISSED
 
     def _of(self, one: Found) -> str:
         goal, mine = self.goal, one.mine

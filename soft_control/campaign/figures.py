@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ REFERENCE = {"color": "k", "ls": (0, (4, 3)), "lw": 0.8, "zorder": 3}
 OTHERS = "0.85"
 """Grey of the lines that one is seen before."""
 MAGNIFICATIONS = (20, 10, 5, 2)
+UPRIGHT = 1.4
+"""Height over width from which on plots of a path are narrow, and twice as many stand in a row."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def draw_time(drawing: Drawing, disturbance: str, reference: str) -> plt.Figure 
             for name, (t_s, seen, _) in there.items():
                 _band(axes, t_s, seen[:, :, i], drawing.colour(name))
             axes.set_ylabel(title(output))
+            axes.tick_params(labelbottom=i == above - 1)
         legend(first, ["reference"], loc="lower right", bbox_to_anchor=(1.0, 1.0))
         shared = None
         for number, (name, values) in enumerate(errors.items()):
@@ -102,7 +106,9 @@ def draw_time(drawing: Drawing, disturbance: str, reference: str) -> plt.Figure 
             _band(axes, t_s, values, drawing.colour(name))
             axes.set_title(WAYS[name].title, fontsize=9, color=drawing.colour(name))
             axes.set_ylabel(printable(f"error{unit(robot.groups[0].unit)}"))
-            if number >= len(errors) - 2:
+            if number < len(errors) - 2:
+                axes.tick_params(labelbottom=False)
+            else:
                 axes.set_xlabel("time, s")
         shared.set_ylim(0, None)
         return figure
@@ -126,12 +132,15 @@ def draw_plane(drawing: Drawing, disturbance: str, reference: str) -> plt.Figure
     wanted = wanted[settled][:, plane]
     apart = {name: seen[:, settled][:, :, plane] - wanted for name, (_, seen, _) in there.items()}
     times = _magnification(wanted, list(apart.values()))
-    rows = -(-len(there) // COLUMNS)
+    tall = np.ptp(wanted[:, 1]) / max(np.ptp(wanted[:, 0]), 1e-9)
+    beside = COLUMNS if tall < UPRIGHT else 2 * COLUMNS
+    rows = -(-len(there) // beside)
+    height = 0.5 + rows * (0.4 + min(max(9 / beside * tall, 1.5), 3.2))
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             rows,
-            COLUMNS,
-            figsize=(9, 0.6 + 3.0 * rows),
+            beside,
+            figsize=(9, height),
             sharex=True,
             sharey=True,
             squeeze=False,
@@ -143,14 +152,16 @@ def draw_plane(drawing: Drawing, disturbance: str, reference: str) -> plt.Figure
                 at.plot(run[:, 0], run[:, 1], color=colour, lw=2.0, alpha=BAND)
             mean = wanted + times * off.mean(axis=0)
             at.plot(mean[:, 0], mean[:, 1], color=colour, lw=1.1)
-            at.plot(wanted[:, 0], wanted[:, 1], **REFERENCE)
-            at.set_title(WAYS[name].title, fontsize=9, color=colour)
-            at.set_aspect("equal", adjustable="datalim")
+            # Solid: where a path is gone along many times, dashes fill one another's gaps.
+            at.plot(wanted[:, 0], wanted[:, 1], **(REFERENCE | {"ls": "-"}))
+            named = textwrap.fill(WAYS[name].title, 96 // beside)
+            at.set_title(named, fontsize=9, color=colour)
+            at.set_aspect("equal", adjustable="box")
         for at in axes.ravel()[len(there) :]:
             at.set_axis_off()
         figure.supxlabel(title(drawing.robot.outputs[across]), fontsize=9)
         figure.supylabel(title(drawing.robot.outputs[up]), fontsize=9)
-        said = f"distances from the reference (dashed) {times} times as large" if times > 1 else ""
+        said = f"distances from the reference (black) {times} times as large" if times > 1 else ""
         figure.suptitle(said, fontsize=9)
         return figure
 

@@ -32,7 +32,8 @@ def equal(one: dict, other: dict) -> bool:
 def test_a_row_is_the_run_in_process(stand):
     """Its figures are those of the same run by hand."""
     found = carry_out(ROW, stand, DURATION_S, TRACE_HZ)
-    assert set(found) == set(SCHEMA.names) - {"fault"}
+    assert set(found) == set(SCHEMA.names) - {"fault", "iterations"}
+    assert (found["found_s"], found["doubted_sound"]) == (None, 0)
     firmware = Firmware(stand.build_dir, stand.model.card)
     curve = stand.kit.curves["figure_eight"]
     trace = run(make_rig("tendon", seed=3), firmware, curve.values, 120.0, DURATION_S)
@@ -79,11 +80,13 @@ def test_ipopt_is_the_bound_of_what_the_firmware_solves(stand, monkeypatch, tmp_
     sizes = sizes_of(stand.model.card, stand.kit.mpc)
     solver = HostSolver(stand.model_dir / NETWORK_FILE, sizes, tmp_path, stand.kit.mpc.iterations)
     problem, costs = ways._problem(stand.model_dir / NETWORK_FILE, sizes), []
+    iterations = []
 
     def solve(weights, start, plan):
         found = problem.solve(weights, start, plan)
         own = solver.step(weights, start, plan).plan
         costs.append([problem.cost(weights, start, at) for at in (found.plan, own)])
+        iterations.append(found.iterations)
         return found
 
     monkeypatch.setattr(ways, "_problem", lambda *_: SimpleNamespace(solve=solve))
@@ -93,6 +96,44 @@ def test_ipopt_is_the_bound_of_what_the_firmware_solves(stand, monkeypatch, tmp_
     # The C solver's bounds are rounded to float32, so its plan may be outside of them by as much.
     assert np.mean(bound <= firmware * (1 + 1e-5)) > 0.99 and bound.sum() < firmware.sum()
     assert found["rmse"] < 3.0  # mm: this network is trained for seconds
+    assert found["iterations"] == pytest.approx(np.mean(iterations)) and min(iterations) >= 1
+
+
+def told(commands, at: dict[int, int]):
+    """A firmware that commands, and doubts what `at` says: sample -> bits, until the next one."""
+
+    class Told:
+        preview, close = commands.preview, commands.close
+        doubted: list[int] = []
+
+        def step(self, seen, signals, ahead):
+            self.doubted.append(at.get(len(self.doubted), (self.doubted or [0])[-1]))
+            return commands.step(seen, signals, ahead)
+
+    return Told()
+
+
+def test_when_a_fault_was_found_is_what_the_firmware_told(monkeypatch, stand):
+    """The channel dies at sample 240 of 480; before, and of other channels, it is a false alarm."""
+    names = stand.model.card.signal_names
+    dead, other = (1 << names.index(name) for name in ("lace_05", "lace_00"))
+    row = replace(ROW, controller="told", disturbance="channel_dead:lace_05")
+
+    def found(at: dict[int, int], **changes) -> tuple:
+        commands = Firmware(stand.build_dir, stand.model.card)
+        monkeypatch.setitem(ways.WAYS, "told", Way("told", lambda stand: told(commands, at)))
+        values = carry_out(replace(row, **changes), stand, 4.0, TRACE_HZ)
+        return values["found_s"], values["doubted_sound"]
+
+    assert found({270: dead}) == (pytest.approx(30 / 120), 0)
+    assert found({240: dead, 300: 0}) == (0.0, 0)
+    assert found({}) == (None, 0) and found({300: other}) == (None, 180)
+    assert found({100: dead, 130: 0, 241: dead | other, 251: dead}) == (pytest.approx(1 / 120), 40)
+    assert found({100: dead, 130: 0}, disturbance="nominal") == (None, 30)
+    every = sum(1 << i for i in range(len(names)))
+    late = {250: every ^ dead, 300: every}
+    assert found(late, disturbance="channels_dead") == (pytest.approx(60 / 120), 0)
+    assert found({250: every ^ dead}, disturbance="channels_dead") == (None, 0)
 
 
 class Dropped:
