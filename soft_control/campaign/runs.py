@@ -66,7 +66,7 @@ def carry_out(row: Row, stand: Stand, duration_s: float, trace_hz: float) -> dic
     moment = Moment(chosen.head_s + duration_s / 2, chosen.head_s + duration_s)
     rig = disturbed(row.disturbance, stand.rig, moment, row.seed)
     with contextlib.ExitStack() as stack:
-        controller = chosen.make(stand)
+        controller = chosen.make(stand, row.reference)
         stack.callback(getattr(controller, "close", lambda: None))
         try:
             trace = run(
