@@ -27,6 +27,7 @@ REFERENCE = {"color": "k", "ls": (0, (4, 3)), "lw": 0.8, "zorder": 3}
 OTHERS = "0.85"
 """Grey of the lines that one is seen before."""
 MAGNIFICATIONS = (20, 10, 5, 2)
+CUT = 4.0
 UPRIGHT = 1.4
 """Height over width from which on plots of a path are narrow, and twice as many stand in a row."""
 
@@ -175,7 +176,9 @@ def _magnification(wanted: np.ndarray, apart: Sequence[np.ndarray]) -> int:
 
 
 def draw_errors(drawing: Drawing, disturbances: Sequence[str], reference: str) -> plt.Figure:
-    """A small plot each disturbance: the tracking error over time, mean and band over seeds."""
+    """A small plot each disturbance: the tracking error over time, mean and band over seeds. Errors
+    of CUT times what is usual there are cut off, and the plot's title says so: else nothing is seen
+    of all others."""
     group = drawing.robot.groups[0]
     paper = drawing.robot.output_factors
     rows = -(-len(disturbances) // COLUMNS)
@@ -185,14 +188,19 @@ def draw_errors(drawing: Drawing, disturbances: Sequence[str], reference: str) -
         )
         shown: dict[str, object] = {}
         for disturbance, at in zip(disturbances, axes.ravel(), strict=False):
+            largest: list[float] = []
             for name in drawing.controllers:
                 found = drawing.traces(disturbance, name, reference)
                 if found is not None:
                     t_s, seen, wanted = found
                     error = group.distance((seen - wanted) / paper)
                     shown.setdefault(name, _band(at, t_s, error, drawing.colour(name)))
-            at.set_title(printable(disturbance), fontsize=8)
-            at.set_ylim(0, None)
+                    largest.append(float(error.max()))
+            top, usual = max(largest, default=0.0), float(np.median(largest or [0.0]))
+            cut = top > CUT * usual > 0.0
+            said = f", cut off: up to {top:.3g}" if cut else ""
+            at.set_title(printable(disturbance) + said, fontsize=8)
+            at.set_ylim(0, CUT * usual if cut else None)
         for at in axes.ravel()[len(disturbances) :]:
             at.set_axis_off()
         for at in axes[-1]:
