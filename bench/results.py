@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from results_figures import IMAGES, draw
+from results_goals import GOALS, MISSED, OPEN, REACHED, UNKNOWN, Measured, measure
+from results_signals import Signals, alarmed, folded, found_after, signals_of
 
 from nn4mc_codegen.printing.c import template_environment
 from soft_control.campaign.disturbances import DISTURBANCES, NOMINAL, parts_of
-from soft_control.campaign.figures import (
-    Drawing,
-    draw_boxes,
-    draw_errors,
-    draw_plane,
-    draw_time,
-)
 from soft_control.campaign.report import Picture, cell, compared, names, shown
 from soft_control.campaign.results import CONFIDENCE, Comparison, Figure, Results
 from soft_control.campaign.store import PLAN_FILE, SCHEMA, TABLE_FILE
 from soft_control.campaign.ways import WAYS
-from soft_control.experiment.figures import STYLE, plt
 from soft_control.paths import TEMPLATES
-from soft_control.rigs import make_rig
 
 ROOT = Path(__file__).resolve().parents[1]
 STILL = "fixed"
@@ -42,98 +36,19 @@ MPCS = ("mpc", "mpc_calibrated", "mpc_tethered")
 OTHERS = ("pid", "pid_feedforward", "static_inverse")
 """That the page compares each of MPCS with."""
 PIDS = OTHERS[:2]
-IMAGES = "images"
-DPI = 100
-"""Of figures: as SVG, with a band for each of six controllers, they would be some MB in all."""
+KINDS = (REACHED, MISSED, OPEN, UNKNOWN)
+BOUND = "ipopt"
+"""No controller that anyone could put into a robot: in the tables, and in no comparison."""
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What was asked for before it was measured."""
+class Ended:
+    """A campaign."""
 
-    rig: str
-    says: str
-    controller: str
-    tasks: tuple[str, ...]
-    """Disturbances; one that is of each channel stands for all of them. Each has to keep it."""
-    rmse: float = np.inf
-    """At most so much, mean over references and seeds, in the unit of the errors."""
-    worst: float = np.inf
-    """The largest error of all runs."""
-    below: str = ""
-    """Or: a smaller RMSE than that controller's, so that the interval of the difference says so."""
-    still: bool = False
-    """Whether on the reference that stands still."""
-
-
-GOALS = (
-    Goal("tendon", "as trained, untethered", "mpc", (NOMINAL,), 0.8, 2.2),
-    Goal("tendon", "on a point, untethered", "mpc", (NOMINAL,), 0.5, still=True),
-    Goal("tendon", "gain 0.8, calibrated", "mpc_calibrated", ("gain_0.8",), 1.0, 2.6),
-    Goal("tendon", "gain 1.25, calibrated", "mpc_calibrated", ("gain_1.25",), 1.0, 2.6),
-    Goal("tendon", "gain 0.8, not calibrated", "mpc", ("gain_0.8",), 3.9),
-    Goal("tendon", "gain 1.25, not calibrated", "mpc", ("gain_1.25",), 5.1),
-    Goal("tendon", "each channel dead", "mpc", ("channel_dead",), 1.5, 4.0),
-    Goal("tendon", "each channel stuck", "mpc", ("channel_stuck",), 1.5, 4.0),
-    Goal("tendon", "each channel drifting", "mpc", ("channel_drifting",), 1.5, 4.0),
-    Goal("tendon", "each channel spiking", "mpc", ("channel_spiking",), 1.5, 4.0),
-    Goal("tendon", "all channels dead", "mpc", ("channels_dead",), 2.0),
-    Goal("tendon", "as trained, tethered", "mpc_tethered", (NOMINAL,), 0.3),
-    Goal("tendon", "gain 0.8, tethered", "mpc_tethered", ("gain_0.8",), 0.8),
-    Goal("tendon", "gain 1.25, tethered", "mpc_tethered", ("gain_1.25",), 0.8),
-    *(
-        Goal("tendon", f"{says}, tethered", "mpc_tethered", (task,), below="pid_feedforward")
-        for says, task in (("gain 0.8", "gain_0.8"), ("gain 1.25", "gain_1.25"))
-    ),
-    Goal("hasel", "as trained, untethered", "mpc", (NOMINAL,), 0.3, 0.8),
-    Goal("hasel", "gain 0.8, calibrated", "mpc_calibrated", ("gain_0.8",), 0.45),
-    Goal("hasel", "gain 1.2, calibrated", "mpc_calibrated", ("gain_1.2",), 0.45),
-    Goal("hasel", "magnets 1 % weaker, untethered", "mpc", ("magnets_weak",), 0.4),
-)
-
-
-@dataclass(frozen=True)
-class Found:
-    """Of one task of a goal."""
-
-    task: str
-    mine: Figure
-    other: Figure | None
-    """Of the controller that it has to be below."""
-    apart: Comparison | None
-    """From that controller."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A goal and what came of it."""
-
-    goal: Goal
-    found: Sequence[Found]
-    """Empty: not measured."""
-
-    @property
-    def worst(self) -> Found:
-        """The task with the largest RMSE, or with runs that broke off."""
-        return max(self.found, key=lambda one: (one.mine.failed, one.mine.rmse))
-
-    @property
-    def verdict(self) -> str:
-        """reached only where every task keeps every limit, and no run broke off."""
-        if not self.found:
-            return "not measured"
-        said = {self._of(one) for one in self.found}
-        return next(one for one in ("**missed**", "open", "reached") if one in said)
-
-    def _of(self, one: Found) -> str:
-        goal, mine = self.goal, one.mine
-        if mine.failed or not mine.rmse <= goal.rmse or not mine.worst <= goal.worst:
-            return "**missed**"
-        if not goal.below:
-            return "reached"
-        if one.other is None or one.apart is None or not mine.rmse < one.other.rmse:
-            return "**missed**"
-        return "reached" if one.apart.over_all.verdict == "better" else "open"
+    table: pa.Table
+    identity: Mapping[str, Any]
+    watched: bool
+    """Whether it is there for what is doubted in it alone."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +57,8 @@ class Task:
 
     name: str
     help: str
-    seeds: int
+    runs: str
+    """Seeds, and of how many channels."""
     figures: Sequence[Figure | None]
     """Each controller's; None: it has no run there."""
 
@@ -175,6 +91,16 @@ class Ahead:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What an optimum of the same problem at every sample would be worth, as trained."""
+
+    iterations: float
+    """Of its solver, mean a sample."""
+    apart: Comparison
+    """The untethered MPC's RMSE from it."""
+
+
+@dataclass(frozen=True)
 class RigPart:
     """What the page says of one rig."""
 
@@ -195,6 +121,11 @@ class RigPart:
     best: Mapping[str, Sequence[str]]
     """By controller the tasks in which its mean RMSE is the least of all; those that all ran."""
     pictures: Sequence[Picture]
+    signals: Signals | None
+    """None: no controller says which signals it believes."""
+    watched_s: float
+    """How long the runs are in which only doubt counts."""
+    bound: Bound | None
 
     @property
     def gaps(self) -> bool:
@@ -202,11 +133,12 @@ class RigPart:
         return any(one is None for task in self.tasks for one in task.figures)
 
 
-def main(folders: Sequence[Path], docs: Path) -> Path:
-    """Writes DOCS/results.md and DOCS/images/results_*.png from the folders of campaigns."""
-    campaigns = [read(folder) for folder in folders]
-    tables = pa.concat_tables([table for table, _ in campaigns])
-    check_one_kind(folders, [identity for _, identity in campaigns])
+def main(folders: Sequence[Path], watched: Sequence[Path], docs: Path) -> Path:
+    """Writes DOCS/results.md and DOCS/images/results_*.png from the folders of campaigns. Of those
+    in `watched` only what was doubted in them counts, and no error."""
+    campaigns = [Ended(*read(folder), folder in watched) for folder in [*folders, *watched]]
+    tables = pa.concat_tables([one.table for one in campaigns])
+    check_one_kind([*folders, *watched], [one.identity for one in campaigns])
     images = docs / IMAGES
     images.mkdir(parents=True, exist_ok=True)
     for old in images.glob("results_*.png"):
@@ -214,25 +146,29 @@ def main(folders: Sequence[Path], docs: Path) -> Path:
     rigs = list(dict.fromkeys(tables["rig"].to_pylist()))
     parts, measured, broken = [], [], []
     for rig in rigs:
-        of_rig = tables.filter(pc.equal(tables["rig"], rig))
-        stands = pc.equal(of_rig["reference"], STILL)
-        moving, still = Results(of_rig.filter(pc.invert(stands))), Results(of_rig.filter(stands))
-        mine = [(table, who) for table, who in campaigns if rig in who["rigs"]]
-        parts.append(rig_part(rig, moving, still, mine, images))
-        measured += [measure(goal, moving, still) for goal in GOALS if goal.rig == rig]
-        broken += broken_off(of_rig)
+        mine = [one for one in campaigns if rig in one.identity["rigs"]]
+        runs = runs_of(rig, mine)
+        parts.append(rig_part(rig, runs, mine[0].identity["rigs"][rig], images))
+        measured += [
+            measure(goal, runs.moving, runs.still, runs.watched, runs.watched_s)
+            for goal in GOALS
+            if goal.rig == rig
+        ]
+        broken += broken_off(tables.filter(pc.equal(tables["rig"], rig)))
     measured += [Measured(goal, []) for goal in GOALS if goal.rig not in rigs]
     environment = template_environment(TEMPLATES)
     environment.filters |= {"cell": cell, "figure": shown, "comparison": compared, "names": names}
-    plans = [identity["plan"] for _, identity in campaigns]
+    environment.filters |= {"found": found_after, "alarmed": alarmed}
+    plans = [one.identity["plan"] for one in campaigns if not one.watched]
     page = environment.get_template("results.md").render(
         runs=tables.num_rows,
         seeds=sorted({len(seeds_of(plan["seeds"])) for plan in plans}, reverse=True),
         duration_s=sorted({plan["duration_s"] for plan in plans}),
         rigs=parts,
         measured=measured,
-        verdicts=[one.verdict for one in measured],
+        kinds={kind: [one.kind for one in measured].count(kind) for kind in KINDS},
         broken=broken,
+        bound=BOUND,
         titles={name: way.title for name, way in WAYS.items()},
         sees={name: way.sees_outputs for name, way in WAYS.items()},
         confidence=round(100 * CONFIDENCE),
@@ -282,24 +218,61 @@ def broken_off(table: pa.Table) -> list[tuple[str, str]]:
 # ---------------------------------------------------------------------------------- of one rig
 
 
-def rig_part(
-    rig: str,
-    moving: Results,
-    still: Results,
-    campaigns: Sequence[tuple[pa.Table, Mapping[str, Any]]],
-    images: Path,
-) -> RigPart:
+@dataclass(frozen=True)
+class Runs:
+    """All of a rig."""
+
+    moving: Results
+    """Those that follow a path."""
+    still: Results
+    """Those on the reference that stands still."""
+    watched: Results
+    """Those that are there for what is doubted in them."""
+    watched_s: float
+    """How long each of these is, at least."""
+    folded: Results
+    """Those that follow a path, channels that fail in one way taken together."""
+    campaigns: Sequence[Results]
+    """The same, by campaign."""
+
+
+def runs_of(rig: str, campaigns: Sequence[Ended]) -> Runs:
+    """Sorted by what they are good for."""
+    moving, still, watched, watched_s = [], [], [], []
+    for one in campaigns:
+        of_rig = one.table.filter(pc.equal(one.table["rig"], rig))
+        stands = pc.equal(of_rig["reference"], STILL)
+        if one.watched:
+            watched.append(of_rig)
+            watched_s.append(one.identity["plan"]["duration_s"])
+        else:
+            moving.append(of_rig.filter(pc.invert(stands)))
+            still.append(of_rig.filter(stands))
+    none = SCHEMA.empty_table()
+    paths = pa.concat_tables([none, *moving])
+    return Runs(
+        moving=Results(paths),
+        still=Results(pa.concat_tables([none, *still])),
+        watched=Results(pa.concat_tables([none, *watched])),
+        watched_s=min(watched_s, default=0.0),
+        folded=Results(folded(paths)),
+        campaigns=[Results(folded(table)) for table in moving if table.num_rows],
+    )
+
+
+def rig_part(rig: str, runs: Runs, identity: Mapping[str, Any], images: Path) -> RigPart:
     """All that stands below a rig's heading; its figures are written to `images`."""
+    moving = runs.moving
     controllers = moving.names("controller", rig)
+    real = [name for name in controllers if name != BOUND]
     mpcs = [name for name in MPCS if name in controllers]
-    disturbances = moving.names("disturbance", rig)
-    tasks = [task(moving, rig, name, controllers) for name in disturbances]
+    tasks = [task(runs, rig, name, controllers) for name in runs.folded.names("disturbance", rig)]
     against = [versus(moving, rig, other, mpcs) for other in OTHERS if other in controllers]
-    identity = campaigns[0][1]["rigs"][rig]
     with warnings.catch_warnings():
         # A letter that the font lacks is drawn as a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
-        pictures = list(draw(rig, controllers, moving, [t for t, _ in campaigns], images))
+        pictures = list(draw(rig, real, moving, runs.campaigns, images))
+    still = runs.still
     return RigPart(
         name=rig,
         unit=moving.unit(rig),
@@ -309,25 +282,43 @@ def rig_part(
         mpcs=mpcs,
         references=moving.names("reference", rig),
         tasks=tasks,
-        still=[task(still, rig, name, controllers) for name in still.names("disturbance", rig)],
+        still=[
+            Task(
+                name, meaning(name), seeds(still, rig, name), figures(still, rig, name, controllers)
+            )
+            for name in still.names("disturbance", rig)
+        ],
         by_reference=[
             (name, figures(moving, rig, NOMINAL, controllers, name))
             for name in moving.names("reference", rig)
         ],
         versus=against,
         ahead=[found for one in against if one.other in PIDS for found in ahead(one, mpcs)],
-        best=best(tasks, controllers),
+        best=best(tasks, controllers, real),
         pictures=pictures,
+        signals=signals_of(rig, mpcs, moving, runs.watched) if mpcs else None,
+        watched_s=runs.watched_s,
+        bound=bound(moving, rig),
     )
 
 
-def best(tasks: Sequence[Task], controllers: Sequence[str]) -> dict[str, list[str]]:
-    """As RigPart has it; a controller of which a run broke off is not the best."""
-    found: dict[str, list[str]] = {name: [] for name in controllers}
+def bound(results: Results, rig: str) -> Bound | None:
+    """None where it, or the untethered MPC, was not run."""
+    apart = results.compare(rig, NOMINAL, MPCS[0], BOUND)
+    rows = results.rows(rig, NOMINAL, BOUND)
+    return Bound(results.iterations(rows), apart) if apart else None
+
+
+def best(
+    tasks: Sequence[Task], controllers: Sequence[str], real: Sequence[str]
+) -> dict[str, list[str]]:
+    """As RigPart has it, of the `real` ones; who broke off in a run is not the best."""
+    found: dict[str, list[str]] = {name: [] for name in real}
     for one in tasks:
-        if all(one.figures):
-            errors = [np.inf if of.failed else of.rmse for of in one.figures if of]
-            found[controllers[int(np.argmin(errors))]].append(one.name)
+        of = dict(zip(controllers, one.figures, strict=True))
+        if all(of[name] for name in real):
+            errors = [np.inf if of[name].failed else of[name].rmse for name in real]
+            found[real[int(np.argmin(errors))]].append(one.name)
     return found
 
 
@@ -343,11 +334,29 @@ def figures(
     return [results.figure(of) if of else None for of in rows]
 
 
-def task(results: Results, rig: str, disturbance: str, controllers: Sequence[str]) -> Task:
-    """A line of the table."""
-    found = figures(results, rig, disturbance, controllers)
-    seeds = max(one.runs // one.references for one in found if one)
-    return Task(disturbance, DISTURBANCES[parts_of(disturbance)[0]].help, seeds, found)
+def task(runs: Runs, rig: str, disturbance: str, controllers: Sequence[str]) -> Task:
+    """A line of the table; channels that fail in one way are one."""
+    found = figures(runs.folded, rig, disturbance, controllers)
+    spelled = [
+        name for name in runs.moving.names("disturbance", rig) if parts_of(name)[0] == disturbance
+    ]
+    said = seeds(runs.moving, rig, spelled[0])
+    if len(spelled) > 1 or ":" in spelled[0]:
+        said += f", {len(spelled)} channel{'s' if len(spelled) > 1 else ''}"
+    return Task(disturbance, meaning(disturbance), said, found)
+
+
+def meaning(disturbance: str) -> str:
+    """In a few words."""
+    return DISTURBANCES[parts_of(disturbance)[0]].help
+
+
+def seeds(results: Results, rig: str, disturbance: str) -> str:
+    """How many, of whoever has most; and of whom fewer."""
+    controllers = results.names("controller", rig)
+    counts = [results.seeds(results.rows(rig, disturbance, name)) for name in controllers]
+    there = sorted({count for count in counts if count}, reverse=True)
+    return " or ".join(map(str, there))
 
 
 def versus(results: Results, rig: str, other: str, mpcs: Sequence[str]) -> Versus:
@@ -368,68 +377,14 @@ def ahead(against: Versus, mpcs: Sequence[str]) -> list[Ahead]:
     ]
 
 
-def measure(goal: Goal, moving: Results, still: Results) -> Measured:
-    """What the table says of a goal: of each of its tasks that there are runs of."""
-    results = still if goal.still else moving
-    found = []
-    for name in results.names("disturbance", goal.rig):
-        if not {name, parts_of(name)[0]} & set(goal.tasks):
-            continue
-        mine, other = figures(results, goal.rig, name, [goal.controller, goal.below])
-        if mine is not None:
-            apart = results.compare(goal.rig, name, goal.controller, goal.below)
-            found.append(Found(name, mine, other, apart))
-    return Measured(goal, found)
-
-
-def draw(
-    rig: str, controllers: Sequence[str], moving: Results, tables: Sequence[pa.Table], images: Path
-) -> Iterator[Picture]:
-    """Box plots of each campaign; tracking as trained in time, on the first reference, and in the
-    plane, on each; the error over time with every disturbance that all controllers met."""
-    robot = make_rig(rig).description
-
-    def put(name: str, caption: str, figure: plt.Figure | None) -> Iterator[Picture]:
-        if figure is not None:
-            file = f"results_{rig}_{name}.png"
-            with plt.rc_context(STYLE):  # it is read again when the figure is written
-                figure.savefig(images / file, dpi=DPI, bbox_inches="tight")
-            plt.close(figure)
-            yield Picture(f"{IMAGES}/{file}", caption)
-
-    drawing = Drawing(moving, rig, robot, controllers)
-    references = moving.names("reference", rig)
-    yield from put(
-        "time",
-        f"{references[0]}, as trained: mean and band over seeds",
-        draw_time(drawing, NOMINAL, references[0]),
-    )
-    for reference in references:
-        yield from put(
-            f"plane_{reference}",
-            f"{reference}, as trained: mean, and each seed",
-            draw_plane(drawing, NOMINAL, reference),
-        )
-    of_paths = [one for one in map(Results, tables) if one.names("reference", rig) != [STILL]]
-    for number, results in enumerate(of_paths, start=1):
-        disturbances = results.names("disturbance", rig)
-        of = f"{disturbances[0]} to {disturbances[-1]}"
-        # In the colours of all controllers, whoever of them is there.
-        drawing = Drawing(results, rig, robot, controllers)
-        boxes = draw_boxes(drawing, disturbances)
-        yield from put(f"boxes_{number}", f"RMSE of all runs, {of}", boxes)
-        errors = draw_errors(drawing, disturbances, references[0])
-        caption = f"Tracking error on {references[0]}, mean and band over seeds, {of}"
-        yield from put(f"errors_{number}", caption, errors)
-
-
 if __name__ == "__main__":
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("campaigns", nargs="+", type=Path, help="folders of `softctl campaign`")
+    asked.add_argument("--watched", nargs="*", type=Path, default=[], help="those of long runs")
     asked.add_argument("--docs", type=Path, default=ROOT / "docs")
     chosen = asked.parse_args()
     try:
-        print(main(chosen.campaigns, chosen.docs))
+        print(main(chosen.campaigns, chosen.watched, chosen.docs))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -39,6 +39,7 @@ class Optimum:
     """(Nc, m) commands."""
     cost: float
     converged: bool
+    iterations: int
 
 
 def graph_network(graph: Graph) -> Network:
@@ -191,7 +192,10 @@ class Problem:
         )
         stats = self._solver.stats()
         return Optimum(
-            np.array(found["x"]).reshape(stages, -1), float(found["f"]), bool(stats["success"])
+            np.array(found["x"]).reshape(stages, -1),
+            float(found["f"]),
+            bool(stats["success"]),
+            int(stats["iter_count"]),
         )
 
     def gauss_newton_step(self, weights: Weights, start: Start, plan: np.ndarray) -> np.ndarray:

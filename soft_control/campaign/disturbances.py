@@ -163,6 +163,11 @@ def _channel(kind: str) -> Make:
     )
 
 
+def _in_words(kind: str) -> str:
+    name, _, per_s = kind.partition("_")
+    return f"{name} by {100 * float(per_s):g} % of full scale a second" if per_s else name
+
+
 def _all_dead(rig: Any, moment: Moment, channel: int) -> Effect:
     faults = [ChannelFault(i, "dead", moment.from_s) for i in live_channels(rig)]
     return Effect(channels=tuple(faults))
@@ -174,7 +179,7 @@ DISTURBANCES: dict[str, Disturbance] = {
     "payload": Disturbance("a load is hung on in mid-run", _payload),
     **{
         f"channel_{kind}": Disturbance(
-            f"one signal channel is {kind} from mid-run on", _channel(kind), each_channel=True
+            f"one signal channel is {_in_words(kind)} from mid-run on", _channel(kind), True
         )
         for kind in CHANNEL_KINDS
     },
@@ -205,6 +210,12 @@ DISTURBANCES: dict[str, Disturbance] = {
 NOMINAL = "nominal"
 ALL = "all"
 """In a plan: every entry of the table."""
+
+
+def fails_channels(name: str) -> bool:
+    """Whether signal channels fail in the disturbance of that name."""
+    entry = DISTURBANCES[parts_of(name)[0]]
+    return entry.each_channel or entry is DISTURBANCES["channels_dead"]
 
 
 def live_channels(rig: Rig) -> list[int]:

@@ -18,14 +18,19 @@ import numpy as np
 
 from soft_control.rigs import Rig, Sample
 
-DRIFT_PER_S = 0.05
-"""Of a channel's full scale a second: half of it after 10 s."""
+DRIFTS_PER_S = (0.5, 0.1, 0.05)
+"""Of a channel's full scale a second. At 0.5 a quarter of it is gone after half a second, in which
+a fault should be found; the others are there to see what a slow one does until it is."""
 SPIKES = 0.05
 """Share of a spiking channel's samples that are a full scale off."""
 
 ChannelKind = Callable[[float, float, float, float, np.random.Generator], float]
 """Counts that are read, from: the true counts, those of the first sample with the fault, seconds
 since then, the channel's full scale in counts, and a generator of random numbers."""
+
+
+def _drifting(per_s: float) -> ChannelKind:
+    return lambda counts, first, late_s, full, rng: counts + per_s * full * late_s
 
 
 def _spiking(
@@ -39,7 +44,7 @@ def _spiking(
 CHANNEL_KINDS: dict[str, ChannelKind] = {
     "dead": lambda counts, first, late_s, full, rng: 0.0,
     "stuck": lambda counts, first, late_s, full, rng: first,
-    "drifting": lambda counts, first, late_s, full, rng: counts + DRIFT_PER_S * full * late_s,
+    **{f"drifting_{per_s:g}": _drifting(per_s) for per_s in DRIFTS_PER_S},
     "spiking": _spiking,
 }
 """In what ways a channel can be wrong."""
@@ -106,6 +111,8 @@ class DisturbedRig:
     def _begin(self) -> None:
         self._t_s = 0.0
         self._first: dict[ChannelFault, float] = {}
+        self.wrong_from_s: dict[int, float] = {}
+        """By the number of a channel when it first said something else than it felt."""
         self._rng = {
             fault: np.random.default_rng((self._seed, fault.channel))
             for fault in self._effect.channels
@@ -148,4 +155,6 @@ class DisturbedRig:
             kind = CHANNEL_KINDS[fault.kind]
             wrong = round(kind(true, first, late_s, full, self._rng[fault]))
             felt[fault.channel] = min(max(wrong, self._count_min), self._count_max)
+            if felt[fault.channel] != true:
+                self.wrong_from_s.setdefault(fault.channel, self._t_s)
         return felt

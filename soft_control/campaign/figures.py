@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from soft_control.campaign.results import Results
 from soft_control.campaign.ways import WAYS
-from soft_control.experiment.figures import STYLE, as_svg, legend, plt, stacked, title, unit
+from soft_control.experiment.figures import STYLE, as_svg, legend, plt, title, unit
+from soft_control.experiment.record import SETTLE_S
 from soft_control.experiment.report import COLOURS
 from soft_control.plain_text import printable
 from soft_control.robots.description import RobotDescription
@@ -21,6 +23,13 @@ COLUMNS = 3
 """Of small plots beside one another."""
 NAMES = 4
 """Titles of controllers beside one another: more are wider than a figure."""
+REFERENCE = {"color": "k", "ls": (0, (4, 3)), "lw": 0.8, "zorder": 3}
+OTHERS = "0.85"
+"""Grey of the lines that one is seen before."""
+MAGNIFICATIONS = (20, 10, 5, 2)
+CUT = 4.0
+UPRIGHT = 1.4
+"""Height over width from which on plots of a path are narrow, and twice as many stand in a row."""
 
 
 @dataclass(frozen=True)
@@ -62,62 +71,114 @@ def titles(controllers: Sequence[str]) -> list[str]:
 
 
 def draw_time(drawing: Drawing, disturbance: str, reference: str) -> plt.Figure | None:
-    """Every output over time, and below them the tracking error: the mean over seeds, and from the
-    lowest to the highest a band; None where there is no run."""
+    """Every output over time, and below them a plot of its own for each controller's tracking
+    error, before the others' in grey: the mean over seeds, and from the lowest to the highest a
+    band; None where there is no run."""
     robot = drawing.robot
     runs = {name: drawing.traces(disturbance, name, reference) for name in drawing.controllers}
     there = {name: found for name, found in runs.items() if found is not None}
     if not there:
         return None
+    errors = {
+        name: robot.groups[0].distance((seen - wanted) / robot.output_factors)
+        for name, (_, seen, wanted) in there.items()
+    }
+    above, below = len(robot.outputs), -(-len(there) // 2)
     with plt.rc_context(STYLE):
-        figure, rows = stacked(len(robot.outputs) + 1, 1.7)
+        figure = plt.figure(figsize=(9, 1.1 * above + 1.5 * below), layout="constrained")
+        grid = figure.add_gridspec(above + below, 2, height_ratios=above * [1.1] + below * [1.5])
+        first = figure.add_subplot(grid[0, :])
         t_s, _, wanted = next(iter(there.values()))
-        for output, at, axes in zip(robot.outputs, wanted.T, rows, strict=False):
-            axes.plot(t_s, at, "k--", lw=1.2)
+        for i, output in enumerate(robot.outputs):
+            axes = figure.add_subplot(grid[i, :], sharex=first) if i else first
+            axes.plot(t_s, wanted[:, i], **REFERENCE)
+            for name, (t_s, seen, _) in there.items():
+                _band(axes, t_s, seen[:, :, i], drawing.colour(name))
             axes.set_ylabel(title(output))
-        for name, (t_s, seen, wanted) in there.items():
-            colour = drawing.colour(name)
-            for i in range(len(robot.outputs)):
-                _band(rows[i], t_s, seen[:, :, i], colour)
-            error = robot.groups[0].distance((seen - wanted) / robot.output_factors)
-            _band(rows[-1], t_s, error, colour)
-        rows[-1].set_ylabel(printable(f"error{unit(robot.groups[0].unit)}"))
-        rows[-1].set_ylim(0, None)
-        legend(rows[0], ["reference", *titles(list(there))], loc="lower right",
-               bbox_to_anchor=(1.0, 1.0), ncols=min(len(there) + 1, NAMES))  # fmt: skip
+            axes.tick_params(labelbottom=i == above - 1)
+        legend(first, ["reference"], loc="lower right", bbox_to_anchor=(1.0, 1.0))
+        shared = None
+        for number, (name, values) in enumerate(errors.items()):
+            place = grid[above + number // 2, number % 2]
+            axes = figure.add_subplot(place, sharex=first, sharey=shared)
+            shared = shared or axes
+            for other in errors.values():
+                axes.plot(t_s, other.mean(axis=0), color=OTHERS, lw=0.6)
+            _band(axes, t_s, values, drawing.colour(name))
+            axes.set_title(WAYS[name].title, fontsize=9, color=drawing.colour(name))
+            axes.set_ylabel(printable(f"error{unit(robot.groups[0].unit)}"))
+            if number < len(errors) - 2:
+                axes.tick_params(labelbottom=False)
+            else:
+                axes.set_xlabel("time, s")
+        shared.set_ylim(0, None)
         return figure
 
 
 def draw_plane(drawing: Drawing, disturbance: str, reference: str) -> plt.Figure | None:
-    """The first point in the plane of the two coordinates in which its reference goes furthest:
-    the mean over seeds, and each seed thinly; None where there is no such point or no run."""
+    """The first point in the plane of the two coordinates in which its reference goes furthest, a
+    plot each controller: the mean over seeds, and each seed thinly; None where there is no such
+    point or no run. Distances from the reference are drawn so many times as large as the figure
+    says; what moves while the start settles is left out, as in every figure of an error."""
     group = next((g for g in drawing.robot.groups if g.is_point and len(g.columns) > 1), None)
     runs = {name: drawing.traces(disturbance, name, reference) for name in drawing.controllers}
     there = {name: found for name, found in runs.items() if found is not None}
     if group is None or not there:
         return None
-    wanted = next(iter(there.values()))[2]
+    t_s, _, wanted = next(iter(there.values()))
+    settled = t_s >= SETTLE_S
     columns = np.array(group.columns)
     across, up = sorted(columns[np.argsort(-np.ptp(wanted[:, columns], axis=0), kind="stable")[:2]])
+    plane = [across, up]
+    wanted = wanted[settled][:, plane]
+    apart = {name: seen[:, settled][:, :, plane] - wanted for name, (_, seen, _) in there.items()}
+    times = _magnification(wanted, list(apart.values()))
+    tall = np.ptp(wanted[:, 1]) / max(np.ptp(wanted[:, 0]), 1e-9)
+    beside = COLUMNS if tall < UPRIGHT else 2 * COLUMNS
+    rows = -(-len(there) // beside)
+    height = 0.5 + rows * (0.4 + min(max(9 / beside * tall, 1.5), 3.2))
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(6.4, 6.0))
-        handles = axes.plot(wanted[:, across], wanted[:, up], "k--", lw=1.2, zorder=3)
-        for name, (_, seen, _) in there.items():
+        figure, axes = plt.subplots(
+            rows,
+            beside,
+            figsize=(9, height),
+            sharex=True,
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        for (name, off), at in zip(apart.items(), axes.ravel(), strict=False):
             colour = drawing.colour(name)
-            for run in seen:
-                axes.plot(run[:, across], run[:, up], color=colour, lw=2.5, alpha=BAND / 2)
-            mean = seen.mean(axis=0)
-            handles += axes.plot(mean[:, across], mean[:, up], color=colour, lw=1.1)
-        axes.set(xlabel=title(drawing.robot.outputs[across]))
-        axes.set(ylabel=title(drawing.robot.outputs[up]))
-        axes.set_aspect("equal", adjustable="datalim")
-        legend(axes, ["reference", *titles(list(there))], handles,
-               loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)  # fmt: skip
+            for run in wanted + times * off:
+                at.plot(run[:, 0], run[:, 1], color=colour, lw=2.0, alpha=BAND)
+            mean = wanted + times * off.mean(axis=0)
+            at.plot(mean[:, 0], mean[:, 1], color=colour, lw=1.1)
+            # Solid: where a path is gone along many times, dashes fill one another's gaps.
+            at.plot(wanted[:, 0], wanted[:, 1], **(REFERENCE | {"ls": "-"}))
+            named = textwrap.fill(WAYS[name].title, 96 // beside)
+            at.set_title(named, fontsize=9, color=colour)
+            at.set_aspect("equal", adjustable="box")
+        for at in axes.ravel()[len(there) :]:
+            at.set_axis_off()
+        figure.supxlabel(title(drawing.robot.outputs[across]), fontsize=9)
+        figure.supylabel(title(drawing.robot.outputs[up]), fontsize=9)
+        said = f"distances from the reference (black) {times} times as large" if times > 1 else ""
+        figure.suptitle(said, fontsize=9)
         return figure
 
 
+def _magnification(wanted: np.ndarray, apart: Sequence[np.ndarray]) -> int:
+    """Of distances (S, T, 2) from a path (T, 2): the largest of MAGNIFICATIONS at which 95 % of the
+    median controller's stay within a tenth of the path's extent."""
+    typical = np.median([np.percentile(np.hypot(*off.T), 95) for off in apart])
+    reach = 0.1 * np.ptp(wanted, axis=0).max()
+    return next((times for times in MAGNIFICATIONS if times * typical <= reach), 1)
+
+
 def draw_errors(drawing: Drawing, disturbances: Sequence[str], reference: str) -> plt.Figure:
-    """A small plot each disturbance: the tracking error over time, mean and band over seeds."""
+    """A small plot each disturbance: the tracking error over time, mean and band over seeds. Errors
+    of CUT times what is usual there are cut off, and the plot's title says so: else nothing is seen
+    of all others."""
     group = drawing.robot.groups[0]
     paper = drawing.robot.output_factors
     rows = -(-len(disturbances) // COLUMNS)
@@ -127,14 +188,19 @@ def draw_errors(drawing: Drawing, disturbances: Sequence[str], reference: str) -
         )
         shown: dict[str, object] = {}
         for disturbance, at in zip(disturbances, axes.ravel(), strict=False):
+            largest: list[float] = []
             for name in drawing.controllers:
                 found = drawing.traces(disturbance, name, reference)
                 if found is not None:
                     t_s, seen, wanted = found
                     error = group.distance((seen - wanted) / paper)
                     shown.setdefault(name, _band(at, t_s, error, drawing.colour(name)))
-            at.set_title(printable(disturbance), fontsize=8)
-            at.set_ylim(0, None)
+                    largest.append(float(error.max()))
+            top, usual = max(largest, default=0.0), float(np.median(largest or [0.0]))
+            cut = top > CUT * usual > 0.0
+            said = f", cut off: up to {top:.3g}" if cut else ""
+            at.set_title(printable(disturbance) + said, fontsize=8)
+            at.set_ylim(0, CUT * usual if cut else None)
         for at in axes.ravel()[len(disturbances) :]:
             at.set_axis_off()
         for at in axes[-1]:

@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import bootstrap
 
+from soft_control.campaign.disturbances import fails_channels
+
 CONFIDENCE = 0.95
 RESAMPLES = 5000
 """Of a bootstrap: the ends of an interval then move by some percent of its width from seed to
@@ -43,6 +45,31 @@ class Figure:
     """Largest error of all runs."""
     late: float
     """Mean of the runs' RMSE from their middle on."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What a firmware told of its signals in some runs, by its telemetry."""
+
+    samples: int
+    """Of all these runs, of the part that counts."""
+    alarms: int
+    """Samples in which a signal was doubted that said what it felt."""
+    alarmed: int
+    """Runs that had one."""
+    failed: int
+    """Runs in which a channel failed."""
+    found: int
+    """Of these, in which it was found."""
+    mean_s: float
+    """From the first sample in which what it said was wrong to the first in which it was not
+    believed; of those found; not a number where there is none."""
+    worst_s: float
+
+    @property
+    def missed(self) -> int:
+        """Runs in which a channel failed, and nobody noticed."""
+        return self.failed - self.found
 
 
 @dataclass(frozen=True)
@@ -97,6 +124,10 @@ class Results:
         self._rmse, self._max, self._late = (
             table[name].to_numpy(zero_copy_only=False) for name in ("rmse", "max", "rmse_late")
         )
+        self._samples, self._found_s, self._alarms, self._iterations = (
+            table[name].to_numpy(zero_copy_only=False).astype(float)
+            for name in ("samples", "found_s", "doubted_sound", "iterations")
+        )
         self._fault, self._columns = columns["fault"], columns
         self._rows: dict[tuple[str, str, str], dict[Place, int]] = {}
         keys = zip(
@@ -141,6 +172,33 @@ class Results:
             float(np.max(self._max[sound])),
             float(np.mean(self._late[sound])),
         )
+
+    def doubt(self, rows: Sequence[int]) -> Doubt | None:
+        """Of these rows; None where nobody says which signals it believes."""
+        told = [i for i in self.sound(rows) if not np.isnan(self._alarms[i])]
+        if not told:
+            return None
+        failed = [i for i in told if fails_channels(self._columns["disturbance"][i])]
+        found_s = self._found_s[failed]
+        found_s = found_s[np.isfinite(found_s)]
+        return Doubt(
+            samples=int(self._samples[told].sum()),
+            alarms=int(self._alarms[told].sum()),
+            alarmed=int(np.sum(self._alarms[told] > 0)),
+            failed=len(failed),
+            found=len(found_s),
+            mean_s=float(found_s.mean()) if found_s.size else np.nan,
+            worst_s=float(found_s.max()) if found_s.size else np.nan,
+        )
+
+    def iterations(self, rows: Sequence[int]) -> float:
+        """Mean of a solver's iterations a sample; not a number where nobody counts them."""
+        told = self._iterations[self.sound(rows)]
+        return float(told.mean()) if told.size else np.nan
+
+    def seeds(self, rows: Sequence[int]) -> int:
+        """How many different ones these rows have."""
+        return len({self._columns["seed"][i] for i in rows})
 
     def rmse(self, rows: Sequence[int]) -> np.ndarray:
         """(K,) of the sound ones of these rows."""

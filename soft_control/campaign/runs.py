@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,7 @@ def carry_out(row: Row, stand: Stand, duration_s: float, trace_hz: float) -> dic
     moment = Moment(chosen.head_s + duration_s / 2, chosen.head_s + duration_s)
     rig = disturbed(row.disturbance, stand.rig, moment, row.seed)
     with contextlib.ExitStack() as stack:
-        controller = chosen.make(stand)
+        controller = chosen.make(stand, row.reference)
         stack.callback(getattr(controller, "close", lambda: None))
         try:
             trace = run(
@@ -76,9 +77,43 @@ def carry_out(row: Row, stand: Stand, duration_s: float, trace_hz: float) -> dic
                 moment.end_s,
             )
             values = _measured(trace, chosen.head_s, stand.kit.curves[row.reference], trace_hz)
+            values |= _told(controller, trace, chosen.head_s, rig, stand)
         except (LinkError, ValueError, ArithmeticError) as error:
             values = {"fault": one_line(str(error)) or type(error).__name__}
     return vars(row) | values
+
+
+def _told(
+    controller: Any, trace: Trace, head_s: float, rig: Any, stand: Stand
+) -> dict[str, float | None]:
+    """What a controller says of itself: which signals it did not believe, by its telemetry, and how
+    long its solver took. Only since when a channel is wrong is known from the rig."""
+    told: dict[str, float | None] = {}
+    if hasattr(controller, "iterations"):
+        told["iterations"] = float(np.mean(controller.iterations))
+    if hasattr(controller, "doubted"):
+        card = stand.model.card
+        taken = [card.robot.signal_names.index(name) for name in card.signal_names]
+        # (T, p) whether a signal that the network takes is doubted, and whether that is right.
+        doubted = np.array(controller.doubted)[:, None] >> np.arange(len(taken)) & 1 > 0
+        wrong_from_s = getattr(rig, "wrong_from_s", {})
+        starts_s = np.array([wrong_from_s.get(channel, math.inf) for channel in taken])
+        wrong = trace.t_s[:, None] >= starts_s - ROUNDING_S
+        counted = trace.t_s >= head_s - ROUNDING_S
+        told["doubted_sound"] = int((doubted & ~wrong)[counted].any(axis=1).sum())
+        if set(wrong_from_s) <= set(taken):
+            told["found_s"] = _found_s(doubted, wrong, 1 / stand.rate_hz)
+    return told
+
+
+def _found_s(doubted: np.ndarray, wrong: np.ndarray, sample_s: float) -> float | None:
+    """How long the last of the channels that are `wrong` (T, p) went unnoticed; None where one did
+    to the end, or none is wrong."""
+    failed = wrong.any(axis=0)
+    found = (doubted & wrong)[:, failed]
+    if not failed.any() or not found.any(axis=0).all():
+        return None
+    return float(np.max(found.argmax(axis=0) - wrong[:, failed].argmax(axis=0)) * sample_s)
 
 
 def _wanted(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,8 @@ class Stand:
     model_dir: Path
     build_dir: Path
     model: Model
+    found: dict[Any, Any] = field(default_factory=dict, compare=False)
+    """What runs have in common, by whoever found it first."""
 
     @property
     def rate_hz(self) -> float:

@@ -32,7 +32,7 @@ from soft_control.experiment.tuning import pid_config
 from soft_control.learning.model import NETWORK_FILE
 from soft_control.learning.rest import resting_network
 from soft_control.plain_text import printable
-from soft_control.rigs import make_rig
+from soft_control.rigs import Sample, make_rig
 
 CALIBRATE_S = 20.0
 
@@ -43,8 +43,9 @@ class Way:
 
     title: str
     """For tables and figures."""
-    make: Callable[[Stand], Controller]
-    """Called for each run. What it makes may have `close`, which is called after the run."""
+    make: Callable[[Stand, str], Controller]
+    """Called for each run, with its reference's name. What it makes may have `close`, which is
+    called after the run."""
     sees_outputs: bool = False
     """Whether it is told the measured outputs."""
     entry: str = ""
@@ -56,47 +57,76 @@ class Way:
     head: tuple[str, ...] = CALIBRATION_SHAPES
 
 
-def _firmware(stand: Stand, **told: Any) -> Firmware:
+def _firmware(stand: Stand, reference: str, **told: Any) -> Firmware:
     return Firmware(stand.build_dir, stand.model.card, **told)
 
 
-def _pid(stand: Stand) -> PidController:
+def _pid(stand: Stand, reference: str) -> PidController:
     config = pid_config(stand.kit.parameters["pid"], make_rig(stand.rig))
     return PidController(config, stand.rate_hz)
 
 
-def _static_inverse(stand: Stand, entry: str = "static_inverse") -> StaticInverseController:
+class _Along:
+    """A law that sees nothing, along a reference: its commands are the same in every run.
+
+    Each costs several times as much as all else of a sample, so they are found once.
+    """
+
+    def __init__(self, law: Controller, commands: list[np.ndarray]) -> None:
+        """`law` has found `commands`, of the first samples, and goes on from there."""
+        self.preview = law.preview
+        self._law, self._commands, self._k = law, commands, 0
+
+    def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
+        """Command (m,): see Controller."""
+        if self._k == len(self._commands):
+            self._commands.append(self._law.step(seen, signals, ahead))
+        self._k += 1
+        return self._commands[self._k - 1]
+
+
+def _static_inverse(stand: Stand, reference: str, entry: str = "static_inverse") -> _Along:
     """What a node `entry` looks ahead with."""
     robot, lead_s = stand.kit.robot, stand.kit.parameters[entry]["lead_s"]
-    config = StaticInverseConfig(
-        resting_network(stand.model), robot.command_min, robot.command_max, lead_s
-    )
-    return StaticInverseController(config, stand.rate_hz)
+    if (entry, reference) not in stand.found:
+        config = StaticInverseConfig(
+            resting_network(stand.model), robot.command_min, robot.command_max, lead_s
+        )
+        law = StaticInverseController(config, stand.rate_hz)
+        stand.found[entry, reference] = law, []
+    return _Along(*stand.found[entry, reference])
 
 
-def _pid_feedforward(stand: Stand) -> PidFeedforwardController:
+def _pid_feedforward(stand: Stand, reference: str) -> PidFeedforwardController:
     config = pid_config(stand.kit.parameters["pid_feedforward"], make_rig(stand.rig))
-    forward = _static_inverse(stand, "pid_feedforward")
+    forward = _static_inverse(stand, reference, "pid_feedforward")
     return PidFeedforwardController(config, forward, stand.rate_hz)
 
 
-def _ipopt(stand: Stand) -> ModelController:
+class _Ipopt(ModelController):
     """The firmware's own problem, each sample's solved until it converges, in float64."""
-    card, settings = stand.model.card, stand.kit.mpc
-    sizes, robot = sizes_of(card, settings), stand.kit.robot
 
-    def solve(weights: Weights, start: Start, plan: np.ndarray) -> np.ndarray:
-        return _problem(stand.model_dir / NETWORK_FILE, sizes).solve(weights, start, plan).plan
+    def __init__(self, stand: Stand, reference: str) -> None:
+        card, settings = stand.model.card, stand.kit.mpc
+        sizes, robot = sizes_of(card, settings), stand.kit.robot
+        self.iterations: list[int] = []
+        """Of each sample."""
 
-    return ModelController(
-        stand.model,
-        solve,
-        sizes,
-        weights_of(card, settings),
-        robot.command_neutral,
-        [robot.signal_names.index(name) for name in card.signal_names],
-        observer=observer_config(card, settings.observer),
-    )
+        def solve(weights: Weights, start: Start, plan: np.ndarray) -> np.ndarray:
+            problem = _problem(stand.model_dir / NETWORK_FILE, sizes)
+            found = problem.solve(weights, start, plan)
+            self.iterations.append(found.iterations)
+            return found.plan
+
+        super().__init__(
+            stand.model,
+            solve,
+            sizes,
+            weights_of(card, settings),
+            robot.command_neutral,
+            [robot.signal_names.index(name) for name in card.signal_names],
+            observer=observer_config(card, settings.observer),
+        )
 
 
 @functools.lru_cache(maxsize=4)
@@ -125,7 +155,7 @@ WAYS: dict[str, Way] = {
         "PID with lead and feed-forward", _pid_feedforward, True, "pid_feedforward"
     ),
     "static_inverse": Way("static inverse", _static_inverse, entry="static_inverse"),
-    "ipopt": Way("IPOPT on the same model", _ipopt, package="casadi"),
+    "ipopt": Way("IPOPT on the same model", _Ipopt, package="casadi"),
 }
 """By the name that a plan says."""
 

@@ -246,6 +246,8 @@ class Firmware:
         build = read_build(build_dir)
         self.step_costs: list[int] = []
         """Instructions of each control step since `restart`; in sil, where nobody counts, 0."""
+        self.doubted: list[int] = []
+        """Which signals each step since `restart` did not believe: bit i of the card's signal i."""
         self._session: McuSession = open_session(target, build)
         self._adapts = adapts or calibrate_s > 0
         self._told = math.inf if tethered else round(calibrate_s * card.rate_hz)
@@ -260,7 +262,7 @@ class Firmware:
         if settings is not None:
             self._session.configure(physical_settings(settings, self._robot))
         self._k = 0
-        self.step_costs = []
+        self.step_costs, self.doubted = [], []
         return self
 
     def step(self, seen: Sample, signals: np.ndarray, ahead: np.ndarray) -> np.ndarray:
@@ -276,6 +278,7 @@ class Firmware:
         answer = self._session.sample(self._k, signals[self._live], ahead[-1])
         self._k += 1
         self.step_costs.append(answer.step_cost)
+        self.doubted.append(answer.doubted)
         return np.asarray(answer.command)
 
     def learned(self) -> LearnedMap:

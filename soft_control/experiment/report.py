@@ -20,7 +20,7 @@ from soft_control.experiment.summary import measure, read_summary
 from soft_control.paths import TEMPLATES
 from soft_control.plain_text import printable
 
-COLOURS = ("#0b6bb8", "#d9711a", "#3d8f45", "#8a4fa3", "#8c6d31", "#c2417c")
+COLOURS = ("#0b6bb8", "#d9711a", "#3d8f45", "#8a4fa3", "#8c6d31", "#c2417c", "#20a4a4")
 
 
 class Result(NamedTuple):

@@ -184,13 +184,13 @@ class _Trainee:
         self._basis = tf.constant(self.basis, tf.float32)
         self.maps = sessions.LearnedMaps(tf, card, aligned) if aligned else None
 
-    def rollout(self, commands, state, signals):
+    def rollout(self, commands, state, beside):
         """Predictions (L, B, n) from the output lags `state` (B, dd·n), and the lags at the end."""
         tf, _ = _tensorflow()
         n = len(self.card.output_offset)
         outputs = []
         for k in range(commands.shape[0]):
-            a = tf.concat([commands[k], state, signals[k]], axis=1) @ self._basis
+            a = tf.concat([commands[k], state, beside[k]], axis=1) @ self._basis
             for layer in self.dense:
                 a = layer(a)
             outputs.append(state[:, :n] + a)

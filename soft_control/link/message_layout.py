@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import re
 import struct
 from collections.abc import Sequence
@@ -101,25 +102,22 @@ class Message:
     @classmethod
     def length_min(cls, sizes: Sizes) -> int:
         """The least of them: without points."""
-        length = 1
-        for field in dataclasses.fields(cls):
-            code, count = _layout(field, sizes)
-            length += 1 if code == POINTS else count * struct.calcsize(f"<{code}")
-        return length
+        return 1 + sum(1 if one.pack is None else one.pack.size for one in _layout(cls, sizes))
 
     def encode(self, sizes: Sizes) -> bytes:
         """Content of a frame. Raises MessageError if a field does not fit."""
         content = bytes([self.TYPE])
         try:
-            for field in dataclasses.fields(self):
-                value, (code, count) = getattr(self, field.name), _layout(field, sizes)
-                if code == POINTS:
+            for name, pack, kind in _layout(type(self), sizes):
+                value = getattr(self, name)
+                if pack is None:
                     content += _pack_points(value, sizes)
-                elif code == "s":
-                    content += struct.pack(f"<{count}s", value.encode("ascii"))
+                elif kind is Kind.TEXT:
+                    content += pack.pack(value.encode("ascii"))
+                elif kind is Kind.VECTOR:
+                    content += pack.pack(*value)
                 else:
-                    values = value if isinstance(field.metadata["count"], str) else (value,)
-                    content += struct.pack(f"<{count}{code}", *values)
+                    content += pack.pack(value)
         except (struct.error, OverflowError, ValueError) as error:
             raise MessageError(f"{type(self).__name__} {self}: {error}") from error
         return content
@@ -129,22 +127,21 @@ class Message:
         """Raises MessageError if the length is wrong."""
         arguments, at = {}, 0
         try:
-            for field in dataclasses.fields(cls):
-                code, count = _layout(field, sizes)
-                if code == POINTS:
+            for name, pack, kind in _layout(cls, sizes):
+                if pack is None:
                     (number,) = struct.unpack_from("<B", payload, at)
                     point = struct.Struct(f"<{sizes.outputs}f")
                     places = [at + 1 + point.size * i for i in range(number)]
                     value: Any = tuple(point.unpack_from(payload, place) for place in places)
                     at += 1 + point.size * number
                 else:
-                    value = struct.unpack_from(f"<{count}{code}", payload, at)
-                    at += struct.calcsize(f"<{count}{code}")
-                    if code == "s":
+                    value = pack.unpack_from(payload, at)
+                    at += pack.size
+                    if kind is Kind.TEXT:
                         value = value[0].rstrip(b"\0").decode("ascii", "replace")
-                    elif not isinstance(field.metadata["count"], str):
+                    elif kind is Kind.VALUE:
                         value = value[0]
-                arguments[field.name] = value
+                arguments[name] = value
         except struct.error as error:
             raise MessageError(f"{cls.__name__} of {len(payload)} bytes: {error}") from error
         if at != len(payload):
@@ -152,9 +149,37 @@ class Message:
         return cls(**arguments)
 
 
-def _layout(field: dataclasses.Field, sizes: Sizes) -> tuple[str, int]:
-    count = field.metadata["count"]
-    return field.metadata["code"], getattr(sizes, count) if isinstance(count, str) else count
+class Kind(enum.Enum):
+    """How a field is held."""
+
+    VALUE = "one number"
+    VECTOR = "a tuple of numbers"
+    TEXT = "text"
+    POINTS = "a tuple of tuples"
+
+
+class Part(NamedTuple):
+    """A field on the wire."""
+
+    name: str
+    pack: struct.Struct | None
+    """None: points."""
+    kind: Kind
+
+
+@functools.lru_cache(maxsize=256)
+def _layout(message: type[Message], sizes: Sizes) -> tuple[Part, ...]:
+    """Of all fields: found once, since in process it is asked for at every sample."""
+    return tuple(_part(field, sizes) for field in dataclasses.fields(message))
+
+
+def _part(field: dataclasses.Field, sizes: Sizes) -> Part:
+    code, count = field.metadata["code"], field.metadata["count"]
+    if code == POINTS:
+        return Part(field.name, None, Kind.POINTS)
+    length = getattr(sizes, count) if isinstance(count, str) else count
+    kind = Kind.TEXT if code == "s" else Kind.VECTOR if isinstance(count, str) else Kind.VALUE
+    return Part(field.name, struct.Struct(f"<{length}{code}"), kind)
 
 
 def _pack_points(points: Sequence[Floats], sizes: Sizes) -> bytes:

@@ -208,7 +208,11 @@ class _Tendon:
 
 def _play(held: float, pulled: float, half_width: float) -> float:
     """Backlash: what is held moves only when the gap on one side is used up."""
-    return min(max(held, pulled - half_width), pulled + half_width)
+    low = pulled - half_width
+    if held < low:
+        return low
+    high = pulled + half_width
+    return high if held > high else held
 
 
 class TendonRig(SimulatedRig):
@@ -273,7 +277,8 @@ class TendonRig(SimulatedRig):
 
     def tip_at(self, bending: np.ndarray) -> np.ndarray:
         """Tip position (..., 3), m, at rest with `bending` (..., 2), rad about mid-range."""
-        b0, b1 = np.moveaxis(np.asarray(bending, dtype=float), -1, 0)
+        bending = np.asarray(bending, dtype=float)
+        b0, b1 = bending[..., 0], bending[..., 1]
         terms = np.stack([b0, b1, b0 * b0, b0 * b1, b1 * b1], axis=-1)
         return terms @ self._map.T + self._load(self.parameters.lag_s)
 
@@ -284,7 +289,7 @@ class TendonRig(SimulatedRig):
     def _counts(self, noise: np.ndarray) -> np.ndarray:
         p = self.parameters
         signals = np.zeros(CHANNELS, dtype=int)
-        b0_deg, b1_deg = np.degrees(self.bending())
+        b0_deg, b1_deg = np.degrees(self.bending()).tolist()
         for channel, guide in p.lace.items():
             if channel not in p.dead_channels:
                 counts = lace_counts(guide, b0_deg, b1_deg)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -54,6 +56,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise ValueError(f"{path}: not YAML: nested too deeply") from error
     return as_mapping({} if values is None else values, str(path))
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """What is in a file. A campaign makes a rig, from the same two files, for each of its runs."""
+    return yaml.load(text, _Loader)
 
 
 def as_mapping(values: Any, source: str) -> dict[str, Any]:

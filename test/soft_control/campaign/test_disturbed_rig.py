@@ -7,7 +7,7 @@ import pytest
 
 from soft_control.campaign.disturbed_rig import (
     CHANNEL_KINDS,
-    DRIFT_PER_S,
+    DRIFTS_PER_S,
     SPIKES,
     ChannelFault,
     DisturbedRig,
@@ -59,11 +59,31 @@ def test_each_kind_reads_what_it_says():
     right = counts[late, CHANNEL]
     assert not faulty("dead")[late, CHANNEL].any()
     assert (faulty("stuck")[late, CHANNEL] == right[0]).all() and np.ptp(right) > 10
-    drift = faulty("drifting")[late, CHANNEL] - right
-    np.testing.assert_allclose(drift, DRIFT_PER_S * FULL * (t_s[late] - FROM_S), atol=0.5)
+    for per_s in DRIFTS_PER_S:
+        drift = faulty(f"drifting_{per_s:g}")[late, CHANNEL] - right
+        np.testing.assert_allclose(drift, per_s * FULL * (t_s[late] - FROM_S), atol=0.5)
     jumps = np.abs(faulty("spiking")[late, CHANNEL] - right)
     share = np.mean(jumps > 0)
     assert 0.2 * SPIKES < share < 3 * SPIKES
+
+
+@pytest.mark.parametrize("kind", CHANNEL_KINDS)
+def test_it_says_since_when_a_channel_is_wrong(kind):
+    """A channel whose fault has not shown itself yet, as that of a spike to come, is not wrong."""
+    fault = ChannelFault(CHANNEL, kind, FROM_S)
+    rig, sound = DisturbedRig(make_rig("tendon", seed=1), Effect(channels=(fault,)), 1), None
+    for _ in range(2):  # the second time it is as the first
+        rig.reset()
+        sound, first = make_rig("tendon", seed=1), None
+        assert rig.wrong_from_s == {}
+        for k in range(240):
+            true, read = sound.measure().signals, rig.measure().signals
+            if first is None and (true != read).any():
+                first = k
+            for one in (rig, sound):
+                one.step(np.radians([-10.0, -20.0]), 1 / RATE_HZ)
+        assert first >= FROM_S * RATE_HZ
+        assert rig.wrong_from_s == {CHANNEL: pytest.approx(first / RATE_HZ)}
 
 
 def test_a_wrong_reading_is_one_that_the_sensor_can_send():

@@ -40,6 +40,28 @@ def test_a_task_is_the_mean_rmse_and_the_worst_maximum():
     assert nothing.failed == nothing.runs == 1 and np.isnan(nothing.rmse)
 
 
+def test_doubt_is_counted_where_somebody_tells():
+    rows = [
+        dict(disturbance="channel_dead:a", found_s=0.1, doubted_sound=0),
+        dict(disturbance="channel_dead:a", found_s=0.4, doubted_sound=7),
+        dict(disturbance="channel_dead:a", found_s=None, doubted_sound=0),
+        dict(disturbance="channel_dead:a", found_s=0.2, doubted_sound=5, fault="broke"),
+        dict(disturbance="nominal", doubted_sound=3),
+        dict(disturbance="gain_0.8"),
+    ]
+    same = dict(rig="r", reference="x", controller="c", samples=100)
+    numbered = [same | row | {"number": i, "seed": i} for i, row in enumerate(rows)]
+    found = Results(pa.Table.from_pylist(numbered, schema=SCHEMA))
+    dead = found.doubt(found.rows("r", "channel_dead:a", "c"))
+    assert (dead.failed, dead.found, dead.missed) == (3, 2, 1)
+    assert (dead.mean_s, dead.worst_s) == (pytest.approx(0.25), 0.4)
+    assert (dead.samples, dead.alarms, dead.alarmed) == (300, 7, 1)
+    calm = found.doubt(found.rows("r", "nominal", "c"))
+    assert (calm.failed, calm.alarms, calm.samples) == (0, 3, 100) and np.isnan(calm.worst_s)
+    assert found.doubt(found.rows("r", "gain_0.8", "c")) is None
+    assert np.isnan(found.iterations(found.rows("r", "nominal", "c")))
+
+
 def test_pairs_have_the_same_reference_and_seed():
     """The runs of b are much worse than those of a, but for the noise of the references: pair by
     pair a is always 0.1 better."""

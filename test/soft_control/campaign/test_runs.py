@@ -32,7 +32,8 @@ def equal(one: dict, other: dict) -> bool:
 def test_a_row_is_the_run_in_process(stand):
     """Its figures are those of the same run by hand."""
     found = carry_out(ROW, stand, DURATION_S, TRACE_HZ)
-    assert set(found) == set(SCHEMA.names) - {"fault"}
+    assert set(found) == set(SCHEMA.names) - {"fault", "iterations"}
+    assert (found["found_s"], found["doubted_sound"]) == (None, 0)
     firmware = Firmware(stand.build_dir, stand.model.card)
     curve = stand.kit.curves["figure_eight"]
     trace = run(make_rig("tendon", seed=3), firmware, curve.values, 120.0, DURATION_S)
@@ -79,11 +80,13 @@ def test_ipopt_is_the_bound_of_what_the_firmware_solves(stand, monkeypatch, tmp_
     sizes = sizes_of(stand.model.card, stand.kit.mpc)
     solver = HostSolver(stand.model_dir / NETWORK_FILE, sizes, tmp_path, stand.kit.mpc.iterations)
     problem, costs = ways._problem(stand.model_dir / NETWORK_FILE, sizes), []
+    iterations = []
 
     def solve(weights, start, plan):
         found = problem.solve(weights, start, plan)
         own = solver.step(weights, start, plan).plan
         costs.append([problem.cost(weights, start, at) for at in (found.plan, own)])
+        iterations.append(found.iterations)
         return found
 
     monkeypatch.setattr(ways, "_problem", lambda *_: SimpleNamespace(solve=solve))
@@ -93,6 +96,61 @@ def test_ipopt_is_the_bound_of_what_the_firmware_solves(stand, monkeypatch, tmp_
     # The C solver's bounds are rounded to float32, so its plan may be outside of them by as much.
     assert np.mean(bound <= firmware * (1 + 1e-5)) > 0.99 and bound.sum() < firmware.sum()
     assert found["rmse"] < 3.0  # mm: this network is trained for seconds
+    assert found["iterations"] == pytest.approx(np.mean(iterations)) and min(iterations) >= 1
+
+
+def told(firmware, at: dict[int, int]):
+    """A firmware that commands, and doubts what `at` says: sample -> bits, until the next one."""
+
+    class Told:
+        preview, close = firmware.preview, firmware.close
+        doubted: list[int] = []
+
+        def step(self, seen, signals, ahead):
+            self.doubted.append(at.get(len(self.doubted), (self.doubted or [0])[-1]))
+            return firmware.step(seen, signals, ahead)
+
+    return Told()
+
+
+def test_when_a_fault_was_found_is_what_the_firmware_told(monkeypatch, stand):
+    """The channel dies at sample 241 of 480, as the rig's clock is a sum and just below 2 s at 240.
+    Doubt before that, and of other channels, is a false alarm."""
+    names = stand.model.card.signal_names
+    dead, other = (1 << names.index(name) for name in ("lace_05", "lace_00"))
+    row = replace(ROW, controller="told", disturbance="channel_dead:lace_05")
+
+    def found(at: dict[int, int], **changes) -> tuple:
+        firmware = Firmware(stand.build_dir, stand.model.card)
+        way = Way("told", lambda stand, reference: told(firmware, at))
+        monkeypatch.setitem(ways.WAYS, "told", way)
+        values = carry_out(replace(row, **changes), stand, 4.0, TRACE_HZ)
+        return values["found_s"], values["doubted_sound"]
+
+    assert found({271: dead}) == (pytest.approx(30 / 120), 0)
+    assert found({241: dead, 300: 0}) == (0.0, 0)
+    assert found({}) == (None, 0) and found({300: other}) == (None, 180)
+    assert found({100: dead, 130: 0, 242: dead | other, 252: dead}) == (pytest.approx(1 / 120), 40)
+    assert found({100: dead, 130: 0}, disturbance="nominal") == (None, 30)
+    every = sum(1 << i for i in range(len(names)))
+    late = {251: every ^ dead, 301: every}
+    assert found(late, disturbance="channels_dead") == (pytest.approx(60 / 120), 0)
+    assert found({251: every ^ dead}, disturbance="channels_dead") == (None, 0)
+
+
+def test_what_a_law_that_sees_nothing_has_found_is_what_it_finds(stand):
+    """Along another reference in between, too."""
+    for name in ("static_inverse", "pid_feedforward"):
+        alone = []
+        for reference in ("figure_eight", "fixed"):
+            stand.found.clear()
+            row = replace(ROW, controller=name, reference=reference)
+            alone.append(carry_out(row, stand, 5.0, TRACE_HZ))
+        stand.found.clear()
+        row = replace(ROW, controller=name)
+        carry_out(replace(row, seed=4, disturbance="gain_0.8"), stand, 5.0, TRACE_HZ)
+        still = carry_out(replace(row, reference="fixed"), stand, 5.0, TRACE_HZ)
+        assert equal(carry_out(row, stand, 5.0, TRACE_HZ), alone[0]) and equal(still, alone[1])
 
 
 class Dropped:
@@ -113,7 +171,7 @@ class Dropped:
 def test_a_new_way_is_one_entry_and_its_head_counts_in_no_figure(monkeypatch, values, tmp_path):
     from soft_control.campaign.plan import Plan, prepare
 
-    trial = Way("trial", lambda stand: Dropped(stand, 2.0), head_s=2.0, head=("swirl",))
+    trial = Way("trial", lambda stand, reference: Dropped(stand, 2.0), head_s=2.0, head=("swirl",))
     monkeypatch.setitem(ways.WAYS, "trial", trial)
     plan = Plan.model_validate(values | {"controllers": ["trial"]})
     ready = unpack(prepare(plan).kits["tendon"], tmp_path)
@@ -133,7 +191,7 @@ def test_a_new_way_is_one_entry_and_its_head_counts_in_no_figure(monkeypatch, va
 class Mad:
     preview = 0
 
-    def __init__(self, stand) -> None:
+    def __init__(self, stand, reference) -> None:
         self._neutral = stand.kit.robot.command_neutral
 
     def step(self, seen, signals, ahead):
