@@ -340,7 +340,9 @@ def test_extreme_settings_that_are_taken_stay_finite(c, model_dir, settings):
         values = list(getattr(mpc, name))
         assert name in ("output_min", "output_max") or np.isfinite(values).all(), (name, kind)
     offset, n = (ctypes.c_float * 3)(), ctypes.c_float * 3
-    c.lib.estimate_update(ctypes.byref(offset), n(*[1000.0] * 3), n(*[1.0] * 3), n(*[0.0] * 3))
+    c.lib.estimate_update(
+        ctypes.byref(offset), ctypes.c_float(1000.0), n(*[1.0] * 3), n(*[0.0] * 3)
+    )
     assert list(offset) == pytest.approx([0.999] * 3, abs=1e-3)
     for name, value in (("disturbance_ratio", 1001.0), ("disturbance_ratio", math.nan)):
         setattr(given, name, value)

@@ -111,19 +111,19 @@ def test_the_model_controller_takes_offsets_away_and_predicts_with_commands_in_f
     assert abs(errors[-1]) < 1e-6 and abs(errors[3]) > 0.05
 
     # From a signal of the position, -2 x + 3, beside one that says nothing; the network does not
-    # look at it. An error that lasts for ever, seen through next to no noise.
+    # look at it. What the observer forgets in a sample is a hundredth, of which it leaves a tenth.
     sensing = card(
         signal_names=["strain"],
         signal_offset=[3.0],
         signal_scale=[4.0],
         signal_model=SignalModel(
-            hidden=[[0.0, 0.0, 0.0]], weights=[[0.0, -0.5, 0.0, 0.0]], noise=[1e-3],
-            error=[[1.0]], error_s=1e4,
+            hidden=[[0.0, 0.0, 0.0]], weights=[[0.0, -0.5, 0.0, 0.0]], noise=[0.02],
+            error=[[1.0]], error_s=1.0,
         ),
     )  # fmt: skip
     parts = (Model(sensing, Perfect()), solve, sizes, weights, np.zeros(1), [1])
     observing = ModelController(*parts, observer=observer_config(sensing))
-    assert abs(errors_of(observing, sees_position=False)[-1]) < 1e-3
+    assert abs(errors_of(observing, sees_position=False)[-1]) < 2e-3
 
 
 def test_the_model_controller_starts_where_the_robot_rests():
