@@ -319,6 +319,9 @@ class McuNode(ManagedNode):
             "supervisor": told.flags,
             "doubted": ",".join(self.doubted(told)),
         }
+        if any(told.uncertainty):  # 0: the firmware has no observer
+            named = zip(self.parameters.output_names, told.uncertainty, strict=True)
+            values |= {f"uncertainty_{name}": f"{value:.3g}" for name, value in named}
         if self.owns_instruments:
             values |= {
                 "state": State(told.state).name.lower(),
