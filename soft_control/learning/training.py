@@ -92,10 +92,10 @@ def train(
     for run in validation_runs:
         compare_ranges(card, run)
     if settings.sessions == "aligned":
-        judged = sessions.parts_judged(validation_runs or runs, runs)
+        parts = sessions.parts_judged(validation_runs or runs, runs)
     else:
-        judged = validation_runs or runs
-    for run in judged:
+        parts = validation_runs or runs
+    for run in parts:
         check_long_enough(run, shortest + ROLLOUT_SAMPLES - 1)
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def train(
         progress(Progress(stage="imagined runs", update=0, updates=1))
         known += imagine(runs, teachers, settings)
     trainee = fit(card, known, validation_runs, settings, progress)
-    if not np.all(np.isfinite(np.concatenate([w.ravel() for w in trainee.weights()]))):
+    if not all(np.all(np.isfinite(w)) for part in trainee.learned() for w in part):
         raise TrainingError("the training diverged; choose a smaller learning_rate")
 
     trainee.save(out_dir / NETWORK_FILE)
