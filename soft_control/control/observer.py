@@ -1,5 +1,4 @@
-"""How far the robot is from what the network predicts, by the signals: the twin of
-firmware/src/loop/observer.c, in float64.
+"""How far the robot is from the network, by the signals: twin of firmware/src/loop/observer.c.
 
 An extended Kalman filter beside the network's free run. The network's error e is taken for a
 process that forgets, and the signals show it by the signal model of the card:

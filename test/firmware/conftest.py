@@ -30,6 +30,7 @@ COMMAND_REST = (-0.17, -0.4)
 FRAME_SIZE_MAX, CONTENT_MAX, POINTS_MAX = 254, 250, (250 - 6) // (4 * N)
 REFERENCE_POINTS = 1200
 UNITS = 5
+MEMORY_S = (0.2, 1.0)
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +75,7 @@ def save_model(directory: Path, hidden: Sequence[int]) -> Path:
         "output": N,
         "past_outputs": (OUTPUT_LAGS - 1) * N,
         "signals": P,
+        "memory": len(MEMORY_S) * M,
     }
     inputs = {name: keras.Input((size,), name=name) for name, size in sizes.items()}
     x = keras.layers.Concatenate()(list(inputs.values()))
@@ -99,6 +101,7 @@ def save_model(directory: Path, hidden: Sequence[int]) -> Path:
         signal_names=[f"lace_{i:02d}" for i in range(P)],
         signal_offset=[0.5] * P,
         signal_scale=[0.2] * P,
+        memory_s=list(MEMORY_S),
         signal_model=signal_model_of_test(),
         surface=None,
         metrics=[],

@@ -1,6 +1,6 @@
 /* How far the robot is from the outputs that the network predicts, by what the signals say: an
- * extended Kalman filter beside the network's free run. The network's error e is taken for a process
- * that forgets, and the signals show it by the model of signal_model.h:
+ * extended Kalman filter beside the network's free run. The network's error e is taken for a
+ * process that forgets, and the signals show it by the model of signal_model.h:
  *
  *     e(k+1) = keep e(k) + w        variance of w = (1 - keep^2) spread
  *     s      = h(y + e, u) + v      variance of v = noise

@@ -1,5 +1,6 @@
 /* Which signals to believe. Each one is compared with what it should be by the outputs that the
- * network predicts and by the newest command that these have seen (signal_model.h). What is found, and by what:
+ * network predicts and by the newest command that these have seen (signal_model.h). What is
+ * found, and by what:
  *
  *     implausible   not finite, or far outside of what the recordings held: by itself, at once
  *     stuck         the same for longer than noise lets a live signal be: by itself

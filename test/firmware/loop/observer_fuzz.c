@@ -1,4 +1,4 @@
-/* Hostile signals for observer.c: error and covariance must stay finite and bounded, whatever comes. */
+/* Hostile signals for observer.c: error and covariance stay finite and bounded, whatever comes. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>

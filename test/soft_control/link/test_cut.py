@@ -19,7 +19,7 @@ PLAIN = Telemetry(
     k=0, time_us=0, number=0, state=3, cause=0, flags=0, status=0, iterations=2, latency_us=0,
     signals=(), command=(0.0,), predicted=(0.0,), reference=(0.0,), offset=(0.0,), cost=0.0,
     step_cost=0, missed_samples=0, telemetry_lost=0, actuator_errors=0, voltage=0.0,
-    temperature=0.0, doubted=0,
+    temperature=0.0, doubted=0, uncertainty=(0.0,),
 )  # fmt: skip
 
 

@@ -217,7 +217,7 @@ def telemetry(k: int) -> Telemetry:
         k=k, time_us=0, number=k, state=3, cause=0, flags=0, status=0, iterations=2, latency_us=0,
         signals=SIGNALS, command=REST, predicted=ORIGIN, reference=ORIGIN, offset=ORIGIN, cost=0.0,
         step_cost=0, missed_samples=0, telemetry_lost=0, actuator_errors=0, voltage=0.0,
-        temperature=0.0, doubted=0,
+        temperature=0.0, doubted=0, uncertainty=(0.0, 0.0, 0.0),
     )  # fmt: skip
 
 

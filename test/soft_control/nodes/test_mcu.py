@@ -48,6 +48,7 @@ class Session:
             cost=0.0,
             step_cost=100,
             doubted=0,
+            uncertainty=(1e-4, 2e-4),
         )
 
     def forget_trajectory(self):
