@@ -125,7 +125,7 @@ def test_a_session_takes_frames_as_long_as_the_sizes_ask_for():
     answer = replace(
         telemetry(7),
         **{"signals": (0.5,), "command": (1.0,) * 40},
-        **{name: (2.0,) * 40 for name in ("predicted", "reference", "offset")},
+        **{name: (2.0,) * 40 for name in ("predicted", "reference", "offset", "uncertainty")},
     )
     assert len(answer.encode(sizes)) > 250
 
