@@ -83,6 +83,21 @@ def fit_signal_model(
     )
 
 
+def blank_signal_model(card: ModelCard) -> SignalModel | None:
+    """One of the size of those fitted, that has learned nothing, for what it takes to run one. None
+    for a network without signals."""
+    columns, signals = len(card.output_names) + len(card.command_names), len(card.signal_names)
+    if not signals:
+        return None
+    return SignalModel(
+        hidden=np.zeros((UNITS, columns + 1)).tolist(),
+        weights=np.zeros((signals, 1 + columns + UNITS)).tolist(),
+        noise=[1.0] * signals,
+        error=np.eye(len(card.output_names)).tolist(),
+        error_s=1.0,
+    )
+
+
 def long_run_variance(pieces: Sequence[np.ndarray], lags: int) -> np.ndarray:
     """(p,) sum of the autocovariances of (T, p), about 0, over all lags to both sides, by the
     Bartlett weights that keep it above 0: Newey and West, A simple, positive semi-definite,

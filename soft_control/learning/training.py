@@ -40,7 +40,7 @@ from soft_control.learning.model import (
 from soft_control.learning.rest import fit_rest_signals
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.signal_doubt import fit_signal_doubt
-from soft_control.learning.signal_model import fit_signal_model
+from soft_control.learning.signal_model import blank_signal_model, fit_signal_model
 from soft_control.learning.signal_shift import SignalShift
 from soft_control.learning.suitability import check_long_enough, compare_ranges
 from soft_control.learning.teachers import imagine, imagined_samples
@@ -135,16 +135,16 @@ def untrained(
     settings: TrainingSettings,
     out_dir: str | Path,
 ) -> ModelCard:
-    """The model directory of a network that has learned nothing: what it takes to run one of its
-    size can be measured before a training. Raises as `train` does."""
+    """The model directory of a network that has learned nothing, for what one of its size takes to
+    run. Raises as `train` does."""
     robot = robot_of([*recordings, *validation], settings)
     shortest = window_samples(settings.input_lags, settings.output_lags, settings.input_delay)
     runs = [resample(run, settings.rate_hz, shortest) for run in recordings]
     card = blank_card(robot, runs, [], settings)
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir := Path(out_dir)).mkdir(parents=True, exist_ok=True)
     _Trainee(card, settings, np.eye(sum(card.input_sizes().values()))).save(out_dir / NETWORK_FILE)
-    card = checked_card(**(dict(card) | {"model_hash": file_hash(out_dir / NETWORK_FILE)}))
+    found = {"model_hash": file_hash(out_dir / NETWORK_FILE)}
+    card = checked_card(**(dict(card) | found | {"signal_model": blank_signal_model(card)}))
     (out_dir / CARD_FILE).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return card
 
