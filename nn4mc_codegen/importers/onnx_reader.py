@@ -40,7 +40,8 @@ class Reader:
         self.operators = operators
         self.extents = extents
         self.carries = carries
-        self.values: dict[str, Value] = {}
+        self.values: dict[str, Value | ModelError] = {}
+        """what each name stands for; an error is raised where anything asks for it"""
         self.nodes: list[Node] = []
         self.steps: list[int | None] = []
         """of each recurrent node how many steps it takes; None where it cannot carry its state"""
@@ -76,7 +77,7 @@ class Reader:
     def _output(self, name: str) -> Tensor:
         if name not in self.values:
             raise refuse(name[:80], "is an output that no node makes", "export it again")
-        value = self.values[name]
+        value = _not_refused(self.values[name])
         if isinstance(value, np.ndarray):
             raise refuse(name[:80], "is an output that no input has a say in", "leave it out")
         return value
@@ -119,7 +120,7 @@ class Reader:
             if stored is None:
                 raise node.refusal("reads what no node before it makes", "export it again")
             self.values[name] = stored
-        return self.values[name]
+        return _not_refused(self.values[name])
 
     def constant(self, node: OnnxNode, position: int, what: str) -> np.ndarray:
         """An input that must be constant; `what` it is stands in the message."""
@@ -225,3 +226,9 @@ class Reader:
     def made_by(self, value: Tensor) -> Op | None:
         """The operator that makes a tensor; of an input of the network None."""
         return self._makers.get(value)
+
+
+def _not_refused(value: Value | ModelError) -> Value:
+    if isinstance(value, ModelError):
+        raise value
+    return value

@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from nn4mc_codegen.graph.ir import Tensor
+from nn4mc_codegen.graph.check import ModelError
 from nn4mc_codegen.importers.onnx_file import OnnxNode
 from nn4mc_codegen.importers.onnx_reader import Reader, Value
 from nn4mc_codegen.ops.activation import Activation
@@ -31,14 +31,14 @@ MAX_STEPS = 256
 KINDS = {
     "RNN": (SimpleRNN, (0,), ("Tanh",), 1),
     "GRU": (GRU, (0, 1, 2), ("Sigmoid", "Tanh"), 1),
-    "LSTM": (LSTM, (0, 2, 3, 1), ("Sigmoid", "Tanh", "Tanh"), 2),  # i, o, f, c; here i, f, c, o
+    "LSTM": (LSTM, (0, 3, 1, 2), ("Sigmoid", "Tanh", "Tanh"), 2),  # i, o, f, c; here i, f, c, o
 }
 # Activations by their names in lower case; of those with parameters what stands for none given.
 PLAIN = ("Tanh", "Sigmoid", "Relu", "Softsign", "Softplus")
 WITH_ALPHA = {"LeakyRelu": ("leaky_relu", 0.01), "Elu": ("elu", 1.0), "HardSigmoid": ("", 0.2)}
 
 
-def recurrent(r: Reader, node: OnnxNode, kind: str) -> tuple[Value, ...]:
+def recurrent(r: Reader, node: OnnxNode, kind: str) -> tuple[Value | ModelError, ...]:
     """Y of all steps, then the last state h, of an LSTM also c."""
     count = KINDS[kind][-1]
     by_batch = node.integer("layout", 0)
@@ -62,13 +62,12 @@ def recurrent(r: Reader, node: OnnxNode, kind: str) -> tuple[Value, ...]:
     can_carry = ways == (False,) and batch == 1 and starts == [None] * count
     r.steps.append(steps if can_carry else None)
     if r.carries:
-        if node.kind == "LSTM" and any(node.outputs[2:]):
-            reason = "hands out its state c, which it keeps from step to step"
-            raise node.refusal(reason, "leave that output out, or make the states inputs")
         flat = r.shaped(node, x, x.shape[2:], "_step")
         h = r.apply(node, cells[0], flat)
         y = r.shaped(node, h, (1, 1, 1, cells[0].units), "_sequence")
-        return y, r.shaped(node, h, (1, 1, y.shape[-1]), "_state")
+        reason = "hands out its state c, which it keeps from step to step"
+        kept = node.refusal(reason, "leave that output out, or make the states inputs")
+        return y, r.shaped(node, h, (1, 1, y.shape[-1]), "_state"), kept
     return _unrolled(r, node, cells, ways, x, starts, by_batch)
 
 
