@@ -133,11 +133,14 @@ def plain(name: str) -> Callable:
 
 
 def clip(r: Reader, node: OnnxNode) -> Value:
+    value = r.value(node)
+    if isinstance(value, np.ndarray):
+        limits = [r.constant(node, k, "limits") if node.has(k) else None for k in (1, 2)]
+        return value if limits == [None, None] else np.clip(value, *limits).astype(value.dtype)
     low, high = (
         float(r.floats(node, position, "limits").reshape(-1)[0]) if node.has(position) else default
         for position, default in ((1, -math.inf), (2, math.inf))
     )
-    value = r.value(node)
     if low == 0.0 and high > 0.0:
         if high >= NO_MAXIMUM:
             return unary(r, node, Activation("relu"))

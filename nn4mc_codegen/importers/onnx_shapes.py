@@ -151,7 +151,8 @@ def pad(r: Reader, node: OnnxNode) -> Value:
     value, pads = r.value(node), r.whole(node, 1, "amounts")
     if node.word("mode", "constant") != "constant":
         raise node.refusal(f"has mode '{node.word('mode', '')}'", "pad with zeros")
-    if node.has(2) and np.any(r.constant(node, 2, "value") != 0):
+    filled = r.constant(node, 2, "value").ravel() if node.has(2) else np.zeros(1, np.float32)
+    if filled.size != 1 or (isinstance(value, Tensor) and filled[0] != 0):
         raise node.refusal("pads with another number than 0", "pad with zeros")
     rank = len(value.shape)
     axes = r.whole(node, 3, "axes") if node.has(3) else [*range(rank)]
@@ -164,7 +165,7 @@ def pad(r: Reader, node: OnnxNode) -> Value:
         grown = math.prod(n + sum(side) for n, side in zip(value.shape, sides, strict=True))
         if grown > MAX_ELEMENTS:
             raise node.refusal(f"of {value.shape} by {pads}", "use a smaller model")
-        return np.pad(value, sides)
+        return np.pad(value, sides, constant_values=filled[0])
     if rank > 2 and value.shape[0] == 1 and not any(sides[0] + sides[1]):
         last = r.apply(node, Pad(tuple(sides[2:])), r.channels_last(node, value))
         return r.channels_first(node, last)
@@ -235,7 +236,8 @@ def folded(function: Callable) -> Callable:
 
 
 def _range(start: np.ndarray, limit: np.ndarray, step: np.ndarray) -> np.ndarray:
-    if step == 0 or abs((limit - start) / step) > 1 << 16:
+    first, last, each = (float(n) for n in (start, limit, step))
+    if each == 0.0 or not abs((last - first) / each) <= 1 << 16:
         raise ValueError("is of more than 65536 numbers")
     return np.arange(start.item(), limit.item(), step.item(), start.dtype)
 
