@@ -54,46 +54,57 @@ def read(content: bytes, external: Mapping[External, bytes] | None = None) -> Gr
 
 
 def _read(file: OnnxFile) -> Graph:
-    symbols = {e for i in file.inputs for e in i.extents if isinstance(e, str)}
     plain = Reader(file, OPERATORS, {}, carries=False)
     graph, _ = plain.graph()
-    time = None
+    symbols = {e for i in file.inputs for e in i.extents if isinstance(e, str)}
+    times, batches, steps = _open_axes(file, symbols, plain)
+    if len(times) > 1:
+        raise ModelError(f"has {len(times)} open axes of time; export it with one name for both")
+    time = min(times, default=None)
     if plain.steps and all(steps == 1 for steps in plain.steps):
-        time = next((s for s in sorted(symbols) if _is_time(file, s)), None)
-        reader = Reader(file, OPERATORS, {}, carries=True)
-        graph, outputs = reader.graph()
+        graph, outputs = Reader(file, OPERATORS, {}, carries=True).graph()
         if time is not None:
-            _require_same_steps(file, time, graph, outputs)
-    elif plain.steps:
-        time = next((s for s in sorted(symbols) if _is_time(file, s)), None)
-        if time is not None:
-            reason = f"has an open axis '{time[:40]}' of time, and a state or a way that needs its end"
-            raise ModelError(f"{reason}; export it with a fixed number of steps")
+            _require_same_steps(file, time, steps, graph, outputs)
+    elif time is not None:
+        reason = f"has an open axis '{time[:40]}' of time, and a state or a way that needs its end"
+        raise ModelError(f"{reason}; export it with a fixed number of steps")
     for given in file.inputs:
         for axis, extent in enumerate(given.extents):
-            if isinstance(extent, str) and extent != time and axis > 0:
+            if isinstance(extent, str) and axis > 0 and extent not in (time, *batches):
                 raise refuse(given.name[:80], f"axis {axis} is open", "export it with a size")
     return graph
 
 
-def _is_time(file: OnnxFile, symbol: str) -> bool:
-    """Whether recurrent nodes take as many steps as the symbol says."""
-    reader = Reader(file, OPERATORS, {symbol: STEPS}, carries=False)
-    try:
-        reader.graph()
-    except ModelError:
-        pass
-    return STEPS in reader.lengths
+def _open_axes(
+    file: OnnxFile, symbols: set[str], plain: Reader
+) -> tuple[set[str], set[str], int]:
+    """Of the open axes those that recurrent nodes walk along, and those that count sequences; and a
+    number of steps by which they were told apart: as many as nothing in the file has."""
+    steps = STEPS
+    while steps in plain.lengths | plain.batches:
+        steps += 1
+    times, batches = set(), set()
+    for symbol in sorted(symbols) if plain.steps else ():
+        reader = Reader(file, OPERATORS, {symbol: steps}, carries=False)
+        try:
+            reader.graph()
+        except ModelError:
+            pass  # of other sizes the file says nothing
+        if steps in reader.lengths:
+            times.add(symbol)
+        elif steps in reader.batches:
+            batches.add(symbol)
+    return times, batches, steps
 
 
 def _require_same_steps(
-    file: OnnxFile, time: str, graph: Graph, outputs: tuple[Tensor, ...]
+    file: OnnxFile, time: str, steps: int, graph: Graph, outputs: tuple[Tensor, ...]
 ) -> None:
-    """Compare three steps at once with three steps of `graph`, of which `outputs` are the parts of
+    """Compare `steps` at once with as many steps of `graph`, of which `outputs` are the parts of
     the output, on random inputs. Raises `ModelError`."""
-    whole, all_outputs = Reader(file, OPERATORS, {time: STEPS}, carries=False).graph()
+    whole, all_outputs = Reader(file, OPERATORS, {time: steps}, carries=False).graph()
     random = np.random.default_rng(0)
-    at_once, by_step = [], [[] for _ in range(STEPS)]
+    at_once, by_step = [], [[] for _ in range(steps)]
     for one, long in zip(graph.inputs, whole.inputs, strict=True):
         x = random.normal(size=long.shape)
         at_once.append(x.ravel())
@@ -105,9 +116,9 @@ def _require_same_steps(
     starts = np.cumsum([0, *(t.size for t in outputs)])
     for k, (part, long) in enumerate(zip(np.split(meant, ends), all_outputs, strict=True)):
         mine = found[:, starts[k] : starts[k + 1]]
-        for step in range(STEPS):
+        for step in range(steps):
             wanted = _step_of(part.reshape(long.shape), outputs[k].shape, step).ravel()
-            is_last = step == STEPS - 1
+            is_last = step == steps - 1
             if long.shape == outputs[k].shape and not is_last:
                 continue  # it has no axis of time: the last step alone is told
             scale = max(1.0, float(np.max(np.abs(wanted))))

@@ -46,7 +46,8 @@ class Reader:
         self.steps: list[int | None] = []
         """of each recurrent node how many steps it takes; None where it cannot carry its state"""
         self.lengths: set[int] = set()
-        """all numbers of steps that recurrent nodes take"""
+        self.batches: set[int] = set()
+        """all numbers of steps that recurrent nodes take, and of sequences side by side"""
         self._makers: dict[Tensor, Op] = {}
         self._last: dict[Tensor, Tensor] = {}
         """tensors that have a twin with its channels last"""
@@ -105,7 +106,7 @@ class Reader:
             reason = f"has more than the {len(made)} output{'s' * (len(made) > 1)} it has here"
             raise node.refusal(reason, "leave the others out")
         for name, value in zip(node.outputs, made, strict=False):
-            if name in self.values:
+            if name and name in self.values:
                 raise node.refusal("makes a tensor that is made already", "export it again")
             self.values[name] = value
 

@@ -49,6 +49,7 @@ def recurrent(r: Reader, node: OnnxNode, kind: str) -> tuple[Value | ModelError,
         x = r.apply(node, Transpose((1, 0, 2)), x, part="_steps")
     steps, batch, _ = x.shape
     r.lengths.add(steps)
+    r.batches.add(batch)
     if steps > MAX_STEPS:
         reason = f"of {steps} steps at once is too long to be unrolled (at most {MAX_STEPS})"
         raise node.refusal(reason, "export it with one step, or with that axis open")
@@ -59,7 +60,7 @@ def recurrent(r: Reader, node: OnnxNode, kind: str) -> tuple[Value | ModelError,
         raise node.refusal(f"has direction '{direction}'", "use forward, reverse or bidirectional")
     cells = [_cell(r, node, kind, way, len(ways)) for way in range(len(ways))]
     starts = [_start(r, node, 5 + k, by_batch) for k in range(count)]
-    can_carry = ways == (False,) and batch == 1 and starts == [None] * count
+    can_carry = ways == (False,) and batch == 1 and all(s is None for s in starts)
     r.steps.append(steps if can_carry else None)
     if r.carries:
         flat = r.shaped(node, x, x.shape[2:], "_step")
