@@ -14,6 +14,7 @@ from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.importers import keras
 from nn4mc_codegen.importers.external import read_external
 from nn4mc_codegen.importers.isolation import isolated
+from nn4mc_codegen.importers.onnx_source import OnnxSource
 from nn4mc_codegen.int8.quantize import QuantGraph
 
 T = TypeVar("T")
@@ -49,15 +50,18 @@ def read_model(path: Path) -> tuple[Graph | QuantGraph, str]:
     return _isolated(path, read), digest.hexdigest()[:16]
 
 
-def read_source(path: Path) -> keras.Source | bytes:
-    """What a model file's own framework needs to run it: the parts of a Keras model, already read;
-    of a `.tflite` file its bytes.
+def read_source(path: Path) -> keras.Source | OnnxSource | bytes:
+    """What a model file's own framework needs to run it: the parts of a Keras or ONNX model, already
+    read; of a `.tflite` file its bytes.
 
     Raises `ModelError` as `read_model` does, which must have accepted the file.
     """
     content = _content(path)
     if _is_tflite(content):
         return content
+    if _is_onnx(content):
+        onnx, external = _onnx(path, content)
+        return _isolated(path, lambda: onnx.read_source(content, external))
     return _isolated(path, lambda: keras.read_source(content))
 
 

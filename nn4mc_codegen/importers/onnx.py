@@ -9,7 +9,9 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,10 +23,12 @@ from nn4mc_codegen.importers import (
     onnx_recurrent,
     onnx_shapes,
 )
-from nn4mc_codegen.importers.onnx_file import External, OnnxFile
+from nn4mc_codegen.importers.onnx_file import External, OnnxFile, stripped
 from nn4mc_codegen.importers.onnx_reader import Reader
+from nn4mc_codegen.importers.onnx_source import OnnxSource
 from nn4mc_codegen.ops.batch_normalization import folded
 
+T = TypeVar("T")
 OPERATORS = {
     **onnx_arithmetic.OPERATORS,
     **onnx_layers.OPERATORS,
@@ -39,11 +43,41 @@ STEPS = 3
 TOLERANCE = 1e-7
 
 
+@dataclass(frozen=True)
+class _Read:
+    file: OnnxFile
+    graph: Graph
+    outputs: tuple[Tensor, ...]
+    """those of the file, of which the graph's output is made"""
+    time: str | None
+    """name of the open axis of time"""
+
+
 def read(content: bytes, external: Mapping[External, bytes] | None = None) -> Graph:
     """Graph of an ONNX file's bytes and of the bytes of other files that it names, which stand
     there by `onnx_file.external_parts`. Raises `ModelError`."""
+    return _reading(content, external, lambda found: folded(found.graph))
+
+
+def read_source(content: bytes, external: Mapping[External, bytes] | None = None) -> OnnxSource:
+    """What `read` makes a graph of; raises `ModelError` wherever `read` does."""
+
+    def source(found: _Read) -> OnnxSource:
+        def extent(e: int | str) -> int | str:
+            return e if isinstance(e, int) else "time" if e == found.time else 1
+
+        inputs = ((i.name, tuple(map(extent, i.extents))) for i in found.file.inputs)
+        shapes = tuple(tensor.shape for tensor in found.outputs)
+        return OnnxSource(stripped(content, external), tuple(inputs), shapes)
+
+    return _reading(content, external, source)
+
+
+def _reading(
+    content: bytes, external: Mapping[External, bytes] | None, work: Callable[[_Read], T]
+) -> T:
     try:
-        return folded(_read(OnnxFile(content, external)))
+        return work(_read(OnnxFile(content, external)))
     except ModelError:
         raise
     except RecursionError:
@@ -53,9 +87,9 @@ def read(content: bytes, external: Mapping[External, bytes] | None = None) -> Gr
         raise ModelError(f"damaged or not an ONNX model ({reason}); export it again") from None
 
 
-def _read(file: OnnxFile) -> Graph:
+def _read(file: OnnxFile) -> _Read:
     plain = Reader(file, OPERATORS, {}, carries=False)
-    graph, _ = plain.graph()
+    graph, outputs = plain.graph()
     symbols = {e for i in file.inputs for e in i.extents if isinstance(e, str)}
     times, batches, steps = _open_axes(file, symbols, plain)
     if len(times) > 1:
@@ -72,7 +106,7 @@ def _read(file: OnnxFile) -> Graph:
         for axis, extent in enumerate(given.extents):
             if isinstance(extent, str) and axis > 0 and extent not in (time, *batches):
                 raise refuse(given.name[:80], f"axis {axis} is open", "export it with a size")
-    return graph
+    return _Read(file, graph, outputs, time)
 
 
 def _open_axes(

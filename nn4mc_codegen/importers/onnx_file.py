@@ -183,6 +183,31 @@ def external_parts(content: bytes) -> tuple[External, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def stripped(content: bytes, external: Mapping[External, bytes] | None) -> bytes:
+    """The nodes, constants, inputs and outputs of a file that `OnnxFile` has read, in one file
+    without anything else."""
+    given, made = parsed(content), onnx.ModelProto()
+    made.ir_version = given.ir_version
+    for opset in given.opset_import:
+        if opset.domain in DOMAINS:
+            made.opset_import.add().CopyFrom(opset)
+    made.graph.name = "network"
+    for part in ("node", "initializer", "input", "output"):
+        getattr(made.graph, part).extend(getattr(given.graph, part))
+    tensors = list(made.graph.initializer)
+    for node in made.graph.node:
+        kept = [a for a in node.attribute if not (a.graphs or a.HasField("g"))]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        tensors += [a.t for a in node.attribute if a.HasField("t")]
+    for tensor in tensors:
+        if tensor.data_location == _T.EXTERNAL:
+            tensor.raw_data = external[_external_part(tensor)]
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")
+    return made.SerializeToString()
+
+
 def _external_part(tensor: Any) -> External:
     entries = {e.key: e.value for e in tensor.external_data}
     numbers = [entries.get("offset", "0"), entries.get("length", "-1")]
