@@ -52,7 +52,8 @@ class Op(ABC):
 
     @classmethod
     def from_keras(cls, layer) -> Op:
-        """Read an `importers.keras.KerasLayer` of one of `keras_layers`; raises `check.ModelError`."""
+        """Read an `importers.keras.KerasLayer` of a class in `keras_layers`; raises
+        `check.ModelError`."""
         raise NotImplementedError(f"{cls.kind} is read from no layer of Keras")
 
     @property

@@ -51,8 +51,8 @@ def read_model(path: Path) -> tuple[Graph | QuantGraph, str]:
 
 
 def read_source(path: Path) -> keras.Source | OnnxSource | bytes:
-    """What a model file's own framework needs to run it: the parts of a Keras or ONNX model, already
-    read; of a `.tflite` file its bytes.
+    """What a model file's own framework needs to run it: the parts of a Keras or ONNX model,
+    already read; of a `.tflite` file its bytes.
 
     Raises `ModelError` as `read_model` does, which must have accepted the file.
     """
@@ -78,7 +78,9 @@ def _onnx(path: Path, content: bytes) -> tuple[Any, dict]:
     """The reader of ONNX files, and what this one needs of other files."""
     if importlib.util.find_spec("onnx") is None:
         advice = "install it: pip install 'soft_control[onnx]'"
-        raise ModelError(f"{Path(path).name}: to read an ONNX model takes the onnx package; {advice}")
+        raise ModelError(
+            f"{Path(path).name}: to read an ONNX model takes the onnx package; {advice}"
+        )
     from nn4mc_codegen.importers import onnx, onnx_file
 
     external = {}

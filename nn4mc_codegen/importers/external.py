@@ -1,7 +1,7 @@
 """Data that a model file keeps in other files: only of its own folder, and no more than is asked.
 
-The names come from the file, and so are read as an attacker's: a path that leads elsewhere, by dots,
-by a root or by a link, is refused before anything is opened.
+The names come from the file, and so are read as an attacker's: a path that leads elsewhere, by
+dots, by a root or by a link, is refused before anything is opened.
 """
 
 from __future__ import annotations

@@ -109,9 +109,7 @@ def _read(file: OnnxFile) -> _Read:
     return _Read(file, graph, outputs, time)
 
 
-def _open_axes(
-    file: OnnxFile, symbols: set[str], plain: Reader
-) -> tuple[set[str], set[str], int]:
+def _open_axes(file: OnnxFile, symbols: set[str], plain: Reader) -> tuple[set[str], set[str], int]:
     """Of the open axes those that recurrent nodes walk along, and those that count sequences; and a
     number of steps by which they were told apart: as many as nothing in the file has."""
     steps = STEPS

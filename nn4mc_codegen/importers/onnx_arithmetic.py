@@ -158,7 +158,9 @@ def leaky_relu(r: Reader, node: OnnxNode) -> Value:
     slope = node.number("alpha", 0.01)
     if slope < 0.0:
         return combined(r, node, "prelu", r.value(node), np.array(slope, np.float32))
-    return unary(r, node, Activation("leaky_relu", (("a", slope),)) if slope else Activation("relu"))
+    return unary(
+        r, node, Activation("leaky_relu", (("a", slope),)) if slope else Activation("relu")
+    )
 
 
 def elu(r: Reader, node: OnnxNode) -> Value:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from nn4mc_codegen.graph.ir import Shape, Tensor
-from nn4mc_codegen.importers.onnx_file import OnnxNode
 from nn4mc_codegen.importers.onnx_arithmetic import combined
+from nn4mc_codegen.importers.onnx_file import OnnxNode
 from nn4mc_codegen.importers.onnx_reader import Reader, Value
 from nn4mc_codegen.ops.activation import LINEAR
 from nn4mc_codegen.ops.batch_normalization import BatchNormalization

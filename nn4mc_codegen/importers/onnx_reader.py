@@ -61,7 +61,9 @@ class Reader:
         of them, flat, one after the other. Raises `ModelError`."""
         inputs = []
         for given in self.file.inputs:
-            shape = tuple(self.extents.get(e, 1) if isinstance(e, str) else e for e in given.extents)
+            shape = tuple(
+                self.extents.get(e, 1) if isinstance(e, str) else e for e in given.extents
+            )
             inputs.append(Tensor(printable(given.name)[:80], shape))
             self.values[given.name] = inputs[-1]
         for node in self.file.nodes:
@@ -218,7 +220,9 @@ class Reader:
     def in_any_order(self, value: Value) -> tuple[Value, np.ndarray | None]:
         """For a layer that may read its inputs in any order: those of a convolution as they lie in
         memory, and which of the file's elements each is; else the value itself."""
-        return self._shuffled.get(value, (value, None)) if isinstance(value, Tensor) else (value, None)
+        return (
+            self._shuffled.get(value, (value, None)) if isinstance(value, Tensor) else (value, None)
+        )
 
     def twin(self, value: Value) -> Tensor | None:
         """The same tensor with its channels last, where a convolution or the like has made it."""

@@ -1,8 +1,8 @@
 """ONNX' RNN, GRU and LSTM: a step that carries its state, or a whole sequence at once.
 
 Where every recurrent node of a network goes ahead, takes one step of one sequence (of an axis that
-is open or of extent 1) and is given no state, the network is one of steps: it carries its state from
-call to call, as one made of Keras layers does. In any other network nothing is carried: sequences
+is open or of extent 1) and is given no state, the network is one of steps: it carries its state
+from call to call, as one made of Keras layers does. In any other network nothing is carried: sequences
 of a fixed length, from the end too, are unrolled, and a state that comes in as an input of the
 network goes out as an output.
 """
@@ -188,9 +188,7 @@ def _cell(r: Reader, node: OnnxNode, kind: str, way: int, ways: int) -> Recurren
     return GRU(*arrays, both, acts[1], acts[0], False)
 
 
-def _activations(
-    node: OnnxNode, defaults: Sequence[str], way: int, ways: int
-) -> list[Activation]:
+def _activations(node: OnnxNode, defaults: Sequence[str], way: int, ways: int) -> list[Activation]:
     names = node.attributes.get("activations") or list(defaults) * ways
     if len(names) != len(defaults) * ways:
         raise node.refusal(f"names {len(names)} activations", f"name {len(defaults) * ways}")

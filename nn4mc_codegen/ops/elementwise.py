@@ -1,7 +1,7 @@
 """Elementwise arithmetic of results and constants, which broadcast as in NumPy.
 
-What has an activation's name, and sums and products of results of one shape, are `Activation`, `Add`
-and `Multiply`. At a kink |x|' is -1, and of two equal numbers the second counts as the larger and
+What has an activation's name, and sums and products of results of one shape, are `Activation`,
+`Add` and `Multiply`. At a kink |x|' is -1, and of two equal numbers the second counts as the larger and
 as the smaller.
 """
 
@@ -33,9 +33,7 @@ MEANINGS = {
     "add": Meaning("a + b", lambda a, b: a + b, np.add, lambda a, b: (1.0, 1.0)),
     "subtract": Meaning("a - b", lambda a, b: a - b, np.subtract, lambda a, b: (1.0, -1.0)),
     "multiply": Meaning("a·b", lambda a, b: a * b, np.multiply, lambda a, b: (b, a)),
-    "divide": Meaning(
-        "a / b", lambda a, b: a / b, np.divide, lambda a, b: (1.0 / b, -a / (b * b))
-    ),
+    "divide": Meaning("a / b", lambda a, b: a / b, np.divide, lambda a, b: (1.0 / b, -a / (b * b))),
     "minimum": Meaning(
         "min(a, b)",
         lambda a, b: where(b, a, a, b),
@@ -61,9 +59,7 @@ MEANINGS = {
         lambda a, b: (np.where(a > b, 1.0, 0.0), 0.0),
     ),
     "absolute": Meaning("|a|", absolute, np.abs, lambda a: (np.where(a > 0, 1.0, -1.0),)),
-    "square_root": Meaning(
-        "sqrt(a)", SQUARE_ROOT, np.sqrt, lambda a: (0.5 / np.sqrt(a),)
-    ),
+    "square_root": Meaning("sqrt(a)", SQUARE_ROOT, np.sqrt, lambda a: (0.5 / np.sqrt(a),)),
     "error_function": Meaning(
         "erf(a)",
         lambda a: 2.0 * NORMAL_CDF(2**0.5 * a) - 1.0,

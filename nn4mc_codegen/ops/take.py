@@ -1,4 +1,4 @@
-"""Parts of a tensor: slices, elements by constant indices, and elements repeated by broadcasting."""
+"""Parts of a tensor: slices, entries by constant indices, elements repeated by broadcasting."""
 
 from __future__ import annotations
 

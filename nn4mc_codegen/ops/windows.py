@@ -29,8 +29,8 @@ class Windows:
     """Windows of `size` taps, one number an axis in each of size, strides and dilation.
 
     `padding` is valid (windows stay inside), same (as many windows as positions at stride 1; the
-    odd one of the padding comes after, as in TensorFlow), causal (a window ends where it stands), or
-    the positions (before, after) of each axis.
+    odd one of the padding comes after, as in TensorFlow), causal (a window ends where it stands),
+    or the positions (before, after) of each axis.
     """
 
     size: tuple[int, ...]

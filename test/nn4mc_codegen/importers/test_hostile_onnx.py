@@ -1,4 +1,4 @@
-"""ONNX files that nobody should compile: refused in one line, no other path read, nothing written."""
+"""ONNX files that nobody should compile: one line says why, no other path is read."""
 
 from __future__ import annotations
 

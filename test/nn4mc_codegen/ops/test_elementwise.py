@@ -38,7 +38,10 @@ def by_differences(op, *values: np.ndarray) -> list[np.ndarray]:
 
 def operators() -> list[tuple[Elementwise, list[np.ndarray]]]:
     found = [(Elementwise(name, (None,)), [np.abs(A)]) for name in OF_ONE]
-    found += [(Elementwise("absolute", (None,)), [A]), (Elementwise("error_function", (None,)), [A])]
+    found += [
+        (Elementwise("absolute", (None,)), [A]),
+        (Elementwise("error_function", (None,)), [A]),
+    ]
     for name in OF_TWO:
         found.append((Elementwise(name, (None, None)), [A, B]))
         found.append((Elementwise(name, (None, None)), [B, A]))
@@ -58,7 +61,9 @@ def test_values_are_numpy_s():
     two = Elementwise("divide", (None, None))
     np.testing.assert_array_equal(two.evaluate(A, B), A / B)
     assert two.output_shape([(2, 3, 4), (3, 1)]) == (2, 3, 4)
-    np.testing.assert_array_equal(Elementwise("maximum", (None, None)).evaluate(A, B), np.maximum(A, B))
+    np.testing.assert_array_equal(
+        Elementwise("maximum", (None, None)).evaluate(A, B), np.maximum(A, B)
+    )
     np.testing.assert_array_equal(
         Elementwise("prelu", (None, CONSTANTS[0])).evaluate(A), np.where(A > 0, A, CONSTANTS[0] * A)
     )
