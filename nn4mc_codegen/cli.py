@@ -33,8 +33,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="""Turn a trained Keras, TensorFlow Lite or ONNX network into C99 for a microcontroller: no
-heap, no double, static memory, recurrent state that you can save and restore, exact derivatives where
-you ask for them.
+heap, no double, static memory, recurrent state that you can save and restore, exact derivatives
+where you ask for them.
 
 \b
   nn4mc inspect fk.keras                       what is in it, and what each layer costs

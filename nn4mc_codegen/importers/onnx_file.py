@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 
 from nn4mc_codegen.graph.check import MAX_ELEMENTS, ModelError, printable, refuse
 
@@ -170,7 +169,7 @@ def parsed(content: bytes) -> Any:
     """The file's message. Raises `ModelError`."""
     try:
         return onnx.ModelProto.FromString(content)
-    except DecodeError:
+    except Exception:  # protobuf's own, of which no import here is in need
         raise ModelError("damaged or not an ONNX model; export it again") from None
 
 

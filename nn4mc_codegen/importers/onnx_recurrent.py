@@ -2,9 +2,9 @@
 
 Where every recurrent node of a network goes ahead, takes one step of one sequence (of an axis that
 is open or of extent 1) and is given no state, the network is one of steps: it carries its state
-from call to call, as one made of Keras layers does. In any other network nothing is carried: sequences
-of a fixed length, from the end too, are unrolled, and a state that comes in as an input of the
-network goes out as an output.
+from call to call, as one made of Keras layers does. In any other network nothing is carried:
+sequences of a fixed length, from the end too, are unrolled, and a state that comes in as an input
+of the network goes out as an output.
 """
 
 from __future__ import annotations

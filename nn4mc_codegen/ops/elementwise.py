@@ -1,8 +1,8 @@
 """Elementwise arithmetic of results and constants, which broadcast as in NumPy.
 
 What has an activation's name, and sums and products of results of one shape, are `Activation`,
-`Add` and `Multiply`. At a kink |x|' is -1, and of two equal numbers the second counts as the larger and
-as the smaller.
+`Add` and `Multiply`. At a kink |x|' is -1, and of two equal numbers the second counts as the larger
+and as the smaller.
 """
 
 from __future__ import annotations
