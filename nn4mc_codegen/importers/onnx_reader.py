@@ -161,7 +161,7 @@ class Reader:
         if not all(isinstance(v, np.ndarray) for v in values):
             tensors = [self.tensor(node, v) for v in values]
             return self._node(node.name + part, op, tensors)
-        made = op.evaluate(*values)
+        made = np.asarray(op.evaluate(*values))  # of one number NumPy makes no array
         return made if isinstance(op, Rewire) else made.astype(np.float32)
 
     def tensor(self, node: OnnxNode, value: Value) -> Tensor:

@@ -229,8 +229,8 @@ def chosen_columns() -> onnx.ModelProto:
 def shapes_that_are_computed() -> onnx.ModelProto:
     """What exporters write for x.view(x.shape[0], -1), with an open batch."""
     n = Net(x=["batch", 3, 4])
-    first = n("Gather", n("Shape", "x"), ints(0), axis=0)
-    shape = n("Concat", first, ints(-1), axis=0)
+    first = n("Gather", n("Shape", "x"), np.int64(0), axis=0)
+    shape = n("Concat", n("Unsqueeze", first, ints(0)), ints(-1), axis=0)
     return n.model(n.dense(n("Reshape", n("Tanh", "x"), shape), 12, 3))
 
 
