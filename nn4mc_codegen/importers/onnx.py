@@ -77,7 +77,8 @@ def _reading(
     content: bytes, external: Mapping[External, bytes] | None, work: Callable[[_Read], T]
 ) -> T:
     try:
-        return work(_read(OnnxFile(content, external)))
+        with np.errstate(all="ignore"):  # what a constant becomes that is none is told by a check
+            return work(_read(OnnxFile(content, external)))
     except ModelError:
         raise
     except RecursionError:

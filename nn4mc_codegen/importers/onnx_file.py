@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.inliner
 
 from nn4mc_codegen.graph.check import MAX_ELEMENTS, ModelError, printable, refuse
 
@@ -168,8 +169,11 @@ class OnnxFile:
 def parsed(content: bytes) -> Any:
     """The file's message. Raises `ModelError`."""
     try:
-        return onnx.ModelProto.FromString(content)
-    except Exception:  # protobuf's own, of which no import here is in need
+        model = onnx.ModelProto.FromString(content)
+        if model.functions:  # PyTorch's newer exporter writes some operators as functions of others
+            model = onnx.inliner.inline_local_functions(model)
+        return model
+    except Exception:  # protobuf's own and the inliner's, of which no import here is in need
         raise ModelError("damaged or not an ONNX model; export it again") from None
 
 

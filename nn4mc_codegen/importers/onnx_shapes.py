@@ -186,6 +186,15 @@ def cast(r: Reader, node: OnnxNode) -> Value:
     return value
 
 
+def cast_like(r: Reader, node: OnnxNode) -> Value:
+    value, like = r.value(node), r.value(node, 1)
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float32 if isinstance(like, Tensor) else like.dtype)
+    if isinstance(like, np.ndarray) and like.dtype != np.float32:
+        raise node.refusal("of a result to another type", "export the model in float32")
+    return value
+
+
 def shape(r: Reader, node: OnnxNode) -> Value:
     extents = r.value(node).shape
     first, last = node.integer("start", 0), node.integer("end", len(extents))
@@ -235,6 +244,10 @@ def folded(function: Callable) -> Callable:
     return read
 
 
+def mod(r: Reader, node: OnnxNode) -> Value:
+    return folded(np.fmod if node.integer("fmod", 0) else np.mod)(r, node)
+
+
 def _range(start: np.ndarray, limit: np.ndarray, step: np.ndarray) -> np.ndarray:
     first, last, each = (float(n) for n in (start, limit, step))
     if each == 0.0 or not abs((last - first) / each) <= 1 << 16:
@@ -244,6 +257,7 @@ def _range(start: np.ndarray, limit: np.ndarray, step: np.ndarray) -> np.ndarray
 
 OPERATORS: dict[str, Callable] = {
     "Cast": cast,
+    "CastLike": cast_like,
     "Concat": concat,
     "Constant": constant,
     "ConstantOfShape": constant_of_shape,
@@ -254,6 +268,7 @@ OPERATORS: dict[str, Callable] = {
     "Floor": folded(np.floor),
     "Gather": gather,
     "Identity": identity,
+    "Mod": mod,
     "Not": folded(np.logical_not),
     "Pad": pad,
     "Range": folded(_range),
