@@ -128,8 +128,8 @@ def adopt(
 
     Its input is [commands, output, past outputs, signals], newest first, as one vector or as named
     inputs, its output the next outputs, all in the units of the robot's description: y(k) + f(x),
-    where f is made of linear layers with tanh between them and of scales. Lags, delay and whether it
-    sees signals are those of --settings and of the description, as for `train`. What it becomes
+    where f is made of linear layers with tanh between them and of scales. Lags, delay and whether
+    it sees signals are those of --settings and of the description, as for `train`. What it becomes
     predicts what it predicts, or is refused; then it is checked as by `check-model`, and what is
     unfit is not written: exit code 1.
 

@@ -144,9 +144,7 @@ def _normalised(card: ModelCard, layers: Layers, order: np.ndarray) -> Layers:
     return [*layers[:-1], (last / outputs, bias / outputs)]
 
 
-def _check_same(
-    graph: Graph, model: Model, order: np.ndarray, runs: Sequence[Recording]
-) -> None:
+def _check_same(graph: Graph, model: Model, order: np.ndarray, runs: Sequence[Recording]) -> None:
     """Raises ModelError where the layers do not predict what the network predicts."""
     card = model.card
     x = np.vstack([card_windows(card, run)[0] for run in runs])
@@ -155,4 +153,6 @@ def _check_same(
     found = card.outputs(model.step(normalised_windows(card, x)))
     error = float(np.max(np.abs(found - meant) / np.array(card.output_scale)))
     if not error < AGREEMENT:
-        raise ModelError(f"its layers, rewritten, differ from it by {error:.1e} of the outputs' scale")
+        raise ModelError(
+            f"its layers, rewritten, differ from it by {error:.1e} of the outputs' scale"
+        )

@@ -115,9 +115,7 @@ def _last(output: _Linear, hidden: int, newest: slice) -> tuple[np.ndarray, np.n
     matrix = output.matrices[hidden]
     skip = output.matrices.get(0, np.zeros((len(matrix), newest.stop)))
     if len(matrix) != newest.stop - newest.start:
-        raise ModelError(
-            f"it has {len(matrix)} outputs, the robot {newest.stop - newest.start}"
-        )
+        raise ModelError(f"it has {len(matrix)} outputs, the robot {newest.stop - newest.start}")
     wanted = np.zeros_like(skip)
     wanted[:, newest] = np.eye(len(matrix))
     if not np.allclose(skip, wanted, rtol=0, atol=ROUNDING):

@@ -40,7 +40,12 @@ def write_increment_network(
         "input_layers": [[name, 0, 0] for name in inputs],
         "output_layers": [["next_output", 0, 0]],
     }
-    model = {"module": "keras", "class_name": "Functional", "config": config}
+    model = {
+        "module": "keras.src.models.functional",
+        "class_name": "Functional",
+        "registered_name": "Functional",
+        "config": config,
+    }
     stored = io.BytesIO()
     with h5py.File(stored, "w") as file:
         for number, (kernel, bias) in enumerate(layers):
