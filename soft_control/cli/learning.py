@@ -99,11 +99,12 @@ def adopt(
         Path, typer.Argument(help="Model file: ONNX of PyTorch and others, Keras or TFLite.")
     ],
     recordings: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
-            "--recording", help="Bags or CSV files of the robot: scales, ranges, and the check."
+            "--recording",
+            help="Bags or CSV files of the robot, from which scales and ranges come; at least one.",
         ),
-    ],
+    ] = None,
     out: Annotated[Path, folder_option("Directory for the model.")] = Path("models/adopted"),
     validation: Annotated[
         list[Path] | None,
@@ -144,6 +145,8 @@ def adopt(
 
     if rig and robot:
         raise typer.BadParameter("--rig and --robot both name the robot: give one of them")
+    if not recordings:
+        raise typer.BadParameter("name runs of the robot by --recording: scales come from them")
     description = robots.load(robot.resolve()) if robot else describe(rig) if rig else None
     runs = read_recordings(recordings, description)
     judged = read_recordings(validation or [], description)

@@ -1,9 +1,9 @@
-"""A network that was trained elsewhere becomes a model directory, once it is fit for the controller.
+"""A network that was trained elsewhere becomes a model directory, if it is fit to be one.
 
-It takes what the controller's networks take, x = [commands, outputs, signals] with their lags, newest
-first, in the units of the robot's description, and gives the next outputs in theirs; scales may be
-inside of it. Its layers are rewritten for the card's scales, and must then predict what the network
-itself predicts.
+It takes what the controller's networks take, x = [commands, outputs, signals] with their lags,
+newest first, in the units of the robot's description, and gives the next outputs in theirs; scales
+may be inside of it. Its layers are rewritten for the card's scales, and must then predict what the
+network itself predicts.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def adopt(
 ) -> tuple[ModelCard, ModelReport]:
     """Write OUT_DIR/fk.keras and OUT_DIR/fk.json of a network file, if it is fit: else nothing.
 
-    The recordings give the scales and ranges of the card; by `validation`, or where there is none by
-    them, the network is judged. Raises ModelError, TrainingError, RecordingError or HostError.
+    The recordings give the scales and ranges of the card; by `validation`, or where there is none
+    by them, the network is judged. Raises ModelError, TrainingError, RecordingError or HostError.
     """
     if not recordings:
         raise TrainingError("no recording to take scales from: name runs of the robot")
@@ -115,7 +115,8 @@ def _columns(graph: Graph, card: ModelCard) -> np.ndarray:
     told = ", ".join(f"{name} ({n})" for name, n in given.items())
     wanted = ", ".join(f"{name} ({n})" for name, n in sizes.items())
     raise ModelError(
-        f"its inputs are {told}; it takes {wanted}, or all {total} as one: set the lags by --settings"
+        f"its inputs are {told}; it takes {wanted}, or all {total} as one: set the lags by "
+        "--settings"
     )
 
 

@@ -3,8 +3,8 @@
 What is known here, by host, firmware and oracle alike, is y(k+1) = y(k) + W·h + b, with h = tanh(…)
 of tanh(…) of a linear function of the inputs. Other frameworks write the same in other words: with
 scales before and after, sums and products of constants, parts of the input cut out and joined. So
-each tensor of the graph is followed as a linear function of the inputs and of the tanh layers before
-it, and what cannot be one is refused by its name.
+each tensor of the graph is followed as a linear function of the inputs and of the tanh layers
+before it, and what cannot be one is refused by its name.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""The network file of a model directory, written without TensorFlow: what `training` trains, as Keras
-3 saves it. The same layers give the same bytes."""
+"""The network file of a model directory, written without TensorFlow.
+
+What `training` trains, as Keras 3 saves it. The same layers give the same bytes.
+"""
 
 from __future__ import annotations
 
