@@ -284,7 +284,7 @@ def test_files_damaged_anywhere(folder):
     read_model(path)
     random = np.random.default_rng(0)
     refused = 0
-    for _ in range(60):
+    for _ in range(40):
         content = bytearray(whole)
         for place in random.integers(1, len(content), random.integers(1, 6)):
             content[place] = random.integers(256)

@@ -9,7 +9,6 @@ from soft_control import robots
 from soft_control.learning.adopting import adopt
 from soft_control.learning.excitation import excitation
 from soft_control.learning.model import ModelError, card_windows, load_model, normalised_windows
-from soft_control.learning.network_file import write_increment_network
 from soft_control.learning.recording import Recording
 from soft_control.learning.settings import TrainingError, TrainingSettings
 
@@ -131,18 +130,6 @@ def test_the_same_network_gives_the_same_files(tmp_path):
         adopt(network(tmp_path), RUNS, JUDGED, SETTINGS, tmp_path / name)
     for file in ("fk.keras", "fk.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
-
-
-def test_keras_opens_what_is_written(tmp_path):
-    keras = pytest.importorskip("keras", reason="Keras is not installed")
-    random = np.random.default_rng(0)
-    layers = [(random.normal(size=s), random.normal(size=s[1])) for s in ((4, 5), (5, 2))]
-    path = tmp_path / "fk.keras"
-    write_increment_network(path, layers, {"commands": 2, "output": 2})
-    x = random.normal(size=(1, 4)).astype(np.float32)
-    found = np.asarray(keras.models.load_model(path)([x[:, :2], x[:, 2:]]))
-    (V_, c), (W_, b) = layers
-    np.testing.assert_allclose(found, x[:, 2:] + np.tanh(x @ V_ + c) @ W_ + b, atol=1e-6)
 
 
 def test_an_unfit_network_is_not_written(tmp_path):
