@@ -52,7 +52,7 @@ fuzz:
 fuzz-instruments: setup
 	$(BIN)/python test/firmware/instruments/fuzz.py 10000000
 
-# docs/onnx.md: all of ONNX' own tests of what is read, all networks against onnxruntime. Some three minutes.
+# docs/onnx.md: all of ONNX' own tests of what is read, all networks against onnxruntime. Some minutes.
 onnx: setup
 	ONNX_ALL=1 $(BIN)/python -m pytest -q test/nn4mc_codegen/importers/test_onnx_backend.py \
 	  test/nn4mc_codegen/importers/test_against_onnxruntime.py

@@ -133,6 +133,7 @@ setup(
             "kinpy>=0.6",  # forward kinematics of the URDF files
             "magpylib>=5.1",
             "mcap>=1.1",
+            "onnx>=1.23",  # whose own tests of its operators are counted
             "onnxruntime>=1.22",
             "pytest>=8.0,<9",  # launch_testing does not load in pytest 9
             "pytest-xdist>=3.6",

@@ -51,6 +51,8 @@ class Reader:
         self._makers: dict[Tensor, Op] = {}
         self._last: dict[Tensor, Tensor] = {}
         """tensors that have a twin with its channels last"""
+        self._reshaped: dict[Tensor, Tensor] = {}
+        """tensors that are others in another shape"""
         self._shuffled: dict[Tensor, tuple[Tensor, np.ndarray]] = {}
         """flat tensors by the same elements in the order of the twin, and that order"""
 
@@ -178,13 +180,22 @@ class Reader:
         return output
 
     def shaped(self, node: OnnxNode, value: Value, shape: Shape, part: str = "") -> Value:
-        """The same elements in another shape."""
+        """The same elements in another shape; of a tensor that has been given one already, those of
+        the tensor before that."""
+        if isinstance(value, Tensor):
+            value = self._reshaped.get(value, value)
         if value.shape == tuple(shape):
             return value
         if math.prod(value.shape) != math.prod(shape):
             raise node.refusal(f"gives shape {value.shape} the shape {shape}", "export it again")
         made = self.apply(node, Reshape(tuple(shape)), value, part=part)
-        if isinstance(value, Tensor) and value in self._last and math.prod(shape) == max(shape):
+        if isinstance(value, Tensor):
+            self._reshaped[made] = value
+        if (
+            isinstance(value, Tensor)
+            and value in self._last
+            and math.prod(shape) == max(shape, default=0)
+        ):
             self._shuffled[made] = self._flat_twin(node, value)
         return made
 
