@@ -69,8 +69,10 @@ def _with_constant(
     """What scales and moves the outputs of a layer is a `BatchNormalization`, which is folded into
     that layer's weights."""
     made_by = r.made_by(value)
-    for_channels = constant.size in (1, value.shape[-1]) if value.shape else False
-    for_channels = for_channels and constant.shape[-1:] in ((), (1,), value.shape[-1:])
+    # One number, or one for each channel: (3, 1) on 3 rows of 3 channels has one for each row.
+    for_channels = constant.size == 1 or (
+        constant.size == value.shape[-1] == constant.shape[-1] if value.shape else False
+    )
     if isinstance(made_by, Dense | Conv) and for_channels and constant.ndim <= len(value.shape):
         affine = _affine(name, constant.astype(np.float64), is_first)
         if affine is not None:

@@ -40,11 +40,11 @@ def gemm(r: Reader, node: OnnxNode) -> Value:
         b = r.apply(node, swapped, b, part="_b")
     c = r.value(node, 2) if node.has(2) else np.zeros(1, np.float32)
     units = b.shape[1]
-    if isinstance(b, np.ndarray) and isinstance(c, np.ndarray) and c.size in (1, units):
+    constant = isinstance(b, np.ndarray) and isinstance(c, np.ndarray)
+    if constant and (c.size == 1 or c.size == c.shape[-1] == units):
         bias = np.broadcast_to(beta * c.ravel().astype(np.float64), units).astype(np.float32)
         weights = alpha * _floats(node, b).astype(np.float64)
-        if c.shape[-1:] in ((), (1,), (units,)):
-            return dense(r, node, a, weights.astype(np.float32), bias)
+        return dense(r, node, a, weights.astype(np.float32), bias)
     y = product(r, node, a, b, "_product")
     if alpha != 1.0:
         y = combined(r, node, "multiply", y, np.array(alpha, np.float32), "_alpha")
@@ -177,6 +177,9 @@ def pool(r: Reader, node: OnnxNode, is_max: bool) -> Value:
     extents = x.shape[2:]
     size = tuple(node.integers("kernel_shape", []))
     windows = read_windows(node, size, extents)
+    reach = [(n - 1) * d + 1 for n, d in zip(size, windows.dilation, strict=True)]
+    if any(max(pair) >= n for pair, n in zip(windows.pads(extents), reach, strict=True)):
+        raise node.refusal("pads by a whole window or more", "pad by less")
     padded: Pads = ((0, 0),) * len(size)
     if not is_max and node.integer("count_include_pad", 0):
         # Zeros that count are put around the input; windows then hang over an edge no more.

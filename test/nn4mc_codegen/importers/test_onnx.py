@@ -153,6 +153,18 @@ def test_a_bias_is_folded_into_its_layer():
     np.testing.assert_array_equal(graph.nodes[0].op.bias, bias)
 
 
+def test_a_constant_for_each_row_is_no_bias():
+    """Three rows of three channels: (3, 1) and (3,) have as many numbers."""
+    nodes = [node("MatMul", "x", "K", outputs=["m"]), node("Add", "m", "b")]
+    gemm = [node("Gemm", "x", "K", "b")]
+    kernel = np.eye(3, dtype=np.float32)
+    for bias in (np.array([[1], [2], [3]]), np.array([[1, 2, 3]]), np.array([1, 2, 3])):
+        for written in (nodes, gemm):
+            graph = read(*written, shape=(3, 3), K=kernel, b=bias.astype(np.float32))
+            found = graph.evaluate(np.zeros(9)).reshape(3, 3)
+            np.testing.assert_array_equal(found, np.broadcast_to(bias, (3, 3)))
+
+
 def test_what_nothing_reads_is_left_out():
     nodes = [node("Relu", "x"), node("Exp", "x", outputs=["unused"])]
     assert len(read(*nodes, shape=(1, 3)).nodes) == 1
@@ -168,6 +180,7 @@ def test_what_nothing_reads_is_left_out():
         ([node("GRU", "x", "R", "R")], "has weights"),
         ([node("GRU", "x", "W", "R", "", "n")], "stops within sequences"),
         ([node("LSTM", "x", "W", "R", input_forget=1)], "peepholes or coupled gates"),
+        ([node("AveragePool", "x", kernel_shape=[2], pads=[2, 0])], "pads by a whole window"),
         ([node("Pow", "x", "k")], "has the exponent 2.5; use 0.5, -1 or 1 to 8"),
         ([node("Cast", "x", to=onnx.TensorProto.DOUBLE)], "of a result to another type"),
     ],
