@@ -55,7 +55,7 @@ fuzz-instruments: setup
 # docs/onnx.md: all of ONNX' own tests of what is read, all networks against onnxruntime. Some minutes.
 onnx: setup
 	ONNX_ALL=1 $(BIN)/python -m pytest -q test/nn4mc_codegen/importers/test_onnx_backend.py \
-	  test/nn4mc_codegen/importers/test_against_onnxruntime.py
+	  test/nn4mc_codegen/importers/test_against_onnxruntime.py test/nn4mc_codegen/importers/test_random_onnx.py
 
 # How much faster than real time lockstep goes, with the instruments at the microcontroller.
 lockstep: models/tendon/fk.json
