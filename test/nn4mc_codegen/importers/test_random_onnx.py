@@ -30,13 +30,14 @@ class Chain:
         few = self._few
         shapes = [[few(), few()], [1, few(), 3, 3], [1, few(), few() + 2]]
         self.start = self.shape = shapes[random.integers(3)]
-        steps = (self.product, self.arithmetic, self.arithmetic, self.mean, self.order, self.form)
+        steps = (self.product, self.product, self.arithmetic, self.arithmetic)
+        steps = (*steps, self.arithmetic, self.mean, self.order, self.form)
         self._end = "x"
         for _ in range(random.integers(2, 6)):
             steps[random.integers(len(steps))]()
 
     def _few(self) -> int:
-        return int(self._random.integers(1, 4))
+        return int(self._random.choice([1, 2, 3, 3, 3]))
 
     def _numbers(self, *shape: int) -> np.ndarray:
         values = self._random.normal(size=shape)
