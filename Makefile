@@ -8,12 +8,12 @@ APT := python3 python3-venv gcc g++ libc6-dev make cmake gcc-arm-none-eabi libne
 APT_TEST := chromium chromium-driver
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
-EXTRAS := train,test,campaign,design,mujoco$(if $(ROS_DISTRO),,$(comma)ros)
+EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)
 
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo test test-long browser fuzz fuzz-instruments swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
+.PHONY: demo test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -51,6 +51,11 @@ fuzz:
 # Ten million damaged bytes for each instrument's driver, under the same, and for its Python twin.
 fuzz-instruments: setup
 	$(BIN)/python test/firmware/instruments/fuzz.py 10000000
+
+# docs/onnx.md: all of ONNX' own tests of what is read, all networks against onnxruntime. Some minutes.
+onnx: setup
+	ONNX_ALL=1 $(BIN)/python -m pytest -q test/nn4mc_codegen/importers/test_onnx_backend.py \
+	  test/nn4mc_codegen/importers/test_against_onnxruntime.py test/nn4mc_codegen/importers/test_random_onnx.py
 
 # How much faster than real time lockstep goes, with the instruments at the microcontroller.
 lockstep: models/tendon/fk.json

@@ -124,6 +124,7 @@ setup(
             "ros-trajectory-msgs",
             "ros-visualization-msgs",
         ],
+        "onnx": ["onnx>=1.16"],  # to read models of PyTorch, JAX and others
         "mujoco": ["mujoco>=3.2"],  # second opinions on the rigs
         "test": [
             "casadi>=3.6",
@@ -132,6 +133,8 @@ setup(
             "kinpy>=0.6",  # forward kinematics of the URDF files
             "magpylib>=5.1",
             "mcap>=1.1",
+            "onnx>=1.23",  # whose own tests of its operators are counted
+            "onnxruntime>=1.22",
             "pytest>=8.0,<9",  # launch_testing does not load in pytest 9
             "pytest-xdist>=3.6",
             "ruff>=0.6",

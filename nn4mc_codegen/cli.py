@@ -32,9 +32,9 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="""Turn a trained Keras or TensorFlow Lite network into C99 for a microcontroller: no heap,
-no double, static memory, recurrent state that you can save and restore, exact derivatives where you
-ask for them.
+    help="""Turn a trained Keras, TensorFlow Lite or ONNX network into C99 for a microcontroller: no
+heap, no double, static memory, recurrent state that you can save and restore, exact derivatives
+where you ask for them.
 
 \b
   nn4mc inspect fk.keras                       what is in it, and what each layer costs
@@ -42,7 +42,9 @@ ask for them.
   nn4mc verify fk.keras --jacobian all         is the C right, and what does it need?""",
 )
 
-Model = Annotated[Path, typer.Argument(help="Model file: .keras, legacy .h5 or .hdf5, or .tflite.")]
+Model = Annotated[
+    Path, typer.Argument(help="Model file: .keras, legacy .h5 or .hdf5, .tflite or .onnx.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -172,8 +174,9 @@ def verify(
 ) -> None:
     """Compare source model, meaning in float64, C on this machine and C on a Cortex-M4F.
 
-    The source model is run by its own framework, Keras or the TensorFlow Lite interpreter, as this
-    program has read it: no framework opens the file, and nothing in it is executed.
+    The source model is run by its own framework, Keras, the TensorFlow Lite interpreter or
+    onnxruntime, as this program has read it: no framework opens the file, and nothing in it is
+    executed.
 
     Every function and every layer is compared, a recurrent network along a sequence with a reset
     midway. The Cortex-M4F is emulated by QEMU; it also gives flash, RAM, stack and exact

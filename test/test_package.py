@@ -39,6 +39,8 @@ KEYLESS = {
     "elftools",
     "keras",
     "mujoco",
+    "onnx",
+    "onnxruntime",
     "optuna",
     "pyarrow",
     "tensorflow",

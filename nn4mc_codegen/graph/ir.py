@@ -51,9 +51,10 @@ class Op(ABC):
     """whether a layer goes along a sequence with a state, as `states` says"""
 
     @classmethod
-    @abstractmethod
     def from_keras(cls, layer) -> Op:
-        """Read an `importers.keras.KerasLayer`; raises `check.ModelError`."""
+        """Read an `importers.keras.KerasLayer` of a class in `keras_layers`; raises
+        `check.ModelError`."""
+        raise NotImplementedError(f"{cls.kind} is read from no layer of Keras")
 
     @property
     def constants(self) -> dict[str, np.ndarray]:
@@ -225,7 +226,10 @@ class Graph(Layers):
                 ahead.append(columns[offset : offset + part.size])
                 offset += part.size
             pairs = zip(node.op.jacobians(*given), ahead, strict=True)
-            slope = sum(d @ s for d, s in pairs)
+            if given:
+                slope = sum(d @ s for d, s in pairs)
+            else:  # a constant
+                slope = np.zeros((node.output.size, len(columns)))
             if node in states:
                 rows.append(slope)
             slopes[node.output] = slope[: node.output.size]

@@ -320,7 +320,10 @@ def _window(windows: Windows, x: q.QTensor) -> o.Window:
     if len(windows.size) == 2:
         return o.Window(windows, *x.shape)
     parts = ((1, *part) for part in (windows.size, windows.strides, windows.dilation))
-    return o.Window(Windows(*parts, windows.padding), 1, *x.shape)
+    padding = windows.padding
+    if not isinstance(padding, str):
+        padding = ((0, 0), *padding)
+    return o.Window(Windows(*parts, padding), 1, *x.shape)
 
 
 # A subclass stands before its base.

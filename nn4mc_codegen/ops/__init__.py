@@ -4,7 +4,8 @@ An operator is a subclass of `ir.Op` (or `ir.Rewire`, if it only rearranges) in 
 imported below: each import is an entry of the table. docs/tutorials/new_operator.md makes one. It
 says:
 - what it means: `output_shape`, `evaluate`, `jacobians` (NumPy, float64), which tests compare with;
-- how it is read from a file: `from_keras`, and the flags of `ir.Op` for the layers it is read from;
+- how it is read from a Keras file, if it is: `from_keras`, and the flags of `ir.Op` for the layers
+  it is read from;
 - how it is made of primitives: `lower(p, *x)`. Each x is an array of the numbers of the input's
   elements, of the input's shape; returned are those of the result. Rearranging is NumPy on numbers:
   slices, transposes, `take`, `concatenate`; instructions.ZERO and ONE are literals (padding).
@@ -34,16 +35,23 @@ from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.batch_normalization import BatchNormalization
 from nn4mc_codegen.ops.concatenate import Concatenate
+from nn4mc_codegen.ops.constant import Constant
 from nn4mc_codegen.ops.conv import Conv
 from nn4mc_codegen.ops.dense import Dense
 from nn4mc_codegen.ops.depthwise import DepthwiseConv
+from nn4mc_codegen.ops.elementwise import Elementwise
 from nn4mc_codegen.ops.flatten import Flatten
+from nn4mc_codegen.ops.matmul import MatMul
 from nn4mc_codegen.ops.multiply import Multiply
 from nn4mc_codegen.ops.pad import Pad
 from nn4mc_codegen.ops.pool import AveragePool, MaxPool
 from nn4mc_codegen.ops.recurrent import GRU, LSTM, SimpleRNN
+from nn4mc_codegen.ops.reduce import Reduce
 from nn4mc_codegen.ops.reshape import Reshape
 from nn4mc_codegen.ops.softmax import Softmax
+from nn4mc_codegen.ops.take import Expand, Slice, Take
+from nn4mc_codegen.ops.transpose import ChannelsFirst, ChannelsLast, Transpose
+from nn4mc_codegen.ops.unrolled import Unrolled
 
 KERAS_LAYERS: dict[str, type[Op]] = {
     layer: op

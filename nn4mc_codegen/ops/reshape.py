@@ -36,7 +36,12 @@ class Reshape(Rewire):
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         elements = math.prod(shapes[0])
         known = math.prod(extent for extent in self.shape if extent != -1)
-        if self.shape.count(-1) > 1 or min(self.shape) < -1 or known < 1 or elements % known:
+        if (
+            self.shape.count(-1) > 1
+            or min(self.shape, default=1) < -1
+            or known < 1
+            or elements % known
+        ):
             raise ValueError(f"cannot give shape {shapes[0]} the shape {self.shape}")
         if -1 not in self.shape and known != elements:
             raise ValueError(f"cannot give shape {shapes[0]} the shape {self.shape}")

@@ -29,13 +29,14 @@ class Windows:
     """Windows of `size` taps, one number an axis in each of size, strides and dilation.
 
     `padding` is valid (windows stay inside), same (as many windows as positions at stride 1; the
-    odd one of the padding comes after, as in TensorFlow) or causal (a window ends where it stands).
+    odd one of the padding comes after, as in TensorFlow), causal (a window ends where it stands),
+    or the positions (before, after) of each axis.
     """
 
     size: tuple[int, ...]
     strides: tuple[int, ...]
     dilation: tuple[int, ...]
-    padding: str
+    padding: str | tuple[tuple[int, int], ...]
 
     @property
     def taps(self) -> int:
@@ -50,7 +51,9 @@ class Windows:
         if set(self.dilation) != {1}:
             words.append(f"dilation {'×'.join(map(str, self.dilation))}")
         if self.padding != "valid":
-            words.append(f"padding {self.padding}")
+            named = isinstance(self.padding, str)
+            sides = () if named else (f"{before} and {after}" for before, after in self.padding)
+            words.append(f"padding {self.padding if named else ' × '.join(sides)}")
         return ", ".join(words)
 
     def split(self, shape: Shape) -> tuple[Shape, int]:
@@ -61,6 +64,8 @@ class Windows:
 
     def pads(self, extents: Shape) -> tuple[tuple[int, int], ...]:
         """Positions outside (before, after) that the windows read, for each axis."""
+        if not isinstance(self.padding, str):
+            return self.padding
         pads = []
         for n, k, s, d in zip(extents, self.size, self.strides, self.dilation, strict=True):
             reach = (k - 1) * d + 1

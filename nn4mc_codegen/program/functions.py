@@ -108,6 +108,7 @@ NORMAL_PDF = Function(
 NORMAL_CDF = Function(
     "normal_cdf", ndtr, lambda x, y: NORMAL_PDF(x), COSTS["gelu"] - 1, "normal_cdf"
 )
+SQUARE_ROOT = Function("square_root", np.sqrt, lambda x, y: 0.5 / y, 3, "square_root")
 
 # Which functions the body of a function calls, by name.
 CALLS = {

@@ -1,4 +1,4 @@
-"""A model run by those who defined it, Keras or the TensorFlow Lite interpreter, as a reference.
+"""A model run by those who defined it: Keras, the TensorFlow Lite interpreter, onnxruntime.
 
 No framework opens the model file: whatever a file may hold that runs code (a Lambda layer, a class
 of one's own, a custom operator) is not in what our own reader makes of it, and that alone goes to
@@ -28,6 +28,7 @@ import numpy as np
 from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.importers import read_source
 from nn4mc_codegen.importers.keras import Source
+from nn4mc_codegen.importers.onnx_source import OnnxSource
 from nn4mc_codegen.int8.quantize import QuantGraph
 from nn4mc_codegen.trial.oracle import STEP_TOLERANCE
 from nn4mc_codegen.trial.programs import run_bounded
@@ -64,6 +65,8 @@ def compare_with_source(
         source = read_source(path)
         if isinstance(source, Source):
             return _keras(source, graph, samples, seed)
+        if isinstance(source, OnnxSource):
+            return _onnx(source, graph, samples, seed)
         return _tflite(source, graph, samples, seed)
     except _NotRun as reason:
         return SourceVerdict(f"source not run: {reason}", None, 0.0)
@@ -136,6 +139,24 @@ def _tflite(content: bytes, graph: Graph | QuantGraph, samples: int, seed: int) 
         meant = np.array([graph.evaluate_q(row) for row in q])
         return SourceVerdict(head["runner"], float(np.max(np.abs(found - meant))), 1.0)
     meant = np.array([graph.evaluate(row) for row in x])
+    scale = max(1.0, float(np.max(np.abs(meant))))
+    error = float(np.max(np.abs(found - meant))) / scale
+    return SourceVerdict(head["runner"], error, STEP_TOLERANCE)
+
+
+def _onnx(source: OnnxSource, graph: Graph, samples: int, seed: int) -> SourceVerdict:
+    if not is_installed("onnxruntime"):
+        raise _NotRun("onnxruntime is not installed")
+    steps = STEPS if source.is_sequence else 1
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(samples, steps, graph.input_size)).astype(np.float32)
+    first = 0
+    for tensor, (_, extents) in zip(graph.inputs, source.inputs, strict=True):
+        if "time" not in extents:  # at all steps the same
+            x[:, :, first : first + tensor.size] = x[:, :1, first : first + tensor.size]
+        first += tensor.size
+    head, found = _run("onnx", (source, x))
+    meant = np.array([graph.run(sequence)[0][-1] for sequence in x])
     scale = max(1.0, float(np.max(np.abs(meant))))
     error = float(np.max(np.abs(found - meant))) / scale
     return SourceVerdict(head["runner"], error, STEP_TOLERANCE)

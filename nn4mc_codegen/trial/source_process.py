@@ -1,6 +1,6 @@
 """The child process of `reference`: runs a model that our own reader has read, behind closed doors.
 
-    python -m nn4mc_codegen.trial.source_process keras|tf_keras|tflite < request > answer
+    python -m nn4mc_codegen.trial.source_process keras|tf_keras|tflite|onnx < request > answer
 
 The request is a pickle of the parent, and the answer a line of JSON and an array in NumPy's format,
 which holds no objects. The framework is imported first, then the doors are closed, and only then is
@@ -22,6 +22,7 @@ import numpy as np
 
 from nn4mc_codegen.importers.isolation import bound_resources, close_doors
 from nn4mc_codegen.importers.keras import Source
+from nn4mc_codegen.importers.onnx_source import OnnxSource
 from nn4mc_codegen.ops import KERAS_LAYERS
 from nn4mc_codegen.ops.activation import NAMES as ACTIVATIONS
 
@@ -30,7 +31,8 @@ def main(framework: str) -> None:
     answer_to = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what frameworks print is no answer
     warnings.simplefilter("ignore")
-    runner, run = tflite() if framework == "tflite" else keras(framework)
+    others = {"tflite": tflite, "onnx": onnx}
+    runner, run = others[framework]() if framework in others else keras(framework)
     bound_resources()
     close_doors()
     head, outputs = {"runner": runner}, np.zeros(0)
@@ -176,6 +178,53 @@ def run_tflite(
         interpreter.invoke()
         found.append(interpreter.get_tensor(output["index"]).ravel())
     return {"output_type": np.dtype(output["dtype"]).name}, np.array(found)
+
+
+# ONNX
+
+
+def onnx():
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    def session(content: bytes):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    # Much is loaded with the first model.
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1]) for n in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Tanh", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    opset = helper.make_opsetid("", 13)
+    warm = helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
+    session(warm).run(None, {"x": np.zeros(1, np.float32)})
+
+    def run(source: OnnxSource, x: np.ndarray):
+        return {}, np.array([run_onnx(session(source.content), source, row) for row in x])
+
+    return f"onnxruntime {onnxruntime.__version__}", run
+
+
+def run_onnx(session: Any, source: OnnxSource, x: np.ndarray) -> np.ndarray:
+    """Outputs, flat, at the last step, for x (steps, inputs)."""
+    given, first = {}, 0
+    for name, extents in source.inputs:
+        one = [1 if e == "time" else e for e in extents]
+        part = x[:, first : first + int(np.prod(one))]
+        first += part.shape[1]
+        if "time" in extents:
+            rows = part.reshape(len(x), *one)
+            given[name] = np.concatenate(list(rows), axis=extents.index("time"))
+        else:
+            given[name] = part[0].reshape(one)
+    outputs = []
+    for y, shape in zip(session.run(None, given), source.outputs, strict=True):
+        for axis, extent in enumerate(shape):
+            if y.shape[axis] != extent:
+                y = np.take(y, [-1], axis=axis)
+        outputs.append(y.ravel())
+    return np.concatenate(outputs)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ COMMANDS = {
     "parameters": describing.parameters,
     "collect": recording.collect,
     "train": learning.train,
+    "adopt": learning.adopt,
     "twin": learning.twin,
     "check-model": learning.check_model,
     "codegen": building.codegen,

@@ -1,4 +1,4 @@
-"""softctl train, twin and check-model: recordings become networks, which are judged."""
+"""softctl train, adopt, twin and check-model: recordings and networks, which are judged."""
 
 from __future__ import annotations
 
@@ -117,6 +117,78 @@ def show_sessions(card) -> None:
         ],
         title=f"by what sessions differ from {card.sessions[0].session}",
     )
+
+
+def adopt(
+    network: Annotated[
+        Path, typer.Argument(help="Model file: ONNX of PyTorch and others, Keras or TFLite.")
+    ],
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--recording",
+            help="Bags or CSV files of the robot, from which scales and ranges come; at least one.",
+        ),
+    ] = None,
+    out: Annotated[Path, folder_option("Directory for the model.")] = Path("models/adopted"),
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Runs to judge the network by; default: the last recording, or the end of one "
+            "that is alone."
+        ),
+    ] = None,
+    robot: Annotated[
+        Path | None,
+        typer.Option(help="File that describes the robot, such as `describe` writes."),
+    ] = None,
+    rig: Annotated[
+        str | None,
+        typer.Option(help="Robot by its name; default: the one that the bags' runs name."),
+    ] = None,
+    settings: Annotated[
+        str, typer.Option(help="Lags and the like as JSON, e.g. '{\"input_lags\": 2}'.")
+    ] = "{}",
+) -> None:
+    """Take a network that was trained elsewhere; writes fk.keras and fk.json if it is fit.
+
+    Its input is [commands, output, past outputs, signals], newest first, as one vector or as named
+    inputs, its output the next outputs, all in the units of the robot's description: y(k) + f(x),
+    where f is made of linear layers with tanh between them and of scales. Lags, delay and whether
+    it sees signals are those of --settings and of the description, as for `train`. What it becomes
+    predicts what it predicts, or is refused; then it is checked as by `check-model`, and what is
+    unfit is not written: exit code 1.
+
+    \b
+    softctl adopt arm.onnx --robot arm.yaml --recording monday.csv --recording friday.csv --out m
+    """
+    from soft_control import robots
+    from soft_control.learning.adopting import adopt as take
+    from soft_control.learning.dataset import hold_out, read_recordings
+    from soft_control.learning.settings import TrainingSettings, described_settings
+    from soft_control.rigs import describe
+
+    if rig and robot:
+        raise typer.BadParameter("--rig and --robot both name the robot: give one of them")
+    if not recordings:
+        raise typer.BadParameter("name runs of the robot by --recording: scales come from them")
+    description = robots.load(robot.resolve()) if robot else describe(rig) if rig else None
+    runs = read_recordings(recordings, description)
+    judged = read_recordings(validation or [], description)
+    known = description or next((run.robot for run in runs if run.robot), None)
+    base, rate_hz = {}, 120.0
+    if known:
+        asked = described_settings(known, str(robot or robots.said_in(known)))
+        base, rate_hz = known.training, asked.rate_hz
+    chosen = from_json(TrainingSettings, settings, "--settings", base, rig=rig, rate_hz=rate_hz)
+    if not judged:
+        runs, judged = hold_out(runs, chosen.held_out_share)
+    card, report = take(network, runs, judged, chosen, out)
+    show_model_report(report)
+    if not report.fit:
+        say("nothing written")
+        raise typer.Exit(FAILED)
+    say(f"model {card.model_hash} in {out}")
 
 
 def twin(

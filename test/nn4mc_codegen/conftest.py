@@ -16,7 +16,9 @@ import pytest
 from nn4mc_codegen.graph.ir import Graph, Node, Op, Tensor
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.ops.activation import Activation
+from nn4mc_codegen.ops.concatenate import Concatenate
 from nn4mc_codegen.ops.dense import Dense
+from nn4mc_codegen.ops.flatten import Flatten
 from nn4mc_codegen.printing.emit import emit
 from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.trial.host import HostCode, build_library
@@ -47,6 +49,11 @@ class GraphBuilder:
         kernel = self._random.normal(0.0, x.size**-0.5, (x.size, units)).astype(np.float32)
         bias = self._random.normal(0.0, 0.3, units).astype(np.float32)
         return self.apply(Dense(kernel, bias, activation or Activation("linear")), x)
+
+    def all_of(self, *outputs: Tensor) -> Graph:
+        """All of them, flat, one after the other: as many networks for one call of the compiler."""
+        flat = [self.apply(Flatten(), t) for t in outputs]
+        return self.graph(self.apply(Concatenate(0), *flat))
 
     def graph(self, output: Tensor) -> Graph:
         return Graph(tuple(self._inputs), output, tuple(self._nodes))

@@ -23,13 +23,19 @@ from nn4mc_codegen.ops.concatenate import Concatenate
 from nn4mc_codegen.ops.conv import Conv
 from nn4mc_codegen.ops.dense import Dense
 from nn4mc_codegen.ops.depthwise import DepthwiseConv
+from nn4mc_codegen.ops.elementwise import Elementwise
 from nn4mc_codegen.ops.flatten import Flatten
+from nn4mc_codegen.ops.matmul import MatMul
 from nn4mc_codegen.ops.multiply import Multiply
 from nn4mc_codegen.ops.pad import Pad
 from nn4mc_codegen.ops.pool import AveragePool, MaxPool
 from nn4mc_codegen.ops.recurrent import GRU, LSTM, SimpleRNN
+from nn4mc_codegen.ops.reduce import Reduce
 from nn4mc_codegen.ops.reshape import Reshape
 from nn4mc_codegen.ops.softmax import Softmax
+from nn4mc_codegen.ops.take import Slice, Take
+from nn4mc_codegen.ops.transpose import Transpose
+from nn4mc_codegen.ops.unrolled import Unrolled
 from nn4mc_codegen.ops.windows import Windows
 from nn4mc_codegen.printing.emit import emit
 from nn4mc_codegen.trial.host import HostCode, build_library
@@ -208,10 +214,62 @@ def recurrent(n: Network, x: Tensor) -> Tensor:
     return n.apply(GRU(kernel, inner, bias, tanh, sigmoid, reset_after), x)
 
 
+def computed(n: Network, x: Tensor) -> Tensor:
+    """With a number, a constant for each channel, or another result that broadcasts."""
+    name = n.pick("add", "subtract", "multiply", "minimum", "maximum", "prelu")
+    if n.pick(False, True):
+        constant = n.bias(n.pick(1, x.shape[-1]))
+        return n.apply(Elementwise(name, n.pick((None, constant), (constant, None))), x)
+    other = n.apply(Reduce((n.pick(*range(len(x.shape))),), True, True), x)
+    return n.apply(Elementwise(name, (None, None)), x, other)
+
+
+def divided(n: Network, x: Tensor) -> Tensor:
+    """By what is never small: the root of a sum of squares and one."""
+    squares = n.apply(Multiply(), x, x)
+    total = n.apply(Reduce((len(x.shape) - 1,), True, n.pick(False, True)), squares)
+    more = n.apply(Elementwise("add", (None, np.ones(1, np.float32))), total)
+    root = n.apply(Elementwise("square_root", (None,)), more)
+    return n.apply(Elementwise("divide", (None, None)), x, root)
+
+
+def turned(n: Network, x: Tensor) -> Tensor:
+    return n.apply(Transpose(tuple(range(len(x.shape)))[:: n.pick(1, -1)]), x)
+
+
+def cut(n: Network, x: Tensor) -> Tensor:
+    axis = n.pick(*range(len(x.shape)))
+    if n.pick(False, True):
+        count = n.pick(1, 2, 5)
+        return n.apply(Take(np.arange(count) % x.shape[axis], axis), x)
+    parts = [(None, None, 1)] * len(x.shape)
+    parts[axis] = (None, None, n.pick(-1, 2, -2))
+    return n.apply(Slice(tuple(parts)), x)
+
+
+def matrices(n: Network, x: Tensor) -> Tensor:
+    """x'·x, or the squares of a vector added up."""
+    if len(x.shape) != 2:
+        return x
+    return n.apply(MatMul(), n.apply(Transpose((1, 0)), x), x)
+
+
+def sequence(n: Network, x: Tensor) -> Tensor:
+    if len(x.shape) != 2:
+        return x
+    kind, units, inputs = n.pick(SimpleRNN, GRU, LSTM), n.pick(1, 3), x.shape[-1]
+    width = units * kind.gates
+    arrays = [n.weights(inputs, width, inputs=inputs), n.weights(units, width, inputs=units)]
+    more = {SimpleRNN: (), GRU: (Activation("sigmoid"), False), LSTM: (Activation("sigmoid"),)}
+    cell = kind(*arrays, n.bias(width), Activation("tanh"), *more[kind])
+    return n.apply(Unrolled(cell, False, n.pick(False, True)), x)
+
+
 ANY = [dense, dense, activation, normalised, softmax, joined, added, multiplied, reshaped]
+ANY += [computed, computed, divided, turned, cut]
 VECTOR = [*ANY, dense, recurrent]
 WINDOWED = [convolved, convolved, convolved_by_depth, pooled, padded, flattened]
-LINE = [*ANY, *WINDOWED]
+LINE = [*ANY, *WINDOWED, matrices, sequence]
 IMAGE = [*ANY, *WINDOWED]
 
 

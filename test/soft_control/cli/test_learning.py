@@ -1,4 +1,4 @@
-"""softctl train and check-model: what they ask of the rooms below, say, and return."""
+"""softctl train, adopt and check-model: what they ask of the rooms below, say, and return."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from soft_control.cli.terminal import FAILED, MISTAKEN
-from soft_control.learning import dataset, model, model_check, training, twin
+from soft_control.learning import adopting, dataset, model, model_check, training, twin
 from soft_control.learning.card import Errors
 from soft_control.robots.description import described
 
@@ -66,6 +66,30 @@ def test_of_a_single_recording_the_end_validates(softctl, trained, monkeypatch):
     assert [asked[:2] for asked in trained] == [
         ([a], [f"last 0.1 of {a}"]), ([a], [f"last 0.3 of {a}"]), ([a], []), ([a], [Run(Path("c"))])
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("unfit", "code"), [([], 0), (["its gains point elsewhere"], FAILED)])
+def test_adopt_says_whether_it_was_written(softctl, trained, monkeypatch, unfit, code):
+    asked = []
+
+    def take(network, recordings, validation, settings, out):
+        asked.append((network, recordings, validation, settings.input_lags, out))
+        facts = {"rollouts": [], "free_runs": [], "layers": [], "model_hash": "0123"}
+        numbers = dict.fromkeys(
+            ("step_error", "jacobian_error", "spectral_radius_median", "spectral_radius_max"), 0.5
+        )
+        report = SimpleNamespace(
+            **facts, **numbers, gain_signs_agree=1.0, unfit=unfit, fit=not unfit
+        )
+        return SimpleNamespace(model_hash="0123"), report
+
+    monkeypatch.setattr(adopting, "adopt", take)
+    words = ("--recording", "a", "--recording", "b", "--out", "m")
+    ended = softctl("adopt", "arm.onnx", *words, "--settings", '{"input_lags": 2}')
+    assert ended.code == code
+    a, b = Run(Path("a")), Run(Path("b"))
+    assert asked == [(Path("arm.onnx"), [a], [b], 2, Path("m"))]
+    assert ended.out.endswith("nothing written\n" if unfit else "model 0123 in m\n")
 
 
 def test_a_description_says_how_to_train_and_settings_go_over_it(softctl, trained):

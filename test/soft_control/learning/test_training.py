@@ -32,6 +32,7 @@ from soft_control.learning.model import (
     load_model,
     rollouts,
 )
+from soft_control.learning.network_file import write_increment_network
 from soft_control.learning.surface import fit_surface
 from soft_control.learning.training import TrainingError, TrainingSettings, _Streams, train
 
@@ -514,3 +515,15 @@ def test_a_recorded_run_is_predicted_by_another_days_network(shared_data, tmp_pa
     assert error_mm < 2.0
     # 1.60 mm when this was written
     assert 1.3 < rmse(run.robot, baseline - unseen.outputs)[0] < 1.7
+
+
+def test_keras_opens_what_is_written_without_it(tmp_path):
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    random = np.random.default_rng(0)
+    layers = [(random.normal(size=s), random.normal(size=s[1])) for s in ((4, 5), (5, 2))]
+    path = tmp_path / "fk.keras"
+    write_increment_network(path, layers, {"commands": 2, "output": 2})
+    x = random.normal(size=(1, 4)).astype(np.float32)
+    found = np.asarray(keras.models.load_model(path)([x[:, :2], x[:, 2:]]))
+    (V_, c), (W_, b) = layers
+    np.testing.assert_allclose(found, x[:, 2:] + np.tanh(x @ V_ + c) @ W_ + b, atol=1e-6)
