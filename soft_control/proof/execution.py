@@ -1,0 +1,566 @@
+"""The longest way through a program, by executing it on values of which only some are known.
+
+Gustafsson, Ermedahl, Sandberg and Lisper, "Automatic derivation of loop bounds and infeasible paths for
+WCET analysis using abstract execution", 2006. From the first instruction of a function on, block after
+block: what the image says is known (constants, sizes, addresses, counters of loops), what depends on
+sensors, the host or floats is not. A branch that is not decided goes both ways, and both ways go on as
+one where they meet again, with what both agree in and the larger count. Since a turn of a loop is a place
+of its own in the order of blocks (graph.py), a loop whose counter is known takes as many turns as it
+takes, and one that is left early is left in every turn.
+
+That way is at least as long as any real one: an unknown value stands for all values, and where two
+meet, the longer one stays. What it rests on is in docs/proof.md.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from nn4mc_codegen.trial.cycles import Instruction, cost_of_trace
+from soft_control.proof.graph import Block, Graph, build_graph
+from soft_control.proof.image import Function, Image
+from soft_control.proof.meaning import Effect, meaning
+from soft_control.proof.operands import UnknownInstruction, immediate, register, split
+from soft_control.proof.state import FLOATS, LR, PC, SP, Memory, State
+from soft_control.proof.values import (
+    ALL_FLAGS,
+    ANY,
+    CONDITIONS,
+    MOST,
+    Value,
+    flags_of_sum,
+    numbers_of,
+    values_of,
+)
+
+MOST_TURNS = 300
+"""Of a loop that nobody bounds, at which it counts as endless."""
+MOST_BLOCKS = 5_000_000
+SAVED = (*range(4, 12), SP, *range(FLOATS + 16, FLOATS + 32))
+"""Registers that a function gives back as they were (Procedure Call Standard for the Arm
+Architecture, 6.1)."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something cannot be bounded."""
+
+    what: str
+    function: str
+    address: int
+    place: str
+    """file.c:12"""
+    remedy: str
+
+    def __str__(self) -> str:
+        where = f"{self.function}, {self.place}" if self.place else self.function
+        return f"{where} (0x{self.address:08x}): {self.what}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Trail:
+    """The way that the longest count came: the last block and what was before it."""
+
+    before: Trail | None
+    block: int
+    instructions: int
+
+
+@dataclass(slots=True)
+class Count:
+    """What the longest way to a point takes; each of the two is the most by itself."""
+
+    instructions: int
+    cycles: int
+    trail: Trail | None = None
+
+    def most(self, other: Count) -> Count:
+        longer = self if self.instructions >= other.instructions else other
+        return Count(longer.instructions, max(self.cycles, other.cycles), longer.trail)
+
+    def plus(self, code: Code) -> Count:
+        trail = Trail(self.trail, code.block.start, len(code.block.code))
+        return Count(self.instructions + code.instructions, self.cycles + code.cycles, trail)
+
+
+@dataclass
+class Code:
+    """A block ready to be executed."""
+
+    block: Block
+    effects: list[Effect]
+    instructions: int
+    cycles: int
+    compared: tuple[int, Callable[[State], Value]] | None
+    """Register of the comparison that its last branch asks, and with what it was compared."""
+    refused: UnknownInstruction | None = None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A function that is being executed."""
+
+    graph: Graph
+    before: Frame | None
+    returns_to: int
+    key: tuple[int, ...]
+    """Of the call."""
+    turns: tuple[int, ...] = ()
+    """Of the caller's loops, where it was called."""
+    called_in: int = 0
+    """The caller's block."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """What is known where a block begins that has not been executed yet."""
+
+    frame: Frame
+    block: int
+    turns: tuple[int, ...]
+    state: State
+    whole: Count
+    part: Count | None
+
+
+@dataclass
+class LoopFound:
+    """A loop as it was executed."""
+
+    function: str
+    head: int
+    turns: int
+    """The most in one go; 1 is a loop that is gone through once."""
+    annotated: int | None
+    """The bound that was said, where one was."""
+
+
+@dataclass
+class Result:
+    """What `run` found."""
+
+    whole: Count
+    part: Count | None
+    """Between the two marks; None where they are not passed."""
+    problems: list[Problem]
+    loops: list[LoopFound]
+    blind: list[int]
+    """Instructions that store at an address that is not known."""
+    blocks: int
+    """Executed."""
+    calls: set[tuple[str, str]]
+
+
+@dataclass
+class Executor:
+    """Executes functions of one image."""
+
+    image: Image
+    bounds: Mapping[int, int] = field(default_factory=dict)
+    """Head of a loop -> how often it may go round again, where that is said."""
+    targets: Mapping[int, list[str]] = field(default_factory=dict)
+    """Address of a call through a pointer -> names of the functions it may reach."""
+    marks: tuple[str, str] | None = None
+    """Functions: what is between their calls is counted by itself."""
+
+    def __post_init__(self) -> None:
+        self.memory = Memory(self.image.constant)
+        self.graphs: dict[int, Graph] = {}
+        self.codes: dict[int, Code] = {}
+        self.tables: dict[int, list[int]] = {}
+
+    def graph(self, function: Function) -> Graph:
+        if function.start not in self.graphs:
+            self.graphs[function.start] = build_graph(self.image, function, self.tables)
+        return self.graphs[function.start]
+
+    def run(self, name: str, state: State) -> Result:
+        return _Run(self, self.image.function(name), state).result()
+
+    def code(self, graph: Graph, start: int) -> Code:
+        if start not in self.codes:
+            self.codes[start] = self._prepare(graph.blocks[start])
+        return self.codes[start]
+
+    def _prepare(self, block: Block) -> Code:
+        effects, refused = [], None
+        jump = block.last if block.ends not in ("next", "return", "stop") else None
+        for at, instruction in block.code.items():
+            if at == jump or instruction.mnemonic == "bx":
+                continue
+            try:
+                condition = block.conditions.get(at)
+                effects.append(meaning(at, instruction, condition, self.memory))
+            except UnknownInstruction as error:
+                refused = error
+        cycles = cycles_of(block.code)
+        return Code(block, effects, len(block.code), cycles, _compared(block), refused)
+
+
+def cycles_of(code: Mapping[int, Instruction]) -> int:
+    """Most modelled cycles of a block, whatever comes before and after it.
+
+    Its last instruction jumps; the first waits for a result of the one before it; and at its end the
+    FPU is waited for, so that nothing is left for the next block to wait for.
+    """
+    first = next(iter(code.values()))
+    waits = 1 if first.mnemonic.startswith("v") else 0
+    mark = Instruction("vmov.f32", "s99, s98", 4)
+    cost = cost_of_trace([*code, 1], {**code, 1: mark})
+    return cost.cycles - 1 + waits
+
+
+def _compared(block: Block) -> tuple[int, Callable[[State], Value]] | None:
+    """Register and other operand of the cmp whose flags the branch at the end asks, if neither has
+    been written in between."""
+    if block.ends != "branch" or block.tested or block.last in block.conditions:
+        return None
+    code = list(block.code.items())[:-1]
+    if not code or code[-1][1].mnemonic != "cmp" or code[-1][0] in block.conditions:
+        return None
+    words = split(code[-1][1].operands)
+    number = immediate(words[1])
+    left = register(words[0])
+    if number is not None:
+        return left, lambda state: number & 0xFFFFFFFF
+    right = register(words[1]) if len(words) == 2 else None
+    return None if right is None else (left, lambda state: state.registers[right])
+
+
+class _Run:
+    """One execution from the start of a function to its return."""
+
+    def __init__(self, executor: Executor, function: Function, state: State) -> None:
+        self.executor, self.image = executor, executor.image
+        self.pending: dict[tuple[int, ...], Pending] = {}
+        self.queue: list[tuple[int, ...]] = []
+        self.problems: dict[tuple[str, int], Problem] = {}
+        self.heads: dict[tuple[int, ...], tuple[int, tuple]] = {}
+        self.loops: dict[int, LoopFound] = {}
+        self.calls: set[tuple[str, str]] = set()
+        self.ended: Count | None = None
+        self.part: Count | None = None
+        self.blocks = 0
+        frame = Frame(executor.graph(function), None, -1, ())
+        state.registers[LR] = -1
+        self._push(frame, function.start, self._entry(frame), state, Count(0, 0), None)
+        while self.queue:
+            key = heapq.heappop(self.queue)
+            self._step(key, self.pending.pop(key))
+            self.blocks += 1
+            if self.blocks > MOST_BLOCKS:
+                self._problem(
+                    f"more than {MOST_BLOCKS:,} blocks", frame, function.start,
+                    "bound the loops that turn most with LOOP_BOUND",
+                )  # fmt: skip
+                break
+
+    def result(self) -> Result:
+        executor = self.executor
+        return Result(
+            whole=self.ended or Count(0, 0),
+            part=self.part,
+            problems=list(self.problems.values()),
+            loops=sorted(self.loops.values(), key=lambda loop: loop.head),
+            blind=sorted(executor.memory.blind),
+            blocks=self.blocks,
+            calls=self.calls,
+        )
+
+    # ------------------------------------------------------------------ from block to block
+
+    def _entry(self, frame: Frame) -> tuple[int, ...]:
+        start = frame.graph.function.start
+        return (0,) * (len(frame.graph.order[start]) - 1)
+
+    def _push(
+        self,
+        frame: Frame,
+        block: int,
+        turns: tuple[int, ...],
+        state: State,
+        whole: Count,
+        part: Count | None,
+    ) -> None:
+        """`state` belongs to nobody else."""
+        key = (*frame.key, *frame.graph.key(turns, block))
+        there = self.pending.get(key)
+        if there is None:
+            self.pending[key] = Pending(frame, block, turns, state, whole, part)
+            heapq.heappush(self.queue, key)
+            return
+        there.state.join(state)
+        there.whole = there.whole.most(whole)
+        if part is not None:
+            there.part = part if there.part is None else there.part.most(part)
+
+    def _go(
+        self, at: Pending, to: int, state: State, whole: Count, part: Count | None
+    ) -> None:
+        """To another block of the same function."""
+        graph = at.frame.graph
+        if to not in graph.blocks:
+            self._problem(
+                "control runs on behind its end", at.frame, at.block,
+                "a call of a function that does not return needs an endless loop behind it",
+            )  # fmt: skip
+            return
+        turns, again = graph.turns(at.block, at.turns, to)
+        if again:
+            bound = self.executor.bounds.get(again)
+            if bound is not None and turns[-1] > bound:
+                return
+            if bound is None and turns[-1] >= MOST_TURNS:
+                self._unbounded(at.frame, again)
+                return
+        self._push(at.frame, to, turns, state, whole, part)
+
+    def _step(self, key: tuple[int, ...], at: Pending) -> None:
+        graph, state = at.frame.graph, at.state
+        if at.block in graph.loops and not self._turn(key, at):
+            return
+        code = self.executor.code(graph, at.block)
+        block = code.block
+        whole = at.whole.plus(code)
+        part = at.part.plus(code) if at.part is not None else None
+        if code.refused is not None:
+            self._problem(
+                f"unknown {code.refused}", at.frame, at.block,
+                "its meaning belongs into soft_control/proof/meaning.py",
+            )  # fmt: skip
+        for effect in code.effects:
+            effect(state)
+        if block.ends in ("next", "jump"):
+            self._go(at, block.next if block.ends == "next" else block.target, state, whole, part)
+        elif block.ends == "branch":
+            self._branch(at, code, state, whole, part)
+        elif block.ends == "table":
+            self._table(at, block, state, whole, part)
+        elif block.ends == "stop":
+            pass
+        else:
+            if block.condition is not None:
+                holds = CONDITIONS[block.condition]
+                if state.flags & ~holds:
+                    other = state.copy()
+                    other.flags &= ~holds
+                    self._go(at, block.next, other, whole, part)
+                if not state.flags & holds:
+                    return
+                state.flags &= holds
+            self._leave(at, block, state, whole, part)
+
+    def _turn(self, key: tuple[int, ...], at: Pending) -> bool:
+        """Another turn of a loop begins; False if it can go on for ever."""
+        head, turn = at.block, at.turns[-1]
+        loop = self.loops.setdefault(
+            head, LoopFound(at.frame.graph.function.name, head, 0, self.executor.bounds.get(head))
+        )
+        loop.turns = max(loop.turns, turn + 1)
+        if loop.annotated is not None:
+            return True
+        place = key[:-2]
+        now = turn, at.state.without_names()
+        before = self.heads.get(place)
+        if before == (turn - 1, now[1]):  # nothing has changed that would end it some time
+            self._unbounded(at.frame, head)
+            return False
+        self.heads[place] = now
+        return True
+
+    def _branch(
+        self, at: Pending, code: Code, state: State, whole: Count, part: Count | None
+    ) -> None:
+        block = code.block
+        if block.tested is not None:
+            name, index = block.tested
+            for takes in (True, False):
+                zero = takes == (name == "cbz")
+                value = _only(state.registers[index], zero)
+                if value == frozenset():
+                    continue
+                to = state.copy()
+                to.registers[index] = value
+                self._go(at, block.target if takes else block.next, to, whole, part)
+            return
+        holds = CONDITIONS[block.condition]
+        ways = [(block.target, holds), (block.next, ALL_FLAGS ^ holds)]
+        ways = [(to, mask) for to, mask in ways if state.flags & mask]
+        for number, (to, mask) in enumerate(ways):
+            other = state if number == len(ways) - 1 else state.copy()
+            other.flags &= mask
+            if len(ways) == 2 and code.compared is not None:
+                index, read = code.compared
+                other.registers[index] = narrowed(other.registers[index], read(state), mask)
+            self._go(at, to, other, whole, part)
+
+    def _table(
+        self, at: Pending, block: Block, state: State, whole: Count, part: Count | None
+    ) -> None:
+        targets = self.executor.tables.get(block.last, [])
+        if not targets:
+            self._problem(
+                "the table of this jump is not behind it", at.frame, block.last,
+                "compile with -fno-jump-tables",
+            )  # fmt: skip
+        for to in targets:
+            self._go(at, to, state.copy(), whole, part)
+
+    # ------------------------------------------------------------------ calls and returns
+
+    def _leave(
+        self, at: Pending, block: Block, state: State, whole: Count, part: Count | None
+    ) -> None:
+        if block.ends == "return":
+            self._return(at, block, state, whole, part)
+            return
+        if block.ends in ("call", "tail"):
+            function = self.image.function_at(block.target or 0)
+            functions = [function] if function is not None else []
+        else:
+            functions = self._pointed_to(at, block, state)
+            if functions is None:
+                self._return(at, block, state, whole, part)
+                return
+        comes_back = block.ends in ("call", "pointer")
+        for number, function in enumerate(functions):
+            other = state if number == len(functions) - 1 else state.copy()
+            self._call(at, block, function, comes_back, other, whole, part)
+        if not functions:
+            self._problem(
+                "a call of something that is no function of the image", at.frame, block.last,
+                "say which functions it may reach, with --pointers",
+            )  # fmt: skip
+            self._come_back_unknown(at, block, comes_back, state, whole, part)
+
+    def _pointed_to(self, at: Pending, block: Block, state: State) -> list[Function] | None:
+        """Whom a call through a pointer reaches; None: its caller, it is a return."""
+        value: Value = ANY
+        if block.register is not None:
+            value = state.registers[block.register]
+        if value == at.frame.returns_to and at.frame.returns_to != -1:
+            return None
+        names = self.executor.targets.get(block.last)
+        if names is not None:
+            return [self.image.function(name) for name in names]
+        found = [self.image.function_at(n & ~1) for n in numbers_of(value) or ()]
+        functions = [f for f in found if f is not None]
+        if value is ANY or len(functions) < len(found):
+            return []
+        return functions
+
+    def _call(
+        self,
+        at: Pending,
+        block: Block,
+        function: Function,
+        comes_back: bool,
+        state: State,
+        whole: Count,
+        part: Count | None,
+    ) -> None:
+        frame: Frame | None = at.frame
+        self.calls.add((at.frame.graph.function.name, function.name))
+        if self.executor.marks is not None and function.name == self.executor.marks[1] and part:
+            self.part = part if self.part is None else self.part.most(part)
+            part = None
+        while frame is not None:
+            if frame.graph.function is function:
+                self._problem(
+                    f"recursion: it calls {function.name}, in which it is", at.frame, block.last,
+                    "write it as a loop",
+                )  # fmt: skip
+                self._come_back_unknown(at, block, comes_back, state, whole, part)
+                return
+            frame = frame.before
+        key = (*at.frame.key, *at.frame.graph.key(at.turns, at.block), function.start)
+        if comes_back:
+            returns_to = block.next | 1
+            state.registers[LR] = returns_to
+            inner = Frame(
+                self.executor.graph(function), at.frame, returns_to, key, at.turns, at.block
+            )
+        else:
+            outer = at.frame
+            inner = Frame(
+                self.executor.graph(function),
+                outer.before, outer.returns_to, key, outer.turns, outer.called_in,
+            )  # fmt: skip
+        self._push(inner, function.start, self._entry(inner), state, whole, part)
+
+    def _return(
+        self, at: Pending, block: Block, state: State, whole: Count, part: Count | None
+    ) -> None:
+        frame = at.frame
+        goes_to = state.registers[LR if block.code[block.last].mnemonic[:2] == "bx" else PC]
+        if goes_to != frame.returns_to:
+            self._problem(
+                "it is not known where it returns to", frame, block.last,
+                "the stack must be kept by push and pop",
+            )  # fmt: skip
+        if frame.before is None:
+            self.ended = whole if self.ended is None else self.ended.most(whole)
+            return
+        if self.executor.marks is not None and frame.graph.function.name == self.executor.marks[0]:
+            part = Count(0, 0)
+        caller = Pending(frame.before, frame.called_in, frame.turns, state, whole, part)
+        self._go(caller, frame.returns_to & ~1, state, whole, part)
+
+    def _come_back_unknown(
+        self,
+        at: Pending,
+        block: Block,
+        comes_back: bool,
+        state: State,
+        whole: Count,
+        part: Count | None,
+    ) -> None:
+        """Goes on as if the function had returned, and had changed all that it may."""
+        for index in range(len(state.registers)):
+            if index not in SAVED:
+                state.registers[index] = ANY
+        state.flags = ALL_FLAGS
+        state.memory = {a: kept for a, kept in state.memory.items() if kept[2]}
+        if comes_back:
+            self._go(at, block.next, state, whole, part)
+
+    # ------------------------------------------------------------------ what is wrong
+
+    def _unbounded(self, frame: Frame, head: int) -> None:
+        self._problem(
+            "a loop whose turns are not known", frame, head,
+            "say LOOP_BOUND(most turns) in its body, or make its bound a constant",
+        )  # fmt: skip
+
+    def _problem(self, what: str, frame: Frame, address: int, remedy: str) -> None:
+        name, place = frame.graph.function.name, self.image.place(address)
+        problem = Problem(what, name, address, place, remedy)
+        self.problems.setdefault((what, address), problem)
+
+
+def _only(value: Value, zero: bool) -> Value:
+    """What is left of a value that is known to be 0, or not to be."""
+    numbers = numbers_of(value)
+    if numbers is None:
+        return 0 if zero else ANY
+    left = frozenset(n for n in numbers if (n == 0) == zero)
+    return values_of(left) if left else frozenset()
+
+
+def narrowed(value: Value, other: Value, mask: int) -> Value:
+    """What is left of a value after `cmp value, other`, of which the flags are in the mask."""
+    others = numbers_of(other)
+    if others is None:
+        return value
+    numbers = numbers_of(value)
+    if numbers is None:
+        if mask in (CONDITIONS["ls"], CONDITIONS["cc"], CONDITIONS["eq"]) and max(others) <= MOST:
+            numbers = frozenset(range(max(others) + 1))
+        elif mask == CONDITIONS["eq"]:
+            numbers = others
+        else:
+            return value
+    left = {n for n in numbers if any(1 << flags_of_sum(n, o ^ 0xFFFFFFFF, 1) & mask for o in others)}
+    return values_of(left) if left else value
