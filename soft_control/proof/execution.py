@@ -195,20 +195,23 @@ class Executor:
                 effects.append(meaning(at, instruction, condition, self.memory))
             except UnknownInstruction as error:
                 refused = error
-        cycles = cycles_of(block.code)
+        cycles = cycles_of(block.code, block.ends == "next")
         return Code(block, effects, len(block.code), cycles, _compared(block), refused)
 
 
-def cycles_of(code: Mapping[int, Instruction]) -> int:
+def cycles_of(code: Mapping[int, Instruction], goes_on: bool) -> int:
     """Most modelled cycles of a block, whatever comes before and after it.
 
-    Its last instruction jumps; the first waits for a result of the one before it; and at its end the
-    FPU is waited for, so that nothing is left for the next block to wait for.
+    goes_on: its last instruction cannot jump, else it does. The first waits for a result of the one
+    before it; and at the end the FPU is waited for, so that nothing is left for the next block to wait
+    for.
     """
     first = next(iter(code.values()))
     waits = 1 if first.mnemonic.startswith("v") else 0
+    last = next(reversed(code))
+    behind = last + code[last].size if goes_on else 1
     mark = Instruction("vmov.f32", "s99, s98", 4)
-    cost = cost_of_trace([*code, 1], {**code, 1: mark})
+    cost = cost_of_trace([*code, behind], {**code, behind: mark})
     return cost.cycles - 1 + waits
 
 

@@ -136,18 +136,17 @@ def _blocks(
     blocks: dict[int, Block] = {}
     successors: dict[int, list[int]] = {}
     for start in sorted(starts & reached):
-        block_code, at = {}, start
+        block_code, at, last = {}, start, start
         while at in code:
-            block_code[at] = code[at]
-            after = at + code[at].size
-            if at in ends or after in starts:
+            block_code[at], last = code[at], at
+            at += code[at].size
+            if last in ends or at in starts:
                 break
-            at = after
-        block = ends.get(at) or Block(start, {}, {}, next=at + code[at].size)
+        block = ends.get(last) or Block(start, {}, {}, next=at)
         block.start, block.code = start, block_code
         block.conditions = {a: c for a, c in conditions.items() if a in block_code}
         blocks[start] = block
-        goes = _next_of(block, tables.get(at, []))
+        goes = _next_of(block, tables.get(last, []))
         successors[start] = [to for to in goes if to in reached]
     return blocks, successors
 
