@@ -22,6 +22,8 @@ EPISODE = 60
 """Samples with the same settings."""
 OBSERVED = 0.03
 """Share of the samples whose command somebody else has chosen."""
+EXPLORED, HELD = 200, 20
+"""Samples in which it finds out how far outputs go, and for how many a command stays."""
 DECADES = 6.0
 """Weights are those of the build times 10 to the power of up to so much, either way."""
 
@@ -42,10 +44,10 @@ class Adversary:
         self._robot = robot
         self._built = physical_settings(self.build.mpc, robot)
         self._span = np.array(robot.command_max) - np.array(robot.command_min)
-        self._reach = np.array(self._built["output_max"], dtype=float)
 
-    def steps(self, count: int, reach: np.ndarray) -> Iterator[Telemetry]:
-        """`count` answers of the firmware. reach (n,): how far outputs go, in their units."""
+    def steps(self, count: int) -> Iterator[Telemetry]:
+        """`count` answers of the firmware, those of finding out how far outputs go aside."""
+        reach = self._reach()
         done = 0
         while done < count:
             self._configure(reach)
@@ -53,6 +55,21 @@ class Adversary:
                 yield answer
                 done += 1
         self.session.stop()
+
+    def _reach(self) -> np.ndarray:
+        """(n,): how far from rest the network takes the outputs, by commands that each stay for a
+        while."""
+        session, robot = self.session, self._robot
+        rest = np.array(robot.output_rest)
+        session.arm(robot.command_neutral, rest, [rest] * session.info.horizon)
+        low, far = np.array(robot.command_min), np.zeros(rest.size)
+        for k in range(EXPLORED):
+            if k % HELD == 0:
+                command = low + self._span * self._random.random(self._span.size)
+            answer = session.observe(k, [0.5] * session.info.signals, command)
+            far = np.maximum(far, np.abs(np.array(answer.predicted) - rest))
+        session.stop()
+        return far
 
     def _configure(self, reach: np.ndarray) -> None:
         random, built = self._random, self._built

@@ -31,6 +31,7 @@ from soft_control.proof.values import (
     MOST,
     Value,
     flags_of_sum,
+    join,
     numbers_of,
     values_of,
 )
@@ -150,7 +151,8 @@ class Result:
     """Instructions that store at an address that is not known."""
     blocks: int
     """Executed."""
-    calls: set[tuple[str, str]]
+    returned: Value
+    """What r0 holds at the end."""
 
 
 @dataclass
@@ -162,6 +164,8 @@ class Executor:
     """Head of a loop -> how often it may go round again, where that is said."""
     targets: Mapping[int, list[str]] = field(default_factory=dict)
     """Address of a call through a pointer -> names of the functions it may reach."""
+    ends: tuple[str, ...] = ()
+    """Functions that end the program: the way ends where one is called."""
     marks: tuple[str, str] | None = None
     """Functions: what is between their calls is counted by itself."""
 
@@ -242,7 +246,7 @@ class _Run:
         self.problems: dict[tuple[str, int], Problem] = {}
         self.heads: dict[tuple[int, ...], tuple[int, tuple]] = {}
         self.loops: dict[int, LoopFound] = {}
-        self.calls: set[tuple[str, str]] = set()
+        self.returned: Value = ANY
         self.ended: Count | None = None
         self.part: Count | None = None
         self.blocks = 0
@@ -269,7 +273,7 @@ class _Run:
             loops=sorted(self.loops.values(), key=lambda loop: loop.head),
             blind=sorted(executor.memory.blind),
             blocks=self.blocks,
-            calls=self.calls,
+            returned=self.returned,
         )
 
     # ------------------------------------------------------------------ from block to block
@@ -465,7 +469,8 @@ class _Run:
         part: Count | None,
     ) -> None:
         frame: Frame | None = at.frame
-        self.calls.add((at.frame.graph.function.name, function.name))
+        if function.name in self.executor.ends:
+            return
         if self.executor.marks is not None and function.name == self.executor.marks[1] and part:
             self.part = part if self.part is None else self.part.most(part)
             part = None
@@ -504,6 +509,8 @@ class _Run:
                 "the stack must be kept by push and pop",
             )  # fmt: skip
         if frame.before is None:
+            value = state.registers[0]
+            self.returned = value if self.ended is None else join(self.returned, value)
             self.ended = whole if self.ended is None else self.ended.most(whole)
             return
         if self.executor.marks is not None and frame.graph.function.name == self.executor.marks[0]:

@@ -20,12 +20,12 @@ from soft_control.paths import share
 from soft_control.proof.graph import Graph
 from soft_control.proof.image import Function, Image, ProofError
 from soft_control.proof.operands import immediate, registers, split
-from soft_control.proof.state import SP
 
 MAKEFILE = "Makefile"
 START = "stack_bottom"
 END = "stack_top"
 VECTORS = "vectors"
+RESET = "reset_handler"
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,3 @@ def moves(image: Image, function: Function, at: int, now: Instruction) -> int | 
     if found:
         return -int(found[1] or found[2])
     return None if name == "msr" and words[0] in ("MSP", "PSP") else 0
-
-
-__all__ = ["SP", "Stack", "deepest", "pointers"]
