@@ -43,7 +43,9 @@ def bounds_of(image: Image, graphs: Iterable[Graph], notes: list[Note]) -> dict[
     found: dict[int, int] = {}
     for graph in graphs:
         for loop in graph.loops.values():
-            said = [note.most for note in notes if (note.file, note.line) in _lines(image, graph, loop)]
+            said = [
+                note.most for note in notes if (note.file, note.line) in _lines(image, graph, loop)
+            ]
             if said:
                 found[loop.head] = min(said)
     return found
@@ -56,9 +58,7 @@ def _lines(image: Image, graph: Graph, loop: Loop) -> set[tuple[str, int]]:
     return set(_exits(image, graph, loop, nested))
 
 
-def _exits(
-    image: Image, graph: Graph, loop: Loop, nested: set[int]
-) -> Iterator[tuple[str, int]]:
+def _exits(image: Image, graph: Graph, loop: Loop, nested: set[int]) -> Iterator[tuple[str, int]]:
     for start in loop.body - nested:
         if all(to in loop.body for to in graph.successors[start]):
             continue

@@ -303,9 +303,7 @@ class _Run:
         if part is not None:
             there.part = part if there.part is None else there.part.most(part)
 
-    def _go(
-        self, at: Pending, to: int, state: State, whole: Count, part: Count | None
-    ) -> None:
+    def _go(self, at: Pending, to: int, state: State, whole: Count, part: Count | None) -> None:
         """To another block of the same function."""
         graph = at.frame.graph
         if to not in graph.blocks:
@@ -572,5 +570,7 @@ def narrowed(value: Value, other: Value, mask: int) -> Value:
             numbers = others
         else:
             return value
-    left = {n for n in numbers if any(1 << flags_of_sum(n, o ^ 0xFFFFFFFF, 1) & mask for o in others)}
+    left = {
+        n for n in numbers if any(1 << flags_of_sum(n, o ^ 0xFFFFFFFF, 1) & mask for o in others)
+    }
     return values_of(left) if left else value

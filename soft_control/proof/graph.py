@@ -189,8 +189,10 @@ def ending(
     if name in ("tbb", "tbh"):
         block.ends = "table"
         return block
-    if name == "bl" or re.fullmatch(r"b(?:\.w)?", name) or (
-        name[:1] == "b" and name[1:] in CONDITIONS
+    if (
+        name == "bl"
+        or re.fullmatch(r"b(?:\.w)?", name)
+        or (name[:1] == "b" and name[1:] in CONDITIONS)
     ):
         target = _address(now.operands)
         if target is None:
@@ -228,9 +230,7 @@ def _address(operands: str) -> int | None:
     return int(found[1], 16) if found else None
 
 
-def table_of(
-    image: Image, at: int, code: dict[int, Instruction], function: Function
-) -> list[int]:
+def table_of(image: Image, at: int, code: dict[int, Instruction], function: Function) -> list[int]:
     """Where a tbb or tbh [pc, rN] can go: its table stands right behind it, and ends before the first
     place that an entry of it names."""
     now = code[at]

@@ -81,8 +81,32 @@ UNKNOWN_RESULT |= {"umull": 2, "smull": 2, "umlal": 2, "smlal": 2}
 FLOAT_ARITHMETIC = (
     "vadd vsub vmul vnmul vdiv vsqrt vabs vneg vcvt vcvtr vfma vfms vfnma vfnms vmla vmls vnmla vnmls"
 ).split()
-KNOWN = {*LOGIC, *UNARY, *SUMS, *TESTS, *LOADS, *STORES, *NOTHING, *UNKNOWN_RESULT, *FLOAT_ARITHMETIC}
-KNOWN |= {*PRODUCT_SUMS, "ubfx", "ldmia", "ldmdb", "stmia", "stmdb", "push", "pop", "movt", "adr", "vcmp", "vcmpe", "vmrs"}
+KNOWN = {
+    *LOGIC,
+    *UNARY,
+    *SUMS,
+    *TESTS,
+    *LOADS,
+    *STORES,
+    *NOTHING,
+    *UNKNOWN_RESULT,
+    *FLOAT_ARITHMETIC,
+}
+KNOWN |= {
+    *PRODUCT_SUMS,
+    "ubfx",
+    "ldmia",
+    "ldmdb",
+    "stmia",
+    "stmdb",
+    "push",
+    "pop",
+    "movt",
+    "adr",
+    "vcmp",
+    "vcmpe",
+    "vmrs",
+}
 KNOWN |= {"vmsr", "vmov", "vldr", "vstr", "vldmia", "vldmdb", "vstmia", "vstmdb", "vpush", "vpop"}
 
 
@@ -431,4 +455,3 @@ def _several(name: str, words: list[str], at: int, memory: Memory) -> Effect:
                 memory.store(state, here, 4, values[number], own, at)
 
     return run
-

@@ -134,7 +134,10 @@ def allocations(image: Image) -> list[Problem]:
     """Memory of a size that is not known before is nowhere asked for."""
     return [
         Problem(
-            "memory is allocated", name, image.named[name].start, "",
+            "memory is allocated",
+            name,
+            image.named[name].start,
+            "",
             "give what needs it a static variable of its largest size",
         )  # fmt: skip
         for name in ALLOCATION

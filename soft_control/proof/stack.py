@@ -62,9 +62,7 @@ def pointers() -> dict[str, list[str]]:
     return said
 
 
-def deepest(
-    image: Image, graphs: Mapping[int, Graph], may: Mapping[str, Sequence[str]]
-) -> Stack:
+def deepest(image: Image, graphs: Mapping[int, Graph], may: Mapping[str, Sequence[str]]) -> Stack:
     """graphs: by address, of all functions; may: as `pointers`. Raises ProofError in one line for
     recursion, calls that nobody explains and frames that have no fixed size."""
     tool = depth_tool()
