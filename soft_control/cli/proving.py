@@ -34,13 +34,13 @@ def prove(
     ] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="The whole record as JSON.")] = False,
 ) -> None:
-    """Bound a firmware's longest control step and deepest stack from its ELF, and say if they suffice.
+    """Bound a firmware's longest step and deepest stack by its ELF: do they suffice?
 
-    Instructions and modelled cycles of a step and of a whole sample by executing the machine code on
-    values of which only some are known; the stack by what each function pushes and whom it calls,
-    interrupts included. Exit code 1 where something cannot be bounded, where stack or control
-    period do not suffice, or where a bound is wrong or too far above the worst that samples find.
-    docs/proof.md says how it works and what it rests on.
+    Instructions and modelled cycles of a step and of a whole sample by executing the machine code
+    on values of which only some are known; the stack by what each function pushes and whom it
+    calls, interrupts included. Exit code 1 where something cannot be bounded, where stack or
+    control period do not suffice, or where a bound is wrong or too far above the worst that samples
+    find. docs/proof.md says how it works and what it rests on.
 
     \b
     softctl prove build/tendon
@@ -95,21 +95,21 @@ def _show(proof: Proof) -> None:
         f"({percent:.0f} %), wait states and interrupts included"
     )
     used = _over(proof.stack_bytes, seen.stack_bytes if seen else 0)
-    say(
-        f"stack: {proof.stack_bytes:,} of {proof.stack_reserved:,} bytes{', seen ' * bool(used)}{used}"
-    )
+    used = f", seen {used}" if used else ""
+    say(f"stack: {proof.stack_bytes:,} of {proof.stack_reserved:,} bytes{used}")
     say("  " + " > ".join(f"{piece.name} {piece.bytes}" for piece in proof.stack))
     most = list(proof.by_function.items())[:8]
     say("longest step: " + ", ".join(f"{name} {count:,}" for name, count in most))
     said = [f"{loop.place} {loop.turns}" for loop in proof.loops if loop.said]
     say(
-        f"loops: {len(proof.loops)}, all but {len(said)} bounded by the machine code alone; LOOP_BOUND: "
-        + ", ".join(said)
+        f"loops: {len(proof.loops)}, all but {len(said)} bounded by the machine code alone; "
+        "LOOP_BOUND says: " + ", ".join(said)
     )
     if proof.blind_stores:
         say(
-            f"{len(proof.blind_stores)} stores at addresses that are not known, taken to leave alone "
-            "what the compiler keeps on the stack: " + ", ".join(dict.fromkeys(proof.blind_stores))
+            f"{len(proof.blind_stores)} stores at addresses that are not known, taken to leave "
+            "alone what the compiler keeps on the stack: "
+            + ", ".join(dict.fromkeys(proof.blind_stores))
         )
     if proof.network is not None:
         _show_network(proof.network)

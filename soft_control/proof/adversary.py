@@ -1,9 +1,10 @@
 """Samples that look for the longest control step: what a host and sensors could bring at the worst.
 
 Each episode has settings of its own: weights over twelve decades, bounds of outputs that the robot
-cannot keep, narrow moves; within it references jump, signals are noise or stuck, outputs are measured
-that do not fit, and now and then somebody else commands. Which step is longest is in the hands of the
-solver: where a bound of an output lies between the plan and the step, its line search goes all the way.
+cannot keep, narrow moves; within it references jump, signals are noise or stuck, outputs are
+measured that do not fit, and now and then somebody else commands. Which step is longest is in the
+hands of the solver: where a bound of an output lies between the plan and the step, its line search
+goes all the way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What sources say of loops that the machine code does not: LOOP_BOUND of firmware/src/solver/loop_bound.h.
+"""What sources say of loops that the machine code does not, by firmware/src/solver/loop_bound.h.
 
-A note says file and line, and how often the loop there turns at most. It belongs to the innermost loop
-that is left by a branch of that line, or of the line before it, where the head of the loop stands.
+A note says file and line, and how often the loop there turns at most. It belongs to the innermost
+loop that is left by a branch of that line, or of the line before it, where the head of the loop
+stands.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class Note:
 
 
 def read_notes(content: bytes) -> list[Note]:
-    """Of the section .loop_bounds: line and bound, a word each, and the file's name with zeros up to a
-    multiple of four bytes. Raises ProofError for anything else."""
+    """Of the section .loop_bounds: line and bound, a word each, and the file's name with zeros up
+    to a multiple of four bytes. Raises ProofError for anything else."""
     notes, at = [], 0
     while at < len(content):
         end = content.find(b"\0", at + 8)
@@ -52,7 +53,8 @@ def bounds_of(image: Image, graphs: Iterable[Graph], notes: list[Note]) -> dict[
 
 
 def _lines(image: Image, graph: Graph, loop: Loop) -> set[tuple[str, int]]:
-    """File and line of each branch that leaves the loop from its own blocks, and the line after it."""
+    """File and line of each branch that leaves the loop from its own blocks, and the line after
+    it."""
     inner = [other for other in graph.loops.values() if other.depth > loop.depth]
     nested = set().union(*(other.body for other in inner if other.body <= loop.body))
     return set(_exits(image, graph, loop, nested))

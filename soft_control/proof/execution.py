@@ -1,12 +1,12 @@
 """The longest way through a program, by executing it on values of which only some are known.
 
-Gustafsson, Ermedahl, Sandberg and Lisper, "Automatic derivation of loop bounds and infeasible paths for
-WCET analysis using abstract execution", 2006. From the first instruction of a function on, block after
-block: what the image says is known (constants, sizes, addresses, counters of loops), what depends on
-sensors, the host or floats is not. A branch that is not decided goes both ways, and both ways go on as
-one where they meet again, with what both agree in and the larger count. Since a turn of a loop is a place
-of its own in the order of blocks (graph.py), a loop whose counter is known takes as many turns as it
-takes, and one that is left early is left in every turn.
+Gustafsson, Ermedahl, Sandberg and Lisper, "Automatic derivation of loop bounds and infeasible paths
+for WCET analysis using abstract execution", 2006. From the first instruction of a function on,
+block after block: what the image says is known (constants, sizes, addresses, counters of loops),
+what depends on sensors, the host or floats is not. A branch that is not decided goes both ways, and
+both ways go on as one where they meet again, with what both agree in and the larger count. Since a
+turn of a loop is a place of its own in the order of blocks (graph.py), a loop whose counter is
+known takes as many turns as it takes, and one that is left early is left in every turn.
 
 That way is at least as long as any real one: an unknown value stands for all values, and where two
 meet, the longer one stays. What it rests on is in docs/proof.md.
@@ -15,25 +15,23 @@ meet, the longer one stays. What it rests on is in docs/proof.md.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nn4mc_codegen.trial.cycles import Instruction, cost_of_trace
+from soft_control.proof.findings import LoopFound, Problem, Result
 from soft_control.proof.graph import Block, Graph, build_graph
 from soft_control.proof.image import Function, Image
-from soft_control.proof.meaning import Effect, meaning
-from soft_control.proof.operands import UnknownInstruction, immediate, register, split
+from soft_control.proof.meaning import meaning
+from soft_control.proof.operands import UnknownInstruction
+from soft_control.proof.pieces import Code, Count, compared, cycles_of, narrowed, without
 from soft_control.proof.state import FLOATS, LR, PC, SP, Memory, State
 from soft_control.proof.values import (
     ALL_FLAGS,
     ANY,
     CONDITIONS,
-    MOST,
     Value,
-    flags_of_sum,
     join,
     numbers_of,
-    values_of,
 )
 
 MOST_TURNS = 300
@@ -42,61 +40,6 @@ MOST_BLOCKS = 5_000_000
 SAVED = (*range(4, 12), SP, *range(FLOATS + 16, FLOATS + 32))
 """Registers that a function gives back as they were (Procedure Call Standard for the Arm
 Architecture, 6.1)."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why something cannot be bounded."""
-
-    what: str
-    function: str
-    address: int
-    place: str
-    """file.c:12"""
-    remedy: str
-
-    def __str__(self) -> str:
-        where = f"{self.function}, {self.place}" if self.place else self.function
-        return f"{where} (0x{self.address:08x}): {self.what}; {self.remedy}"
-
-
-@dataclass(frozen=True)
-class Trail:
-    """The way that the longest count came: the last block and what was before it."""
-
-    before: Trail | None
-    block: int
-    instructions: int
-
-
-@dataclass(slots=True)
-class Count:
-    """What the longest way to a point takes; each of the two is the most by itself."""
-
-    instructions: int
-    cycles: int
-    trail: Trail | None = None
-
-    def most(self, other: Count) -> Count:
-        longer = self if self.instructions >= other.instructions else other
-        return Count(longer.instructions, max(self.cycles, other.cycles), longer.trail)
-
-    def plus(self, code: Code) -> Count:
-        trail = Trail(self.trail, code.block.start, len(code.block.code))
-        return Count(self.instructions + code.instructions, self.cycles + code.cycles, trail)
-
-
-@dataclass
-class Code:
-    """A block ready to be executed."""
-
-    block: Block
-    effects: list[Effect]
-    instructions: int
-    cycles: int
-    compared: tuple[int, Callable[[State], Value]] | None
-    """Register of the comparison that its last branch asks, and with what it was compared."""
-    refused: UnknownInstruction | None = None
 
 
 @dataclass(frozen=True)
@@ -124,35 +67,6 @@ class Pending:
     state: State
     whole: Count
     part: Count | None
-
-
-@dataclass
-class LoopFound:
-    """A loop as it was executed."""
-
-    function: str
-    head: int
-    turns: int
-    """The most in one go; 1 is a loop that is gone through once."""
-    annotated: int | None
-    """The bound that was said, where one was."""
-
-
-@dataclass
-class Result:
-    """What `run` found."""
-
-    whole: Count
-    part: Count | None
-    """Between the two marks; None where they are not passed."""
-    problems: list[Problem]
-    loops: list[LoopFound]
-    blind: list[int]
-    """Instructions that store at an address that is not known."""
-    blocks: int
-    """Executed."""
-    returned: Value
-    """What r0 holds at the end."""
 
 
 @dataclass
@@ -200,40 +114,7 @@ class Executor:
             except UnknownInstruction as error:
                 refused = error
         cycles = cycles_of(block.code, block.ends == "next")
-        return Code(block, effects, len(block.code), cycles, _compared(block), refused)
-
-
-def cycles_of(code: Mapping[int, Instruction], goes_on: bool) -> int:
-    """Most modelled cycles of a block, whatever comes before and after it.
-
-    goes_on: its last instruction cannot jump, else it does. The first waits for a result of the one
-    before it; and at the end the FPU is waited for, so that nothing is left for the next block to wait
-    for.
-    """
-    first = next(iter(code.values()))
-    waits = 1 if first.mnemonic.startswith("v") else 0
-    last = next(reversed(code))
-    behind = last + code[last].size if goes_on else 1
-    mark = Instruction("vmov.f32", "s99, s98", 4)
-    cost = cost_of_trace([*code, behind], {**code, behind: mark})
-    return cost.cycles - 1 + waits
-
-
-def _compared(block: Block) -> tuple[int, Callable[[State], Value]] | None:
-    """Register and other operand of the cmp whose flags the branch at the end asks, if neither has
-    been written in between."""
-    if block.ends != "branch" or block.tested or block.last in block.conditions:
-        return None
-    code = list(block.code.items())[:-1]
-    if not code or code[-1][1].mnemonic != "cmp" or code[-1][0] in block.conditions:
-        return None
-    words = split(code[-1][1].operands)
-    number = immediate(words[1])
-    left = register(words[0])
-    if number is not None:
-        return left, lambda state: number & 0xFFFFFFFF
-    right = register(words[1]) if len(words) == 2 else None
-    return None if right is None else (left, lambda state: state.registers[right])
+        return Code(block, effects, len(block.code), cycles, compared(block), refused)
 
 
 class _Run:
@@ -383,7 +264,7 @@ class _Run:
             name, index = block.tested
             for takes in (True, False):
                 zero = takes == (name == "cbz")
-                value = _only(state.registers[index], zero)
+                value = without(state.registers[index], zero)
                 if value == frozenset():
                     continue
                 to = state.copy()
@@ -546,31 +427,3 @@ class _Run:
         name, place = frame.graph.function.name, self.image.place(address)
         problem = Problem(what, name, address, place, remedy)
         self.problems.setdefault((what, address), problem)
-
-
-def _only(value: Value, zero: bool) -> Value:
-    """What is left of a value that is known to be 0, or not to be."""
-    numbers = numbers_of(value)
-    if numbers is None:
-        return 0 if zero else ANY
-    left = frozenset(n for n in numbers if (n == 0) == zero)
-    return values_of(left) if left else frozenset()
-
-
-def narrowed(value: Value, other: Value, mask: int) -> Value:
-    """What is left of a value after `cmp value, other`, of which the flags are in the mask."""
-    others = numbers_of(other)
-    if others is None:
-        return value
-    numbers = numbers_of(value)
-    if numbers is None:
-        if mask in (CONDITIONS["ls"], CONDITIONS["cc"], CONDITIONS["eq"]) and max(others) <= MOST:
-            numbers = frozenset(range(max(others) + 1))
-        elif mask == CONDITIONS["eq"]:
-            numbers = others
-        else:
-            return value
-    left = {
-        n for n in numbers if any(1 << flags_of_sum(n, o ^ 0xFFFFFFFF, 1) & mask for o in others)
-    }
-    return values_of(left) if left else value

@@ -1,8 +1,9 @@
 """The control-flow graph of one function, and its loops as a tree.
 
 A block ends where control may go elsewhere, and after a call. Blocks stand in the weak topological
-order of Bourdoncle, "Efficient chaotic iteration strategies with widenings", 1993: loops are nested in
-it with their heads first, and the edges that go backwards are those to the head of a loop that they are in.
+order of Bourdoncle, "Efficient chaotic iteration strategies with widenings", 1993: loops are nested
+in it with their heads first, and the edges that go backwards are those to the head of a loop that
+they are in.
 
     a -> (b c (d) e) -> f        b and d are heads: c -> d -> d -> e -> b are in the loop of b
 
@@ -84,8 +85,8 @@ class Graph:
         return (*flat, own[0])
 
     def turns(self, source: int, turns: tuple[int, ...], to: int) -> tuple[tuple[int, ...], int]:
-        """The turns at block `to`, when `source` was passed in `turns`; and the head of the loop that
-        another turn begins of, or 0."""
+        """The turns at block `to`, when `source` was passed in `turns`; and the head of the loop
+        that another turn begins of, or 0."""
         mine = [head for _, head in self.order[source][:-1]]
         other = [head for _, head in self.order[to][:-1]]
         common = 0
@@ -231,8 +232,8 @@ def _address(operands: str) -> int | None:
 
 
 def table_of(image: Image, at: int, code: dict[int, Instruction], function: Function) -> list[int]:
-    """Where a tbb or tbh [pc, rN] can go: its table stands right behind it, and ends before the first
-    place that an entry of it names."""
+    """Where a tbb or tbh [pc, rN] can go: its table stands right behind it, and ends before the
+    first place that an entry of it names."""
     now = code[at]
     if not now.operands.startswith("[pc"):
         return []

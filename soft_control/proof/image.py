@@ -93,7 +93,8 @@ class Image:
 
 
 def read_image(path: Path) -> Image:
-    """Raises ProofError for what is no ELF of a Cortex-M with symbols, or where objdump is missing."""
+    """Raises ProofError for what is no ELF of a Cortex-M with symbols, or where objdump is
+    missing."""
     try:
         with path.open("rb") as file:
             elf = ELFFile(file)
@@ -128,7 +129,9 @@ def _dump(path: Path) -> str:
             [OBJDUMP, "-d", str(path)], capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
-        raise ProofError(f"{OBJDUMP} not found; on Debian: apt install binutils-arm-none-eabi")
+        raise ProofError(
+            f"{OBJDUMP} not found; on Debian: apt install binutils-arm-none-eabi"
+        ) from None
     if done.returncode:
         raise ProofError(f"{OBJDUMP}: {(done.stderr.splitlines() or ['no message'])[0]}")
     return done.stdout
@@ -155,8 +158,8 @@ def _symbols(symbols: Iterator) -> tuple[list[Function], dict[str, tuple[int, in
 
 
 def _lines(elf: ELFFile, starts: set[int]) -> Iterator[tuple[int, str, int]]:
-    """Each function is a sequence; those that the linker has dropped are there as well, from address
-    0 on."""
+    """Each function is a sequence; those that the linker has dropped are there as well, from
+    address 0 on."""
     dwarf = elf.get_dwarf_info()
     for unit in dwarf.iter_CUs():
         program = dwarf.line_program_for_CU(unit)

@@ -3,14 +3,15 @@
     y(k+1) = y(k) + W2' tanh(W1' x + b1) + b2        J = [dy/dy(k)] + W2' diag(1 - tanh^2(z)) W1'
 
 x in a box gives each z an interval, that an interval of 1 - tanh^2(z), and these give one of every
-entry of J (Moore, "Interval analysis", 1966). No x of the box has an entry outside: sums of intervals
-forget what their terms have in common, so the bound is above what any x reaches. To lose less, lags are
-given as the newest value and the moves before it, which are small, and what is asked of several lags
-together is bounded as one direction. Halving the box into 16,384 pieces took 2 s and lowered no bound of
-the demo by more than 0.02 percent: each unit still goes from one end of its tanh to the other.
+entry of J (Moore, "Interval analysis", 1966). No x of the box has an entry outside: sums of
+intervals forget what their terms have in common, so the bound is above what any x reaches. To lose
+less, lags are given as the newest value and the moves before it, which are small, and what is asked
+of several lags together is bounded as one direction. Halving the box into 16,384 pieces took 2 s
+and lowered no bound of the demo by more than 0.02 percent: each unit still goes from one end of its
+tanh to the other.
 
-Numbers are float64; what rounding may add is added (ROUNDING). The firmware computes in float32, and
-differs from this by some 1e-6 of the scale of an output.
+Numbers are float64; what rounding may add is added (ROUNDING). The firmware computes in float32,
+and differs from this by some 1e-6 of the scale of an output.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from soft_control.control.mpc_settings import MpcSettings, first_cost_stage, phy
 from soft_control.learning.model import IncrementNetwork, Model, ModelCard
 
 ROUNDING = 1e-9
-"""Of each bound, and as such: float64 rounds a sum of thousands of terms by less than 1e-12 of them."""
+"""Of each bound, and as such: float64 rounds a sum of thousands of terms by less than 1e-12 of
+them."""
 HEADROOM = 0.05
 """Of the recorded range of outputs and signals, by which the box is larger on either side."""
 OUTPUT_MOVE = 0.05
@@ -35,9 +37,9 @@ UNRECORDED = 1.5
 
 @dataclass(frozen=True)
 class Box:
-    """Inputs of the network x (inputs,) = basis (inputs, q) v, v between low and high (q,): for each
-    channel its newest value and, for each older one, by how much it was another one than the one after
-    it. All normalised."""
+    """Inputs of the network x (inputs,) = basis (inputs, q) v, v between low and high (q,): for
+    each channel its newest value and, for each older one, by how much it was another one than the
+    one after it. All normalised."""
 
     low: np.ndarray
     high: np.ndarray
@@ -105,15 +107,15 @@ class JacobianBound:
 
     @property
     def command_gain(self) -> np.ndarray:
-        """(n, m): how far an output moves at the next sample, by a command that all lags are, at most;
-        in the output's unit over the command's."""
+        """(n, m): how far an output moves at the next sample, by a command that all lags are, at
+        most; in the output's unit over the command's."""
         m = len(self.card.command_names)
         return _magnitude(self.by_held)[:, :m] * self._units
 
     @property
     def forgetting(self) -> float:
-        """The largest sum of magnitudes of the derivatives of one output by all past ones. Below 1 a
-        free run forgets where it began, however it began."""
+        """The largest sum of magnitudes of the derivatives of one output by all past ones. Below 1
+        a free run forgets where it began, however it began."""
         return float(_magnitude(self.by_lags)[:, self.card.command_columns :].sum(axis=1).max())
 
     def horizon_gain(self, samples: int) -> np.ndarray:
@@ -137,9 +139,9 @@ class JacobianBound:
 
     @property
     def loop_gain(self) -> float:
-        """How far the next output moves at most for each unit that the command is moved by, all lags of
-        it: normalised, in the 2-norm. Times the gain of a controller this bounds the gain of the
-        loop."""
+        """How far the next output moves at most for each unit that the command is moved by, all
+        lags of it: normalised, in the 2-norm. Times the gain of a controller this bounds the gain
+        of the loop."""
         m = len(self.card.command_names)
         return float(np.linalg.norm(_magnitude(self.by_held)[:, :m], 2))
 
@@ -153,7 +155,8 @@ def _magnitude(bounds: np.ndarray) -> np.ndarray:
 
 
 def directions_of(card: ModelCard) -> np.ndarray:
-    """(inputs, columns + m + n): each lag by itself; all lags of a command; all lags of an output."""
+    """(inputs, columns + m + n): each lag by itself; all lags of a command; all lags of an
+    output."""
     m, n = len(card.command_names), len(card.output_names)
     columns = card.command_columns + card.output_columns
     directions = np.zeros((columns + len(card.signal_names), columns + m + n))
@@ -176,8 +179,8 @@ def bound_jacobian(model: Model, box: Box | None = None) -> JacobianBound:
 
 
 def interval_jacobian(network: IncrementNetwork, box: Box, directions: np.ndarray) -> np.ndarray:
-    """Least and most (2, n, k) of the layers' derivatives along directions (inputs, k); what y(k+1) has
-    of y(k) besides the layers is not in them."""
+    """Least and most (2, n, k) of the layers' derivatives along directions (inputs, k); what y(k+1)
+    has of y(k) besides the layers is not in them."""
     low, high, weights = box.low, box.high, box.basis.T @ network.layers[0][0]
     middle, spread = directions, np.zeros_like(directions)
     for number, (w, b) in enumerate(network.layers[:-1]):
@@ -205,12 +208,12 @@ def _slope(z: np.ndarray) -> np.ndarray:
 
 
 def mpc_gain(settings: MpcSettings, card: ModelCard) -> float:
-    """How far the MPC moves its commands at most for an error that stays over the horizon; normalised,
-    both in the 2-norm. Of one iteration, before its step meets a bound; infinite without a weight on
-    moves.
+    """How far the MPC moves its commands at most for an error that stays over the horizon;
+    normalised, both in the 2-norm. Of one iteration, before its step meets a bound; infinite
+    without a weight on moves.
 
-    A Gauss-Newton step is (S'QS + R)^-1 S'Q e, e the errors over the stages that count. With R >= r I,
-    K = (A'A + R)^-1 A' has K K' <= M^-1 - r M^-2 for M = A'A + R, whose eigenvalues are at most
+    A Gauss-Newton step is (S'QS + R)^-1 S'Q e, e the errors over the stages that count. With R >= r
+    I, K = (A'A + R)^-1 A' has K K' <= M^-1 - r M^-2 for M = A'A + R, whose eigenvalues are at most
     1 / (4 r), whatever A: the step is at most sqrt(q) / (2 sqrt(r)) |e|, whatever the network.
     """
     built = physical_settings(settings, card.robot)
@@ -218,8 +221,8 @@ def mpc_gain(settings: MpcSettings, card: ModelCard) -> float:
     tracking = np.maximum(built["output_weight"], built["terminal_weight"])
     bounded = np.isfinite(built["output_min"]) | np.isfinite(built["output_max"])
     q = np.max((tracking + np.where(bounded, built["bound_weight"], 0.0)) * output_scale**2)
-    # Moves of a plan from a command that is done: 2 - 2 cos(pi / (2 Nc + 1)) is the least eigenvalue
-    # of the sum of their squares.
+    # Moves of a plan from a command that is done: 2 - 2 cos(pi / (2 Nc + 1)) is the least
+    # eigenvalue of the sum of their squares.
     least = 2.0 - 2.0 * np.cos(np.pi / (2 * settings.control_horizon + 1))
     r = np.min(np.array(built["move_weight"]) * scale**2) * least
     stages = settings.horizon - first_cost_stage(settings, card) + 1

@@ -1,4 +1,4 @@
-"""The operands of an instruction as objdump prints them: registers, numbers, shifts, addresses, lists."""
+"""The operands of an instruction as objdump prints them: registers, numbers, addresses, lists."""
 
 from __future__ import annotations
 

@@ -15,9 +15,11 @@ from soft_control.link.opening import open_session
 from soft_control.proof import stack
 from soft_control.proof.adversary import Adversary
 from soft_control.proof.annotations import bounds_of, read_notes
-from soft_control.proof.execution import Count, Executor, Problem, Result
+from soft_control.proof.execution import Executor
+from soft_control.proof.findings import Problem, Result
 from soft_control.proof.image import Image, ProofError, read_image
 from soft_control.proof.network import bound_jacobian, mpc_gain
+from soft_control.proof.pieces import Count
 from soft_control.proof.report import (
     LoopBound,
     NetworkBound,
@@ -48,8 +50,8 @@ BELOW_TOP = 1024
 def prove(build: FirmwareBuild, samples: int = 0, model: Model | None = None) -> Proof:
     """All bounds of a build.
 
-    samples: of the emulated board, which look for the worst; 0: none. model: the one that it was built
-    from, for the bounds of its derivatives; None: without those.
+    samples: of the emulated board, which look for the worst; 0: none. model: the one that it was
+    built from, for the bounds of its derivatives; None: without those.
 
     Raises ProofError where its ELF cannot be read; what cannot be bounded is in the result.
     """
@@ -120,7 +122,8 @@ def run_alone(executor: Executor, name: str) -> Result:
 
 
 def handlers_of(image: Image) -> list[str]:
-    """Of interrupts that a running program is to expect: all in the table but the start and faults."""
+    """Of interrupts that a running program is to expect: all in the table but the start and
+    faults."""
     first, size = image.symbols.get(stack.VECTORS, (0, 0))
     found = []
     for at in range(first + 8, first + size, 4):
@@ -189,8 +192,8 @@ def _period(
 ) -> tuple[int, int]:
     """Cycles that a control period has, and that it needs at the worst.
 
-    An interrupt a byte, of all that the robot's lines have to bring and take, with either wiring; a host
-    that says more than it has to can take more.
+    An interrupt a byte, of all that the robot's lines have to bring and take, with either wiring; a
+    host that says more than it has to can take more.
     """
     robot = build.robot
     if robot is None:

@@ -18,8 +18,8 @@ class Work(_Found):
 
     name: str
     instructions: int
-    """As the emulator counts them, each one that is fetched; of a step without what its own measuring
-    takes."""
+    """As the emulator counts them, each one that is fetched; of a step without what its own
+    measuring takes."""
     cycles: int
     """Modelled, memory without wait states."""
 
@@ -68,8 +68,8 @@ class NetworkBound(_Found):
     lipschitz: float
     """Of the next output by all lags of commands and outputs; normalised, 2-norm."""
     command_gain: list[list[float]]
-    """Rows: outputs, columns: commands. Output at the next sample by a command that all its lags are,
-    in the units that the robot is shown in."""
+    """Rows: outputs, columns: commands. Output at the next sample by a command that all its lags
+    are, in the units that the robot is shown in."""
     units: list[list[str]]
     """Of these."""
     loop_gain: float
@@ -77,7 +77,8 @@ class NetworkBound(_Found):
     mpc_gain: float
     """Commands by an error that stays over the horizon, at most; normalised, 2-norm."""
     forgetting: float
-    """The sum of what an output follows of all past ones; below 1 a free run forgets its beginning."""
+    """The sum of what an output follows of all past ones; below 1 a free run forgets its
+    beginning."""
     horizon_gain: float
     """The largest output within the horizon by a held command; normalised."""
 
@@ -88,8 +89,8 @@ class Proof(_Found):
     build_id: str
     model_hash: str
     step: Work | None
-    """Between the two looks at the clock that `step_cost` is the difference of; None where the program
-    has none."""
+    """Between the two looks at the clock that `step_cost` is the difference of; None where the
+    program has none."""
     sample: Work
     """A whole sample, the longest gap before it included."""
     interrupts: list[Work]
@@ -117,7 +118,8 @@ class Proof(_Found):
     def failures(self) -> list[str]:
         """Why this will not do, a line each; none: it will."""
         lines = [
-            f"{p.function}{', ' + p.place if p.place else ''} (0x{p.address:08x}): {p.what}; {p.remedy}"
+            f"{', '.join(filter(None, (p.function, p.place)))} (0x{p.address:08x}): "
+            f"{p.what}; {p.remedy}"
             for p in self.problems
         ]
         if self.needed_cycles > self.period_cycles:
@@ -127,8 +129,8 @@ class Proof(_Found):
             )
         if self.stack_bytes > self.stack_reserved:
             lines.append(
-                f"the stack needs {self.stack_bytes:,} bytes, {self.stack_reserved:,} are reserved: "
-                "build the firmware again without STACK="
+                f"the stack needs {self.stack_bytes:,} bytes, {self.stack_reserved:,} are "
+                "reserved: build the firmware again without STACK="
             )
         if self.seen is not None and self.step is not None:
             lines += _against(
@@ -146,7 +148,7 @@ def _against(what: str, unit: str, bound: int, seen: int, times: float) -> list[
         return [f"{what}: {seen:,} {unit} were seen, more than the bound of {bound:,}: it is wrong"]
     if bound > times * seen:
         return [
-            f"{what}: the bound of {bound:,} {unit} is {bound / seen:.2f} times the worst seen, more "
-            f"than {times:g}: more samples, or bounds of loops that are nearer"
+            f"{what}: the bound of {bound:,} {unit} is {bound / seen:.2f} times the worst seen, "
+            f"more than {times:g}: more samples, or bounds of loops that are nearer"
         ]
     return []

@@ -1,8 +1,9 @@
 """The deepest stack, interrupts included, by the machine code alone.
 
 firmware/stack_depth.py adds up the worst chain of calls when a firmware is linked, from what the
-compiler says of each function. Here its sums are made again from the ELF: what each function pushes and
-takes off, whom it calls, the library's functions included. Both have to fit into what was reserved.
+compiler says of each function. Here its sums are made again from the ELF: what each function pushes
+and takes off, whom it calls, the library's functions included. Both have to fit into what was
+reserved.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def depth_tool() -> ModuleType:
 
 
 def pointers() -> dict[str, list[str]]:
-    """File -> patterns of the functions that its calls through pointers reach, as the Makefile of the
-    firmware says."""
+    """File -> patterns of the functions that its calls through pointers reach, as the Makefile of
+    the firmware says."""
     text = (share() / "firmware" / MAKEFILE).read_text(encoding="utf-8")
     said: dict[str, list[str]] = {}
     for entry in re.findall(r"^POINTERS :=(.*)$", text, re.M)[0].split():
@@ -139,8 +140,8 @@ def begins_anew(image: Image, graph: Graph) -> bool:
 
 
 def moves(image: Image, function: Function, at: int, now: Instruction) -> int | None:
-    """Bytes that an instruction puts on the stack; negative where it takes some off. None: it begins
-    another stack."""
+    """Bytes that an instruction puts on the stack; negative where it takes some off. None: it
+    begins another stack."""
     words = split(now.operands)
     name = re.sub(r"(?<=.)(eq|ne|cs|cc|mi|pl|hi|ls|ge|lt|gt|le)$", "", now.mnemonic)
     if name in ("push", "vpush"):
@@ -157,7 +158,8 @@ def moves(image: Image, function: Function, at: int, now: Instruction) -> int | 
         if by is None or (len(words) == 3 and words[1] != "sp"):
             where = f"{function.name}, {image.place(at)} (0x{at:08x})"
             raise ProofError(
-                f"{image.path}: stack: {where}: a frame without a fixed size; give arrays a constant one"
+                f"{image.path}: stack: {where}: a frame without a fixed size; "
+                "give arrays a constant one"
             )
         return by if name.startswith("sub") else -by
     found = re.search(r"\[sp(?:, #(-?\d+)\]!|\], #(-?\d+))", now.operands)

@@ -1,10 +1,10 @@
 """What a 32-bit register may hold: one number, one of some numbers, or anything.
 
-A value is an int, a frozenset of at most MOST ints, ANY, or one of these that has got a name (Named),
-so that what it is the same as, or a constant away from, is known: a pointer into an array that is
-somewhere, and the array's end. Every function here returns a value that holds all results that the
-numbers it was given can have. The flags N, Z, C and V are a set as well, of
-the sixteen ways in which they can stand: bit i of a mask says whether the flags may be i = 8N+4Z+2C+V.
+A value is an int, a frozenset of at most MOST ints, ANY, or one of these that has got a name
+(Named), so that what it is the same as, or a constant away from, is known: a pointer into an array
+that is somewhere, and the array's end. Every function here returns a value that holds all results
+that the numbers it was given can have. The flags N, Z, C and V are a set as well, of the sixteen
+ways in which they can stand: bit i of a mask says whether the flags may be i = 8N+4Z+2C+V.
 """
 
 from __future__ import annotations
