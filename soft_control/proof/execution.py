@@ -23,7 +23,7 @@ from soft_control.proof.graph import Block, Graph, build_graph
 from soft_control.proof.image import Function, Image
 from soft_control.proof.meaning import meaning
 from soft_control.proof.operands import UnknownInstruction
-from soft_control.proof.pieces import Code, Count, compared, cycles_of, narrowed, without
+from soft_control.proof.pieces import Code, Count, asked, cycles_of, narrow, without
 from soft_control.proof.state import FLOATS, LR, PC, SP, Memory, State
 from soft_control.proof.values import (
     ALL_FLAGS,
@@ -114,7 +114,7 @@ class Executor:
             except UnknownInstruction as error:
                 refused = error
         cycles = cycles_of(block.code, block.ends == "next")
-        return Code(block, effects, len(block.code), cycles, compared(block), refused)
+        return Code(block, effects, len(block.code), cycles, asked(block), refused)
 
 
 class _Run:
@@ -277,9 +277,8 @@ class _Run:
         for number, (to, mask) in enumerate(ways):
             other = state if number == len(ways) - 1 else state.copy()
             other.flags &= mask
-            if len(ways) == 2 and code.compared is not None:
-                index, read = code.compared
-                other.registers[index] = narrowed(other.registers[index], read(state), mask)
+            if len(ways) == 2 and code.asked is not None:
+                narrow(other, code.asked, mask)
             self._go(at, to, other, whole, part)
 
     def _table(

@@ -241,7 +241,7 @@ def table_of(image: Image, at: int, code: dict[int, Instruction], function: Func
     start, targets, place = at + 4, [], at + 4
     while place < min([function.end, *targets]):
         entry = image.constant(place, size)
-        if entry is None:
+        if entry is None or start + 2 * entry < place + size:  # a byte to align what follows
             break
         targets.append(start + 2 * entry)
         place += size

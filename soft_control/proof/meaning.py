@@ -48,6 +48,7 @@ from soft_control.proof.values import (
     apply,
     flags_after_difference,
     flags_after_sum,
+    flags_by_result,
     flags_of_result,
     minus,
     plus,
@@ -224,6 +225,7 @@ def _sum(name: str, words: list[str], after: int, sets_flags: bool) -> Effect:
         state.registers[to] = moves(a, b)
         if sets_flags:
             state.flags = flags(a, b)
+            state.told = flags_by_result(a, b, moves is plus)
 
     return run
 

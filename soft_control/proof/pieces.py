@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nn4mc_codegen.trial.cycles import Instruction, cost_of_trace
 from soft_control.proof.graph import Block
 from soft_control.proof.meaning import Effect
-from soft_control.proof.operands import UnknownInstruction, immediate, register, split
+from soft_control.proof.operands import (
+    NAMES,
+    UnknownInstruction,
+    immediate,
+    register,
+    registers,
+    split,
+)
 from soft_control.proof.state import State
 from soft_control.proof.values import (
     ANY,
     CONDITIONS,
     MOST,
+    WORD,
     Value,
     flags_of_sum,
     numbers_of,
     values_of,
 )
+
+SETTING = ("adds", "subs")
+"""Of the instructions that set flags by their result, those that keep what goes with each number."""
+SILENT = (
+    "mov movw mvn add addw sub subw rsb and orr eor bic lsl lsr asr uxtb uxth sxtb sxth ubfx mul mla "
+    "mls ldr ldrb ldrh ldrsb ldrsh ldrd str strb strh strd ldmia stmia vldr vstr vldmia vstmia nop "
+    "vmov vmov.f32 vadd.f32 vsub.f32 vmul.f32 vfma.f32 vfms.f32"
+).split()
+"""Instructions that leave the flags alone."""
+WIDE = range(1 << 16)
+"""Longer than any set of numbers."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,17 @@ class Count:
         return Count(self.instructions + code.instructions, self.cycles + code.cycles, trail)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Registers whose values a branch tells of; None: nothing is told of that side."""
+
+    left: int | None
+    """Of a comparison, or the result that the flags were set by."""
+    right: int | None = None
+    number: int | None = None
+    """What `left` was compared with."""
+
+
 @dataclass
 class Code:
     """A block ready to be executed."""
@@ -55,8 +86,8 @@ class Code:
     effects: list[Effect]
     instructions: int
     cycles: int
-    compared: tuple[int, Callable[[State], Value]] | None
-    """Register of the comparison that its last branch asks, and with what it was compared."""
+    asked: Asked | None
+    """What its last branch tells."""
     refused: UnknownInstruction | None = None
 
 
@@ -76,21 +107,37 @@ def cycles_of(code: Mapping[int, Instruction], goes_on: bool) -> int:
     return cost.cycles - 1 + waits
 
 
-def compared(block: Block) -> tuple[int, Callable[[State], Value]] | None:
-    """Register and other operand of the cmp whose flags the branch at the end asks, if neither has
-    been written in between."""
+def asked(block: Block) -> Asked | None:
+    """What the branch at the end of a block tells of registers: those of the last instruction that sets
+    the flags, if none has been written since."""
     if block.ends != "branch" or block.tested or block.last in block.conditions:
         return None
-    code = list(block.code.items())[:-1]
-    if not code or code[-1][1].mnemonic != "cmp" or code[-1][0] in block.conditions:
-        return None
-    words = split(code[-1][1].operands)
-    number = immediate(words[1])
-    left = register(words[0])
-    if number is not None:
-        return left, lambda state: number & 0xFFFFFFFF
-    right = register(words[1]) if len(words) == 2 else None
-    return None if right is None else (left, lambda state: state.registers[right])
+    since: set[int] = set()
+    for at, instruction in reversed(list(block.code.items())[:-1]):
+        name, words = instruction.mnemonic, split(instruction.operands)
+        if name == "cmp":
+            if at in block.conditions:
+                return None
+            sides = [NAMES.get(words[0]), NAMES.get(words[1]) if len(words) == 2 else None]
+            left, right = (side if side not in since else None for side in sides)
+            number = immediate(words[1])
+            return Asked(left, right, None if number is None else number & WORD)
+        if name in SETTING:
+            result = register(words[0])
+            return None if at in block.conditions or result in since else Asked(result)
+        if name in SILENT:
+            since |= written(name, words)
+        else:
+            return None
+    return None
+
+
+def written(name: str, words: list[str]) -> set[int]:
+    """Registers that one of SILENT may write."""
+    named = {NAMES[w.rstrip("!")] for w in words if w.rstrip("!") in NAMES}
+    lists = {index for w in words if w.startswith("{") for index in registers(w)}
+    bases = {NAMES[base] for w in words for base in re.findall(r"^\[(\w+)", w) if base in NAMES}
+    return named | lists | bases
 
 
 def without(value: Value, zero: bool) -> Value:
@@ -102,20 +149,39 @@ def without(value: Value, zero: bool) -> Value:
     return values_of(left) if left else frozenset()
 
 
-def narrowed(value: Value, other: Value, mask: int) -> Value:
-    """What is left of a value after `cmp value, other`, of which the flags are in the mask."""
-    others = numbers_of(other)
-    if others is None:
-        return value
-    numbers = numbers_of(value)
-    if numbers is None:
-        if mask in (CONDITIONS["ls"], CONDITIONS["cc"], CONDITIONS["eq"]) and max(others) <= MOST:
-            numbers = frozenset(range(max(others) + 1))
-        elif mask == CONDITIONS["eq"]:
-            numbers = others
-        else:
-            return value
-    left = {
-        n for n in numbers if any(1 << flags_of_sum(n, o ^ 0xFFFFFFFF, 1) & mask for o in others)
-    }
-    return values_of(left) if left else value
+def narrow(state: State, asked: Asked, mask: int) -> None:
+    """Leaves of the registers that a branch has asked only what goes with flags of the mask."""
+    if asked.number is None and asked.right is None:
+        _narrow_result(state, asked.left, mask)
+        return
+    left = state.registers[asked.left] if asked.left is not None else ANY
+    right = asked.number if asked.right is None else state.registers[asked.right]
+    mine, theirs = numbers_of(left), numbers_of(right)
+    if mine is None and theirs is not None and asked.left is not None:
+        if mask == CONDITIONS["eq"]:
+            mine = theirs
+        elif mask in (CONDITIONS["ls"], CONDITIONS["cc"]) and max(theirs) < MOST:
+            mine = frozenset(range(max(theirs) + 1))
+    if mine is None or theirs is None:
+        return
+    pairs = [(a, b) for a in mine for b in theirs if 1 << flags_of_sum(a, b ^ WORD, 1) & mask]
+    if (
+        pairs
+        and asked.left is not None
+        and len({a for a, _ in pairs}) < len(numbers_of(left) or WIDE)
+    ):
+        state.registers[asked.left] = values_of({a for a, _ in pairs})
+    if pairs and asked.right is not None and len({b for _, b in pairs}) < len(theirs):
+        state.registers[asked.right] = values_of({b for _, b in pairs})
+
+
+def _narrow_result(state: State, result: int | None, mask: int) -> None:
+    """By what the instruction that made a result has kept of the flags of each number."""
+    if result is None or state.told is None:
+        return
+    numbers = numbers_of(state.registers[result])
+    if numbers is None or not numbers <= state.told.keys():
+        return
+    left = {n for n in numbers if state.told[n] & mask}
+    if left and len(left) < len(numbers):
+        state.registers[result] = values_of(left)

@@ -24,9 +24,11 @@ class State:
     flags: int = ALL_FLAGS
     memory: dict[int, Kept] = field(default_factory=dict)
     """Address -> what was stored there. What is not here is as it was at the start."""
+    told: dict[int, int] | None = None
+    """Result of the last instruction that set the flags by a sum -> the flags that go with it."""
 
     def copy(self) -> State:
-        return State(self.registers.copy(), self.flags, self.memory.copy())
+        return State(self.registers.copy(), self.flags, self.memory.copy(), self.told)
 
     def join(self, other: State) -> None:
         """Becomes what holds in either."""
@@ -36,6 +38,7 @@ class State:
                 a if a == b else join(a, b) for a, b in zip(mine, theirs, strict=True)
             ]
         self.flags |= other.flags
+        self.told = None
         self.memory = joined_memory(self.memory, other.memory)
 
     def without_names(self) -> tuple:

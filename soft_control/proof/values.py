@@ -156,6 +156,20 @@ def flags_after_difference(a: Value, b: Value) -> int:
     return _flags(a, b, lambda x, y: flags_of_sum(x, y ^ WORD, 1))
 
 
+def flags_by_result(a: Value, b: Value, adds: bool) -> dict[int, int] | None:
+    """Each number that a + b (or a - b) can be -> the mask of the flags that go with it."""
+    left, right = numbers_of(a), numbers_of(b)
+    if left is None or right is None or len(left) * len(right) == 1:
+        return None
+    found: dict[int, int] = {}
+    for x in left:
+        for y in right:
+            flags = flags_of_sum(x, y, 0) if adds else flags_of_sum(x, y ^ WORD, 1)
+            result = (x + y if adds else x - y) & WORD
+            found[result] = found.get(result, 0) | 1 << flags
+    return found
+
+
 def _flags(a: Value, b: Value, of: Callable[[int, int], int]) -> int:
     if type(a) is int and type(b) is int:
         return 1 << of(a, b)

@@ -127,7 +127,7 @@ uint32_t endless(const int32_t *in)
 
 uint32_t __attribute__((noinline)) again(const int32_t *in)
 {
-    return in[0] == 0 ? 1u : 3u * again(in + 1) + 1u;
+    return in[0] == 0 ? 1u : 3u * again(in + 1) + again(in + 2);
 }
 
 uint32_t (*volatile anybody)(const int32_t *) = one;

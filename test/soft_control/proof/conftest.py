@@ -45,10 +45,11 @@ class Cases:
         return np.fromfile(self.folder / "out", np.uint32).tolist()
 
     def bound(self, name: str, executor: Executor | None = None) -> Result:
-        """By the machine code alone, of any argument."""
+        """By the machine code alone, of any words in `in`."""
         executor = executor or self.executor()
         state = State()
         state.registers[SP] = executor.image.symbols["stack_top"][0] - 64
+        state.registers[0] = executor.image.symbols["asked"][0] + 4
         return executor.run(name, state)
 
     def executor(self) -> Executor:
@@ -74,13 +75,14 @@ def build_cases(tmp_path_factory) -> Callable[..., Cases]:
             f"{declared}\n#define CASES {', '.join(names)}\n"
         )
         (folder / "cases.c").write_text(source)
+        notes = ".loop_bounds 0 (INFO) : { KEEP(*(.loop_bounds)) }"
+        script = (TEMPLATES / "cortex_m4f.ld").read_text()
+        (folder / "program.ld").write_text(script.replace("/DISCARD/", f"{notes}\n    /DISCARD/"))
         words = [COMPILER, *FLAGS, *LINK_FLAGS, level, "-g", f"-I{folder}", f"-I{TEMPLATES}"]
-        words += [f"-I{share() / 'firmware' / 'src'}", "-T", str(TEMPLATES / "cortex_m4f.ld")]
+        words += [f"-I{share() / 'firmware' / 'src'}", "-T", str(folder / "program.ld")]
         words += [str(folder / "cases.c"), str(HERE / "measure.c"), str(TEMPLATES / "cortex_m4f.c")]
         undefined = [f"-Wl,--undefined={name}" for name in names]
-        subprocess.run(
-            [*words, *undefined, "-lm", "-o", "program.elf"], cwd=folder, check=True
-        )
+        subprocess.run([*words, *undefined, "-lm", "-o", "program.elf"], cwd=folder, check=True)
         return Cases(folder, names)
 
     return built

@@ -47,9 +47,7 @@ def test_the_bound_is_what_the_longest_way_takes(cases):
 
 def test_no_input_takes_longer(cases):
     rng = np.random.default_rng(5)
-    calls = [
-        (name, rng.integers(-9, 10, INPUTS).tolist()) for name in LONGEST for _ in range(30)
-    ]
+    calls = [(name, rng.integers(-9, 10, INPUTS).tolist()) for name in LONGEST for _ in range(30)]
     bounds = {name: cases.bound(name).whole.instructions for name in LONGEST}
     for (name, numbers), took in zip(calls, cases.measured(calls), strict=True):
         assert took <= bounds[name], (name, numbers)
