@@ -17,13 +17,22 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from soft_control.proof.findings import LoopFound, Problem, Result
 from soft_control.proof.graph import Block, Graph, build_graph
 from soft_control.proof.image import Function, Image
-from soft_control.proof.meaning import meaning
+from soft_control.proof.meaning import Effect, either_way, meaning
 from soft_control.proof.operands import UnknownInstruction
-from soft_control.proof.pieces import Code, Count, asked, cycles_of, narrow, without
+from soft_control.proof.pieces import (
+    Code,
+    Count,
+    asked,
+    asked_by_branch,
+    cycles_of,
+    narrow,
+    without,
+)
 from soft_control.proof.state import FLOATS, LR, PC, SP, Memory, State
 from soft_control.proof.values import (
     ALL_FLAGS,
@@ -103,18 +112,30 @@ class Executor:
         return self.codes[start]
 
     def _prepare(self, block: Block) -> Code:
-        effects, refused = [], None
+        effects: list[Effect] = []
+        group: list[Effect] = []  # what one IT makes conditional
+        refused = None
         jump = block.last if block.ends not in ("next", "return", "stop") else None
         for at, instruction in block.code.items():
             if at == jump or instruction.mnemonic == "bx":
                 continue
+            condition = block.conditions.get(at)
             try:
-                condition = block.conditions.get(at)
-                effects.append(meaning(at, instruction, condition, self.memory))
+                effect = meaning(at, instruction, condition, self.memory)
             except UnknownInstruction as error:
                 refused = error
+                continue
+            if condition is None:
+                group = []
+                effects.append(effect)
+            else:
+                if not group:
+                    before = [item for item in block.code.items() if item[0] < at]
+                    narrows = partial(narrow, asked(block, before[:-1]))
+                    effects.append(either_way(group, CONDITIONS[condition], narrows))
+                group.append(effect)
         cycles = cycles_of(block.code, block.ends == "next")
-        return Code(block, effects, len(block.code), cycles, asked(block), refused)
+        return Code(block, effects, len(block.code), cycles, asked_by_branch(block), refused)
 
 
 class _Run:
@@ -277,8 +298,8 @@ class _Run:
         for number, (to, mask) in enumerate(ways):
             other = state if number == len(ways) - 1 else state.copy()
             other.flags &= mask
-            if len(ways) == 2 and code.asked is not None:
-                narrow(other, code.asked, mask)
+            if len(ways) == 2:
+                narrow(code.asked, other, mask)
             self._go(at, to, other, whole, part)
 
     def _table(

@@ -115,7 +115,7 @@ def read_image(path: Path) -> Image:
             notes = elf.get_section_by_name(".loop_bounds")
             content = notes.data() if notes is not None else b""
             starts = {f.start for f in functions}
-            lines = sorted(_lines(elf, starts)) if elf.has_dwarf_info() else []
+            lines = sorted(_lines(elf, starts), key=_in_order) if elf.has_dwarf_info() else []
     except OSError as error:
         raise ProofError(f"{path}: {error.strerror}") from None
     except (ELFError, DWARFError) as error:
@@ -177,6 +177,11 @@ def _lines(elf: ELFFile, starts: set[int]) -> Iterator[tuple[int, str, int]]:
                 sequence = []
             else:
                 sequence.append((state.address, _file(program, state.file), state.line))
+
+
+def _in_order(row: tuple[int, str, int]) -> tuple[int, bool]:
+    """Of several rows of an address the last one counts, but none that ends what was before it."""
+    return row[0], row[2] > 0
 
 
 def _file(program: LineProgram, number: int) -> str:

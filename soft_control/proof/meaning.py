@@ -49,6 +49,7 @@ from soft_control.proof.values import (
     flags_after_difference,
     flags_after_sum,
     flags_by_result,
+    flags_of_each,
     flags_of_result,
     minus,
     plus,
@@ -95,6 +96,30 @@ def meaning(at: int, instruction: Instruction, condition: str | None, memory: Me
 
 def _nothing(state: State) -> None:
     pass
+
+
+def either_way(effects: list[Effect], holds: int, narrows: Callable[[State, int], None]) -> Effect:
+    """Conditional instructions behind one another: where it is not known whether the condition of
+    the first one holds, both ways are gone to the end, and only then become one.
+
+    narrows: leaves of a state what goes with the flags of a mask.
+    """
+
+    def run(state: State) -> None:
+        other = None
+        if state.flags & holds and state.flags & ~holds:
+            other = state.copy()
+            state.flags &= holds
+            other.flags &= ~holds
+            narrows(state, holds)
+            narrows(other, ALL_FLAGS ^ holds)
+        for each in (state, other):
+            for effect in effects if each is not None else ():
+                effect(each)
+        if other is not None:
+            state.join(other)
+
+    return run
 
 
 def _conditional(effect: Effect, holds: int) -> Effect:
@@ -241,6 +266,7 @@ def _unary(name: str, words: list[str], after: int, sets_flags: bool) -> Effect:
         state.registers[to] = result
         if sets_flags:
             state.flags = flags_of_result(result)
+            state.told = flags_of_each(result)
 
     return run
 
@@ -281,6 +307,7 @@ def _logic(name: str, words: list[str], after: int, sets_flags: bool) -> Effect:
             if by and name in SHIFTS and type(a) is int:
                 carry = a >> (32 - by) & 1 if name == "lsl" else a >> (by - 1) & 1
             state.flags = flags_of_result(result, carry)
+            state.told = flags_of_each(result)
 
     return run
 

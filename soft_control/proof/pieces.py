@@ -29,8 +29,9 @@ from soft_control.proof.values import (
     values_of,
 )
 
-SETTING = ("adds", "subs")
-"""Of the instructions that set flags by their result, those that keep what goes with each number."""
+SETTING = "adds subs movs mvns ands orrs eors bics lsls lsrs asrs muls".split()
+"""Of the instructions that set flags by their result, those that keep what goes with each
+number."""
 SILENT = (
     "mov movw mvn add addw sub subw rsb and orr eor bic lsl lsr asr uxtb uxth sxtb sxth ubfx mul mla "
     "mls ldr ldrb ldrh ldrsb ldrsh ldrd str strb strh strd ldmia stmia vldr vstr vldmia vstmia nop "
@@ -107,13 +108,18 @@ def cycles_of(code: Mapping[int, Instruction], goes_on: bool) -> int:
     return cost.cycles - 1 + waits
 
 
-def asked(block: Block) -> Asked | None:
-    """What the branch at the end of a block tells of registers: those of the last instruction that sets
-    the flags, if none has been written since."""
+def asked_by_branch(block: Block) -> Asked | None:
+    """What the branch at the end of a block asks."""
     if block.ends != "branch" or block.tested or block.last in block.conditions:
         return None
+    return asked(block, list(block.code.items())[:-1])
+
+
+def asked(block: Block, before: list[tuple[int, Instruction]]) -> Asked | None:
+    """What a condition tells of registers: those of the last instruction before it that sets the
+    flags, if none has been written since."""
     since: set[int] = set()
-    for at, instruction in reversed(list(block.code.items())[:-1]):
+    for at, instruction in reversed(before):
         name, words = instruction.mnemonic, split(instruction.operands)
         if name == "cmp":
             if at in block.conditions:
@@ -149,8 +155,10 @@ def without(value: Value, zero: bool) -> Value:
     return values_of(left) if left else frozenset()
 
 
-def narrow(state: State, asked: Asked, mask: int) -> None:
+def narrow(asked: Asked | None, state: State, mask: int) -> None:
     """Leaves of the registers that a branch has asked only what goes with flags of the mask."""
+    if asked is None:
+        return
     if asked.number is None and asked.right is None:
         _narrow_result(state, asked.left, mask)
         return

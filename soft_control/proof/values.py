@@ -183,6 +183,14 @@ def _flags(a: Value, b: Value, of: Callable[[int, int], int]) -> int:
     return mask
 
 
+def flags_of_each(result: Value) -> dict[int, int] | None:
+    """Each number of a result of several -> the mask of `flags_of_result`."""
+    numbers = numbers_of(result)
+    if numbers is None or len(numbers) == 1:
+        return None
+    return {n: flags_of_result(n) for n in numbers}
+
+
 def flags_of_result(result: Value, carry: int | None = None) -> int:
     """After a logical instruction: N and Z by the result, C as given or either, V either."""
     carries = (0, 1) if carry is None else (carry,)
