@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from nn4mc_codegen.trial.cycles import Instruction
 from soft_control.proof.image import Function, Image
 from soft_control.proof.meaning import conditions_of
-from soft_control.proof.operands import register, registers, split
+from soft_control.proof.operands import immediate, register, registers, split
 from soft_control.proof.state import PC
 from soft_control.proof.values import CONDITIONS
 
@@ -218,7 +218,8 @@ def _writes_pc(block: Block, name: str, words: list[str]) -> Block | None:
     if name in ("pop", "ldmia", "ldmdb") and lists and PC in registers(lists[0]):
         block.ends = "return"
     elif name == "ldr" and words[0] == "pc":
-        block.ends = "return" if words[1].startswith("[sp") else "leave"
+        table = words[1].endswith("lsl #2]")
+        block.ends = "return" if words[1].startswith("[sp") else "table" if table else "leave"
     elif words[:1] == ["pc"] and name in ("mov", "add"):
         block.ends, block.register = "leave", register(words[1]) if name == "mov" else None
     else:
@@ -232,21 +233,44 @@ def _address(operands: str) -> int | None:
 
 
 def table_of(image: Image, at: int, code: dict[int, Instruction], function: Function) -> list[int]:
-    """Where a tbb or tbh [pc, rN] can go: its table stands right behind it, and ends before the
-    first place that an entry of it names."""
+    """Where a jump by a table goes: tbb [pc, rN] and tbh, with the table right behind them, and
+    ldr pc, [rM, rN, lsl #2] after add rM, pc, #n. The table ends where objdump sees code again, and
+    before the first place that an entry of it names."""
     now = code[at]
-    if not now.operands.startswith("[pc"):
+    size = {"tbb": 1, "tbh": 2}.get(now.mnemonic, 4)
+    start = at + 4 if size < 4 and now.operands.startswith("[pc") else _adr(at, code)
+    if start is None:
         return []
-    size = 1 if now.mnemonic == "tbb" else 2
-    start, targets, place = at + 4, [], at + 4
-    while place < min([function.end, *targets]):
+    targets: list[int] = []
+    place = start
+    while place < min([function.end, *targets]) and _is_data(place, code):
         entry = image.constant(place, size)
-        if entry is None or start + 2 * entry < place + size:  # a byte to align what follows
+        if entry is None:
             break
-        targets.append(start + 2 * entry)
+        target = start + 2 * entry if size < 4 else entry & ~1
+        if target < place + size and size < 4:  # a byte that aligns what follows
+            break
+        targets.append(target)
         place += size
-    inside = {t for t in targets if function.start <= t < function.end}
-    return sorted(inside)
+    return sorted({t for t in targets if function.start <= t < function.end})
+
+
+def _adr(at: int, code: dict[int, Instruction]) -> int | None:
+    """The address that the instruction before makes of pc."""
+    before = [a for a in (at - 2, at - 4) if a in code and a + code[a].size == at]
+    if not before or code[before[0]].mnemonic not in ("add", "adr", "addw"):
+        return None
+    words = split(code[before[0]].operands)
+    offset = immediate(words[-1])
+    return None if words[1] != "pc" or offset is None else (before[0] + 4 & ~3) + offset
+
+
+def _is_data(place: int, code: dict[int, Instruction]) -> bool:
+    """Does objdump print a .word, .short or .byte there?"""
+    for at in range(place, place - 4, -1):
+        if at in code:
+            return code[at].mnemonic.startswith(".") and at + code[at].size > place
+    return False
 
 
 # ---------------------------------------------------------------------------------------- order
