@@ -311,7 +311,14 @@ class _Run:
                 "the table of this jump is not behind it", at.frame, block.last,
                 "compile with -fno-jump-tables",
             )  # fmt: skip
-        for to in targets:
+        chosen = numbers_of(state.registers[block.register])
+        if targets and (chosen is None or max(chosen) >= len(targets)):
+            self._problem(
+                "the index of this jump by a table is not known", at.frame, block.last,
+                "compare it with the number of cases first",
+            )  # fmt: skip
+            chosen = None
+        for to in {targets[n] for n in chosen or range(len(targets))}:
             self._go(at, to, state.copy(), whole, part)
 
     # ------------------------------------------------------------------ calls and returns

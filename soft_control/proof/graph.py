@@ -44,7 +44,7 @@ class Block:
     tested: tuple[str, int] | None = None
     """cbz or cbnz, and the register."""
     register: int | None = None
-    """Of a call through a pointer."""
+    """Of a call through a pointer; of the index into a table."""
     next: int = 0
     """Address behind it."""
 
@@ -157,7 +157,7 @@ def _next_of(block: Block, table: list[int]) -> list[int]:
     if block.ends in ("jump", "branch") and block.target is not None:
         own = [block.target]
     else:
-        own = list(table)
+        own = sorted(set(table))
     goes_on = block.ends in ("next", "branch", "call", "pointer")
     if goes_on or (block.condition is not None and block.ends in ("return", "jump")):
         own.append(block.next)
@@ -188,7 +188,7 @@ def ending(
             block.ends, block.register = ("pointer" if name == "blx" else "leave"), which
         return block
     if name in ("tbb", "tbh"):
-        block.ends = "table"
+        block.ends, block.register = "table", _index(words[0])
         return block
     if (
         name == "bl"
@@ -218,8 +218,9 @@ def _writes_pc(block: Block, name: str, words: list[str]) -> Block | None:
     if name in ("pop", "ldmia", "ldmdb") and lists and PC in registers(lists[0]):
         block.ends = "return"
     elif name == "ldr" and words[0] == "pc":
-        table = words[1].endswith("lsl #2]")
-        block.ends = "return" if words[1].startswith("[sp") else "table" if table else "leave"
+        block.ends = "return" if words[1].startswith("[sp") else "leave"
+        if words[1].endswith("lsl #2]"):
+            block.ends, block.register = "table", _index(words[1])
     elif words[:1] == ["pc"] and name in ("mov", "add"):
         block.ends, block.register = "leave", register(words[1]) if name == "mov" else None
     else:
@@ -233,7 +234,7 @@ def _address(operands: str) -> int | None:
 
 
 def table_of(image: Image, at: int, code: dict[int, Instruction], function: Function) -> list[int]:
-    """Where a jump by a table goes: tbb [pc, rN] and tbh, with the table right behind them, and
+    """Where a jump by a table goes, by its index: tbb [pc, rN] and tbh, with the table right behind them, and
     ldr pc, [rM, rN, lsl #2] after add rM, pc, #n. The table ends where objdump sees code again, and
     before the first place that an entry of it names."""
     now = code[at]
@@ -243,7 +244,7 @@ def table_of(image: Image, at: int, code: dict[int, Instruction], function: Func
         return []
     targets: list[int] = []
     place = start
-    while place < min([function.end, *targets]) and _is_data(place, code):
+    while place < min([function.end, *(t for t in targets if t > start)]) and _is_data(place, code):
         entry = image.constant(place, size)
         if entry is None:
             break
@@ -252,7 +253,12 @@ def table_of(image: Image, at: int, code: dict[int, Instruction], function: Func
             break
         targets.append(target)
         place += size
-    return sorted({t for t in targets if function.start <= t < function.end})
+    return targets if all(function.start <= t < function.end for t in targets) else []
+
+
+def _index(address: str) -> int:
+    """Register of the index in [pc, r3], [pc, r3, lsl #1] or [r2, r3, lsl #2]."""
+    return register(address.strip("[]").split(",")[1].strip())
 
 
 def _adr(at: int, code: dict[int, Instruction]) -> int | None:
