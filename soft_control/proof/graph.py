@@ -234,9 +234,9 @@ def _address(operands: str) -> int | None:
 
 
 def table_of(image: Image, at: int, code: dict[int, Instruction], function: Function) -> list[int]:
-    """Where a jump by a table goes, by its index: tbb [pc, rN] and tbh, with the table right behind them, and
-    ldr pc, [rM, rN, lsl #2] after add rM, pc, #n. The table ends where objdump sees code again, and
-    before the first place that an entry of it names."""
+    """Where a jump by a table goes, by its index: tbb [pc, rN] and tbh, with the table right behind
+    them, and ldr pc, [rM, rN, lsl #2] after add rM, pc, #n. The table ends where objdump sees code
+    again, and before the first place behind its start that an entry of it names."""
     now = code[at]
     size = {"tbb": 1, "tbh": 2}.get(now.mnemonic, 4)
     start = at + 4 if size < 4 and now.operands.startswith("[pc") else _adr(at, code)

@@ -33,8 +33,9 @@ SETTING = "adds subs movs mvns ands orrs eors bics lsls lsrs asrs muls".split()
 """Of the instructions that set flags by their result, those that keep what goes with each
 number."""
 SILENT = (
-    "mov movw mvn add addw sub subw rsb and orr eor bic lsl lsr asr uxtb uxth sxtb sxth ubfx mul mla "
-    "mls ldr ldrb ldrh ldrsb ldrsh ldrd str strb strh strd ldmia stmia vldr vstr vldmia vstmia nop "
+    "mov movw mvn add addw sub subw rsb and orr eor bic lsl lsr asr uxtb uxth sxtb sxth ubfx mul "
+    "mla mls ldr ldrb ldrh ldrsb ldrsh ldrd str strb strh strd ldmia stmia vldr vstr vldmia vstmia "
+    "nop "
     "vmov vmov.f32 vadd.f32 vsub.f32 vmul.f32 vfma.f32 vfms.f32"
 ).split()
 """Instructions that leave the flags alone."""
@@ -127,6 +128,8 @@ def asked(block: Block, before: list[tuple[int, Instruction]]) -> Asked | None:
             sides = [NAMES.get(words[0]), NAMES.get(words[1]) if len(words) == 2 else None]
             left, right = (side if side not in since else None for side in sides)
             number = immediate(words[1])
+            if number is None and right is None:
+                return None
             return Asked(left, right, None if number is None else number & WORD)
         if name in SETTING:
             result = register(words[0])
