@@ -15,8 +15,9 @@ meet, the longer one stays. What it rests on is in docs/proof.md.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 
 from soft_control.proof.findings import LoopFound, Problem, Result
@@ -85,8 +86,9 @@ class Executor:
     image: Image
     bounds: Mapping[int, int] = field(default_factory=dict)
     """Head of a loop -> how often it may go round again, where that is said."""
-    targets: Mapping[int, list[str]] = field(default_factory=dict)
-    """Address of a call through a pointer -> names of the functions it may reach."""
+    pointers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """File -> patterns of the functions that its calls through pointers reach, where the machine
+    code does not say whom."""
     ends: tuple[str, ...] = ()
     """Functions that end the program: the way ends where one is called."""
     marks: tuple[str, str] | None = None
@@ -344,7 +346,7 @@ class _Run:
         if not functions:
             self._problem(
                 "a call of something that is no function of the image", at.frame, block.last,
-                "say which functions it may reach, with --pointers",
+                "say which functions it may reach, in POINTERS of firmware/Makefile",
             )  # fmt: skip
             self._come_back_unknown(at, block, comes_back, state, whole, part)
 
@@ -355,14 +357,17 @@ class _Run:
             value = state.registers[block.register]
         if value == at.frame.returns_to and at.frame.returns_to != -1:
             return None
-        names = self.executor.targets.get(block.last)
-        if names is not None:
-            return [self.image.function(name) for name in names]
+        if value is ANY:
+            file = self.image.line(block.last)[0]
+            patterns = self.executor.pointers.get(file, ())
+            return [
+                f
+                for f in self.image.functions
+                if any(fnmatchcase(f.name.partition(".")[0], pattern) for pattern in patterns)
+            ]
         found = [self.image.function_at(n & ~1) for n in numbers_of(value) or ()]
         functions = [f for f in found if f is not None]
-        if value is ANY or len(functions) < len(found):
-            return []
-        return functions
+        return functions if len(functions) == len(found) else []
 
     def _call(
         self,

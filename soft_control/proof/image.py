@@ -46,6 +46,8 @@ class Image:
     """What is loaded into flash and never written: address and content."""
     notes: bytes
     """Of section .loop_bounds; see annotations.py."""
+    members: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(type, member) -> offset, of the structures that have a typedef."""
     lines: list[tuple[int, str, int]] = field(default_factory=list)
     """Address, file, line: from there to the next one. Line 0: unknown."""
 
@@ -115,12 +117,14 @@ def read_image(path: Path) -> Image:
             notes = elf.get_section_by_name(".loop_bounds")
             content = notes.data() if notes is not None else b""
             starts = {f.start for f in functions}
+            members = dict(_members(elf)) if elf.has_dwarf_info() else {}
             lines = sorted(_lines(elf, starts), key=_in_order) if elf.has_dwarf_info() else []
     except OSError as error:
         raise ProofError(f"{path}: {error.strerror}") from None
     except (ELFError, DWARFError) as error:
         raise ProofError(f"{path}: no ELF file: {error}") from None
-    return Image(path, functions, symbols, disassembly(_dump(path)), sections, content, lines)
+    code = disassembly(_dump(path))
+    return Image(path, functions, symbols, code, sections, content, members, lines)
 
 
 def _dump(path: Path) -> str:
@@ -177,6 +181,21 @@ def _lines(elf: ELFFile, starts: set[int]) -> Iterator[tuple[int, str, int]]:
                 sequence = []
             else:
                 sequence.append((state.address, _file(program, state.file), state.line))
+
+
+def _members(elf: ELFFile) -> Iterator[tuple[tuple[str, str], int]]:
+    for unit in elf.get_dwarf_info().iter_CUs():
+        for typedef in unit.get_top_DIE().iter_children():
+            if typedef.tag != "DW_TAG_typedef" or "DW_AT_type" not in typedef.attributes:
+                continue
+            structure = typedef.get_DIE_from_attribute("DW_AT_type")
+            if structure.tag != "DW_TAG_structure_type":
+                continue
+            name = typedef.attributes["DW_AT_name"].value.decode(errors="replace")
+            for member in structure.iter_children():
+                offset = member.attributes.get("DW_AT_data_member_location")
+                if offset is not None and isinstance(offset.value, int):
+                    yield (name, member.attributes["DW_AT_name"].value.decode()), offset.value
 
 
 def _in_order(row: tuple[int, str, int]) -> tuple[int, bool]:

@@ -43,7 +43,11 @@ PRODUCT_SUMS: dict[str, Callable[[int, int, int], int]] = {
     "smlabb": lambda a, b, c: c + _half(a) * _half(b),
 }
 UNKNOWN_RESULT = {"mrs": 1, "sbfx": 1, "bfi": 1, "bfc": 1, "rbit": 1, "rev16": 1}
-UNKNOWN_RESULT |= {"umull": 2, "smull": 2, "umlal": 2, "smlal": 2}
+WIDE_PRODUCTS: dict[str, Binary] = {
+    "umull": int.__mul__,
+    "smull": lambda a, b: signed(a) * signed(b),
+}
+UNKNOWN_RESULT |= {"umlal": 2, "smlal": 2}
 """Instructions -> how many of their first operands are results, of which nothing is known."""
 FLOAT_ARITHMETIC = (
     "vadd vsub vmul vnmul vdiv vsqrt vabs vneg vcvt vcvtr vfma vfms vfnma vfnms vmla vmls "
@@ -62,6 +66,7 @@ KNOWN = {
 }
 KNOWN |= {
     *PRODUCT_SUMS,
+    *WIDE_PRODUCTS,
     "ubfx",
     "ldmia",
     "ldmdb",

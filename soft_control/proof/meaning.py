@@ -24,6 +24,7 @@ from soft_control.proof.instructions import (
     TESTS,
     UNARY,
     UNKNOWN_RESULT,
+    WIDE_PRODUCTS,
     Binary,
 )
 from soft_control.proof.operands import (
@@ -156,6 +157,8 @@ def _effect(name: str, words: list[str], at: int, memory: Memory, sets_flags: bo
         return _logic(name, words, after, sets_flags)
     if name in PRODUCT_SUMS:
         return _of_registers(PRODUCT_SUMS[name], [register(w) for w in words])
+    if name in WIDE_PRODUCTS:
+        return _wide_product(WIDE_PRODUCTS[name], [register(w) for w in words])
     if name == "ubfx":
         low, mask = immediate(words[2]) or 0, (1 << (immediate(words[3]) or 1)) - 1
         return _of_registers(lambda a: a >> low & mask, [register(w) for w in words[:2]])
@@ -190,6 +193,17 @@ def _of_registers(function: Callable[..., int], words: list[int]) -> Effect:
 
     def run(state: State) -> None:
         state.registers[to] = apply(function, *(state.registers[index] for index in by))
+
+    return run
+
+
+def _wide_product(function: Binary, words: list[int]) -> Effect:
+    low, high, first, second = words
+
+    def run(state: State) -> None:
+        a, b = state.registers[first], state.registers[second]
+        state.registers[low] = apply(function, a, b)
+        state.registers[high] = apply(lambda x, y: function(x, y) >> 32, a, b)
 
     return run
 

@@ -35,6 +35,9 @@ SAMPLE = "loop_sample"
 STEP = ("board_step_cost_begin", "board_step_cost_end")
 """Between their calls is the step whose cost the firmware tells."""
 TICKS = "board_ticks_per_us"
+LOOP_TYPE = "control_loop_t"
+SET_ONCE = {"board": "board", "config": "controller_config"}
+"""Members of it that control_loop_start sets, and nobody after it -> what they point to."""
 LOOP = "loop."
 """The one control_loop_t: a static variable of main, which the linker gives a number."""
 CRASH = "crash_exception"
@@ -98,7 +101,7 @@ def prove(build: FirmwareBuild, samples: int = 0, model: Model | None = None) ->
 def executor_of(image: Image) -> Executor:
     """With the bounds that the sources say, and the marks of a step."""
     marks = STEP if all(name in image.named for name in STEP) else None
-    executor = Executor(image, marks=marks, ends=(CRASH,))
+    executor = Executor(image, marks=marks, ends=(CRASH,), pointers=stack.pointers())
     graphs = [executor.graph(function) for function in image.functions]
     return replace(executor, bounds=bounds_of(image, graphs, read_notes(image.notes)))
 
@@ -111,6 +114,10 @@ def run_sample(executor: Executor) -> Result:
     found = [at for name, (at, size) in image.symbols.items() if name.startswith(LOOP) and size]
     if len(found) == 1:
         state.registers[0] = found[0]
+        for member, points_to in SET_ONCE.items():
+            offset = image.members.get((LOOP_TYPE, member))
+            if offset is not None and points_to in image.symbols:
+                state.memory[found[0] + offset] = 4, image.symbols[points_to][0], True
     return executor.run(SAMPLE, state)
 
 
@@ -205,7 +212,8 @@ def _period(
     wirings: tuple[Wiring, ...] = ("host", "mcu")
     lines = max(sum(lines_of(robot, robot.rate_hz, wiring).values()) for wiring in wirings)
     data = microcontrollers()
-    waits = max(clock.wait_states for clock in data.part(OWN).clocks if clock.mhz <= mhz)
+    clocks = data.part(OWN).clocks
+    waits = max((clock.wait_states for clock in clocks if clock.mhz <= mhz), default=0)
     stall = data.model.stall_per_wait_state * waits
 
     def with_waits(work: Work) -> float:
