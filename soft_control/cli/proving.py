@@ -80,19 +80,21 @@ def _model_of(build: Path, model: Path | None, wanted: str) -> Model | None:
 
 def _show(proof: Proof) -> None:
     seen = proof.seen
+    works = [proof.step] if proof.step else []
+    works += [proof.sample, proof.sample_after_gap, *proof.interrupts]
     rows = [
         (
             work.name, f"{work.instructions:,}", f"{work.cycles:,}",
             _over(work.instructions, seen.step_instructions if seen else 0)
             if work is proof.step else "",
         )
-        for work in (*([proof.step] if proof.step else []), proof.sample, *proof.interrupts)
+        for work in works
     ]  # fmt: skip
     show_table("the most of a", "instructions", "modelled cycles", "worst seen", rows=rows)
-    percent = 100 * proof.needed_cycles / proof.period_cycles
+    has = f"{proof.period_cycles:,}" if proof.period_cycles else "of a clock that is not known"
     say(
-        f"control period: {proof.period_cycles:,} cycles, at most {proof.needed_cycles:,} needed "
-        f"({percent:.0f} %), wait states and interrupts included"
+        f"control period: {has} cycles, at most {proof.needed_cycles:,} needed, wait states and "
+        "interrupts included"
     )
     used = _over(proof.stack_bytes, seen.stack_bytes if seen else 0)
     used = f", seen {used}" if used else ""

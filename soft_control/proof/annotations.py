@@ -22,33 +22,34 @@ class Note:
     file: str
     line: int
     most: int
+    without_gap: int
+    """In a sample that comes right after the one before it."""
 
 
 def read_notes(content: bytes) -> list[Note]:
-    """Of the section .loop_bounds: line and bound, a word each, and the file's name with zeros up
-    to a multiple of four bytes. Raises ProofError for anything else."""
+    """Of the section .loop_bounds: line and two bounds, a word each, and the file's name with zeros
+    up to a multiple of four bytes. Raises ProofError for anything else."""
     notes, at = [], 0
     while at < len(content):
-        end = content.find(b"\0", at + 8)
+        end = content.find(b"\0", at + 12)
         if end < 0:
             raise ProofError("section .loop_bounds ends within a note; build the firmware again")
-        line, most = struct.unpack_from("<II", content, at)
-        file = content[at + 8 : end].decode(errors="replace").rpartition("/")[2]
-        notes.append(Note(file, line, most))
+        line, most, without_gap = struct.unpack_from("<III", content, at)
+        file = content[at + 12 : end].decode(errors="replace").rpartition("/")[2]
+        notes.append(Note(file, line, most, without_gap))
         at = end + 4 - end % 4
     return notes
 
 
-def bounds_of(image: Image, graphs: Iterable[Graph], notes: list[Note]) -> dict[int, int]:
-    """Head of each loop that a note belongs to -> how often it turns at most."""
-    found: dict[int, int] = {}
+def bounds_of(image: Image, graphs: Iterable[Graph], notes: list[Note]) -> dict[int, Note]:
+    """Head of each loop that a note belongs to -> the note, of several the one that says least."""
+    found: dict[int, Note] = {}
     for graph in graphs:
         for loop in graph.loops.values():
-            said = [
-                note.most for note in notes if (note.file, note.line) in _lines(image, graph, loop)
-            ]
+            lines = _lines(image, graph, loop)
+            said = [note for note in notes if (note.file, note.line) in lines]
             if said:
-                found[loop.head] = min(said)
+                found[loop.head] = min(said, key=lambda note: note.most)
     return found
 
 

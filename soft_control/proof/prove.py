@@ -44,6 +44,8 @@ CRASH = "crash_exception"
 FAULTS = "crash_handler"
 """What a fault begins, and where every crash ends: the program is over then."""
 ALLOCATION = ("malloc", "calloc", "realloc", "free", "_sbrk", "sbrk")
+LEAST_MHZ = 8
+"""Ticks of a microsecond, below which they are no cycles of the core."""
 INTERRUPT_CYCLES = 24
 """Entry and exit (Cortex-M4 Technical Reference Manual, exceptions)."""
 BELOW_TOP = 1024
@@ -64,18 +66,19 @@ def prove(build: FirmwareBuild, samples: int = 0, model: Model | None = None) ->
     interrupts = [run_alone(executor, name) for name in handlers_of(image)]
     problems = [*sample.problems, *(p for result in interrupts for p in result.problems)]
     problems += allocations(image)
+    regular = run_sample(executor_of(image, gap=False))
     chain, reserved = _stack(image, executor, problems)
-    work = Work(name="sample", instructions=sample.whole.instructions, cycles=sample.whole.cycles)
+    work = _work("sample", regular.whole)
     handlers = [
-        Work(name=name, instructions=r.whole.instructions, cycles=r.whole.cycles)
-        for name, r in zip(handlers_of(image), interrupts, strict=True)
+        _work(name, r.whole) for name, r in zip(handlers_of(image), interrupts, strict=True)
     ]
     period, needed = _period(build, executor, work, handlers)
     return Proof(
         build_id=build.build_id,
         model_hash=build.model_hash,
-        step=None if sample.part is None else _step(sample.part),
+        step=None if sample.part is None else _work("step", sample.part),
         sample=work,
+        sample_after_gap=_work("sample after a gap", sample.whole),
         interrupts=handlers,
         period_cycles=period,
         needed_cycles=needed,
@@ -98,12 +101,15 @@ def prove(build: FirmwareBuild, samples: int = 0, model: Model | None = None) ->
     )
 
 
-def executor_of(image: Image) -> Executor:
-    """With the bounds that the sources say, and the marks of a step."""
+def executor_of(image: Image, gap: bool = True) -> Executor:
+    """With the bounds that the sources say, and the marks of a step. gap: samples may be missing
+    before a sample."""
     marks = STEP if all(name in image.named for name in STEP) else None
     executor = Executor(image, marks=marks, ends=(CRASH,), pointers=stack.pointers())
     graphs = [executor.graph(function) for function in image.functions]
-    return replace(executor, bounds=bounds_of(image, graphs, read_notes(image.notes)))
+    notes = bounds_of(image, graphs, read_notes(image.notes))
+    bounds = {head: note.most if gap else note.without_gap for head, note in notes.items()}
+    return replace(executor, bounds=bounds)
 
 
 def run_sample(executor: Executor) -> Result:
@@ -166,8 +172,8 @@ def by_function(image: Image, count: Count) -> dict[str, int]:
     return dict(found.most_common())
 
 
-def _step(part: Count) -> Work:
-    return Work(name="step", instructions=part.instructions, cycles=part.cycles)
+def _work(name: str, count: Count) -> Work:
+    return Work(name=name, instructions=count.instructions, cycles=count.cycles)
 
 
 def _unbounded(problem: Problem) -> Unbounded:
@@ -196,7 +202,7 @@ def _stack(
 
 def _period(
     build: FirmwareBuild, executor: Executor, sample: Work, handlers: list[Work]
-) -> tuple[int, int]:
+) -> tuple[int | None, int]:
     """Cycles that a control period has, and that it needs at the worst.
 
     An interrupt a byte, of all that the robot's lines have to bring and take, with either wiring; a
@@ -221,6 +227,8 @@ def _period(
 
     each = max((with_waits(work) for work in handlers), default=0.0) + INTERRUPT_CYCLES
     needed = with_waits(sample) + math.ceil(lines) * each
+    if mhz < LEAST_MHZ:
+        return None, math.ceil(needed)
     return math.floor(1e6 * mhz / robot.rate_hz), math.ceil(needed)
 
 

@@ -92,11 +92,13 @@ class Proof(_Found):
     """Between the two looks at the clock that `step_cost` is the difference of; None where the
     program has none."""
     sample: Work
-    """A whole sample, the longest gap before it included."""
+    """A whole sample."""
+    sample_after_gap: Work
+    """One that has the most missing samples to bridge that there may be."""
     interrupts: list[Work]
     """Each handler, once."""
-    period_cycles: int
-    """Of a control period at the board's clock."""
+    period_cycles: int | None
+    """Of a control period at the board's clock; None: that is not known."""
     needed_cycles: int
     """Of a period in which a sample is longest and all lines bring what they have to; with wait
     states."""
@@ -116,22 +118,8 @@ class Proof(_Found):
         return sum(piece.bytes for piece in self.stack)
 
     def failures(self) -> list[str]:
-        """Why this will not do, a line each; none: it will."""
-        lines = [
-            f"{', '.join(filter(None, (p.function, p.place)))} (0x{p.address:08x}): "
-            f"{p.what}; {p.remedy}"
-            for p in self.problems
-        ]
-        if self.needed_cycles > self.period_cycles:
-            lines.append(
-                f"a sample needs {self.needed_cycles:,} cycles, the control period has "
-                f"{self.period_cycles:,}: lower the rate, the horizon or the network"
-            )
-        if self.stack_bytes > self.stack_reserved:
-            lines.append(
-                f"the stack needs {self.stack_bytes:,} bytes, {self.stack_reserved:,} are "
-                "reserved: build the firmware again without STACK="
-            )
+        """Why this is no proof or will not do, a line each; none: all is well."""
+        lines = self.unbounded() + self.shortfalls()
         if self.seen is not None and self.step is not None:
             lines += _against(
                 "step", "instructions", self.step.instructions,
@@ -139,6 +127,29 @@ class Proof(_Found):
             )  # fmt: skip
             lines += _against(
                 "stack", "bytes", self.stack_bytes, self.seen.stack_bytes, STACK_OVER_SEEN
+            )
+        return lines
+
+    def unbounded(self) -> list[str]:
+        """What cannot be bounded, a line each."""
+        return [
+            f"{', '.join(filter(None, (p.function, p.place)))} (0x{p.address:08x}): "
+            f"{p.what}; {p.remedy}"
+            for p in self.problems
+        ]
+
+    def shortfalls(self) -> list[str]:
+        """Where control period or stack do not suffice, a line each."""
+        lines = []
+        if self.period_cycles is not None and self.needed_cycles > self.period_cycles:
+            lines.append(
+                f"a sample needs up to {self.needed_cycles:,} cycles, the control period has "
+                f"{self.period_cycles:,}: lower the rate, the horizon or the network"
+            )
+        if self.stack_bytes > self.stack_reserved:
+            lines.append(
+                f"the stack needs {self.stack_bytes:,} bytes, {self.stack_reserved:,} are "
+                "reserved: build the firmware again without STACK="
             )
         return lines
 

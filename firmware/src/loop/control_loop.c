@@ -77,7 +77,7 @@ typedef struct {
 static void bridge_gap(control_loop_t *loop, sample_t *sample)
 {
     while (loop->next_k != sample->k) {
-        LOOP_BOUND(GAP_MAX);
+        LOOP_BOUND_AFTER_GAP(GAP_MAX, 0u);
         float held[COMMANDS];
         memcpy(held, loop->mpc.commands[0], sizeof held);
         mpc_advance(&loop->mpc, held);

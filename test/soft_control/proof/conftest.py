@@ -56,7 +56,8 @@ class Cases:
         image = read_image(self.folder / "program.elf")
         executor = Executor(image)
         graphs = [executor.graph(function) for function in image.functions]
-        executor.bounds = bounds_of(image, graphs, read_notes(image.notes))
+        notes = bounds_of(image, graphs, read_notes(image.notes))
+        executor.bounds = {head: note.most for head, note in notes.items()}
         return executor
 
 
