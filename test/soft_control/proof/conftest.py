@@ -1,4 +1,4 @@
-"""Small C functions built for the emulated Cortex-M4F, which counts what a call takes."""
+"""Small C functions built for the emulated Cortex-M4F, which counts what a call takes; a card."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import pytest
 
 from nn4mc_codegen.printing.c import TEMPLATES
 from nn4mc_codegen.trial.qemu import COMPILER, EMULATOR, FLAGS, LINK_FLAGS, missing_tools
+from soft_control.learning.card import ModelCard, Trained
 from soft_control.paths import share
 from soft_control.proof.annotations import bounds_of, read_notes
 from soft_control.proof.execution import Executor
 from soft_control.proof.findings import Result
 from soft_control.proof.image import read_image
 from soft_control.proof.state import SP, State
+from soft_control.robots.description import Command, Output, RobotDescription, Signal
 
 HERE = Path(__file__).parent
 INPUTS = 16
@@ -87,3 +89,35 @@ def build_cases(tmp_path_factory) -> Callable[..., Cases]:
         return Cases(folder, names)
 
     return built
+
+
+@pytest.fixture(scope="session")
+def hand_made_card() -> ModelCard:
+    """Of an arm of two commands, of which one may jump, three outputs and two signals."""
+    robot = RobotDescription(
+        name="arm",
+        commands=(
+            Command(name="left", unit="Pa", display_unit="kPa", min=0.0, max=2e5, speed_max=8e5),
+            Command(name="right", unit="rad", display_unit="deg", min=-1.0, max=1.0),
+        ),
+        outputs=(
+            Output(name="x", unit="m", display_unit="mm", axis="x", point="tip"),
+            Output(name="z", unit="m", display_unit="mm", axis="z", point="tip"),
+            Output(name="push", unit="N"),
+        ),
+        signals=(Signal(name="bend", unit="rad", display_unit="deg"), Signal(name="still")),
+        rate_hz=50.0,
+    )
+    return ModelCard(
+        robot=robot, rate_hz=50.0, input_lags=2, output_lags=3, input_delay=1,
+        command_names=robot.command_names, command_offset=[1e5, 0.0], command_scale=[1e5, 1.0],
+        output_names=robot.output_names, output_offset=[0.0, 0.01, 0.0],
+        output_scale=[0.02, 0.02, 3.0], signal_names=["bend", "still"],
+        signal_offset=[0.0, 0.5], signal_scale=[0.3, 0.1], surface=None, metrics=[],
+        evaluated_on=[], recordings=[], model_hash="",
+        trained=Trained(
+            commands=[(0.0, 2e5), (-1.0, 1.0)],
+            outputs=[(-0.03, 0.02), (0.0, 0.02), (-4.0, 4.0)],
+            signals=[(-0.5, 0.5), (0.2, 0.7)],
+        ),
+    )  # fmt: skip
