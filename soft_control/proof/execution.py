@@ -46,6 +46,9 @@ from soft_control.proof.values import (
 
 MOST_TURNS = 300
 """Of a loop that nobody bounds, at which it counts as endless."""
+FIRST_LOOK = 8
+"""Turns, from which on it is looked whether anything still changes: at 7 and 8, 15 and 16, 31 and
+32."""
 MOST_BLOCKS = 5_000_000
 SAVED = (*range(4, 12), SP, *range(FLOATS + 16, FLOATS + 32))
 """Registers that a function gives back as they were (Procedure Call Standard for the Arm
@@ -270,13 +273,13 @@ class _Run:
         loop.turns = max(loop.turns, turn + 1)
         if loop.annotated is not None:
             return True
-        place = key[:-2]
-        now = turn, at.state.without_names()
-        before = self.heads.get(place)
-        if before == (turn - 1, now[1]):  # nothing has changed that would end it some time
-            self._unbounded(at.frame, head)
-            return False
-        self.heads[place] = now
+        if turn + 1 >= FIRST_LOOK and (turn & turn - 1 == 0 or turn & turn + 1 == 0):
+            now = turn, at.state.without_names()
+            before = self.heads.get(key[:-2])
+            if before == (turn - 1, now[1]):  # nothing has changed that would end it some time
+                self._unbounded(at.frame, head)
+                return False
+            self.heads[key[:-2]] = now
         return True
 
     def _branch(

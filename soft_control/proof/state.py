@@ -100,11 +100,10 @@ class Memory:
         kept = state.memory.get(address)
         if kept is not None and kept[0] == size:
             return kept[1]
-        if any(
-            (near := state.memory.get(a)) is not None and a + near[0] > address
-            for a in range(address - 3, address + size)
-        ):
-            return ANY
+        memory = state.memory
+        for near in range(address - 3, address + size):
+            if near in memory and near + memory[near][0] > address:
+                return ANY
         return self.constants(address, size)
 
     def store(

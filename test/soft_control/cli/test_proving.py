@@ -8,36 +8,45 @@ from pathlib import Path
 
 import pytest
 
-from nn4mc_codegen.trial.qemu import missing_tools
 from soft_control.cli.terminal import FAILED
+from soft_control.proof.report import Proof
 
 
-def test_it_prints_a_table_or_json(tendon, softctl):
-    if problem := missing_tools():
-        pytest.skip(problem)
-    args = ["prove", str(tendon.firmware), "--model", str(tendon.model), "--samples", "0"]
+@pytest.fixture
+def proved(tendon_proof, monkeypatch) -> Proof:
+    """What the command finds: it takes seconds, and is tested by itself."""
+    monkeypatch.setattr("soft_control.proof.prove.prove", lambda *_: tendon_proof)
+    return tendon_proof
+
+
+def test_it_prints_a_table_or_json(tendon, proved, softctl):
+    args = ["prove", str(tendon.firmware), "--model", str(tendon.model)]
     found = json.loads(softctl(*args, "--json").out)
-    assert found["failures"] == [] and found["network"]["lipschitz"] > 0.0
-    said = softctl(*args).out
-    for words in (f"{found['step']['instructions']:,}", "control period: 1,400,000", "bounded"):
-        assert words in said
+    assert found == proved.model_dump(mode="json") | {"failures": []}
+    said = softctl(*args)
+    assert said.code == 0
+    for words in (f"{proved.step.instructions:,}", "control period: 1,400,000", "bounded"):
+        assert words in said.out
 
 
-def test_what_fails_is_told_and_is_exit_code_1(tendon, softctl, monkeypatch):
-    if problem := missing_tools():
-        pytest.skip(problem)
-    monkeypatch.setattr("soft_control.proof.stack.pointers", lambda: {})
-    ended = softctl("prove", str(tendon.firmware), "--samples", "0")
+def test_what_fails_is_told_and_is_exit_code_1(tendon, proved, softctl, monkeypatch):
+    slow = proved.model_copy(update={"period_cycles": 1000})
+    monkeypatch.setattr("soft_control.proof.prove.prove", lambda *_: slow)
+    ended = softctl("prove", str(tendon.firmware))
     assert ended.code == FAILED and "NOT proved" in ended.out
-    assert "calls through a pointer: whom?" in ended.err
+    assert "the control period has 1,000" in ended.err
 
 
-def test_a_build_that_would_be_late_is_refused(tendon_model, softctl, monkeypatch):
-    if problem := missing_tools():
-        pytest.skip(problem)
-    monkeypatch.setattr("soft_control.proof.prove.INTERRUPT_CYCLES", 10**6)
-    line = softctl("build", str(tendon_model.model), "--out", "late").mistake()
-    assert "the control period has 1,400,000" in line and not Path("late").exists()
+def test_a_build_that_would_be_late_is_refused_and_what_was_there_stays(
+    tendon, tendon_model, proved, softctl, monkeypatch
+):
+    shutil.copytree(tendon.firmware, "build")
+    slow = proved.model_copy(update={"period_cycles": 1000})
+    monkeypatch.setattr("soft_control.proof.prove.prove", lambda *_: slow)
+    before = Path("build/firmware.elf").stat().st_mtime_ns
+    line = softctl("build", str(tendon_model.model), "--out", "build").mistake()
+    assert "a sample needs up to" in line and "the control period has 1,000" in line
+    assert Path("build/firmware.elf").stat().st_mtime_ns == before
 
 
 def test_mistakes_are_one_line(tendon, tmp_path, softctl):

@@ -7,19 +7,16 @@ import subprocess
 import pytest
 
 from nn4mc_codegen.trial.qemu import missing_tools
-from soft_control.firmware_files import read_build
-from soft_control.learning.model import load_model
 from soft_control.proof import report
 from soft_control.proof.annotations import read_notes
+from soft_control.proof.execution import Executor
 from soft_control.proof.image import ProofError, read_image
-from soft_control.proof.prove import prove
+from soft_control.proof.stack import deepest, pointers
 
 
-@pytest.fixture(scope="module")
-def proof(tendon):
-    if problem := missing_tools():
-        pytest.skip(problem)
-    return prove(read_build(tendon.firmware), 300, load_model(tendon.model))
+@pytest.fixture
+def proof(tendon_proof) -> report.Proof:
+    return tendon_proof
 
 
 def test_a_firmware_is_bounded_and_not_far_above_the_worst_seen(proof):
@@ -80,3 +77,14 @@ def test_an_elf_without_symbols_is_refused(tendon, tmp_path):
     subprocess.run(words, check=True)
     with pytest.raises(ProofError, match="no symbols"):
         read_image(bare)
+
+
+def test_calls_that_nobody_explains_are_refused(tendon):
+    if problem := missing_tools():
+        pytest.skip(problem)
+    image = read_image(tendon.firmware / "firmware.elf")
+    executor = Executor(image)
+    graphs = {function.start: executor.graph(function) for function in image.functions}
+    assert deepest(image, graphs, pointers()).bytes > 0
+    with pytest.raises(ProofError, match="its address is taken"):
+        deepest(image, graphs, {})
