@@ -126,6 +126,13 @@ models/hasel/fk.json: $(VENV)/.ready $(LEARNING) config/hasel.yaml config/robots
 	$(BIN)/softctl collect --rig hasel --out data/hasel
 	$(BIN)/softctl train data/hasel --rig hasel --out models/hasel
 
+# The demo's bounds against many samples that look for the worst: 100,000 in pil take some ten minutes,
+# ten million in sil with counted calls some two hours.
+proved: models/tendon/fk.json
+	$(BIN)/softctl build models/tendon --out build/tendon
+	$(BIN)/softctl prove build/tendon --samples 100000
+	$(BIN)/python bench/proof_counts.py build/tendon 10000000
+
 # Counts instructions and reads no clock: the same numbers on any machine.
 bench: setup build/bench/.ready
 	$(BIN)/python bench/run.py

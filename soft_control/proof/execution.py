@@ -21,6 +21,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 
 from soft_control.proof.findings import LoopFound, Problem, Result
+from soft_control.proof.frames import Frame, Pending
 from soft_control.proof.graph import Block, Graph, build_graph
 from soft_control.proof.image import Function, Image
 from soft_control.proof.meaning import Effect, either_way, meaning
@@ -55,33 +56,6 @@ SAVED = (*range(4, 12), SP, *range(FLOATS + 16, FLOATS + 32))
 Architecture, 6.1)."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A function that is being executed."""
-
-    graph: Graph
-    before: Frame | None
-    returns_to: int
-    key: tuple[int, ...]
-    """Of the call."""
-    turns: tuple[int, ...] = ()
-    """Of the caller's loops, where it was called."""
-    called_in: int = 0
-    """The caller's block."""
-
-
-@dataclass(slots=True)
-class Pending:
-    """What is known where a block begins that has not been executed yet."""
-
-    frame: Frame
-    block: int
-    turns: tuple[int, ...]
-    state: State
-    whole: Count
-    part: Count | None
-
-
 @dataclass
 class Executor:
     """Executes functions of one image."""
@@ -92,6 +66,8 @@ class Executor:
     pointers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """File -> patterns of the functions that its calls through pointers reach, where the machine
     code does not say whom."""
+    counted: tuple[str, ...] = ()
+    """Functions whose calls are counted."""
     ends: tuple[str, ...] = ()
     """Functions that end the program: the way ends where one is called."""
     marks: tuple[str, str] | None = None
@@ -158,8 +134,9 @@ class _Run:
         self.part: Count | None = None
         self.blocks = 0
         frame = Frame(executor.graph(function), None, -1, ())
+        start = Count(0, 0, calls=(0,) * len(executor.counted))
         state.registers[LR] = -1
-        self._push(frame, function.start, self._entry(frame), state, Count(0, 0), None)
+        self._push(frame, function.start, self._entry(frame), state, start, None)
         while self.queue:
             key = heapq.heappop(self.queue)
             self._step(key, self.pending.pop(key))
@@ -385,6 +362,9 @@ class _Run:
         frame: Frame | None = at.frame
         if function.name in self.executor.ends:
             return
+        if function.name in self.executor.counted:
+            number = self.executor.counted.index(function.name)
+            whole, part = whole.called(number), part and part.called(number)
         if self.executor.marks is not None and function.name == self.executor.marks[1] and part:
             self.part = part if self.part is None else self.part.most(part)
             part = None
@@ -428,7 +408,7 @@ class _Run:
             self.ended = whole if self.ended is None else self.ended.most(whole)
             return
         if self.executor.marks is not None and frame.graph.function.name == self.executor.marks[0]:
-            part = Count(0, 0)
+            part = Count(0, 0, calls=(0,) * len(self.executor.counted))
         caller = Pending(frame.before, frame.called_in, frame.turns, state, whole, part)
         self._go(caller, frame.returns_to & ~1, state, whole, part)
 

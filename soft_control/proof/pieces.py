@@ -54,19 +54,31 @@ class Trail:
 
 @dataclass(slots=True)
 class Count:
-    """What the longest way to a point takes; each of the two is the most by itself."""
+    """What the longest way to a point takes; each number is the most by itself."""
 
     instructions: int
     cycles: int
     trail: Trail | None = None
+    calls: tuple[int, ...] = ()
+    """Of each function that is counted, the most by itself as well."""
 
     def most(self, other: Count) -> Count:
         longer = self if self.instructions >= other.instructions else other
-        return Count(longer.instructions, max(self.cycles, other.cycles), longer.trail)
+        calls = self.calls
+        if calls != other.calls:
+            calls = tuple(map(max, self.calls, other.calls))
+        cycles = max(self.cycles, other.cycles)
+        return Count(longer.instructions, cycles, longer.trail, calls)
 
     def plus(self, code: Code) -> Count:
         trail = Trail(self.trail, code.block.start, len(code.block.code))
-        return Count(self.instructions + code.instructions, self.cycles + code.cycles, trail)
+        cycles = self.cycles + code.cycles
+        return Count(self.instructions + code.instructions, cycles, trail, self.calls)
+
+    def called(self, number: int) -> Count:
+        """After one more call of the function with this number among those that are counted."""
+        calls = tuple(n + (i == number) for i, n in enumerate(self.calls))
+        return Count(self.instructions, self.cycles, self.trail, calls)
 
 
 @dataclass(frozen=True)
