@@ -13,7 +13,7 @@ EXTRAS := train,test,campaign,design,mujoco$(if $(ROS_DISTRO),,$(comma)ros)
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo test test-long browser fuzz fuzz-instruments swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
+.PHONY: demo proved test test-long browser fuzz fuzz-instruments swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
