@@ -93,8 +93,8 @@ def _show(proof: Proof) -> None:
     show_table("the most of a", "instructions", "modelled cycles", "worst seen", rows=rows)
     has = f"{proof.period_cycles:,}" if proof.period_cycles else "of a clock that is not known"
     say(
-        f"control period: {has} cycles, at most {proof.needed_cycles:,} needed, wait states and "
-        "interrupts included"
+        f"control period: {has} cycles, at most {proof.needed_cycles:,} needed, interrupts "
+        f"included; with what wait states are assumed to cost {proof.needed_with_waits:,}"
     )
     used = _over(proof.stack_bytes, seen.stack_bytes if seen else 0)
     used = f", seen {used}" if used else ""

@@ -61,6 +61,9 @@ def prove(build: FirmwareBuild, samples: int = 0, model: Model | None = None) ->
     Raises ProofError where its ELF cannot be read; what cannot be bounded is in the result.
     """
     image = read_image(build.elf)
+    for name in (stack.START, stack.END, stack.VECTORS):
+        if name not in image.symbols:
+            raise ProofError(f"{image.path}: it has no {name}; is it this firmware's ELF?")
     executor = executor_of(image)
     sample = run_sample(executor)
     interrupts = [run_alone(executor, name) for name in handlers_of(image)]
@@ -72,7 +75,7 @@ def prove(build: FirmwareBuild, samples: int = 0, model: Model | None = None) ->
     handlers = [
         _work(name, r.whole) for name, r in zip(handlers_of(image), interrupts, strict=True)
     ]
-    period, needed = _period(build, executor, work, handlers)
+    period, needed, with_waits = _period(build, executor, work, handlers)
     return Proof(
         build_id=build.build_id,
         model_hash=build.model_hash,
@@ -82,6 +85,7 @@ def prove(build: FirmwareBuild, samples: int = 0, model: Model | None = None) ->
         interrupts=handlers,
         period_cycles=period,
         needed_cycles=needed,
+        needed_with_waits=with_waits,
         stack=chain,
         stack_reserved=reserved,
         loops=[
@@ -202,8 +206,8 @@ def _stack(
 
 def _period(
     build: FirmwareBuild, executor: Executor, sample: Work, handlers: list[Work]
-) -> tuple[int | None, int]:
-    """Cycles that a control period has, and that it needs at the worst.
+) -> tuple[int | None, int, int]:
+    """Cycles that a control period has, and needs at the worst, without and with wait states.
 
     An interrupt a byte, of all that the robot's lines have to bring and take, with either wiring; a
     host that says more than it has to can take more.
@@ -222,14 +226,13 @@ def _period(
     waits = max((clock.wait_states for clock in clocks if clock.mhz <= mhz), default=0)
     stall = data.model.stall_per_wait_state * waits
 
-    def with_waits(work: Work) -> float:
-        return work.cycles + stall * work.instructions
+    def needs(stalls: float) -> int:
+        handler = max((w.cycles + stalls * w.instructions for w in handlers), default=0.0)
+        own = sample.cycles + stalls * sample.instructions
+        return math.ceil(own + math.ceil(lines) * (handler + INTERRUPT_CYCLES))
 
-    each = max((with_waits(work) for work in handlers), default=0.0) + INTERRUPT_CYCLES
-    needed = with_waits(sample) + math.ceil(lines) * each
-    if mhz < LEAST_MHZ:
-        return None, math.ceil(needed)
-    return math.floor(1e6 * mhz / robot.rate_hz), math.ceil(needed)
+    period = math.floor(1e6 * mhz / robot.rate_hz) if mhz >= LEAST_MHZ else None
+    return period, needs(0.0), needs(stall)
 
 
 def worst_seen(build: FirmwareBuild, samples: int, reserved: int) -> Seen:

@@ -100,8 +100,9 @@ class Proof(_Found):
     period_cycles: int | None
     """Of a control period at the board's clock; None: that is not known."""
     needed_cycles: int
-    """Of a period in which a sample is longest and all lines bring what they have to; with wait
-    states."""
+    """Of a period in which a sample is longest and all lines bring what they have to."""
+    needed_with_waits: int
+    """The same with the wait states of the flash at that clock, whose cost is assumed."""
     stack: list[StackPiece]
     stack_reserved: int
     loops: list[LoopBound]
