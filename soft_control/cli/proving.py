@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,11 +47,15 @@ def prove(
     softctl prove build/tendon
     softctl prove build/tendon --samples 0 --json > proof.json
     """
+    from nn4mc_codegen.trial.qemu import EMULATOR
     from soft_control.firmware_files import read_build
     from soft_control.proof.prove import prove as find
 
     made = read_build(build)
     learned = _model_of(build, model, made.model_hash)
+    if samples > 0 and shutil.which(EMULATOR) is None:
+        warn(f"{EMULATOR} is not installed: the bounds are compared with nothing")
+        samples = 0
     with progress_bar("{task.fields[note]}") as bar:
         bar.add_task("proving", note=f"{build}")
         proof = find(made, samples, learned)

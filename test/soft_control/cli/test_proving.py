@@ -29,6 +29,16 @@ def test_it_prints_a_table_or_json(tendon, proved, softctl):
         assert words in said.out
 
 
+def test_without_an_emulator_it_is_compared_with_nothing(tendon, proved, softctl, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "soft_control.proof.prove.prove", lambda _, samples, __: asked.append(samples) or proved
+    )
+    monkeypatch.setattr("soft_control.cli.proving.shutil.which", lambda name: None)
+    ended = softctl("prove", str(tendon.firmware), "--samples", "7")
+    assert asked == [0] and "qemu-system-arm is not installed" in ended.err
+
+
 def test_what_fails_is_told_and_is_exit_code_1(tendon, proved, softctl, monkeypatch):
     slow = proved.model_copy(update={"period_cycles": 1000})
     monkeypatch.setattr("soft_control.proof.prove.prove", lambda *_: slow)
