@@ -159,7 +159,9 @@ def _next_of(block: Block, table: list[int]) -> list[int]:
     else:
         own = sorted(set(table))
     goes_on = block.ends in ("next", "branch", "call", "pointer")
-    if goes_on or (block.condition is not None and block.ends in ("return", "jump")):
+    if goes_on or (
+        block.condition is not None and block.ends in ("return", "jump", "tail", "leave")
+    ):
         own.append(block.next)
     return own
 
