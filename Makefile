@@ -13,7 +13,7 @@ EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
+.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -138,6 +138,13 @@ models/hasel/fk.json: $(VENV)/.ready $(LEARNING) config/hasel.yaml config/robots
 	rm -rf data/hasel
 	$(BIN)/softctl collect --rig hasel --runs 16 --out data/hasel
 	$(BIN)/softctl train data/hasel --rig hasel --out models/hasel
+
+# The demo's bounds against many samples that look for the worst: 100,000 in pil take some ten minutes,
+# ten million in sil with counted calls some two hours.
+proved: models/tendon/fk.json
+	$(BIN)/softctl build models/tendon --out build/tendon
+	$(BIN)/softctl prove build/tendon --samples 100000
+	$(BIN)/python bench/proof_counts.py build/tendon 10000000
 
 # Counts instructions and reads no clock: the same numbers on any machine.
 bench: setup build/bench/.ready

@@ -27,7 +27,7 @@ ROOMS = {
         {"firmware_files", "firmware_crash", "firmware_instruments"},
         {"firmware_build"},
         {"experiment"},
-        {"benchmarks"},
+        {"benchmarks", "proof"},
         {"campaign", "design"},
         {"nodes"},
         {"monitor"},

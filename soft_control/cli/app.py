@@ -18,6 +18,7 @@ from soft_control.cli import (
     energy,
     learning,
     monitoring,
+    proving,
     recording,
     running,
     terminal,
@@ -34,6 +35,7 @@ COMMANDS = {
     "check-model": learning.check_model,
     "codegen": building.codegen,
     "build": building.build,
+    "prove": proving.prove,
     "crash": crashing.crash,
     "run": running.run,
     "replay": running.replay,
@@ -82,6 +84,7 @@ app = group_of(
     softctl check-model models/tendon                is what it learned fit for the controller?
     softctl twin data/tendon --out twins/tendon      a rig learned from recordings, to rehearse on
     softctl build models/tendon --out build/tendon   network and controller become firmware
+    softctl prove build/tendon                       what it needs at the worst
     softctl run --target pil --out runs/mpc          track a reference with it
     softctl run --controller pid --out runs/pid      and with the baseline
     softctl report runs/mpc runs/pid                 compare

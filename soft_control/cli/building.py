@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from soft_control.cli.options import folder_option
-from soft_control.cli.terminal import progress_bar, say
+from soft_control.cli.terminal import progress_bar, say, warn
+
+if TYPE_CHECKING:
+    from soft_control.firmware_files import FirmwareBuild
 
 
 def codegen(
@@ -69,7 +72,8 @@ def build(
     Horizons, weights and bounds come from config/mcu.yaml, over it what the robot's description has
     below nodes for the node mcu, over that what `softctl tune` found. The model keeps the
     description that it was trained with; --robot takes a changed one without another training.
-    A build that fails leaves what was there; one that succeeds takes its place in one step.
+    A build that fails leaves what was there; one that succeeds takes its place in one step. One
+    whose longest step or deepest stack would not suffice fails (`softctl prove` says more).
 
     \b
     softctl build models/tendon --out build/tendon
@@ -92,6 +96,32 @@ def build(
     with progress_bar("{task.fields[note]}") as bar:
         task = bar.add_task("building", note="")
         outcome = regenerate(
-            request, lambda said: bar.update(task, completed=said.percent, note=said.message)
+            request,
+            lambda said: bar.update(task, completed=said.percent, note=said.message),
+            _suffices,
         )
     say(outcome.line())
+
+
+def _suffices(built: FirmwareBuild) -> None:
+    """Raises BuildError where stack or control period would not suffice. What cannot be bounded is
+    only told."""
+    from soft_control.firmware_files import BuildError
+    from soft_control.proof.prove import prove
+
+    if built.machine is None:  # no ELF
+        return
+    try:
+        proof = prove(built)
+    except ValueError as error:
+        warn(f"nothing is known of the longest step: {error}")
+        return
+    # Further iterations are begun only while there is time for them.
+    ends_in_time = built.mpc is not None and built.mpc.iterations > 1
+    for line in proof.shortfalls():
+        if line.startswith("a sample") and ends_in_time:
+            warn(f"{line}; iterations that have no time are left out")
+        else:
+            raise BuildError(line)
+    for line in proof.unbounded():
+        warn(f"not bounded: {line}")

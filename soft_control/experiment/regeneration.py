@@ -26,7 +26,7 @@ from soft_control.experiment.firmware_job import Outcome, Progress, Request, Sta
 from soft_control.experiment.node_parameters import model_settings
 from soft_control.experiment.verification import verify
 from soft_control.firmware_build import LOG_FILE, build, network_options
-from soft_control.firmware_files import BUILD_FILE, BuildError, record_of
+from soft_control.firmware_files import BUILD_FILE, BuildError, FirmwareBuild, record_of
 from soft_control.learning.card import load_card
 from soft_control.learning.dataset import read_recordings
 from soft_control.plain_text import one_line
@@ -41,10 +41,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def regenerate(
-    request: Request, progress: Callable[[Progress], None] = lambda said: None
+    request: Request,
+    progress: Callable[[Progress], None] = lambda said: None,
+    check: Callable[[FirmwareBuild], None] = lambda built: None,
 ) -> Outcome:
     """Builds the request's model, compares the firmware with it where that is asked for, and puts
     it in the place of what was built there before, in one step; nobody ever sees half of it.
+
+    check: raises BuildError for a build that shall not take that place.
 
     Raises ValueError, RuntimeError or OSError in one sentence where that fails: what was there
     stays, and beside it the compiler's log.
@@ -70,6 +74,7 @@ def regenerate(
         with _aside(out) as staging:
             at("building", f"building {card.rig} for {request.board or 'host and board'}")
             built = build(request.model, settings, staging, boards, log_dir=out)
+            check(built)
             verified = None
             if request.verify:
                 targets = [t for t in request.verify if t == "sil" or built.machine]

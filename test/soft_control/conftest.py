@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nn4mc_codegen.trial.qemu import missing_tools
 from soft_control.experiment.closed_loop import record
 from soft_control.experiment.firmware_job import Request
 from soft_control.experiment.node_parameters import mpc_settings
 from soft_control.experiment.regeneration import regenerate
 from soft_control.firmware_build import build
+from soft_control.firmware_files import read_build
+from soft_control.learning.model import load_model
 from soft_control.learning.training import TrainingSettings, train
+from soft_control.proof.prove import prove
+from soft_control.proof.report import Proof
 from soft_control.rigs.twin_files import TwinCard, write_card, write_network
 from soft_control.robots.description import Command, Output, RobotDescription, Signal
 
@@ -122,6 +127,14 @@ def tendon(
     firmware: Path = tmp_path_factory.mktemp("tendon_firmware")
     build(tendon_model.model, mpc_settings("tendon"), firmware)
     return SimpleNamespace(**vars(tendon_model), firmware=firmware)
+
+
+@pytest.fixture(scope="session")
+def tendon_proof(tendon: SimpleNamespace) -> Proof:
+    """What `softctl prove` finds out about it, by 200 samples too."""
+    if problem := missing_tools():
+        pytest.skip(problem)
+    return prove(read_build(tendon.firmware), 200, load_model(tendon.model))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "controller_config.h"
+#include "instruments/actuator_status.h"
+#include "solver/loop_bound.h"
+#include "wire/frame.h"
+
+/* Bytes that are written at once: a frame, or what the actuators are told. */
+#define WRITE_MAX (FRAME_SIZE_MAX > ACTUATOR_BYTES_MAX ? FRAME_SIZE_MAX : ACTUATOR_BYTES_MAX)
+
 typedef struct {
     uint8_t *bytes;
     uint32_t size;          /* a power of two */
@@ -46,6 +54,7 @@ static inline bool ring_put_all(ring_t *ring, const uint8_t *bytes, size_t size)
         return false;
     }
     for (size_t i = 0; i < size; i++) {
+        LOOP_BOUND(WRITE_MAX);
         (void)ring_put(ring, bytes[i]);
     }
     return true;

@@ -155,6 +155,7 @@ bool usart_write(port_t port, const uint8_t *bytes, size_t size)
     usart_t *usart = lines[port].usart;
     if (is_emulated) {
         for (size_t i = 0; i < size; i++) {
+            LOOP_BOUND(WRITE_MAX);
             usart->dr = bytes[i];
         }
         return true;

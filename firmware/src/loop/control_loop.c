@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "solver/loop_bound.h"
 #include "solver/number.h"
 
 bool loop_send(control_loop_t *loop, int line, const void *message)
@@ -76,6 +77,7 @@ typedef struct {
 static void bridge_gap(control_loop_t *loop, sample_t *sample)
 {
     while (loop->next_k != sample->k) {
+        LOOP_BOUND_AFTER_GAP(GAP_MAX, 0u);
         float held[COMMANDS];
         memcpy(held, loop->mpc.commands[0], sizeof held);
         mpc_advance(&loop->mpc, held);

@@ -27,9 +27,6 @@
 #include "wire/frame.h"
 #include "wire/message.h"
 
-/* A longer gap than this cannot be bridged by holding the command: the host has to arm anew. */
-#define GAP_MAX 100u
-
 /* What is fixed when a firmware is built. The network and the MPC see normalised values only. */
 typedef struct {
     units_t units;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "solver/loop_bound.h"
 #include "solver/number.h"
 
 static bool is_known(const reference_t *reference, uint32_t slot)
@@ -80,6 +81,7 @@ void reference_advance(reference_t *reference, uint32_t k)
         return;
     }
     for (; reference->now != k; reference->now++) {
+        LOOP_BOUND_AFTER_GAP(GAP_MAX + 1u, 1u);
         const uint32_t slot = reference->now % REFERENCE_POINTS;
         if (is_known(reference, slot)) {
             memcpy(reference->before, reference->points[slot], sizeof reference->before);

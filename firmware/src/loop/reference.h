@@ -23,6 +23,9 @@
 
 #include "controller_config.h"
 
+/* Samples. A longer gap cannot be bridged by holding the command: the host has to arm anew. */
+#define GAP_MAX 100u
+
 typedef struct {
     float points[REFERENCE_POINTS][OUTPUTS];
     uint8_t known[(REFERENCE_POINTS + 7) / 8];

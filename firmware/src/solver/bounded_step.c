@@ -32,6 +32,8 @@
 #endif
 #include "solver/bounded_step.h"
 
+#include "solver/loop_bound.h"
+
 /* Functions that only a plan on its bounds needs: built small, and kept out of the usual path. */
 #define SELDOM __attribute__((noinline, cold))
 
@@ -160,6 +162,7 @@ SELDOM static void reduce(const int8_t leader[VARIABLES], const quadratic_t *qua
         if (to >= 0 && to < v) {
             matrix[to][to] += matrix[v][v] + 2.0f * matrix[v][to];
             for (int a = 0; a < VARIABLES; ++a) {
+                LOOP_BOUND(VARIABLES);
                 if (a != v && a != to) {
                     *element(matrix, a, to) += *element(matrix, a, v);
                 }

@@ -121,6 +121,7 @@ def test_names_of_commands_and_options_do_not_change():
         "check-model": "--recording --rig --seed --json",
         "codegen": "--out",
         "build": "--out --board",
+        "prove": "--model --samples --json",
         "crash": "--record",
         "run": "--rig --controller --target --reference --clock --rate-hz --duration-s --seed "
         "--load --model --firmware --port --out",

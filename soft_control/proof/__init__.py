@@ -1,0 +1,1 @@
+"""Bounds of a firmware by its machine code, and of the network in it by intervals."""
