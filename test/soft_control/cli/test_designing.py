@@ -50,7 +50,7 @@ def searched(tmp_path_factory) -> SimpleNamespace:
     folder: Path = tmp_path_factory.mktemp("searched")
     runs = [write_recording(folder / f"run_{seed}.csv", seed) for seed in (1, 2)]
     # Long rollouts take the compiler of the training most of a minute.
-    quick = "hidden: [13]\n  rollout_samples: 4\n  warm_start_updates: 0\n"
+    quick = "hidden: [20]\n  rollout_samples: 4\n  warm_start_updates: 0\n"
     described = folder / "tendon.yaml"
     described.write_text(robot("tendon").read_text().replace("hidden: [13]\n", quick))
     out = folder / "out"
