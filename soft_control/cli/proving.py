@@ -32,7 +32,7 @@ def prove(
             help="Of the emulated board, which look for the longest step and the deepest stack, to "
             "compare the bounds with; 0: none.",
         ),
-    ] = 1000,
+    ] = 20_000,
     as_json: Annotated[bool, typer.Option("--json", help="The whole record as JSON.")] = False,
 ) -> None:
     """Bound a firmware's longest step and deepest stack by its ELF: do they suffice?

@@ -48,7 +48,8 @@ class Box:
 
 def box_of(card: ModelCard) -> Box:
     """Commands within the robot's limits and its limits of speed; outputs and signals as far as the
-    recordings went and HEADROOM beyond, outputs no faster than OUTPUT_MOVE a sample."""
+    recordings went and HEADROOM beyond, outputs no faster than OUTPUT_MOVE a sample. Slow means of
+    the commands are anywhere within their limits."""
     robot, m = card.robot, len(card.command_names)
     commands = card.normalised_command(np.array([robot.command_min, robot.command_max]))
     span = commands[1] - commands[0]
@@ -67,12 +68,17 @@ def box_of(card: ModelCard) -> Box:
     output_moves = OUTPUT_MOVE * (outputs[1] - outputs[0])
     parts = [commands, *(_either_way(moves) for _ in range(card.input_lags - 1)), outputs]
     parts += [*(_either_way(output_moves) for _ in range(card.output_lags - 1)), signals]
+    parts += [commands] * len(card.memory_s)
     low, high = np.hstack(parts)
     basis = np.zeros((len(low), len(low)))
     for first, lags, channels in (
         (0, card.input_lags, m),
         (card.command_columns, card.output_lags, len(card.output_names)),
-        (card.command_columns + card.output_columns, 1, len(card.signal_names)),
+        (
+            card.command_columns + card.output_columns,
+            1,
+            len(card.signal_names) + card.memory_columns,
+        ),
     ):
         size = lags * channels
         below = np.kron(np.tril(np.ones((lags, lags))), np.eye(channels))
@@ -159,7 +165,7 @@ def directions_of(card: ModelCard) -> np.ndarray:
     output."""
     m, n = len(card.command_names), len(card.output_names)
     columns = card.command_columns + card.output_columns
-    directions = np.zeros((columns + len(card.signal_names), columns + m + n))
+    directions = np.zeros((sum(card.input_sizes().values()), columns + m + n))
     directions[:columns, :columns] = np.eye(columns)
     for channel in range(m):
         directions[channel : card.command_columns : m, columns + channel] = 1.0
