@@ -188,8 +188,8 @@ def test_lines_by_hand():
         "sensor": digits + 10 + 2, "actuators": 18 + 8, "their answer": 14, "TELEMETRY": 150 + 4,
     }  # fmt: skip
     assert lines_of(tendon, 120.0, "host") == {"SAMPLE": 65 + 4, "TELEMETRY": 150 + 4}
-    # At 2000 Hz the host's line has room for a TELEMETRY every third sample.
-    assert lines_of(tendon, 2000.0)["TELEMETRY"] == 154 / 3
+    # At 2000 Hz the host's line has room for a TELEMETRY every fourth sample.
+    assert lines_of(tendon, 2000.0)["TELEMETRY"] == 154 / 4
     # Eighteen counts of 16 bits; six duties, and the supply's state.
     hasel = {"sensor": 2 + 36 + 4, "actuators": 3 + 12 + 4, "their answer": 7 + 4}
     assert lines_of(load_robot("hasel"), 120.0).items() >= hasel.items()
