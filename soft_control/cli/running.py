@@ -204,6 +204,7 @@ def replay(
         raise RunFailed(str(failure)) from None
     predictions = {
         f"firmware on {target}": answer.predicted,
+        "its network alone": answer.network,
         "network in float64": free_run(network, recorded),
     }
     if baseline:

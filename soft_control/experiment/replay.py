@@ -22,6 +22,8 @@ class Replay:
 
     predicted: np.ndarray
     """(T, n) outputs; the first of each segment is measured, all others come from the firmware."""
+    network: np.ndarray
+    """(T, n) the same without what observer and map of the day add to the network's free run."""
     step_costs: np.ndarray
     """(T-S,) in the unit that the firmware reports."""
     doubted: dict[str, int]
@@ -52,20 +54,21 @@ def replay(
         )
     commands, signals = recording.command(card.command_names), recording.signal(card.signal_names)
     outputs = recording.output(card.output_names)
-    predicted = np.empty_like(outputs)
+    predicted, network = np.empty_like(outputs), np.empty_like(outputs)
     costs, doubted = [], Counter()
     for start, end in recording.bounds:
-        predicted[start] = outputs[start]
+        predicted[start] = network[start] = outputs[start]
         session.arm(commands[start], outputs[start], adapts=told > 0)
         for k in range(start, end - 1):
             if k < told:
                 session.measurement(k - start, outputs[k])
             answer = session.observe(k - start, signals[k], commands[k])
             predicted[k + 1] = answer.predicted
+            network[k + 1] = predicted[k + 1] - answer.offset
             costs.append(answer.step_cost)
             doubted.update(n for i, n in enumerate(card.signal_names) if answer.doubted >> i & 1)
             progress(k + 1)
-    return Replay(predicted, np.array(costs, dtype=np.int64), dict(doubted))
+    return Replay(predicted, network, np.array(costs, dtype=np.int64), dict(doubted))
 
 
 def counted_from(recording: Recording, calibrate_s: float) -> int:

@@ -93,7 +93,7 @@ def verify(
         same_bits &= all(a.tobytes() == b.tobytes() for a, b in zip(first, predicted, strict=True))
         if target == "pil":
             costs = np.concatenate([answer.step_costs for answer in answers])
-        away = _difference(model, predicted, meant)
+        away = _difference(model, [answer.network for answer in answers], meant)
         difference = float(np.maximum(difference, away))
         if not away <= DIFFERENCE_MAX:
             wrong.append(f"in {target} a prediction leaves the model's by {away:.1e} of its scale")

@@ -68,6 +68,7 @@ def trunk(model_dir, trunk_settings, boards, tmp_path_factory):
         "signal_offset": [],
         "signal_scale": [],
         "signal_model": None,
+        "memory_s": [],
         "model_hash": hashlib.sha256((folder / NETWORK_FILE).read_bytes()).hexdigest()[:16],
     }
     card = load_card(model_dir).model_copy(update=changes)

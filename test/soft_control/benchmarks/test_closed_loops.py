@@ -177,15 +177,14 @@ def test_the_offset_estimate_pays_under_a_load_on_the_tendon_rig(tendon_parts):
 
 
 def test_signals_that_feel_the_load_take_it_out(models, tmp_path: Path):
-    """On the mass-spring-damper, no position measured. 8 s are some two time constants of the gain
-    that the map's residual leaves: over four trainings 0.54 to 0.58 of the error were left over 6 s
-    of load. Before it, they may cost as much as a measured position is noisy."""
+    """On the mass-spring-damper, no position measured. Its observer expects ten times the errors
+    that recordings have, and leaves a tenth of what the load does; before it, it costs as much as
+    the strain's noise is."""
     parts = worth_of_parts(models("mass_spring_damper"), tmp_path, "figure_eight", 16.0, 0)
     for delay in (True, False):
         signals, none = parts.of(delay, SIGNALS), parts.of(delay, NONE)
-        assert signals.after_mm < 0.8 * none.after_mm
-        assert parts.of(delay, MEASURED).after_mm < signals.after_mm
-        assert signals.before_mm < none.before_mm + 0.05
+        assert signals.after_mm < 0.4 * none.after_mm
+        assert signals.before_mm < none.before_mm + 0.15
 
 
 def test_these_signals_do_not_feel_the_load():

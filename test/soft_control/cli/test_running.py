@@ -93,10 +93,11 @@ def test_replay_compares_the_firmware_with_the_network(softctl, tendon):
     ended = softctl("replay", *arguments, "--target", "sil", "--out", "replayed")
     assert ended.code == 0, ended
     lines = {line.split("│")[1].strip(): line for line in ended.out.splitlines() if "│" in line}
-    shown = [lines[name].split("│")[2] for name in ("firmware on sil", "network in float64")]
+    shown = [lines[name].split("│")[2] for name in ("its network alone", "network in float64")]
     assert shown[0] == shown[1]  # to the last digit shown
+    whole = lines["firmware on sil"].split("│")[2].strip()
     found = json.loads(Path("replayed/summary.json").read_text())
-    assert found["target"] == "sil" and f"{found['free_run'][0]['rmse']:.3f}" == shown[0].strip()
+    assert found["target"] == "sil" and f"{found['free_run'][0]['rmse']:.3f}" == whole
 
 
 def test_a_microcontroller_that_goes_silent_is_a_failed_run(monkeypatch, softctl, tendon):

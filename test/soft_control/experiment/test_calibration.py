@@ -40,8 +40,8 @@ def of_the_day(card: ModelCard, known: LearnedMap, predicted: np.ndarray) -> np.
 
 
 def test_measured_outputs_teach_what_the_robot_of_the_day_is_like(tendon):
-    """As the NumPy twin learns it from the same pairs, within 2e-3 of a gain: they are read from
-    TELEMETRY, which is of float32 and in metres. When the measurements end, what is known stays,
+    """As the NumPy twin learns it from the same pairs, within 5e-3 of a gain: they are read from
+    TELEMETRY, which tells before the observer has seen the sample that they are of. When the measurements end, what is known stays,
     and the offset that followed the last of them goes."""
     card = tendon.card
     session, model = (open_session("sil", read_build(tendon.firmware)) for _ in range(2))
@@ -65,7 +65,7 @@ def test_measured_outputs_teach_what_the_robot_of_the_day_is_like(tendon):
         step(k)
     learned, scale = session.adaptation(), np.array(card.output_scale)
     as_told = twin.taken[:, :3] * scale[:, None] / scale
-    np.testing.assert_allclose(learned.gain, as_told, atol=2e-3)
+    np.testing.assert_allclose(learned.gain, as_told, atol=5e-3)
     assert learned.believed == twin.believed == 2400 - 30  # it looks on before it learns
     assert learned.gain_ignorance.min() < 0.1
     for k in range(2400, 3000):

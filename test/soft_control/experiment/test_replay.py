@@ -41,7 +41,7 @@ class Told:
     def observe(self, k: int, signals: np.ndarray, command: np.ndarray) -> SimpleNamespace:
         self.observed.append((k, signals, command))
         return SimpleNamespace(
-            predicted=self.resets[-1][1], step_cost=len(self.observed), doubted=0
+            predicted=self.resets[-1][1], offset=0.0, step_cost=len(self.observed), doubted=0
         )
 
 
@@ -96,7 +96,7 @@ def test_the_firmware_predicts_what_the_network_does_on_both_sides_of_a_gap(tend
     with open_session("sil", read_build(tendon.firmware)) as session:
         answer = replay(session, model.card, cut)
     # float32 on the firmware's side, over up to 200 samples of some 15 mm
-    np.testing.assert_allclose(answer.predicted, free_run(model, cut), atol=2e-6)
+    np.testing.assert_allclose(answer.network, free_run(model, cut), atol=2e-6)
 
 
 @pytest.mark.filterwarnings("ignore::soft_control.learning.dataset.RecordingWarning")

@@ -26,6 +26,7 @@ class Session:
     """In place of a session with a microcontroller: writes down what it is asked."""
 
     info = SimpleNamespace(step_cost_unit=1, board="none", horizon=HORIZON)
+    uncertainty: tuple[float, ...] = ()
 
     def __init__(self) -> None:
         self.asked: list[tuple] = []
@@ -48,7 +49,7 @@ class Session:
             cost=0.0,
             step_cost=100,
             doubted=0,
-            uncertainty=(1e-4, 2e-4),
+            uncertainty=self.uncertainty,
         )
 
     def forget_trajectory(self):
@@ -112,6 +113,15 @@ def test_signals_go_to_the_model_by_name(node, published):
     }
 
 
+def test_how_sure_an_observer_is_goes_to_whoever_looks_on(node, published):
+    bridge = node()
+    bridge.session.uncertainty = (1e-4, 2e-4)
+    diagnoses = published(bridge.solver)
+    take(bridge, FIRST_NS)
+    said = {one.key: one.value for one in diagnoses[0].status[0].values}
+    assert said["uncertainty_y"] == "0.0001" and said["uncertainty_z"] == "0.0002"
+
+
 def test_samples_count_while_it_is_active(node):
     bridge = node(clock="realtime", sample_age_max=0.0, autostart=False)
     take(bridge, FIRST_NS)
@@ -173,7 +183,7 @@ def test_in_realtime_the_tracker_has_a_clock_of_its_own(node):
 def test_the_longest_gap_is_the_firmwares():
     from soft_control.paths import share
 
-    header = (share() / "firmware" / "src" / "loop" / "control_loop.h").read_text()
+    header = (share() / "firmware" / "src" / "loop" / "reference.h").read_text()
     assert f"#define GAP_MAX {GAP_MAX}u" in header
 
 
