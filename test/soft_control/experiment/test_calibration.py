@@ -41,8 +41,8 @@ def of_the_day(card: ModelCard, known: LearnedMap, predicted: np.ndarray) -> np.
 
 def test_measured_outputs_teach_what_the_robot_of_the_day_is_like(tendon):
     """As the NumPy twin learns it from the same pairs, within 5e-3 of a gain: they are read from
-    TELEMETRY, which tells before the observer has seen the sample that they are of. When the measurements end, what is known stays,
-    and the offset that followed the last of them goes."""
+    TELEMETRY, which tells before the observer has seen the sample that they are of. When the
+    measurements end, what is known stays, and the offset that followed the last of them goes."""
     card = tendon.card
     session, model = (open_session("sil", read_build(tendon.firmware)) for _ in range(2))
     horizon, rest = session.info.horizon, card.robot.output_rest
