@@ -84,7 +84,8 @@ def test_from_published_files_to_a_tracked_reference(tmp_path, softctl):
             assert_only_additions(guessed, robots.load(tmp_path / "trunk.yaml"))
     assert "on observations_1, 22.5 to 24.99 s" in said["train"]
     rows = [re.findall(r"\d+\.\d{3}", line) for line in said["replay"].splitlines()]
-    firmware, network = (list(map(float, values)) for values in rows if len(values) == 3)
+    numbers = [list(map(float, values)) for values in rows if len(values) == 3]
+    _, firmware, network = numbers  # with what it has learned of the day, without, and in float64
     # A network of sixty updates runs away, and with it what the firmware's 32 bits round.
     assert firmware == pytest.approx(network, rel=1e-4)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

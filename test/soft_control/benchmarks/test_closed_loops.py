@@ -177,8 +177,8 @@ def test_the_offset_estimate_pays_under_a_load_on_the_tendon_rig(tendon_parts):
 
 
 def test_signals_that_feel_the_load_take_it_out(models, tmp_path: Path):
-    """On the mass-spring-damper, no position measured. Its observer expects ten times the errors
-    that recordings have, and leaves a tenth of what the load does; before it, it costs as much as
+    """On the mass-spring-damper, no position measured. Its observer expects three times the errors
+    that recordings have, and leaves a seventh of what the load does; before it, it costs as much as
     the strain's noise is."""
     parts = worth_of_parts(models("mass_spring_damper"), tmp_path, "figure_eight", 16.0, 0)
     for delay in (True, False):
