@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,30 @@ def robot_firmware(
 def wired(robot_firmware) -> Callable[[str], Wired]:
     """wired(name): a robot of ACTUATORS with its firmware in sil."""
     return lambda name: Wired(*robot_firmware(name))
+
+
+@pytest.fixture
+def hostile_steps(tmp_path) -> Callable[..., list[int]]:
+    """hostile_steps(program, built, sources): a million steps of a program of this folder with the
+    firmware's sources and settings, under sanitizers; the numbers that it prints."""
+
+    def run(name: str, built: FirmwareBuild, sources: Sequence[str]) -> list[int]:
+        here = Path(__file__).parent
+        firmware, program = here.parents[2] / "firmware", tmp_path / "hostile"
+        compiled = subprocess.run(
+            [
+                "gcc", "-std=c99", "-O1", "-g", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
+                "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{firmware}",
+                f"-I{firmware}/src", f"-I{built.directory}", str(here / name),
+                *(str(firmware / "src" / source) for source in sources), "-o", str(program), "-lm",
+            ],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        if "cannot find" in compiled.stderr:
+            pytest.skip("gcc has no sanitizers here")
+        assert compiled.returncode == 0, compiled.stderr
+        done = subprocess.run([program, "1000000"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return list(map(int, done.stdout.split()))
+
+    return run

@@ -6,7 +6,6 @@ The signals here follow exactly from the signal model of the test network, but f
 from __future__ import annotations
 
 import ctypes
-import subprocess
 from ctypes import c_bool, c_float
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from ..conftest import CModel, M, N, P, signal_model_of_test
 KNOWN = signal_model_of_test()
 FUNCTION = SignalFunction(np.array(KNOWN.hidden), np.array(KNOWN.weights))
 NONE = np.zeros(P, bool)
-HERE = Path(__file__).parent
 SOURCES = ("loop/observer.c", "loop/signal_model.c", "solver/number.c")
 
 
@@ -176,21 +174,6 @@ def test_a_larger_headroom_trusts_the_signals_more(model_dir, config):
     assert observer.observer_config(card, 0.0) is None
 
 
-def test_a_million_hostile_steps_under_sanitizers(estimating, tmp_path):
-    firmware = Path(__file__).parents[3] / "firmware"
-    program = tmp_path / "hostile"
-    compiled = subprocess.run(
-        [
-            "gcc", "-std=c99", "-O1", "-g", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
-            "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{firmware}",
-            f"-I{firmware}/src", f"-I{estimating.directory}", str(HERE / "observer_fuzz.c"),
-            *(str(firmware / "src" / name) for name in SOURCES), "-o", str(program), "-lm",
-        ],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    if "cannot find" in compiled.stderr:
-        pytest.skip("gcc has no sanitizers here")
-    assert compiled.returncode == 0, compiled.stderr
-    done = subprocess.run([program, "1000000"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 100_000  # steps that have moved the error
+def test_a_million_hostile_steps_under_sanitizers(estimating, hostile_steps):
+    (moved,) = hostile_steps("observer_fuzz.c", estimating, SOURCES)
+    assert moved > 100_000  # steps that have moved the error

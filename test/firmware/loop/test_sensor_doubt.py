@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import subprocess
 from collections.abc import Callable
 from ctypes import c_bool, c_float, c_uint16
 from dataclasses import dataclass
@@ -34,7 +33,6 @@ QUANTUM = NOISE / 0.67
 """As the rig has it: 0.67 counts of noise, then rounded."""
 LIMIT_SAMPLES = round(0.5 * RATE_HZ)
 FAULT = 1200  # sample
-HERE = Path(__file__).parent
 DOUBT_SOURCES = ("loop/sensor_doubt.c", "loop/signal_model.c", "solver/number.c")
 KNOWN = signal_model_of_test()
 FUNCTION = SignalFunction(np.array(KNOWN.hidden), np.array(KNOWN.weights))
@@ -285,26 +283,9 @@ def test_the_twin_agrees_over_ten_thousand_steps(doubting, firmware_doubt):
     assert 5_000 < doubts < 39_000
 
 
-def test_a_million_hostile_steps_under_sanitizers(doubting, tmp_path):
+def test_a_million_hostile_steps_under_sanitizers(doubting, hostile_steps):
     built, _, _ = doubting
-    firmware = Path(__file__).parents[3] / "firmware"
-    program = tmp_path / "hostile"
-    compiled = subprocess.run(
-        [
-            "gcc", "-std=c99", "-O1", "-g", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror",
-            "-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{firmware}",
-            f"-I{firmware}/src", f"-I{built.directory}", str(HERE / "doubt_fuzz.c"),
-            *(str(firmware / "src" / name) for name in DOUBT_SOURCES),
-            "-o", str(program), "-lm",
-        ],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    if "cannot find" in compiled.stderr:
-        pytest.skip("gcc has no sanitizers here")
-    assert compiled.returncode == 0, compiled.stderr
-    done = subprocess.run([program, "1000000"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found, sound = map(int, done.stdout.split())
+    found, sound = hostile_steps("doubt_fuzz.c", built, DOUBT_SOURCES)
     assert found > 300 and sound > 100_000
 
 
