@@ -25,6 +25,9 @@ BLANK = {"", "-", "na", "n/a", "nan", "null", "none"}
 LINE_END = re.compile("\r\n|\r|\n")
 """Not str.splitlines, which also ends a line at what is a letter or a blank in some encodings."""
 CONTROL_CHARACTER = re.compile("[\x00-\x08\x0e-\x1f]")
+COLUMN_LENGTH_MAX = 255
+"""Of a column's name. Patterns look for units and roles in it, in a time that grows with the square
+of its length."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def _layout(
     if not candidates:
         raise RecordingError(f"{path}: empty file")
     readings = [
-        (sum(map(known, fields)), delimiter, fields, i)
+        (sum(len(f) <= COLUMN_LENGTH_MAX and known(f) for f in fields), delimiter, fields, i)
         for i, text in enumerate(candidates)
         for delimiter in ([given] if given else DELIMITERS)
         for fields in [_fields(path, text, delimiter)]
@@ -181,6 +184,12 @@ def _layout(
     _, delimiter, header, chosen = max(readings, key=lambda reading: reading[0])
     while header and not header[-1]:
         header.pop()
+    for name in header:
+        if len(name) > COLUMN_LENGTH_MAX:
+            raise RecordingError(
+                f"{path}: column '{printable(name, 40)}' has a name of {len(name)} characters, at "
+                f"most {COLUMN_LENGTH_MAX} may be; the first line must name the columns"
+            )
     below = above if chosen and above < len(lines) else above + 1
     if delimiter != "," and not given:
         warn(path, f"columns are taken to be separated by {DELIMITERS[delimiter]}s")

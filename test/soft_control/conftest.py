@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from soft_control.experiment.node_parameters import mpc_settings
 from soft_control.experiment.regeneration import regenerate
 from soft_control.firmware_build import build
 from soft_control.firmware_files import read_build
+from soft_control.learning.card import load_card
 from soft_control.learning.model import load_model
 from soft_control.learning.training import TrainingSettings, train
 from soft_control.proof.prove import prove
@@ -105,18 +108,39 @@ def twin_by_hand() -> Callable[..., SimpleNamespace]:
     return hand_made_twin
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that all workers of pytest-xdist share, filled by `make`. Who comes while another
+    worker fills it waits."""
+    base = factory.getbasetemp()
+    place = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / f"shared_{name}"
+    place.mkdir(exist_ok=True)
+    folder, whole = place / "made", place / "whole"
+    with open(place / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            # A worker that failed may have left a part.
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            whole.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def tendon_model(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """model: a directory; card: the model's. Trained for seconds, good to some mm."""
     pytest.importorskip("tensorflow", reason="training needs soft_control[train]")
-    folder: Path = tmp_path_factory.mktemp("tendon")
-    settings = TrainingSettings(
-        hidden=(16, 16), updates=400, warm_start_updates=300,
-        rollout_samples=40, difference_gain=5.0, learning_rate=5e-3,
-    )  # fmt: skip
-    runs = [record("tendon", seed, 40.0, RATE_HZ) for seed in (1, 2, 3)]
-    card = train(runs[:2], runs[2:], settings, folder / "model")
-    return SimpleNamespace(model=folder / "model", card=card)
+
+    def make(folder: Path) -> None:
+        settings = TrainingSettings(
+            hidden=(16, 16), updates=400, warm_start_updates=300,
+            rollout_samples=40, difference_gain=5.0, learning_rate=5e-3,
+        )  # fmt: skip
+        runs = [record("tendon", seed, 40.0, RATE_HZ) for seed in (1, 2, 3)]
+        train(runs[:2], runs[2:], settings, folder / "model")
+
+    model = made_once(tmp_path_factory, "tendon_model", make) / "model"
+    return SimpleNamespace(model=model, card=load_card(model))
 
 
 @pytest.fixture(scope="session")
@@ -124,8 +148,11 @@ def tendon(
     tendon_model: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory
 ) -> SimpleNamespace:
     """The same with its firmware, a directory as well."""
-    firmware: Path = tmp_path_factory.mktemp("tendon_firmware")
-    build(tendon_model.model, mpc_settings("tendon"), firmware)
+    firmware = made_once(
+        tmp_path_factory,
+        "tendon_firmware",
+        lambda folder: build(tendon_model.model, mpc_settings("tendon"), folder),
+    )
     return SimpleNamespace(**vars(tendon_model), firmware=firmware)
 
 
@@ -140,9 +167,12 @@ def tendon_proof(tendon: SimpleNamespace) -> Proof:
 @pytest.fixture(scope="session")
 def made(tendon_model, tmp_path_factory) -> Path:
     """Firmware for sil alone, which takes a second."""
-    out = tmp_path_factory.mktemp("made") / "firmware"
-    regenerate(Request(model=tendon_model.model, firmware=out, board="host"))
-    return out
+
+    def make(folder: Path) -> None:
+        request = Request(model=tendon_model.model, firmware=folder / "firmware", board="host")
+        regenerate(request)
+
+    return made_once(tmp_path_factory, "made", make) / "firmware"
 
 
 @pytest.fixture

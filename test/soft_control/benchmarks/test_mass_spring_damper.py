@@ -51,6 +51,7 @@ def test_the_benchmark_in_small(tmp_path: Path):
     assert Result.model_validate_json((tmp_path / "msd_benchmark.json").read_text()) == result
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc builds the solver")
 def test_the_tuning_in_docs_wins(tmp_path: Path):
     """The whole benchmark but for the tuning: a full training, the controllers that docs/ has,

@@ -21,6 +21,7 @@ from soft_control.rigs import OPINIONS, make_rig  # noqa: E402
 RATE_HZ = 120.0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rig", "limit_mm"), [("mujoco_tendon", 1.0), ("mujoco_hasel", 1.5)])
 def test_a_controller_that_was_trained_there_for_seconds_tracks(rig, limit_mm, tmp_path: Path):
     """Untethered along the figure-eight of some 25 and of 6 mm: it errs by 0.39 and by 0.60 mm, two

@@ -276,6 +276,8 @@ def test_a_degree_sign_in_latin_1_is_read_and_said(tmp_path):
         (b"\n\n# only a comment\n", "missing column"),
         (b"sep=;\n", "missing column|empty file"),
         (b" \n", "empty file"),
+        # Patterns on names took 40 s for this line.
+        (b"x_" + b"[" * 100_000, "a name of 100002 characters, at most 255 may be"),
     ],
 )
 def test_what_cannot_be_read_has_its_cause(tmp_path, data, said):
