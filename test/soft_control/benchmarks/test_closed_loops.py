@@ -125,7 +125,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.mark.parametrize(
-    ("rig", "duration_s"), [("tendon", 1.0), ("hasel", 1.0), ("mass_spring_damper", 2.4)]
+    ("rig", "duration_s"),
+    [
+        # Trained as by default, which takes a minute.
+        pytest.param("tendon", 1.0, marks=pytest.mark.long),
+        ("hasel", 1.0),
+        ("mass_spring_damper", 2.4),
+    ],
 )
 def test_the_firmware_costs_at_most_5_percent_more_than_ipopt(models, tmp_path, rig, duration_s):
     """From rest, 120 samples: the start is the hardest part of a run, as bounds on moves are active
@@ -155,6 +161,7 @@ def tendon_parts(models, tmp_path_factory: pytest.TempPathFactory) -> dict[float
 MEASURED, SIGNALS, NONE = ESTIMATES
 
 
+@pytest.mark.long
 def test_delay_compensation_pays_on_the_tendon_rig(tendon_parts):
     """Over four trainings it left 0.47 to 0.61 of the error where no position is measured. To an
     offset estimate a delay looks like an offset that moves slowly; at twice the speed it moves too
@@ -166,6 +173,7 @@ def test_delay_compensation_pays_on_the_tendon_rig(tendon_parts):
     assert fast.of(True, MEASURED).before_mm < 0.9 * fast.of(False, MEASURED).before_mm
 
 
+@pytest.mark.long
 def test_the_offset_estimate_pays_under_a_load_on_the_tendon_rig(tendon_parts):
     """0.35 to 0.53 of the error were left over four trainings: most of it is 2 mm of load."""
     for parts in tendon_parts.values():
