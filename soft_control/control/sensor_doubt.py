@@ -47,7 +47,7 @@ HEADROOM = 1.75
 """Times the largest distances of the recordings."""
 SLACK = 0.6
 """Times the headroom and the largest mean rest of the recordings."""
-SUM = 2.0
+SUM = 1.75
 """Times the largest sum of the recordings."""
 MARGIN = 0.25
 """Of the range of the recordings, that a signal may be beyond it."""
