@@ -252,8 +252,7 @@ def test_a_drift_spoils_no_other_signal(doubting, firmware_doubt):
     and it is the one that drifts which is found. Then the sums of the other one begin anew."""
     _, _, config = doubting
     others = config.others.copy()
-    others[0, 1] = 0.7 * config.per_gate[0] / config.per_gate[1]
-    others[1, 0] = 0.7 * config.per_gate[1] / config.per_gate[0]
+    others[0, 1] = others[1, 0] = 0.7
     rows = replace(config, others=others)
     seen = motion(1500, 7)
     seen.signals[300:, 0] += 0.8 * np.arange(1200) / RATE_HZ
