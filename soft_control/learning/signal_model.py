@@ -34,8 +34,8 @@ UNITS = 20
 RIDGE, HIDDEN_RIDGE = 1e-5, 1e-5
 """On the weights of the sum, and on those of the units, beside errors of normalised signals."""
 FIT_SAMPLES = 20_000
-"""Neighbours are nearly equal but for their noise: fitted to 4,000 or 8,000, the largest errors on the
-run held out are up to three times as large."""
+"""Neighbours are nearly equal but for their noise: fitted to 4,000 or 8,000, the largest errors on
+the run held out are up to three times as large."""
 FIT_ITERATIONS = 400
 STARTS, NEIGHBOURS = 3, 16
 """Of the starts that one is kept whose means over so many samples err least where they err most: a
