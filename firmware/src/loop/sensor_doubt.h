@@ -12,7 +12,8 @@
  * others let expect, and the rest adds up in two sums (Page, Continuous inspection schemes,
  * Biometrika 1954), in which nothing stays of what is smaller than `slack`:
  *
- *     rest = x - others * x     up = max(0, up + rest - slack)     down = max(0, down - rest - slack)
+ *     rest = x - others * x
+ *     up = max(0, up + rest - slack)     down = max(0, down - rest - slack)
  *
  * While one signal lies it spoils the rests of the others: only the one with the largest sum is
  * found, a signal that is not believed counts as what the others let expect, and the sums of the
