@@ -74,10 +74,12 @@ class SignalDoubt(_Checked):
 
     innovation: list[Positive]
     """Largest difference between signal and prediction on any of the recordings."""
-    slow_s: float = Field(gt=0, le=10)
-    """Time constant of a mean of these differences, s;"""
-    slow_innovation: list[Positive]
-    """the largest of that mean."""
+    others: list[list[Annotated[float, Field(ge=-100.0, le=100.0)]]]
+    """p rows of p: the difference that those of the others let expect; 0 of the signal itself."""
+    slow_rest: list[Positive]
+    """Largest mean, over a short time, of what that leaves of the difference."""
+    rest_sum: list[Positive]
+    """Largest sum of what is left beyond that mean, over samples."""
     still_samples: list[Annotated[int, Field(ge=2, le=65_535)]]
     """A signal that is the same for longer does not live."""
 
@@ -280,9 +282,11 @@ class ModelCard(_Checked):
     def _check_doubt(self, doubt: SignalDoubt) -> None:
         if self.trained is None or self.signal_model is None:
             raise ValueError("signal_doubt: there is one, but no signal_model, or no trained")
-        for field in ("innovation", "slow_innovation", "still_samples"):
+        for field in ("innovation", "others", "slow_rest", "rest_sum", "still_samples"):
             values = getattr(doubt, field)
             _check_length(f"signal_doubt.{field}", values, "signal_names", self.signal_names)
+        for i, row in enumerate(doubt.others):
+            _check_length(f"signal_doubt.others.{i}", row, "signal_names", self.signal_names)
 
     def _check_robot(self) -> None:
         robot = self.robot

@@ -19,6 +19,8 @@ from soft_control.learning.signal_model import model_inputs, predicted_signals
 
 SLOW_S = 0.15
 """Time constant of the mean over which a drift shows."""
+ALONE = 1e-3
+"""Share of a difference that no other signal has to do with, at least."""
 NEVER_BY_CHANCE = 1e-9
 """Probability that a live signal stands still for as long as one that is stuck: once in some
 ten days at 120 Hz."""
@@ -39,25 +41,54 @@ def fit_signal_doubt(
     card = model.card
     if known is None:
         return None
-    # What it errs by is the network's error more than noise, and that is no bell: in some corners a
-    # mean innovation is seven times its RMS. So the largest is what counts.
     gain = 1.0 / max(SLOW_S * card.rate_hz, 1.0)
-    largest = []
+    errors = []
     for run in {id(run): run for run in (*training, *held_out)}.values():
         inputs = model_inputs(card, run, card.normalised_output(free_run(model, run)))
         signals = card.normalised_signal(run.signal(card.signal_names))
         error = signals - predicted_signals(known.hidden, known.weights, inputs)
-        slow = [slow_mean(error[start:end], gain) for start, end in run.bounds]
-        largest.append(np.max(np.abs([error, np.vstack(slow)]), axis=1))
-    innovation, slow_innovation = np.max(largest, axis=0)
-    if not np.isfinite([innovation, slow_innovation]).all():
+        errors += [error[start:end] for start, end in run.bounds]
+    # What it errs by is the network's error more than noise, and that is no bell: in some corners a
+    # mean innovation is seven times its RMS. So the largest is what counts.
+    innovation = largest(errors)
+    if not np.isfinite(innovation).all():
         return None
+    others = explained_by_others([slow_mean(error, gain) for error in errors])
+    rests = [error - error @ others.T for error in errors]
+    slow = largest([slow_mean(rest, gain) for rest in rests])
     return SignalDoubt(
         innovation=innovation.tolist(),
-        slow_s=SLOW_S,
-        slow_innovation=slow_innovation.tolist(),
+        others=others.tolist(),
+        slow_rest=slow.tolist(),
+        rest_sum=np.maximum(largest([sums(rest, slow) for rest in rests]), 0.1 * slow).tolist(),
         still_samples=still_samples(card, [*training, *held_out]),
     )
+
+
+def largest(pieces: Sequence[np.ndarray]) -> np.ndarray:
+    """(p,) largest amount in pieces of (T, p)."""
+    return np.max([np.max(np.abs(piece), axis=0) for piece in pieces], axis=0)
+
+
+def explained_by_others(pieces: Sequence[np.ndarray]) -> np.ndarray:
+    """(p, p) least squares of each column of (T, p) on the other ones, whose rows are those of its
+    precision matrix S⁻¹, over what stands on the diagonal: -S⁻¹[i, j] / S⁻¹[i, i]."""
+    together = np.vstack(pieces)
+    covariance = together.T @ together / len(together)
+    alone = ALONE * np.diag(covariance) + 1e-12
+    precision = np.linalg.inv(covariance + np.diag(alone))
+    found = -precision / np.diag(precision)[:, None]
+    np.fill_diagonal(found, 0.0)
+    return found
+
+
+def sums(rest: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    """(T, p) the larger one of both sums that the firmware makes of (T, p), but never found."""
+    up, down, found = np.zeros_like(slack), np.zeros_like(slack), np.empty_like(rest)
+    for k, value in enumerate(rest):
+        up, down = np.maximum(up + value - slack, 0.0), np.maximum(down - value - slack, 0.0)
+        found[k] = np.maximum(up, down)
+    return found
 
 
 def slow_mean(values: np.ndarray, gain: float) -> np.ndarray:

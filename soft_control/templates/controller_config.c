@@ -44,12 +44,18 @@ const controller_config_t controller_config = {
 {% if doubt is not none %}
     .doubt = {
         .per_gate = {{ doubt.per_gate.tolist() | c_floats }},
-        .slow_max = {{ doubt.slow_max.tolist() | c_floats }},
+        .others = {
+{% for row in doubt.others.tolist() %}
+            {{ row | c_floats }},
+{% endfor %}
+        },
+        .slack = {{ doubt.slack.tolist() | c_floats }},
+        .per_sum = {{ doubt.per_sum.tolist() | c_floats }},
         .low = {{ doubt.low.tolist() | c_floats }},
         .high = {{ doubt.high.tolist() | c_floats }},
         .still_max = {{ doubt.still_max | c_value }},
-        .slow_gain = {{ doubt.slow_gain | c_floats }},
         .agreeing_samples = {{ doubt.agreeing_samples }}u,
+        .settled_samples = {{ doubt.settled_samples }}u,
     },
 {% endif %}
     .settings = {

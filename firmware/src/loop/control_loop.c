@@ -166,14 +166,12 @@ static void acquire(control_loop_t *loop, sample_t *sample)
 static void see_signals(control_loop_t *loop, bool fresh)
 {
 #if OBSERVER
-    static const bool none[SIGNAL_SLOTS];
     bool held[SIGNAL_SLOTS];
     memset(held, true, sizeof held);
+    /* Where nothing is doubted, the doubt stays as it was reset: without any. */
     observer_step(&loop->config->observer, &loop->config->signal_model, &loop->observer,
-                  !fresh         ? held
-                  : SIGNAL_DOUBT ? loop->doubt.doubted
-                                 : none,
-                  loop->mpc.signals, loop->mpc.outputs[0], loop->mpc.commands[INPUT_DELAY]);
+                  fresh ? loop->doubt.doubted : held, loop->mpc.signals, loop->mpc.outputs[0],
+                  loop->mpc.commands[INPUT_DELAY]);
 #else
     (void)loop, (void)fresh;
 #endif

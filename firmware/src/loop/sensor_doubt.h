@@ -5,11 +5,24 @@
  *     implausible   not finite, or far outside of what the recordings held: by itself, at once
  *     stuck         the same for longer than noise lets a live signal be: by itself
  *     far           a single sample further from what is expected than any that was recorded
- *     drifted       the mean of these distances, with their sign, is larger than any
+ *     drifted       what the other signals do not explain of these distances adds up
  *
- * The last two compare with a model, and where many signals disagree with it, it is the model that
- * is wrong: a load, another gain. So they count only while most of the signals that are neither
- * implausible nor stuck agree; of one or two signals none is found by them.
+ * A network that is off, or a pose that the outputs do not tell, moves many signals in a way that
+ * the recordings have shown; a drift moves one. So of a distance x that is subtracted which the
+ * others let expect, and the rest adds up in two sums (Page, Continuous inspection schemes,
+ * Biometrika 1954), in which nothing stays of what is smaller than `slack`:
+ *
+ *     rest = x - others * x
+ *     up = max(0, up + rest - slack)     down = max(0, down - rest - slack)
+ *
+ * While one signal lies it spoils the rests of the others: only the one with the largest sum is
+ * found, a signal that is not believed counts as what the others let expect, and the sums of the
+ * others begin anew when one has been found.
+ *
+ * Far and drifted compare with a model, and where many signals disagree with it, it is the model
+ * that is wrong: a load, another gain, more creep. So they count only while most of the signals
+ * that are neither implausible nor stuck have agreed for `settled_samples`, and what was found by
+ * them is believed again when that ends; of one or two signals none is found by them.
  *
  * A signal that is not believed counts as what it should be: so it says nothing, neither true nor
  * false, and the network goes on as in a free run.
@@ -28,21 +41,26 @@
 typedef struct {
 #if SIGNAL_DOUBT
     float per_gate[SIGNALS]; /* 1 / the largest innovation that is not far */
-    float slow_max[SIGNALS]; /* of the mean innovation, as a share of that */
+    float others[SIGNALS][SIGNALS]; /* innovation that those of the others let expect; 1 at the
+                                     * gate, 0 of the signal itself */
+    float slack[SIGNALS];           /* rest that does not add up, 1 at the gate */
+    float per_sum[SIGNALS];         /* 1 / the largest sum that is no drift */
     float low[SIGNALS];      /* plausible values */
     float high[SIGNALS];
     uint16_t still_max[SIGNALS]; /* samples in a row that may equal that before them */
 #endif
-    float slow_gain;
     uint16_t agreeing_samples;
+    uint16_t settled_samples;
 } doubt_config_t;
 
 typedef struct {
     float last[SIGNAL_SLOTS];        /* the signals of the sample before */
     float expected[SIGNAL_SLOTS];    /* what those of this sample should be */
-    float slow[SIGNAL_SLOTS];        /* mean innovation, 1 at the largest that is not far */
+    float up[SIGNAL_SLOTS];          /* sums of the rests, 1 at the largest that is no drift */
+    float down[SIGNAL_SLOTS];
     uint16_t still[SIGNAL_SLOTS];    /* samples in a row that were equal to that before them */
     uint16_t agreeing[SIGNAL_SLOTS]; /* samples for which there has been no reason for doubt */
+    uint16_t at_odds[SIGNAL_SLOTS];  /* samples until a disagreement with the model is forgotten */
     bool doubted[SIGNAL_SLOTS];      /* found, and not believed again */
     uint16_t found;                  /* how often a channel has been found */
 } doubt_state_t;

@@ -9,10 +9,14 @@
 
 static doubt_config_t config(void)
 {
-    doubt_config_t made = {.slow_gain = 0.055f, .agreeing_samples = 60};
+    doubt_config_t made = {.agreeing_samples = 60, .settled_samples = 150};
     for (int i = 0; i < SIGNALS; i++) {
         made.per_gate[i] = uniform(0.05f, 1.0f);
-        made.slow_max[i] = uniform(0.1f, 1.0f);
+        for (int j = 0; j < SIGNALS; j++) {
+            made.others[i][j] = i == j ? 0.0f : uniform(-3.0f, 3.0f);
+        }
+        made.slack[i] = uniform(0.01f, 0.5f);
+        made.per_sum[i] = uniform(0.1f, 10.0f);
         made.low[i] = -5.0f;
         made.high[i] = 5.0f;
         made.still_max[i] = (uint16_t)(random_bits() % 3u == 0u ? UINT16_MAX : 35u);
@@ -54,7 +58,9 @@ int main(int count, char **arguments)
         const uint16_t before = doubt.found;
         sensor_doubt_step(&chosen, &known, &doubt, signals, predicted, command);
         for (int i = 0; i < SIGNALS; i++) {
-            assert(fabsf(doubt.slow[i]) <= 1.0f); /* false for NaN, too */
+            assert(doubt.up[i] >= 0.0f && doubt.up[i] <= 2.0f); /* false for NaN, too */
+            assert(doubt.down[i] >= 0.0f && doubt.down[i] <= 2.0f);
+            assert(doubt.at_odds[i] <= chosen.settled_samples);
             assert(is_finite(doubt.expected[i]));
             assert(doubt.agreeing[i] <= chosen.agreeing_samples);
             assert(doubt.doubted[i] || is_finite(signals[i])); /* none of these is ever believed */

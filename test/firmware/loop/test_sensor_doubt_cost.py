@@ -10,12 +10,12 @@ import pytest
 from nn4mc_codegen.trial.qemu import measure, missing_tools
 
 SOURCES = Path(__file__).parents[3] / "firmware/src"
-OUTPUTS, COMMANDS, UNITS = 3, 2, 12
+OUTPUTS, COMMANDS, UNITS = 3, 2, 20
 PROGRAM = """
 #include "loop/observer.h"
 #include "loop/sensor_doubt.h"
 #include "doubt.h"
-static doubt_config_t config = {.slow_gain = 0.05f, .agreeing_samples = 60};
+static doubt_config_t config = {.agreeing_samples = 60, .settled_samples = 60};
 #if OBSERVER
 static observer_config_t observing = {.keep = 0.97f};
 #endif
@@ -47,7 +47,8 @@ void doubt_begin(const float x[DOUBT_X], float y[1])
 #endif
     for (int i = 0; i < SIGNALS; i++) {
         config.per_gate[i] = 0.2f;
-        config.slow_max[i] = 0.5f;
+        config.slack[i] = 0.05f;
+        config.per_sum[i] = 2.0f;
         config.low[i] = -3.0f;
         config.high[i] = 3.0f;
         config.still_max[i] = 35;
@@ -106,7 +107,7 @@ def cost(folder: Path, signals: int, observer: bool) -> tuple[int, np.ndarray]:
 
 @pytest.mark.skipif(missing_tools() is not None, reason="needs the emulator and its compiler")
 @pytest.mark.parametrize(
-    ("signals", "observer", "most"), [(4, False, 1_300), (11, False, 2_850), (4, True, 3_800)]
+    ("signals", "observer", "most"), [(4, False, 2_050), (18, False, 9_800), (4, True, 5_500)]
 )
 def test_a_step_costs_at_most(tmp_path, signals, observer, most):
     instructions, missing = cost(tmp_path, signals, observer)

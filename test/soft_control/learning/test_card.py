@@ -36,7 +36,8 @@ WHOLE = {
         "noise": [0.1], "error": [[0.01, 0.002], [0.002, 0.02]], "error_s": 0.4,
     },
     "signal_doubt": {
-        "innovation": [0.5], "slow_s": 0.15, "slow_innovation": [0.2], "still_samples": [35],
+        "innovation": [0.5], "others": [[0.0]], "slow_rest": [0.2], "rest_sum": [0.4],
+        "still_samples": [35],
     },
     "surface": {
         "leading": ["x"], "factors": [100.0], "degree": 2, "following": {"z": [0.0, 0.1, 0.2]},
@@ -86,8 +87,9 @@ WRONG = [
     *(
         ("signal_doubt", {**WHOLE["signal_doubt"], name: value})
         for name, value in (
-            ("innovation", [0.0]), ("innovation", [0.1, 0.1]), ("slow_innovation", [-1.0]),
-            ("slow_s", 0.0), ("still_samples", [1]), ("still_samples", [2**16]),
+            ("innovation", [0.0]), ("innovation", [0.1, 0.1]), ("slow_rest", [-1.0]),
+            ("rest_sum", [0.0]), ("others", [0.0]), ("others", [[0.0, 0.0]]),
+            ("others", [[math.inf]]), ("still_samples", [1]), ("still_samples", [2**16]),
             ("still_samples", [35, 35]), ("still_samples", [3.5]),
         )
     ),

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from soft_control.control.observer import observer_config
-from soft_control.control.sensor_doubt import HEADROOM, doubt_config
+from soft_control.control.sensor_doubt import HEADROOM, SLACK, SUM, doubt_config
 from soft_control.learning.blank_card import blank_card
 from soft_control.learning.card import SignalModel
 from soft_control.learning.model import IncrementNetwork, Model
 from soft_control.learning.signal_doubt import (
     STILL_S,
     STILL_SAMPLES_MAX,
+    explained_by_others,
     fit_signal_doubt,
     slow_mean,
     still_samples,
+    sums,
 )
 from soft_control.learning.signal_model import fit_signal_model, long_run_variance
 
@@ -51,7 +53,8 @@ def test_signals_are_predicted_to_within_their_noise(model, known):
     # The largest of 3,600 of a normal law is 3.5 of its spread; the rest is what a fit of units
     # that saturate leaves of a straight line.
     assert np.all(doubt.innovation > 2.8 * noise) and np.all(doubt.innovation < 6 * noise)
-    assert np.all(np.array(doubt.slow_innovation) < doubt.innovation)
+    assert np.all(np.array(doubt.slow_rest) < doubt.innovation)
+    assert np.all(np.diag(doubt.others) == 0.0)
     assert fit_signal_model(model, TRAINING, HELD_OUT, seed=0) == known
 
 
@@ -102,10 +105,32 @@ def test_the_gate_is_beyond_all_that_was_recorded(model, known):
     gate = HEADROOM * np.array(card.signal_doubt.innovation)
     np.testing.assert_allclose(1.0 / config.per_gate, gate)
     np.testing.assert_allclose(
-        config.slow_max * gate, HEADROOM * np.array(card.signal_doubt.slow_innovation)
+        config.slack * gate, SLACK * HEADROOM * np.array(card.signal_doubt.slow_rest)
     )
+    np.testing.assert_allclose(gate / config.per_sum, SUM * np.array(card.signal_doubt.rest_sum))
     seen = np.vstack([card.normalised_signal(run.signals) for run in TRAINING])
     assert np.all(config.low < seen.min(axis=0)) and np.all(config.high > seen.max(axis=0))
+
+
+def test_what_others_explain_is_least_squares_on_them():
+    """Beside the share that always counts as a signal's own, a thousandth of its variance."""
+    rng = np.random.default_rng(5)
+    hidden, mix = rng.standard_normal((4_000, 2)), rng.standard_normal((2, 5))
+    seen = hidden @ mix + 0.3 * rng.standard_normal((4_000, 5))
+    found = explained_by_others([seen[:1_000], seen[1_000:]])
+    for i in range(5):
+        rest = np.delete(np.arange(5), i)
+        wanted = np.linalg.lstsq(seen[:, rest], seen[:, i], rcond=None)[0]
+        np.testing.assert_allclose(found[i, rest], wanted, atol=0.02)
+        assert found[i, i] == 0.0
+
+
+def test_a_step_adds_up_beyond_its_slack():
+    rest = np.concatenate([np.zeros(10), np.full(20, -0.5), np.zeros(10)])[:, None]
+    found = sums(rest, np.array([0.2]))[:, 0]
+    assert found[9] == 0.0
+    assert found[29] == pytest.approx(20 * 0.3)
+    assert found[-1] == pytest.approx(20 * 0.3 - 10 * 0.2)
 
 
 def test_without_signals_there_is_nothing_to_doubt(model):
