@@ -29,14 +29,16 @@ OTHER_DAY = replace(
     AS_RECORDED,
     gain=np.array([[0.8, 0.05, 0.0], [0.0, 1.2, 0.0], [-0.1, 0.0, 0.9]]),
     offset=np.array([1e-3, -5e-4, 0.0]),
+    curve=np.array([[5.0, 0.0, -3.0, 0.0, 2.0, 0.0], [0.0] * 6, [0.0, 4.0, 0.0, -5.0, 0.0, 1.0]]),
     believed=12,
 )
 
 
 def of_the_day(card: ModelCard, known: LearnedMap, predicted: np.ndarray) -> np.ndarray:
     """What the robot of that day makes of the network's outputs (docs/protocol.md, ADAPTATION)."""
-    middle = np.array(card.output_offset)
-    return middle + known.gain @ (predicted - middle) + known.offset
+    v = predicted - np.array(card.output_offset)
+    curved = known.curve @ np.outer(v, v)[np.triu_indices(3)]
+    return card.output_offset + known.gain @ v + known.offset + curved
 
 
 def test_measured_outputs_teach_what_the_robot_of_the_day_is_like(tendon):
@@ -49,7 +51,7 @@ def test_measured_outputs_teach_what_the_robot_of_the_day_is_like(tendon):
     wanted = reference_curve(Experiment(), card).values(np.arange(3200) / card.rate_hz)
     session.arm(card.robot.command_neutral, rest, wanted[:horizon].tolist(), adapts=True)
     model.arm(card.robot.command_neutral, rest)
-    twin = Adaptation(3, card.rate_hz)
+    twin = Adaptation.of(card)
     network, still = np.array(rest), np.array(card.signal_offset)
 
     def step(k: int) -> np.ndarray:
@@ -125,7 +127,7 @@ def infinite(found: dict) -> None:
     [
         (None, ("x", "y"), "abc", "is of x, y, z, the robot has x, y"),
         (None, NAMES, "abd", "was learned with model abc, this one is abd: calibrate anew"),
-        (drop_a_row, NAMES, "abc", "gain and offset are not of 3 outputs"),
+        (drop_a_row, NAMES, "abc", "gain, offset and curve are not of 3 outputs"),
         (infinite, NAMES, "abc", "offset"),
         (lambda found: found.pop("doubted"), NAMES, "abc", "doubted"),
     ],
