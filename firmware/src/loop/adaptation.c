@@ -2,7 +2,10 @@
 
 #include "solver/number.h"
 
-#ifndef HALF_LIFE_S /* a test has another */
+/* Chosen on recordings of the tendon rig, first halves of its days and two days that no report has:
+ * free runs behind what was learned erred by 7 % more with 30 s, by 2 % less with 120 s, which would
+ * follow a robot that changes half as fast. A test has another. */
+#ifndef HALF_LIFE_S
 #define HALF_LIFE_S 60.0f
 #endif
 
@@ -14,7 +17,8 @@ enum { WEIGH, FORGET, LEARN, FOLLOW, TURNS };
 
 /* Variance of a sample in units of the prior's, which has a standard deviation of 0.3. What a
  * network leaves over is not white: it goes on for half a second or so, and all samples of that
- * time tell as much as one. */
+ * time tell as much as one. Its size is what free runs err by on the network's own day: on the
+ * recordings above twice that cost 3 %, half of it gained 1 %. */
 #define NOISE(error) ((error) * (error) * 0.5f * CONTROL_RATE_HZ / (0.3f * 0.3f * (float)TURNS))
 
 #define JUMP 0.3f /* normalised */

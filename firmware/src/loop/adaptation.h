@@ -36,8 +36,8 @@
  * Each sample forgets along one direction of phi; share is such that all of them together forget as
  * much as with plain forgetting of half-life HALF_LIFE_S, those first that are excited most. When a
  * gain changes after 300 s, plain forgetting has half of the change behind it 60 s later; this has
- * BEHIND of it with sines of 0.8 at 2, 3 and 9 outputs. At rest half of what phi tells goes in
- * HALF_LIFE_S over the number of features.
+ * 0.34, 0.37 and 0.44 of it with sines of 0.8 at 2, 3 and 9 outputs. At rest half of what phi tells
+ * goes in HALF_LIFE_S over the number of features.
  *
  * A measurement that jumps is not believed until it has agreed with itself for DOUBT_S. It jumps
  * where an output moves by more than JUMP in a sample that the map does not explain; the first
