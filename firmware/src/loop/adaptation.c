@@ -3,8 +3,8 @@
 #include "solver/number.h"
 
 /* Chosen on recordings of the tendon rig, first halves of its days and two days that no report has:
- * free runs behind what was learned erred by 7 % more with 30 s, by 2 % less with 120 s, which would
- * follow a robot that changes half as fast. A test has another. */
+ * free runs behind what was learned erred by 6 % more with 30 s, by 2 % less with 120 s, which
+ * would follow a robot that changes half as fast. A test has another. */
 #ifndef HALF_LIFE_S
 #define HALF_LIFE_S 60.0f
 #endif
@@ -159,8 +159,8 @@ static int sign(float value)
     return (value > 0.0f) - (value < 0.0f);
 }
 
-/* How what is added to an output changes with those of its group. `bound`: 0, or the sign of what is
- * at its bound. */
+/* How what is added to an output changes with those of its group. `bound`: 0, or the sign of what
+ * is at its bound. */
 static void slopes_of(const float row[FEATURES], const float phi[FEATURES], int bound,
                       float slopes[GROUP_SIZE])
 {
@@ -370,7 +370,7 @@ static void move(adaptation_t *a)
     a->unmoved = 0;
 }
 
-/* A sample has passed; where the others of its turns have more to do, the map waits for the last. */
+/* A sample has passed; where other turns have more to do, the map waits for the last. */
 static void pass(adaptation_t *a, bool begins)
 {
     if (begins || a->turn != 0) {

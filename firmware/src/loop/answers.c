@@ -334,8 +334,8 @@ static message_error_t answer_switch(control_loop_t *loop, request_t *request)
     return MESSAGE_OK;
 }
 
-/* What an element of output i's row is multiplied by to be physical: its gain over output j, and the
- * product in a slot. */
+/* What an element of output i's row is multiplied by to be physical: its gain over output j, and
+ * a product. */
 static float gain_unit(const float *scale, int i, int j)
 {
     return scale[i] / scale[j];

@@ -110,7 +110,7 @@ static void check(const adaptation_t *a, const output_map_t *before, const float
             CHECK(adaptation_ignorance(a, i, f) > 0.0f && adaptation_ignorance(a, i, f) <= 1.0f);
         }
         for (int j = 0; j < OUTPUTS; j++) {
-            CHECK(fabsf(slopes[i][j]) <= ADAPTATION_FURTHEST * (1.0f + 4.0f * CURVE_SCALE * WIDEST));
+            CHECK(fabsf(slopes[i][j]) <= ADAPTATION_FURTHEST * (1.0f + 4.0f * WIDEST));
         }
     }
     if (number % 200 == 0) {
