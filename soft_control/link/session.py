@@ -263,9 +263,8 @@ class McuSession:
     def adapt(self, known: LearnedMap) -> None:
         """What the robot of today is like, before a run. Raises LinkError for a map that is further
         from a robot as it was recorded than the firmware takes, or that it has no room for."""
-        rows = zip(known.gain, known.offset, known.curve, strict=True)
-        for i, (gain, offset, curve) in enumerate(rows):
-            row = Adapt(i, _finite(gain), float(offset), _finite(curve))
+        for i, offset in enumerate(known.offset):
+            row = Adapt(i, _finite(known.gain[i]), float(offset), _finite(known.curve[i]))
             self._ask(row, Adaptation, self._timeout_s)
 
     def adaptation(self) -> LearnedMap:

@@ -13,8 +13,10 @@
  * than the point has coordinates. A horn that was mounted anew moves the commands, and what that
  * does to the outputs is curved. Where more commands than that reach the same position in many
  * ways, what is off is no function of it, and the products learn noise: docs/adaptation.md has
- * figures of both. The rows of a group have one covariance P = U D U', over its prior. Of what samples have
- * told, S = P^-1 - 1, a sample
+ * figures of both.
+ *
+ * The rows of a group have one covariance P = U D U', over its prior. Of what samples have told,
+ * S = P^-1 - 1, a sample
  *
  *     S <- S - share S phi phi' S / (phi' S phi)      forgets along its phi, and nowhere else
  *     S <- S + phi phi' / noise                       learns: Bierman's update of U and D
