@@ -194,15 +194,17 @@ def test_what_has_been_learned_of_the_robot_goes_on_in_the_new_one(run, tendon):
     one.replace(tendon.firmware)
     goes_on = one.session.adaptation()
     assert before.believed == 360 - round(0.25 * RATE_HZ)  # the first ones are looked on
-    # It has relived two seconds, in which it learned more: they are few, and what it began with is
-    # as uncertain as at first. Elements of a map stand in for one another, what they add does not.
+    # It has relived two seconds, in which it learned more, since what it began with is as uncertain
+    # as at first: it is nearer to that than to the robot as it was recorded. Elements of a map stand
+    # in for one another, what they add does not.
     was, now = (added(known, tendon.card) for known in (before, goes_on))
-    assert np.abs(now - was).mean() < 0.5 * np.abs(was).mean()
+    assert np.abs(now - was).mean() < 0.9 * np.abs(now).mean()
     one.run(480)
     assert_bounded(one.commands, 360)
     learned = one.session.adaptation()
     one.replace(tendon.firmware)
     np.testing.assert_allclose(one.session.adaptation().gain, learned.gain, atol=1e-6)
+    np.testing.assert_allclose(one.session.adaptation().curve, learned.curve, rtol=1e-5)
     assert one.session.adaptation().believed == 0  # there was nothing measured to relive
     one.run(60)
     assert_bounded(one.commands, 840)
