@@ -195,8 +195,8 @@ def test_what_has_been_learned_of_the_robot_goes_on_in_the_new_one(run, tendon):
     goes_on = one.session.adaptation()
     assert before.believed == 360 - round(0.25 * RATE_HZ)  # the first ones are looked on
     # It has relived two seconds, in which it learned more, since what it began with is as uncertain
-    # as at first: it is nearer to that than to the robot as it was recorded. Elements of a map stand
-    # in for one another, what they add does not.
+    # as at first: it is nearer to that than to the robot as it was recorded. Elements of a map
+    # stand in for one another, what they add does not.
     was, now = (added(known, tendon.card) for known in (before, goes_on))
     assert np.abs(now - was).mean() < 0.9 * np.abs(now).mean()
     one.run(480)
