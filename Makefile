@@ -12,8 +12,9 @@ EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)
 
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
+TENDON_RECORDED := ../shared/data/tendon_rig
 
-.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
+.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk recorded-days second-opinions results setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -90,6 +91,15 @@ models/trunk/fk.json: $(VENV)/.ready config/robots/trunk.yaml $(LEARNING)
 
 twins/trunk/twin.json: $(VENV)/.ready config/robots/trunk.yaml $(LEARNING)
 	$(BIN)/softctl twin $(TRUNK)/observations_1.csv --robot config/robots/trunk.yaml --out twins/trunk
+
+RECORDED_DAYS := 2020-09-23_cdc6946 2020-09-28_13417d5 2020-09-17_4edb702
+
+# All that docs/recorded_days.md says, from the recordings: some six minutes.
+recorded-days: $(RECORDED_DAYS:%=models/recorded/%/fk.json)
+	$(BIN)/python bench/recorded_days.py $(TENDON_RECORDED) models/recorded
+
+models/recorded/%/fk.json: $(VENV)/.ready config/robots/tendon_recorded.yaml $(LEARNING)
+	$(BIN)/softctl train $(TENDON_RECORDED)/$*.csv --rig tendon_recorded --out models/recorded/$*
 
 # All that docs/second_opinions.md says: both rigs in MuJoCo recorded, trained and tracked. Some fifteen minutes.
 second-opinions: models/mujoco_tendon/fk.json models/mujoco_hasel/fk.json

@@ -25,6 +25,7 @@ from nn4mc_codegen.compile import compile_with
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.printing.c import c_float, template_environment
 from nn4mc_codegen.trial.size import elf_size
+from soft_control.control.adaptation import day_config
 from soft_control.control.mpc_settings import (
     MpcSettings,
     budget_us,
@@ -208,6 +209,7 @@ def _render(
     values = {
         "card": card,
         "groups": groups,
+        "day": day_config(card),
         "group_of": [next(g for g, of in enumerate(groups) if i in of) for i in outputs],
         "place_of": [next(of.index(i) for of in groups if i in of) for i in outputs],
         "sensor": robot.instruments.sensor,

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from soft_control.experiment.record import write_json
 from soft_control.link.learned_map import LearnedMap
+from soft_control.link.messages import CURVES
 from soft_control.plain_text import first_fault, printable
 
 LEARNED_FILE = "adaptation.json"
@@ -29,8 +30,10 @@ class _File(BaseModel):
     output_names: list[str]
     gain: list[list[Number]]
     offset: list[Number]
+    curve: list[list[Number]]
     gain_ignorance: list[Share]
     offset_ignorance: list[Share]
+    curve_ignorance: list[Share]
     believed: Annotated[int, Field(ge=0)]
     doubted: Annotated[int, Field(ge=0)]
 
@@ -44,8 +47,10 @@ def write_learned(
         output_names=list(output_names),
         gain=learned.gain.tolist(),
         offset=learned.offset.tolist(),
+        curve=learned.curve.tolist(),
         gain_ignorance=learned.gain_ignorance.tolist(),
         offset_ignorance=learned.offset_ignorance.tolist(),
+        curve_ignorance=learned.curve_ignorance.tolist(),
         believed=learned.believed,
         doubted=learned.doubted,
     )
@@ -78,15 +83,17 @@ def read_learned(path: Path, output_names: Sequence[str], model_hash: str) -> Le
             f"{where} was learned with model {printable(found.model_hash)}, this one is "
             f"{model_hash}: calibrate anew"
         )
-    vectors = found.gain, *found.gain, found.offset, found.gain_ignorance, found.offset_ignorance
-    lengths = set(map(len, vectors))
-    if lengths != {n}:
-        raise ValueError(f"{where}: gain and offset are not of {n} outputs")
+    ignorance = found.gain_ignorance, found.offset_ignorance, found.curve_ignorance
+    lengths = set(map(len, (found.gain, *found.gain, found.offset, found.curve, *ignorance)))
+    if lengths != {n} or set(map(len, found.curve)) != {CURVES}:
+        raise ValueError(f"{where}: gain, offset and curve are not of {n} outputs")
     return LearnedMap(
         np.array(found.gain),
         np.array(found.offset),
+        np.array(found.curve),
         np.array(found.gain_ignorance),
         np.array(found.offset_ignorance),
+        np.array(found.curve_ignorance),
         found.believed,
         found.doubted,
     )

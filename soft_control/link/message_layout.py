@@ -178,7 +178,7 @@ def _part(field: dataclasses.Field, sizes: Sizes) -> Part:
     if code == POINTS:
         return Part(field.name, None, Kind.POINTS)
     length = getattr(sizes, count) if isinstance(count, str) else count
-    kind = Kind.TEXT if code == "s" else Kind.VECTOR if isinstance(count, str) else Kind.VALUE
+    kind = Kind.TEXT if code == "s" else Kind.VALUE if count == 1 else Kind.VECTOR
     return Part(field.name, struct.Struct(f"<{length}{code}"), kind)
 
 

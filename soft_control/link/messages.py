@@ -27,9 +27,11 @@ __all__ = [
     "too_long", "wire",
 ]  # fmt: skip
 
-PROTOCOL_VERSION = 8
+PROTOCOL_VERSION = 9
 HASH_SIZE = 16
 BOARD_SIZE = 16
+CURVES = 6
+"""Products of a point's coordinates, by their places in it: 00, 01, 02, 11, 12, 22."""
 
 
 class VersionError(RuntimeError):
@@ -172,6 +174,7 @@ class Adapt(Message, type=0x0E, when=When.RESTING, answer="Adaptation"):
     row: int = wire("B")
     gain: Floats = wire("f", "outputs")
     offset: float = wire("f")
+    curve: Floats = wire("f", CURVES)
 
 
 @dataclass(frozen=True)
@@ -297,6 +300,8 @@ class Adaptation(Message, type=0x86):
     offset: float = wire("f")
     gain_ignorance: float = wire("f")
     offset_ignorance: float = wire("f")
+    curve: Floats = wire("f", CURVES)
+    curve_ignorance: float = wire("f")
 
 
 def decode(content: bytes, sizes: Sizes) -> Message:

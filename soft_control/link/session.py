@@ -262,9 +262,10 @@ class McuSession:
 
     def adapt(self, known: LearnedMap) -> None:
         """What the robot of today is like, before a run. Raises LinkError for a map that is further
-        from a robot as it was recorded than the firmware takes."""
-        for i, (gain, offset) in enumerate(zip(known.gain, known.offset, strict=True)):
-            self._ask(Adapt(i, _finite(gain), float(offset)), Adaptation, self._timeout_s)
+        from a robot as it was recorded than the firmware takes, or that it has no room for."""
+        for i, offset in enumerate(known.offset):
+            row = Adapt(i, _finite(known.gain[i]), float(offset), _finite(known.curve[i]))
+            self._ask(row, Adaptation, self._timeout_s)
 
     def adaptation(self) -> LearnedMap:
         """What has been learned of the robot of today; at any time."""

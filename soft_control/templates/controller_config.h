@@ -8,6 +8,12 @@
 #define GROUP_SIZE {{ groups | map("length") | max }}
 #define OUTPUT_GROUP {{ '{' }}{{ group_of | join(', ') }}{{ '}' }}
 #define OUTPUT_PLACE {{ '{' }}{{ place_of | join(', ') }}{{ '}' }}
+{% if day.curves %}
+#define CURVES {{ day.curves }} /* products of coordinates, of the largest point */
+{% endif %}
+#define GROUP_FEATURES {{ day.features | c_value }}
+#define GROUP_CURVES {{ day.curved | c_value }}
+#define GROUP_ERROR {{ day.errors | c_value }} /* of a free run, normalised */
 #define SIGNALS {{ card.signal_names | length }}
 #define SIGNAL_SLOTS {{ [card.signal_names | length, 1] | max }} /* C has no empty arrays */
 #define MEMORIES {{ card.memory_columns }} /* slow means of the commands, beside the signals */

@@ -18,6 +18,7 @@ from soft_control.control.mpc_settings import MpcSettings
 from soft_control.firmware_build import build
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.card import ModelCard, SignalModel
+from soft_control.link.messages import CURVES
 from soft_control.link.opening import open_session
 from soft_control.link.session import McuSession
 from soft_control.rigs import describe
@@ -235,6 +236,7 @@ class Request(ctypes.Structure):
         *((name, c_uint16) for name in ("first", "count")),
         *((name, c_uint32) for name in ("k", "host_us", "received", "step", "tethered_samples")),
         ("row_offset", c_float),
+        ("row_curve", c_float * CURVES),
         ("signals", c_float * P),
         ("command", c_float * M),
         ("outputs", c_float * N),
@@ -320,6 +322,8 @@ class Adaptation(ctypes.Structure):
         *((name, c_uint32) for name in ("believed", "doubted")),
         ("gain", c_float * N),
         *((name, c_float) for name in ("offset", "gain_ignorance", "offset_ignorance")),
+        ("curve", c_float * CURVES),
+        ("curve_ignorance", c_float),
     ]
 
 

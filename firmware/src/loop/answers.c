@@ -334,26 +334,58 @@ static message_error_t answer_switch(control_loop_t *loop, request_t *request)
     return MESSAGE_OK;
 }
 
+/* What an element of output i's row is multiplied by to be physical: its gain over output j, and
+ * a product. */
+static float gain_unit(const float *scale, int i, int j)
+{
+    return scale[i] / scale[j];
+}
+
+typedef char same_slots[CURVE_SLOTS == MESSAGE_CURVES ? 1 : -1];
+
+/* All coordinates of a point have the same scale. */
+static float curve_unit(const float *scale, int i)
+{
+    return CURVE_SCALE / scale[i];
+}
+
 static void send_adaptation(control_loop_t *loop, uint8_t row)
 {
     const adaptation_t *learned = &loop->adaptation;
-    const float *scale = loop->config->units.output_scale;
-    float gain_ignorance[OUTPUTS];
-    float offset_ignorance[OUTPUTS];
+    const float *const taken = learned->taken.row[row];
+    const float *const scale = loop->config->units.output_scale;
     adaptation_report_t report = {
         .row = row,
         .believed = learned->believed,
         .doubted = learned->doubted,
-        .offset = learned->taken.offset[row] * scale[row],
+        .offset = taken[ADAPTATION_OFFSET] * scale[row],
+        .gain_ignorance = adaptation_ignorance(learned, row, adaptation_gain(row, row)),
+        .offset_ignorance = adaptation_ignorance(learned, row, ADAPTATION_OFFSET),
     };
 
-    for (int i = 0; i < OUTPUTS; i++) {
-        report.gain[i] = learned->taken.gain[row][i] * scale[row] / scale[i];
+    for (int j = 0; j < OUTPUTS; j++) {
+        const int element = adaptation_gain(row, j);
+        const float slope = element < 0 ? 0.0f : taken[element];
+        report.gain[j] = (slope + (float)(j == row)) * gain_unit(scale, row, j);
     }
-    adaptation_ignorance(learned, gain_ignorance, offset_ignorance);
-    report.gain_ignorance = gain_ignorance[row];
-    report.offset_ignorance = offset_ignorance[row];
+    for (int slot = 0; slot < CURVE_SLOTS; slot++) {
+        const int element = adaptation_curve(row, slot);
+        if (element >= 0) {
+            report.curve[slot] = taken[element] * curve_unit(scale, row);
+            report.curve_ignorance =
+                larger(report.curve_ignorance, adaptation_ignorance(learned, row, element));
+        }
+    }
     (void)loop_send(loop, TO_HOST_ADAPTATION, &report);
+}
+
+/* False: there is no such element, and the wire has not what stands for none. */
+static bool put(float row[FEATURES], int element, float value)
+{
+    if (element >= 0) {
+        row[element] = value;
+    }
+    return element >= 0 || !(value < 0.0f || value > 0.0f);
 }
 
 static message_error_t answer_adapt(control_loop_t *loop, request_t *request)
@@ -361,15 +393,21 @@ static message_error_t answer_adapt(control_loop_t *loop, request_t *request)
     const float *scale = loop->config->units.output_scale;
     const uint8_t row = request->row;
     output_map_t map = loop->adaptation.taken;
+    bool known = row < OUTPUTS;
 
-    if (row >= OUTPUTS) {
-        return MESSAGE_BAD_VALUE;
+    for (int j = 0; known && j < OUTPUTS; j++) {
+        const float gain = request->outputs[j] / gain_unit(scale, row, j);
+        known = is_finite(gain)
+                && put(map.row[row], adaptation_gain(row, j), gain - (float)(j == row));
     }
-    for (int i = 0; i < OUTPUTS; i++) {
-        map.gain[row][i] = request->outputs[i] * scale[i] / scale[row];
+    for (int slot = 0; known && slot < CURVE_SLOTS; slot++) {
+        const float curve = request->row_curve[slot] / curve_unit(scale, row);
+        known = is_finite(curve) && put(map.row[row], adaptation_curve(row, slot), curve);
     }
-    map.offset[row] = request->row_offset / scale[row];
-    if (!adaptation_set(&loop->adaptation, &map)) {
+    if (known) {
+        map.row[row][ADAPTATION_OFFSET] = request->row_offset / scale[row];
+    }
+    if (!known || !adaptation_set(&loop->adaptation, &map)) {
         return MESSAGE_BAD_VALUE;
     }
     send_adaptation(loop, row);

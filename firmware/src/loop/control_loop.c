@@ -177,30 +177,32 @@ static void see_signals(control_loop_t *loop, bool fresh)
 #endif
 }
 
-/* What measured outputs tell. With `foreseen`, the outputs of the network as the signals have
- * corrected them, they are a pair that the map of the day is learned from; what the map leaves over
- * is an offset that follows them. */
+/* What measured outputs tell: with `foreseen`, the outputs of the network as the signals have
+ * corrected them, they are a pair that the map of the day is learned from. */
 static void see_measured(control_loop_t *loop, const float foreseen[OUTPUTS])
 {
-    float expected[OUTPUTS];
-
     if (loop->modes.adapts) {
         adaptation_update(&loop->adaptation, foreseen, loop->outputs);
     }
-    adaptation_output(&loop->adaptation, foreseen, expected);
-    estimate_update(&loop->unexplained, loop->settings.disturbance_ratio, loop->outputs, expected);
     loop->unmeasured = 0;
 }
 
-/* That offset was true of a place where the robot no longer is: it fades where something else goes
- * on correcting. */
 static void see_nothing_measured(control_loop_t *loop)
 {
     if (loop->modes.adapts) {
         adaptation_rest(&loop->adaptation);
     }
     loop->unmeasured = (uint16_t)(loop->unmeasured + (loop->unmeasured < UINT16_MAX));
-    if ((loop->modes.adapts || OBSERVER) && loop->unmeasured > FADE_AFTER) {
+}
+
+/* What the map leaves over is an offset that follows measured outputs. It was true of a place where
+ * the robot no longer is: without them it fades where something else goes on correcting. */
+static void see_unexplained(control_loop_t *loop, const float expected[OUTPUTS])
+{
+    if (loop->unmeasured == 0u) {
+        estimate_update(&loop->unexplained, loop->settings.disturbance_ratio, loop->outputs,
+                        expected);
+    } else if ((loop->modes.adapts || OBSERVER) && loop->unmeasured > FADE_AFTER) {
         estimate_fade(&loop->unexplained);
     }
 }
@@ -208,28 +210,41 @@ static void see_nothing_measured(control_loop_t *loop)
 /* How the robot's outputs follow from those that the network predicts. The network goes on
  * without it:
  *
- *     robot = gain (network + error that the signals show) + offset + unexplained */
+ *     robot = map(network + error that the signals show) + unexplained
+ *
+ * of which the solver gets the tangent where the robot is: over its horizon of some tenths of a
+ * second the map hardly bends. */
 static void estimate(control_loop_t *loop, const sample_t *sample)
 {
     const bool newest = loop->modes.clock == CLOCK_TIMER;
     const bool measured = loop->measured && (newest || loop->measured_k == sample->k);
+    const float *const network = loop->mpc.outputs[0];
+    const float *const error = loop->observer.error;
     mpc_config_t *mpc = &loop->mpc_config;
-    float foreseen[OUTPUTS];
+    float foreseen[OUTPUTS], added[OUTPUTS], expected[OUTPUTS];
 
     loop->measured = false;
     see_signals(loop, (sample->flags & SUPERVISOR_SENSOR_HELD) == 0u);
     for (int i = 0; i < OUTPUTS; i++) {
-        foreseen[i] = loop->mpc.outputs[0][i] + loop->observer.error[i];
+        foreseen[i] = network[i] + error[i];
     }
     if (measured) {
         see_measured(loop, foreseen);
     } else {
         see_nothing_measured(loop);
     }
-    memcpy(mpc->output_gain, loop->adaptation.taken.gain, sizeof mpc->output_gain);
-    adaptation_output(&loop->adaptation, loop->observer.error, mpc->output_offset);
+    adaptation_linearise(&loop->adaptation, foreseen, added, mpc->output_gain);
     for (int i = 0; i < OUTPUTS; i++) {
-        mpc->output_offset[i] += loop->unexplained.offset[i];
+        expected[i] = foreseen[i] + added[i];
+    }
+    see_unexplained(loop, expected);
+    for (int i = 0; i < OUTPUTS; i++) {
+        float offset = error[i] + added[i] + loop->unexplained.offset[i];
+        for (int j = 0; j < OUTPUTS; j++) {
+            offset = mac(-mpc->output_gain[i][j], network[j], offset);
+        }
+        mpc->output_offset[i] = offset;
+        mpc->output_gain[i][i] += 1.0f;
     }
 }
 

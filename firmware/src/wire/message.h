@@ -14,7 +14,7 @@
 #include "controller_config.h"
 #include "wire/frame.h"
 
-#define PROTOCOL_VERSION 8
+#define PROTOCOL_VERSION 9
 
 /* One line a message that a host sends:
  *
@@ -113,7 +113,8 @@
 #define ADAPT_FIELDS(F, S)      \
     F(S, u8, 1, row)            \
     F(S, f32, OUTPUTS, outputs) \
-    F(S, f32, 1, row_offset)
+    F(S, f32, 1, row_offset)    \
+    F(S, f32, MESSAGE_CURVES, row_curve)
 #define ASK_ADAPTATION_FIELDS(F, S) F(S, u8, 1, row)
 
 #define BOOT_FIELDS(F, S)    \
@@ -171,10 +172,13 @@
     F(S, f32, OUTPUTS, gain)     \
     F(S, f32, 1, offset)         \
     F(S, f32, 1, gain_ignorance) \
-    F(S, f32, 1, offset_ignorance)
+    F(S, f32, 1, offset_ignorance) \
+    F(S, f32, MESSAGE_CURVES, curve) \
+    F(S, f32, 1, curve_ignorance)
 
 #define MESSAGE_HASH_SIZE 16
 #define MESSAGE_BOARD_SIZE 16
+#define MESSAGE_CURVES 6 /* products of the coordinates of a point: CURVE_SLOTS of the map */
 #define MESSAGE_STATUS_NONE 255 /* in place of a solver status: the solver was not asked */
 
 /* As many points of the reference as a frame can hold behind type, k and their number. */
@@ -247,6 +251,7 @@ typedef struct {
     uint32_t step;
     uint32_t tethered_samples;
     float row_offset;
+    float row_curve[MESSAGE_CURVES];
     float signals[SIGNAL_SLOTS];
     float command[COMMANDS];
     float outputs[OUTPUTS];
@@ -338,8 +343,9 @@ typedef struct {
     uint32_t registers[6]; /* pc, lr, psr, status, address, stack_free of crash_t */
 } crash_report_t;
 
-/* A row of what the robot of today does: its outputs are o + gain (predicted - o) + offset, o the
- * middle of the outputs that were trained on. Physical units. */
+/* A row of what the robot of today does: with v = predicted - o, o the middle of the outputs that
+ * were trained on, its outputs are o + gain v + offset + the sum of curve_ij v_i v_j. Physical
+ * units. */
 typedef struct {
     uint8_t row;
     uint32_t believed; /* samples that have taught it, and those that were not believed */
@@ -348,6 +354,8 @@ typedef struct {
     float offset;
     float gain_ignorance; /* shares of what was not known at first: of this column of the gain, */
     float offset_ignorance; /* and of this row's offset */
+    float curve[MESSAGE_CURVES];
+    float curve_ignorance; /* the largest of them; 0 where there are none */
 } adaptation_report_t;
 
 /* One field of a payload: `count` values of a kind at `offset` in the struct of the message. */

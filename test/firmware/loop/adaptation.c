@@ -37,6 +37,9 @@ static float between(float low, float high)
         exit(1);                                                                                   \
     }
 
+/* What a map within reach takes to measurements that are not too far to be believed. */
+#define WIDEST (8.4f / (1.0f + 0.6f * (float)OUTPUTS))
+
 static long number;
 static double largest_variance = 1.0, least_diagonal = 1.0;
 
@@ -71,19 +74,19 @@ static double eigenvalue(const knowledge_t *a)
     return length;
 }
 
-static void check(const adaptation_t *a, const output_map_t *before)
+static void check(const adaptation_t *a, const output_map_t *before, const float y[OUTPUTS])
 {
-    const float most = ADAPTATION_RATE / CONTROL_RATE_HZ * 1.0001f;
-    float ignorance[OUTPUTS], offset[OUTPUTS];
+    /* Four samples' worth, once in four samples, and the last bit. */
+    const float most = 4.0f * ADAPTATION_RATE / CONTROL_RATE_HZ + 2e-6f;
+    float z[OUTPUTS], added[OUTPUTS], slopes[OUTPUTS][OUTPUTS];
+    float reach = ADAPTATION_REACH * 1.00001f;
     for (int i = 0; i < OUTPUTS; i++) {
-        for (int j = 0; j < OUTPUTS; j++) {
-            CHECK(isfinite(a->learned.gain[i][j]));
-            CHECK(fabsf(a->taken.gain[i][j] - (float)(i == j)) <= ADAPTATION_REACH * 1.000001f);
-            CHECK(fabsf(a->taken.gain[i][j] - before->gain[i][j]) <= most);
+        reach += ADAPTATION_REACH * 1.00001f * fabsf(y[i]);
+        for (int f = 0; f < FEATURES; f++) {
+            CHECK(fabsf(a->learned.row[i][f]) <= ADAPTATION_FURTHEST);
+            CHECK(fabsf(a->taken.row[i][f]) <= ADAPTATION_FURTHEST);
+            CHECK(fabsf(a->taken.row[i][f] - before->row[i][f]) <= most);
         }
-        CHECK(isfinite(a->learned.offset[i]));
-        CHECK(fabsf(a->taken.offset[i]) <= ADAPTATION_REACH);
-        CHECK(fabsf(a->taken.offset[i] - before->offset[i]) <= most);
     }
     for (int g = 0; g < OUTPUT_GROUPS; g++) {
         for (int j = 0; j < FEATURES; j++) {
@@ -95,18 +98,25 @@ static void check(const adaptation_t *a, const output_map_t *before)
             CHECK(isfinite(a->known[g].upper[k]));
         }
     }
-    adaptation_ignorance(a, ignorance, offset);
-    for (int j = 0; j < OUTPUTS; j++) {
-        CHECK(ignorance[j] > 0.0f && ignorance[j] <= 1.0f);
-        CHECK(offset[j] > 0.0f && offset[j] <= 1.0f);
+    if (number % 10 != 0) {
+        return;
+    }
+    adaptation_output(a, y, z);
+    adaptation_linearise(a, y, added, slopes);
+    for (int i = 0; i < OUTPUTS; i++) {
+        CHECK(fabsf(z[i] - y[i]) <= reach);
+        CHECK(fabsf(added[i]) <= reach);
+        for (int f = 0; f < FEATURES; f++) {
+            CHECK(adaptation_ignorance(a, i, f) > 0.0f && adaptation_ignorance(a, i, f) <= 1.0f);
+        }
+        for (int j = 0; j < OUTPUTS; j++) {
+            CHECK(fabsf(slopes[i][j]) <= ADAPTATION_FURTHEST * (1.0f + 4.0f * WIDEST));
+        }
     }
     if (number % 200 == 0) {
         largest_variance = fmax(largest_variance, eigenvalue(&a->known[0]));
     }
 }
-
-/* What a map within reach takes to measurements that are not too far to be believed. */
-#define WIDEST (9.0f / (1.0f + 0.6f * (float)OUTPUTS))
 
 enum { RICH, STILL, LINE, WILD, TINY, UNLIKE, NOT_FINITE, HUGE_ONES, JUMPS, DENORMAL, KINDS };
 
@@ -143,12 +153,10 @@ int main(int count, char **words)
                    : kind == UNLIKE ? size[i] * between(-1.0f, 1.0f)
                                     : wave;
         }
+        adaptation_output(a, y, z);
         for (int i = 0; i < OUTPUTS; i++) {
             offset[i] = fminf(fmaxf(offset[i] + between(-0.05f, 0.05f), -0.9f), 0.9f);
-            z[i] = offset[i];
-            for (int j = 0; j < OUTPUTS; j++) {
-                z[i] += a->taken.gain[i][j] * y[j];
-            }
+            z[i] += offset[i];
         }
         float bad_y[OUTPUTS], bad_z[OUTPUTS];
         memcpy(bad_y, y, sizeof y);
@@ -167,7 +175,7 @@ int main(int count, char **words)
         } else {
             adaptation_update(a, bad_y, bad_z);
         }
-        check(a, &before);
+        check(a, &before, y);
         believed += a->since_believed == 0;
         if (below(300000) == 0) {
             adaptation_start(a);

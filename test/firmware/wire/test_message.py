@@ -29,7 +29,7 @@ POINTS_AT = {"Reference": 5, "Trajectory": 3}
 """Where the number of points stands."""
 OTHER_NAMES = {
     "TrajectoryEnd": {"blend": "outputs"},
-    "Adapt": {"gain": "outputs", "offset": "row_offset"},
+    "Adapt": {"gain": "outputs", "offset": "row_offset", "curve": "row_curve"},
 }
 """Of fields in request_t, where they are not those of the message."""
 
