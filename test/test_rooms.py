@@ -21,6 +21,7 @@ ROOMS = {
         {"network"},
         {"robots"},
         {"rigs"},
+        {"supply"},
         {"link"},
         {"learning"},
         {"control"},
@@ -49,6 +50,7 @@ ROOMS = {
     ],
     "firmware": [
         {"boards/board.h", "generated"},
+        {"supply"},
         {"solver"},
         {"wire"},
         {"instruments"},

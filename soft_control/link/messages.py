@@ -27,7 +27,7 @@ __all__ = [
     "too_long", "wire",
 ]  # fmt: skip
 
-PROTOCOL_VERSION = 8
+PROTOCOL_VERSION = 9
 HASH_SIZE = 16
 BOARD_SIZE = 16
 
@@ -181,6 +181,13 @@ class AskAdaptation(Message, type=0x0F, answer="Adaptation"):
     row: int = wire("B")
 
 
+@dataclass(frozen=True)
+class Keep(Message, type=0x10, answer="Kept"):
+    """Settings in force and map of the day outlast the power: codes.Keep says what is wanted."""
+
+    keep: int = wire("B")
+
+
 # ------------------------------------------------------------------ microcontroller to host
 
 
@@ -297,6 +304,14 @@ class Adaptation(Message, type=0x86):
     offset: float = wire("f")
     gain_ignorance: float = wire("f")
     offset_ignorance: float = wire("f")
+
+
+@dataclass(frozen=True)
+class Kept(Message, type=0x87):
+    """Whether there is memory that outlasts the power, and the number of the copy that is there."""
+
+    can_keep: int = wire("B")
+    number: int = wire("I")
 
 
 def decode(content: bytes, sizes: Sizes) -> Message:

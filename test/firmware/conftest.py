@@ -231,6 +231,7 @@ class Request(ctypes.Structure):
         ("modes", Modes),
         ("periodic", c_uint8),
         ("row", c_uint8),
+        ("keep", c_uint8),
         ("times", Times),
         *((name, c_uint16) for name in ("first", "count")),
         *((name, c_uint32) for name in ("k", "host_us", "received", "step", "tethered_samples")),
@@ -321,6 +322,12 @@ class Adaptation(ctypes.Structure):
         ("gain", c_float * N),
         *((name, c_float) for name in ("offset", "gain_ignorance", "offset_ignorance")),
     ]
+
+
+class Kept(ctypes.Structure):
+    """kept_report_t"""
+
+    _fields_ = [("can_keep", c_uint8), ("number", c_uint32)]
 
 
 class Error(ctypes.Structure):
@@ -415,6 +422,7 @@ def c(firmware: FirmwareBuild) -> SimpleNamespace:
         Error=Error,
         Crash=Crash,
         Adaptation=Adaptation,
+        Kept=Kept,
         MpcConfig=MpcConfig,
         Limits=Limits,
         Reference=Reference,
