@@ -13,7 +13,7 @@ erases both, and what was sent meanwhile is lost and sent again."""
 
 
 def kept(session: McuSession) -> Kept:
-    """Whether there is memory for it, and the number of the copy that is there. Raises LinkError."""
+    """Is there memory for it, and which number has the copy there? Raises LinkError."""
     return _ask(session, codes.Keep.ASK)
 
 
