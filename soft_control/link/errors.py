@@ -24,9 +24,7 @@ def check_identity(info: Info, model_hash: str | None, build_id: str | None) -> 
     refuses its own image."""
     if info.cause in (Cause.IMAGE_DAMAGED, Cause.IMAGE_OF_OTHER_BOARD):
         what = in_words(Cause, info.cause)
-        raise ModelMismatch(
-            f"the microcontroller runs nothing: {what}; flash a build for its board"
-        )
+        raise ModelMismatch(f"the microcontroller runs nothing: {what}: flash a build for it")
     advice = "flash this build, or point to the build that is flashed"
     if model_hash is not None and info.model_hash != model_hash:
         raise ModelMismatch(

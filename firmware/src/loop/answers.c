@@ -390,17 +390,26 @@ static message_error_t answer_ask_adaptation(control_loop_t *loop, request_t *re
  * done already is not done again where its answer was damaged. */
 static message_error_t answer_keep(control_loop_t *loop, request_t *request)
 {
+    uint32_t number = loop->kept_number;
+
     if (request->keep >= KEEP_CHOICES) {
         return MESSAGE_BAD_VALUE;
     }
-    if (request->keep != KEEP_ASK) {
-        if (loop->supervisor.state != STATE_IDLE) {
-            return MESSAGE_WRONG_STATE;
-        }
-        if (!(request->keep == KEEP_STORE ? kept_store(loop) : kept_forget(loop))) {
+    if (request->keep != KEEP_ASK && loop->supervisor.state != STATE_IDLE) {
+        return MESSAGE_WRONG_STATE;
+    }
+    if (request->keep == KEEP_STORE) {
+        number = kept_write(loop->board, &loop->settings, &loop->adaptation.taken);
+        if (number == 0u) {
             return MESSAGE_NOT_KEPT;
         }
+    } else if (request->keep == KEEP_FORGET) {
+        if (!kept_forget(loop->board)) {
+            return MESSAGE_NOT_KEPT;
+        }
+        number = 0u;
     }
+    loop->kept_number = number;
     const kept_report_t report = {
         .can_keep = board_page_size(loop->board) > 0u,
         .number = loop->kept_number,

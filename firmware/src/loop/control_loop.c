@@ -672,6 +672,20 @@ static size_t prepare_safe_bytes(control_loop_t *loop)
     return size;
 }
 
+/* Goes on with what an earlier run has kept, if it is valid. */
+static void take_kept(control_loop_t *loop)
+{
+    settings_t settings;
+    output_map_t map;
+    const uint32_t number = kept_read(loop->board, &settings, &map);
+
+    if (number != 0u && settings_valid(&settings, &loop->config->settings)
+        && adaptation_set(&loop->adaptation, &map)) {
+        loop_configure(loop, &settings);
+        loop->kept_number = number;
+    }
+}
+
 /* Is this the image that was built, on the board that it was built for? */
 static image_fault_t image_check_here(const board_t *board)
 {
@@ -701,7 +715,7 @@ void control_loop_start(control_loop_t *loop, board_t *board, const controller_c
                                                               : CAUSE_IMAGE_OF_OTHER_BOARD;
         return;
     }
-    kept_take(loop);
+    take_kept(loop);
     if (board_crash(board) != NULL) {
         /* A watchdog may have ended the run without them. */
         (void)board_write(board, PORT_ACTUATOR, loop->safe_bytes, size);

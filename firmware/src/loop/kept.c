@@ -21,36 +21,29 @@ static bool ours(const kept_t *kept)
            && memcmp(kept->settings_hash, image_header.settings_hash, IMAGE_TEXT) == 0;
 }
 
-void kept_take(control_loop_t *loop)
+uint32_t kept_read(const board_t *board, settings_t *settings, output_map_t *map)
 {
     kept_t kept;
-    const uint32_t number = pages_read(loop->board, &kept, KEPT_WORDS);
+    const uint32_t number = pages_read(board, &kept, KEPT_WORDS);
 
-    loop->kept_number = 0u;
-    if (number == 0u || !ours(&kept) || !settings_valid(&kept.settings, &loop->config->settings)
-        || !adaptation_set(&loop->adaptation, &kept.map)) {
-        return;
+    if (number == 0u || !ours(&kept)) {
+        return 0u;
     }
-    loop_configure(loop, &kept.settings);
-    loop->kept_number = number;
+    *settings = kept.settings;
+    *map = kept.map;
+    return number;
 }
 
-bool kept_store(control_loop_t *loop)
+uint32_t kept_write(board_t *board, const settings_t *settings, const output_map_t *map)
 {
-    kept_t kept;
+    kept_t kept = {.settings = *settings, .map = *map};
 
     memcpy(kept.model_hash, image_header.model_hash, IMAGE_TEXT);
     memcpy(kept.settings_hash, image_header.settings_hash, IMAGE_TEXT);
-    kept.settings = loop->settings;
-    kept.map = loop->adaptation.taken;
-    const uint32_t number = pages_write(loop->board, &kept, KEPT_WORDS);
-    loop->kept_number = number != 0u ? number : loop->kept_number;
-    return number != 0u;
+    return pages_write(board, &kept, KEPT_WORDS);
 }
 
-bool kept_forget(control_loop_t *loop)
+bool kept_forget(board_t *board)
 {
-    const bool forgotten = pages_forget(loop->board);
-    loop->kept_number = forgotten ? 0u : loop->kept_number;
-    return forgotten;
+    return pages_forget(board);
 }

@@ -6,16 +6,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "loop/control_loop.h"
+#include "boards/board.h"
+#include "loop/adaptation.h"
+#include "wire/message.h"
 
-/* Goes on with what was kept, if it is this firmware's and valid. */
-void kept_take(control_loop_t *loop);
+/* Number of the newest copy, if it is this firmware's, and what is in it; 0, and nothing changes:
+ * it is not, or there is none. Whether the numbers may be used is for others to say. */
+uint32_t kept_read(const board_t *board, settings_t *settings, output_map_t *map);
 
-/* Keeps what is in force. False: the memory has failed, or there is none, and what was kept before
- * still is. Between runs only: the core may stand still for seconds. */
-bool kept_store(control_loop_t *loop);
+/* Number of the copy; 0: the memory has failed, or there is none, and what was kept before still
+ * is. Between runs only: the core may stand still for seconds. */
+uint32_t kept_write(board_t *board, const settings_t *settings, const output_map_t *map);
 
 /* From the next start on settings and map are as they were built. False as above. */
-bool kept_forget(control_loop_t *loop);
+bool kept_forget(board_t *board);
 
 #endif

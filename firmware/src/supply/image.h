@@ -11,6 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The Makefile says which board it is; without it all is compiled for the host. */
+#ifndef IMAGE_BOARD
+#define IMAGE_BOARD "host"
+#endif
+
 #define IMAGE_MAGIC 0x4D495343u /* "CSIM" */
 #define IMAGE_TEXT 16           /* characters, padded with zeros; none at the end of 16 */
 

@@ -49,7 +49,7 @@ def refuses(transport, sizes, cause: Cause) -> Info:
     assert (info.state, info.cause) == (again.state, again.cause) == (State.FAULT, cause)
     assert arm == Error(ErrorCode.WRONG_IMAGE, Arm.TYPE)
     assert stop == Error(ErrorCode.WRONG_IMAGE, Stop.TYPE)
-    with pytest.raises(ModelMismatch, match="runs nothing: image .*flash a build for its board"):
+    with pytest.raises(ModelMismatch, match="runs nothing: image .*: flash a build for it"):
         check_identity(info, None, None)
     return info
 
