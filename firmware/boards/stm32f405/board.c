@@ -108,8 +108,8 @@ static void watch_for(uint32_t counts)
     IWDG_KR = IWDG_KR_FEED;
 }
 
-/* Nobody feeds while the flash is erased: the watchdogs wait for longer. That in hardware comes then
- * after 22 s at the earliest. */
+/* Nobody feeds while the flash is erased: the watchdogs wait for longer. That in hardware comes
+ * then after 22 s at the earliest. */
 bool board_page_erase(board_t *self, int page)
 {
     crash_feed(WATCHDOG_SUBTICKS + (uint32_t)(2.0f * FLASH_ERASE_S * SUBTICKS_HZ));
