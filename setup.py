@@ -124,6 +124,7 @@ setup(
             "ros-trajectory-msgs",
             "ros-visualization-msgs",
         ],
+        "flash": ["pyocd>=0.36"],  # a debug probe's wire; serial and USB boot loaders need none
         "onnx": ["onnx>=1.16"],  # to read models of PyTorch, JAX and others
         "mujoco": ["mujoco>=3.2"],  # second opinions on the rigs
         "test": [

@@ -68,6 +68,12 @@ class Board(BaseModel):
     """None: it is no microcontroller."""
     machine: str | None = None
     """QEMU's name of what models it."""
+    flash_start: str | None = None
+    """Address; None, as the next two: it is only emulated, and nobody can write it there."""
+    flash_sectors: str | None = None
+    """How it is cut, as 4*16K 1*64K 7*128K."""
+    chip: str | None = None
+    """DEV_ID of DBGMCU_IDCODE, which tells the chip."""
     on_request: bool = False
     """Built only where it is named."""
 
