@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import random
 import shutil
 import socket
+import threading
+import tty
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from soft_control.cli import terminal
+from soft_control.cli.app import NAME, app
 from soft_control.link.errors import LinkError
 from soft_control.link.keeping import forget, kept, store
 from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import Configure
 from soft_control.link.opening import open_session
 from soft_control.link.session import McuSession
-from soft_control.link.transport import PilTransport, SilTransport
+from soft_control.link.transport import PilTransport, Port, SilTransport
 
 PAGE = 512
 FOR_EVER = 2**64 - 1
@@ -352,3 +357,39 @@ def test_a_board_that_resets_goes_on_with_what_it_has_kept(with_ram, tmp_path):
         transport.reset()
         session.hello()
         assert np.array_equal(session.adaptation().gain, np.eye(3))
+
+
+class OnALine(threading.Thread):
+    """A firmware with memory at the other end of a pseudo-terminal, until that is closed."""
+
+    def __init__(self, library: Path, memory: Memory) -> None:
+        super().__init__(daemon=True)
+        self._ours, self._theirs = os.openpty()
+        tty.setraw(self._theirs)
+        self.port = os.ttyname(self._theirs)
+        self._firmware = KeepingSil(library, memory)
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self._firmware.write(os.read(self._ours, 4096))
+            if told := self._firmware.read_from(Port.HOST):
+                os.write(self._ours, told)
+
+
+def test_softctl_keep_asks_stores_and_forgets(firmware, capsys):
+    def keep(port: str, *do: str) -> str:
+        code = terminal.carry_out(app, NAME, ["keep", "--port", port, *do])
+        said = capsys.readouterr()
+        return said.out.strip() if code == 0 else f"{code}: {said.err.strip()}"
+
+    board = OnALine(firmware.library, Memory(4096))
+    nothing = "nothing is kept; host starts as it was built"
+    assert keep(board.port) == nothing
+    assert keep(board.port, "--do", "store") == "copy 1 is kept; host starts with it"
+    assert keep(board.port) == "copy 1 is kept; host starts with it"
+    assert keep(board.port, "--do", "forget") == nothing
+    board = OnALine(firmware.library, Memory(0))
+    assert keep(board.port) == "host has no memory that outlasts the power"
+    assert "refused KEEP: not kept" in keep(board.port, "--do", "store")
+    assert keep("/dev/none-here").startswith("2: error: /dev/none-here: ")
