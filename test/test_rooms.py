@@ -21,7 +21,7 @@ ROOMS = {
         {"network"},
         {"robots"},
         {"rigs"},
-        {"supply"},
+        {"security", "supply"},
         {"link"},
         {"learning"},
         {"control"},

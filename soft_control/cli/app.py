@@ -22,6 +22,7 @@ from soft_control.cli import (
     proving,
     recording,
     running,
+    securing,
     terminal,
 )
 from soft_control.processes import end_with_parent
@@ -48,6 +49,7 @@ COMMANDS = {
     "report": running.report,
     "energy": energy.energy,
     "campaign": campaigning.campaign,
+    "secure": securing.secure,
 }
 BENCHMARKS = {
     "msd": benchmarks.msd,
