@@ -37,7 +37,8 @@ ARGUMENTS = {
         "Where it is compared with its model: sil pil, sil, or nothing.",
     ),
     "apply": ("none", "What follows: none, restart (the node mcu) or flash."),
-    "flash_command": ("", "Flashes a board; {elf}, {bin} and {firmware} stand for what was built."),
+    "flash_by": ("", "swd, dfu or serial: as `softctl flash` says."),
+    "flash_port": ("", "Serial port of the board, with flash_by serial."),
     "once": ("true", "Builds and ends; false: builds when it is asked."),
     "params_file": (str(config("codegen")), "Parameters, over which the arguments above go."),
 }

@@ -32,6 +32,18 @@ ERASE_S = 10.0
 TRIES = 3
 
 
+def _opened(port: str, baud: int) -> serial.SerialBase:
+    """With even parity, but for ports that are no wire and have none, as pseudo-terminals: these
+    take it at first, and refuse every setting after that."""
+    line = serial.serial_for_url(port, baudrate=baud, parity=PARITY)
+    try:
+        line.timeout = ANSWER_S
+    except termios.error:
+        line.close()
+        line = serial.serial_for_url(port, baudrate=baud, timeout=ANSWER_S)
+    return line
+
+
 class SerialBoot:
     """A session with it. Every method raises FlashError."""
 
@@ -39,7 +51,7 @@ class SerialBoot:
         """Opens the port, which may be a URL of pyserial, and wakes the boot loader."""
         self._name = port
         try:
-            self._line = serial.serial_for_url(port, baudrate=baud, parity=PARITY, timeout=ANSWER_S)
+            self._line = _opened(port, baud)
         except (OSError, ValueError, termios.error) as error:
             raise FlashError(f"{port}: {error}") from None
         try:

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-from soft_control.supply import an3155
 from soft_control.supply.image import read_image
 
 from ..supply.boards import START, BootLoader, image_bytes, write_build
-
-
-@pytest.fixture(autouse=True)
-def without_parity(monkeypatch):
-    monkeypatch.setattr(an3155, "PARITY", "N")
 
 
 def test_softctl_flash_writes_a_build(tmp_path, softctl):

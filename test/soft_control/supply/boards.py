@@ -21,10 +21,15 @@ KEPT_AT = START + 0xC0000
 MODEL, BUILD = "0123456789abcdef", "fedcba9876543210"
 
 
-def image_bytes(size: int = 40_000, board: str = "stm32f405", seed: int = 1) -> bytes:
+def image_bytes(
+    size: int = 40_000,
+    board: str = "stm32f405",
+    model_hash: str = MODEL,
+    build_id: str = BUILD,
+) -> bytes:
     """An image whose header stands behind 400 bytes of vectors."""
-    content = bytearray((seed * i * i >> 5) & 0xFF for i in range(size))
-    texts = [text.encode() for text in (board, MODEL, "5" * 16, BUILD)]
+    content = bytearray((i * i >> 5) & 0xFF for i in range(size))
+    texts = [text.encode() for text in (board, model_hash, "5" * 16, build_id)]
     LAYOUT.pack_into(content, 400, MAGIC, 1, *texts, size, 0)
     struct.pack_into("<I", content, 400 + LAYOUT.size - 4, zlib.crc32(content))
     return bytes(content)
