@@ -34,12 +34,14 @@ TRIES = 3
 
 def _opened(port: str, baud: int) -> serial.SerialBase:
     """With even parity, but for ports that are no wire and have none, as pseudo-terminals: these
-    take it at first, and refuse every setting after that."""
-    line = serial.serial_for_url(port, baudrate=baud, parity=PARITY)
+    refuse it at once, or at the next setting."""
+    line = None
     try:
+        line = serial.serial_for_url(port, baudrate=baud, parity=PARITY)
         line.timeout = ANSWER_S
     except termios.error:
-        line.close()
+        if line is not None:
+            line.close()
         line = serial.serial_for_url(port, baudrate=baud, timeout=ANSWER_S)
     return line
 
@@ -113,8 +115,8 @@ class SerialBoot:
     def _wake(self) -> None:
         """By the first byte it finds the baud rate. One that has found it takes the byte for half
         of a command and answers the next byte by NACK."""
+        self._line.reset_input_buffer()
         for _ in range(TRIES):
-            self._line.reset_input_buffer()
             self._put(bytes([SYNC]))
             answer = self._line.read(1)
             if answer and answer[0] in (ACK, NACK):
