@@ -17,7 +17,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS = {
     "soft_control": [
-        {"paths", "plain_text", "processes", "safe_output", "shared_memory", "topics"},
+        {
+            "paths",
+            "plain_text",
+            "processes",
+            "safe_output",
+            "shared_memory",
+            "small_files",
+            "topics",
+        },
         {"network"},
         {"robots"},
         {"rigs"},
