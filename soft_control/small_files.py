@@ -22,7 +22,7 @@ def read_small(path: Path) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "it is no file", str(path))
         if found.st_size > MOST:
-            raise OSError(errno.EFBIG, f"more than {MOST >> 20} MiB, which no such file has", str(path))
+            raise OSError(errno.EFBIG, f"larger than {MOST >> 20} MiB: no such file is", str(path))
         return file.read(MOST)
 
 

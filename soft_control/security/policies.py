@@ -83,7 +83,7 @@ CONTROLLER_NODE = Policy(
 )
 
 POLICIES: dict[str, Policy] = {
-    "analogue": SENSOR,
+    "analogue": ACTUATOR,
     "lightlace": SENSOR,
     "magnetic": Policy((*SENSOR.publishes, f"/magnetic/field_{ANY}"), (CLOCK,), managed=True),
     "dynamixel": ACTUATOR,
@@ -91,7 +91,7 @@ POLICIES: dict[str, Policy] = {
     "pid": CONTROLLER_NODE,
     "pid_feedforward": CONTROLLER_NODE,
     "static_inverse": CONTROLLER_NODE,
-    "excitation": Policy((COMMAND_ASKED,), (SIGNALS, OUTPUTS)),
+    "excitation": Policy(CONTROLLER_NODE.publishes, (SIGNALS, *CONTROLLER_NODE.hears)),
     "reference": Policy((REFERENCE,), (SIGNALS, OUTPUTS)),
     "rig": Policy((OUTPUTS, f"{POINTS}/{ANY}", CLOCK), serves=("~/repeat",)),
     "tracker": Policy((OUTPUTS, f"{POINTS}/{ANY}", *HEALTH), foreign=True),
@@ -104,7 +104,7 @@ POLICIES: dict[str, Policy] = {
         managed=True,
     ),
     "codegen": Policy(("~/feedback",), (), ("~/build", "~/cancel", "~/apply"), ("mcu/restart",)),
-    "logger": Policy((TRACKING_ERROR,), (ANY,), foreign=True),
+    "logger": Policy((TRACKING_ERROR, *HEALTH), (ANY,), foreign=True),
     "visual": Policy(
         (MARKERS, JOINT_STATES, f"={TF}"), (OUTPUTS, PREDICTED_OUTPUTS, COMMAND, REFERENCE)
     ),

@@ -64,5 +64,5 @@ def test_the_rest_is_read_as_it_is(tmp_path):
     os.truncate(path, MOST)
     assert len(read_small(path)) == MOST
     os.truncate(path, MOST + 1)
-    with pytest.raises(OSError, match="more than 64 MiB"):
+    with pytest.raises(OSError, match="larger than 64 MiB"):
         read_small(path)

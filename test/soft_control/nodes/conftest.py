@@ -36,19 +36,17 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     with ros_domain():
         yield make
+        opened = [opened_by(node) for node in made]
         for node in made:
-            check_permitted(node)
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+    for endpoints in opened:
+        check_permitted(*endpoints)
 
 
-def check_permitted(node: Any) -> None:
-    """Whatever a node of ours has opened by the end of its test, `softctl secure` allows it."""
-    name, space = node.get_name(), node.get_namespace().rstrip("/")
-    if name not in POLICIES:  # one that a test has made up
-        return
-    may = allowed(name, space)
+def opened_by(node: Any) -> tuple[str, str, list[str], list[str]]:
+    """Its name and namespace, and the topics of DDS that it says and hears something on."""
     said = [f"rt{publisher.topic_name}" for publisher in node.publishers]
     heard = [f"rt{one.topic_name}" for one in node.subscriptions]
     for service in node.services:
@@ -57,6 +55,14 @@ def check_permitted(node: Any) -> None:
     for client in node.clients:
         said.append(f"rq{client.service_name}Request")
         heard.append(f"rr{client.service_name}Reply")
+    return node.get_name(), node.get_namespace().rstrip("/"), said, heard
+
+
+def check_permitted(name: str, space: str, said: list[str], heard: list[str]) -> None:
+    """Whatever a node of ours has opened by the end of its test, `softctl secure` allows it."""
+    if name not in POLICIES:  # one that a test has made up
+        return
+    may = allowed(name, space)
     if POLICIES[name].foreign:  # `softctl secure --topic` says what these hear
         heard = []
     for topics, rules in ((said, may.publishes), (heard, may.hears)):

@@ -142,7 +142,7 @@ def test_nobody_commands_but_controllers_and_actuators():
             if any(fnmatchcase(topic, said) for said in allowed(node).publishes)
         }  # fmt: skip
 
-    assert may("rt/command") == {"dynamixel", "hasel_driver", "mcu"}
+    assert may("rt/command") == {"analogue", "dynamixel", "hasel_driver", "mcu"}
     assert may("rt/command/asked") == {
         "pid", "pid_feedforward", "static_inverse", "excitation", "mcu",
     }  # fmt: skip
