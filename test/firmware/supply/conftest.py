@@ -1,4 +1,4 @@
-"""Builds that several of these tests want."""
+"""A build that several of these tests want."""
 
 from __future__ import annotations
 
@@ -23,12 +23,3 @@ def with_ram(
     if not has_board_compiler or shutil.which("qemu-system-arm") is None:
         pytest.skip("needs arm-none-eabi-gcc and qemu-system-arm")
     return build(model_dir, settings, tmp_path_factory.mktemp("mps2"), ("mps2-an386",))
-
-
-@pytest.fixture(scope="session")
-def other_settings(
-    model_dir: Path, settings: MpcSettings, tmp_path_factory: pytest.TempPathFactory
-) -> FirmwareBuild:
-    """Of the same network, for the host."""
-    changed = settings.model_copy(update={"move_weight": [0.03, 0.02]})
-    return build(model_dir, changed, tmp_path_factory.mktemp("other"), ("host",))

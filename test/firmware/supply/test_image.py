@@ -72,8 +72,8 @@ def test_the_header_says_board_model_settings_and_build(firmware):
         assert image.start == 0x08000000
 
 
-def test_the_settings_hash_follows_the_settings(firmware, other_settings):
-    before, after = read_image(firmware.library), read_image(other_settings.library)
+def test_the_settings_hash_follows_the_settings(firmware, estimating):
+    before, after = read_image(firmware.library), read_image(estimating.library)
     assert after.model_hash == before.model_hash
     assert after.settings_hash != before.settings_hash
     assert after.build_id != before.build_id

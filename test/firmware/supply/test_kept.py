@@ -280,11 +280,11 @@ def test_a_firmware_without_memory_says_so(firmware):
                 change(session)
 
 
-def test_another_build_does_not_take_it(firmware, other_settings):
+def test_another_build_does_not_take_it(firmware, estimating):
     memory = Memory(4096)
     with McuSession(KeepingSil(firmware.library, memory)) as session:
         store(session)
-    with McuSession(KeepingSil(other_settings.library, memory)) as session:
+    with McuSession(KeepingSil(estimating.library, memory)) as session:
         assert kept(session).number == 0
         assert store(session).number == 2
     with McuSession(KeepingSil(firmware.library, memory)) as session:

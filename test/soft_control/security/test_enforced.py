@@ -83,31 +83,37 @@ def configuration(keys: Path, enclave: str | None) -> str:
     )
 
 
-def exchange(keys: Path, writer: str | None) -> tuple[str, str]:
-    """What a writer and the reader `writer` say in two seconds."""
+@pytest.fixture(scope="module")
+def said(keys) -> dict[str | None, tuple[str, str]]:
+    """By writer, what it and a reader say in two seconds; each pair in a domain of its own."""
 
-    def start(enclave: str | None, *words: str) -> subprocess.Popen:
+    def start(domain: int, enclave: str | None, *words: str) -> subprocess.Popen:
         return subprocess.Popen(
-            ["ddsperf", "-i", "77", "-D", "2.5", *words],
+            ["ddsperf", "-i", str(domain), "-D", "2.5", *words],
             env=os.environ | {"CYCLONEDDS_URI": configuration(keys, enclave)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
 
-    reader = start("writer", "sub")
-    said = start(writer, "pub", "size", "64", "100Hz").communicate(timeout=30)[0]
-    return said, reader.communicate(timeout=30)[0]
+    pairs = {
+        writer: (
+            start(domain, writer, "pub", "size", "64", "100Hz"),
+            start(domain, "writer", "sub"),
+        )
+        for domain, writer in enumerate(("writer", "mute", None), 77)
+    }
+    return {
+        writer: tuple(one.communicate(timeout=30)[0] for one in pair)
+        for writer, pair in pairs.items()
+    }
 
 
-def test_what_is_allowed_arrives(keys):
-    _, heard = exchange(keys, "writer")
-    assert "size 64 total" in heard
+def test_what_is_allowed_arrives(said):
+    assert "size 64 total" in said["writer"][1]
 
 
-def test_what_is_not_allowed_cannot_be_said(keys):
-    said, heard = exchange(keys, "mute")
-    assert REFUSED in said and "size 64 total" not in heard
+def test_what_is_not_allowed_cannot_be_said(said):
+    assert REFUSED in said["mute"][0] and "size 64 total" not in said["mute"][1]
 
 
-def test_nobody_without_a_key_is_heard(keys):
-    said, heard = exchange(keys, None)
-    assert REFUSED not in said and "size 64 total" not in heard
+def test_nobody_without_a_key_is_heard(said):
+    assert REFUSED not in said[None][0] and "size 64 total" not in said[None][1]

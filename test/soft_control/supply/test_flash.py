@@ -35,7 +35,7 @@ def image(tmp_path):
 
 @pytest.fixture(autouse=True)
 def in_no_time(monkeypatch):
-    monkeypatch.setattr(an3155, "ANSWER_S", 0.6)
+    monkeypatch.setattr(an3155, "ANSWER_S", 0.4)
     monkeypatch.setattr(stm32f4, "ERASE_S", 0.2)
 
 
