@@ -25,9 +25,9 @@ from soft_control.link.opening import open_session
 from soft_control.supply.image import read_image
 
 HOSTILE = [
-    '"; touch ran; "', "$(touch ran)", "`touch ran`", "*/ int x; /*", "??/", "1e3", "#error", "%s%n",
+    '"; touch ran; "', "$(touch ran)", "`touch ran`", "*/ int x; /*", "??/", "1e3", "#error",
     "\xa0", "{{ 7 * 7 }}", "!!python/object/apply:os.system [x]", "&a *a", "- : {", "~", "yes",
-    "<script>alert(1)</script>", "../../etc/passwd", "-rf", "a b\\", "$(shell touch ran)", "'",
+    "<script>alert(1)</script>", "../../etc/passwd", "-rf", "%s%n", "a b\\", "$(shell touch ran)", "'",
 ]  # fmt: skip
 
 
