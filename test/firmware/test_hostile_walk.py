@@ -27,7 +27,8 @@ from soft_control.supply.image import read_image
 HOSTILE = [
     '"; touch ran; "', "$(touch ran)", "`touch ran`", "*/ int x; /*", "??/", "1e3", "#error",
     "\xa0", "{{ 7 * 7 }}", "!!python/object/apply:os.system [x]", "&a *a", "- : {", "~", "yes",
-    "<script>alert(1)</script>", "../../etc/passwd", "-rf", "%s%n", "a b\\", "$(shell touch ran)", "'",
+    "<script>alert(1)</script>", "../../etc/passwd", "-rf", "a b\\", "$(shell touch ran)", "'",
+    "%s%n",
 ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 #include "supply/crc32.h"
 
-/* Half a byte at a time: 64 bytes of table, and 33 kB in some 4 ms at 168 MHz. */
+/* Half a byte at a time: 64 bytes of table, and eleven instructions a byte on a Cortex-M4. */
 static uint32_t add_half(uint32_t crc)
 {
     static const uint32_t table[16] = {
