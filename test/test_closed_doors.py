@@ -29,10 +29,14 @@ SAFE_LOADERS = {"soft_control/robots/config_files.py": "_Loader, a SafeLoader"}
 
 
 @functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@functools.cache
 def calls(path: Path) -> list[tuple[str, ast.Call]]:
     """Each call, by the name that is called: `yaml.load`, `eval`."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    return [(_dotted(node.func), node) for node in nodes if isinstance(node, ast.Call)]
+    return [(_dotted(node.func), node) for node in nodes_of(path) if isinstance(node, ast.Call)]
 
 
 def _dotted(node: ast.expr) -> str:
@@ -97,7 +101,7 @@ def test_temporary_files_have_names_that_nobody_foresees():
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in SOURCES
         if path.relative_to(ROOT).as_posix() not in only_read
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and node.value.startswith(("/tmp", "/var/tmp", "/dev/shm/"))
