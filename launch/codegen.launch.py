@@ -24,6 +24,7 @@ from launch_ros.actions import Node
 from launch import LaunchDescription
 from soft_control.paths import config
 from soft_control.processes import PARENT
+from soft_control.security.enclaves import enclave_words
 
 LAST_WORDS_S = 0.2
 """What a process has written may come a moment after the news of its end."""
@@ -57,6 +58,7 @@ def start(context):
         package="soft_control",
         executable="codegen",
         name="codegen",
+        ros_arguments=enclave_words("codegen") or None,
         parameters=[file, parameters],
         output="screen",
         # launch leaves its processes behind where it is killed.

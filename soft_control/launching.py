@@ -179,7 +179,7 @@ class LaunchedRun:
             executable=node.name,  # which names itself; launch would miscount runs in a row
             namespace=node.namespace,
             parameters=[str(write_parameters(node, self.run_dir))],
-            ros_arguments=enclave_words(node.name, node.namespace),
+            ros_arguments=enclave_words(node.name, node.namespace) or None,
             output="screen",
             on_exit=lambda event, context: self.on_exit(node.name, event),
             # launch leaves its processes behind where it is killed.
