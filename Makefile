@@ -4,8 +4,8 @@ VENV := .venv
 comma := ,
 BIN := $(VENV)/bin
 APT := python3 python3-venv gcc g++ libc6-dev make cmake gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
-# For the tests alone: the monitor's page in a browser.
-APT_TEST := chromium chromium-driver
+# For the tests alone: the monitor's page in a browser, and a DDS that has security.
+APT_TEST := chromium chromium-driver cyclonedds-tools
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
 EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)

@@ -124,10 +124,13 @@ setup(
             "ros-trajectory-msgs",
             "ros-visualization-msgs",
         ],
+        "flash": ["pyocd>=0.36"],  # a debug probe's wire; serial and USB boot loaders need none
+        "secure": ["cryptography>=42"],  # keys for the ROS graph
         "onnx": ["onnx>=1.16"],  # to read models of PyTorch, JAX and others
         "mujoco": ["mujoco>=3.2"],  # second opinions on the rigs
         "test": [
             "casadi>=3.6",
+            "cryptography>=42",
             "dynamixel-sdk>=4.0",  # Robotis' own packets
             "hypothesis>=6.100",
             "kinpy>=0.6",  # forward kinematics of the URDF files
@@ -135,6 +138,7 @@ setup(
             "mcap>=1.1",
             "onnx>=1.23",  # whose own tests of its operators are counted
             "onnxruntime>=1.22",
+            "pyocd>=0.36",
             "pytest>=8.0,<9",  # launch_testing does not load in pytest 9
             "pytest-xdist>=3.6",
             "ruff>=0.6",

@@ -24,6 +24,7 @@ from launch_ros.actions import Node
 from launch import LaunchDescription
 from soft_control.paths import config
 from soft_control.processes import PARENT
+from soft_control.security.enclaves import enclave_words
 
 LAST_WORDS_S = 0.2
 """What a process has written may come a moment after the news of its end."""
@@ -37,7 +38,8 @@ ARGUMENTS = {
         "Where it is compared with its model: sil pil, sil, or nothing.",
     ),
     "apply": ("none", "What follows: none, restart (the node mcu) or flash."),
-    "flash_command": ("", "Flashes a board; {elf}, {bin} and {firmware} stand for what was built."),
+    "flash_by": ("", "swd, dfu or serial: as `softctl flash` says."),
+    "flash_port": ("", "Serial port of the board, with flash_by serial."),
     "once": ("true", "Builds and ends; false: builds when it is asked."),
     "params_file": (str(config("codegen")), "Parameters, over which the arguments above go."),
 }
@@ -56,6 +58,7 @@ def start(context):
         package="soft_control",
         executable="codegen",
         name="codegen",
+        ros_arguments=enclave_words("codegen") or None,
         parameters=[file, parameters],
         output="screen",
         # launch leaves its processes behind where it is killed.

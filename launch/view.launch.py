@@ -20,6 +20,7 @@ from soft_control.network import keep_to_loopback
 from soft_control.paths import config
 from soft_control.rigs import describe
 from soft_control.robots.links import urdf_file
+from soft_control.security.enclaves import enclave_words
 
 ARGUMENTS = {
     "robot": ("tendon", "Whom to draw: a rig, the directory of a twin, or a description."),
@@ -49,6 +50,7 @@ def start(context):
                 executable="visual",
                 name="visual",
                 namespace=namespace,
+                ros_arguments=enclave_words("visual", f"/{namespace}" if namespace else "") or None,
                 parameters=[str(config("visual")), told],
                 output="screen",
             )

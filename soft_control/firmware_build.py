@@ -69,6 +69,12 @@ class Board(BaseModel):
     """None: it is no microcontroller."""
     machine: str | None = None
     """QEMU's name of what models it."""
+    flash_start: str | None = None
+    """Address; None, as the next two: it is only emulated, and nobody can write it there."""
+    flash_sectors: str | None = None
+    """How it is cut, as 4*16K 1*64K 7*128K."""
+    chip: str | None = None
+    """DEV_ID of DBGMCU_IDCODE, which tells the chip."""
     on_request: bool = False
     """Built only where it is named."""
 
@@ -127,8 +133,10 @@ def build(
         made = Path(scratch) / "build"
         made.mkdir()
         _compile_network(model_dir, settings, card, made)
-        build_id = _build_id(sources, made, _render(settings, card, physical, ""))
-        for name, text in _render(settings, card, physical, build_id).items():
+        plain = _render(settings, card, physical)
+        settings_hash = _settings_hash(plain)
+        build_id = _build_id(sources, made, plain)
+        for name, text in _render(settings, card, physical, build_id, settings_hash).items():
             (made / name).write_text(text, encoding="utf-8")
 
         same = {
@@ -197,7 +205,11 @@ def lag_sums(commands: int, input_lags: int, tail_continues: bool) -> list[tuple
 
 
 def _render(
-    settings: MpcSettings, card: ModelCard, physical: dict[str, list[float] | float], build_id: str
+    settings: MpcSettings,
+    card: ModelCard,
+    physical: dict[str, list[float] | float],
+    build_id: str = "",
+    settings_hash: str = "",
 ) -> dict[str, str]:
     """controller_config.[ch], with the bounds and weights of `physical_settings`. Text of the card
     only gets into comments, through their filter."""
@@ -231,6 +243,7 @@ def _render(
         "budget_us": budget_us(settings, card),
         "content_max": content_max(_sizes(card)),
         "build_id": build_id,
+        "settings_hash": settings_hash,
     }
     files = ("controller_config.h", "controller_config.c")
     try:
@@ -290,6 +303,14 @@ def _build_id(sources: Path, made: Path, rendered: dict[str, str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(contents):
         digest.update(f"{name}\0{len(contents[name])}\0".encode() + contents[name])
+    return digest.hexdigest()[:16]
+
+
+def _settings_hash(rendered: dict[str, str]) -> str:
+    """Of all that is built in beside the network: scales, bounds, weights, instruments."""
+    digest = hashlib.sha256()
+    for name in sorted(rendered):
+        digest.update(f"{name}\0{rendered[name]}\0".encode())
     return digest.hexdigest()[:16]
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from soft_control.control.mpc_settings import MpcSettings
 from soft_control.plain_text import first_fault, printable
 from soft_control.robots.description import RobotDescription
+from soft_control.small_files import read_small_text
 
 BUILD_FILE = "firmware.json"
 
@@ -125,7 +126,7 @@ def check_names(
 def record_of(out_dir: Path) -> dict:
     """The object in firmware.json; an empty one where there is none."""
     try:
-        values = json.loads((out_dir / BUILD_FILE).read_text(encoding="utf-8"))
+        values = json.loads(read_small_text(out_dir / BUILD_FILE))
     except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}

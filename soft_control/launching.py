@@ -45,6 +45,7 @@ from soft_control.network import keep_to_loopback
 from soft_control.nodes._given import parameters_of
 from soft_control.plain_text import first_fault
 from soft_control.processes import PARENT
+from soft_control.security.enclaves import enclave_words
 from soft_control.shared_memory import SETTLED_S, clear_shared_memory
 
 DOMAIN = "ROS_DOMAIN_ID"
@@ -178,6 +179,7 @@ class LaunchedRun:
             executable=node.name,  # which names itself; launch would miscount runs in a row
             namespace=node.namespace,
             parameters=[str(write_parameters(node, self.run_dir))],
+            ros_arguments=enclave_words(node.name, node.namespace) or None,
             output="screen",
             on_exit=lambda event, context: self.on_exit(node.name, event),
             # launch leaves its processes behind where it is killed.

@@ -17,10 +17,19 @@ ROOT = Path(__file__).resolve().parents[1]
 
 ROOMS = {
     "soft_control": [
-        {"paths", "plain_text", "processes", "safe_output", "shared_memory", "topics"},
+        {
+            "paths",
+            "plain_text",
+            "processes",
+            "safe_output",
+            "shared_memory",
+            "small_files",
+            "topics",
+        },
         {"network"},
         {"robots"},
         {"rigs"},
+        {"security", "supply"},
         {"link"},
         {"learning"},
         {"control"},
@@ -49,6 +58,7 @@ ROOMS = {
     ],
     "firmware": [
         {"boards/board.h", "generated"},
+        {"supply"},
         {"solver"},
         {"wire"},
         {"instruments"},

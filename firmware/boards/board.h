@@ -53,6 +53,26 @@ typedef struct {
 board_t *board_init(void);
 
 const char *board_name(const board_t *board);
+
+/* What an image for this board says that it is for: a folder of boards/. Where the chip tells what
+ * it is, it is asked. */
+const char *board_image_name(const board_t *board);
+
+/* The first byte of the image that runs here, and how much can be read from there on; NULL, 0: it
+ * is a file of the host's, who looks at it before. */
+const uint8_t *board_image(const board_t *board, size_t *size_max);
+
+/* Memory that outlasts the power: pages that are erased each as a whole, to 0xFF. Between two
+ * erasures bits only go from 1 to 0. Size 0: there is none. */
+enum { BOARD_PAGES = 2 };
+size_t board_page_size(const board_t *board);
+const uint8_t *board_page(const board_t *board, int page);
+
+/* false: it has failed. While nothing is driven: the core may stand still for as long as it takes,
+ * 2 s for a page and 0.1 ms for a word, and bytes that come meanwhile are lost. The watchdogs know.
+ * `offset` is in bytes, a multiple of four. */
+bool board_page_erase(board_t *board, int page);
+bool board_page_write(board_t *board, int page, size_t offset, const uint32_t *words, size_t count);
 reset_cause_t board_reset_cause(const board_t *board);
 
 /* What ended the last run, until the next power-on; NULL: nothing did. */

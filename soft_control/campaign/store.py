@@ -56,6 +56,11 @@ SCHEMA = pa.schema(
 (T, n) row by row, in units on paper. Nothing in it depends on who computed a row, or when."""
 
 
+def _private(path: str, flags: int) -> int:
+    """Opens a file that only its owner looks into, and follows no link."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
 class Store:
     """The rows of one campaign."""
 
@@ -71,7 +76,7 @@ class Store:
         """
         self.check(identity)
         (self.folder / ROWS).mkdir(parents=True, exist_ok=True)
-        with open(self.folder / LOCK, "w") as lock:
+        with open(self.folder / LOCK, "w", opener=_private) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

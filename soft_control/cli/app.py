@@ -16,11 +16,13 @@ from soft_control.cli import (
     describing,
     designing,
     energy,
+    flashing,
     learning,
     monitoring,
     proving,
     recording,
     running,
+    securing,
     terminal,
 )
 from soft_control.processes import end_with_parent
@@ -36,6 +38,8 @@ COMMANDS = {
     "codegen": building.codegen,
     "build": building.build,
     "prove": proving.prove,
+    "flash": flashing.flash,
+    "keep": flashing.keep,
     "crash": crashing.crash,
     "run": running.run,
     "replay": running.replay,
@@ -45,6 +49,7 @@ COMMANDS = {
     "report": running.report,
     "energy": energy.energy,
     "campaign": campaigning.campaign,
+    "secure": securing.secure,
 }
 BENCHMARKS = {
     "msd": benchmarks.msd,
@@ -85,6 +90,7 @@ app = group_of(
     softctl twin data/tendon --out twins/tendon      a rig learned from recordings, to rehearse on
     softctl build models/tendon --out build/tendon   network and controller become firmware
     softctl prove build/tendon                       what it needs at the worst
+    softctl flash build/tendon --by swd              onto a board
     softctl run --target pil --out runs/mpc          track a reference with it
     softctl run --controller pid --out runs/pid      and with the baseline
     softctl report runs/mpc runs/pid                 compare

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import BaseModel
@@ -318,6 +318,8 @@ def _option(parameter: inspect.Parameter, hint: Any) -> Option:
 
 
 def _annotated_kind(annotation: Any, info: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
     kinds = [kind for kind in get_args(annotation) or (annotation,) if kind is not type(None)]
     names = {bool: "", int: "whole number", float: "number", str: "text", Path: "path"}
     many = str(annotation).startswith("list") or "list[" in str(annotation)

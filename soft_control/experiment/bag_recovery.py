@@ -25,6 +25,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from soft_control.experiment.bag_writer import BagWriter, is_being_written
+from soft_control.learning.bounded_bag import bound_decompression
 from soft_control.learning.recording import RecordingError
 from soft_control.plain_text import printable
 
@@ -68,6 +69,7 @@ def bag_in(path: Path) -> Path:
 def recover(bag: Path) -> Recovered:
     """Makes the bag in a directory whole; does nothing where it is. Raises RecordingError, and
     leaves everything as it was, where it is still being written or holds no message."""
+    bound_decompression()
     if (whole := _whole(bag)) is not None:
         return whole
     sources = _sources(bag)

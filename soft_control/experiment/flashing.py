@@ -1,37 +1,31 @@
-"""A board gets its firmware by a command of the user's, which runs while others work."""
+"""A board gets its firmware by `softctl flash`, in a process of its own, while others work."""
 
 from __future__ import annotations
 
-import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.plain_text import one_line
 from soft_control.processes import die_with_parent
 
-EXAMPLE = "openocd -f board/stm32f4discovery.cfg -c 'program {elf} verify reset exit'"
 PATIENCE_S = 3.0
 
 
 class Flasher:
-    """A command that flashes a board, while it runs."""
+    """The command, while it runs. Who sets a node's parameters chooses the way, not the program."""
 
-    def __init__(self, command: str, build: FirmwareBuild) -> None:
-        """Raises ValueError where no command is given, or no file for it; OSError."""
-        if not command.strip():
-            raise ValueError(f"the parameter flash_command is empty: set it, such as {EXAMPLE}")
+    def __init__(self, build: FirmwareBuild, by: str, port: str = "", probe: str = "") -> None:
+        """by, port and probe are those of `softctl flash`. Raises ValueError where there is nothing
+        for a board; OSError."""
         if not build.elf.is_file():
             raise ValueError(f"{build.elf} is missing: build for a board")
-        paths = {
-            "{elf}": build.elf.absolute(),
-            "{bin}": build.elf.with_suffix(".bin").absolute(),
-            "{firmware}": build.directory.absolute(),
-        }
-        self.words = shlex.split(command)
-        for name, path in paths.items():
-            self.words = [word.replace(name, str(path)) for word in self.words]
+        self.words = [sys.executable, "-m", "soft_control.cli", "flash"]
+        self.words += [str(build.directory.absolute()), f"--by={by}"]
+        self.words += [f"--{name}={value}" for name, value in (("port", port), ("probe", probe))
+                       if value]  # fmt: skip
         self._said = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             self.words,

@@ -16,6 +16,7 @@ from soft_control.experiment.record import write_json
 from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import CURVES
 from soft_control.plain_text import first_fault, printable
+from soft_control.small_files import read_small_text
 
 LEARNED_FILE = "adaptation.json"
 
@@ -63,7 +64,7 @@ def read_learned(path: Path, output_names: Sequence[str], model_hash: str) -> Le
     path = path / LEARNED_FILE if path.is_dir() else path
     where = printable(path)
     try:
-        found = _File.model_validate_json(path.read_text(encoding="utf-8"))
+        found = _File.model_validate_json(read_small_text(path))
     except FileNotFoundError:
         raise ValueError(
             f"{where} is not there: a run with --calibrate-s, or one that adapts, writes it"

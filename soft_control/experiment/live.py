@@ -14,6 +14,7 @@ from soft_control.experiment.record import SETTLE_S
 from soft_control.experiment.ros_messages import GLANCE, Join, by_name, from_trajectory, to_ns
 from soft_control.plain_text import printable
 from soft_control.robots.description import RobotDescription
+from soft_control.security.enclaves import init_words
 from soft_control.topics import OUTPUTS, REFERENCE, SOLVER, relative
 
 
@@ -50,7 +51,7 @@ class Live:
 
     def __enter__(self) -> Live:
         self.context = rclpy.Context()
-        rclpy.init(context=self.context)
+        rclpy.init(context=self.context, args=init_words("softctl_live", self.namespace))
         self.node = rclpy.create_node(
             "softctl_live", context=self.context, namespace=self.namespace
         )

@@ -17,6 +17,7 @@ from soft_control.learning.bag import RECORD_FILE
 from soft_control.learning.dataset import RecordingError
 from soft_control.plain_text import first_fault
 from soft_control.robots.description import RobotDescription
+from soft_control.small_files import read_small_text
 
 SETTLE_S = 2.0
 """Errors count from so long after the start on: the rig starts at rest, the reference does not."""
@@ -115,7 +116,7 @@ def read_record(run_dir: Path) -> RunRecord:
     """Reads RUN_DIR/experiment.json. Raises RecordingError in one line where it cannot be used."""
     path = run_dir / RECORD_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_small_text(path))
     except FileNotFoundError:
         raise RecordingError(f"{run_dir} is no run: it has no {RECORD_FILE}") from None
     except OSError as error:

@@ -19,6 +19,7 @@ from soft_control.experiment.fork_server import Forked, fork_server
 from soft_control.experiment.outcome import RunFailed, ending_node, failure
 from soft_control.network import DISCOVERY, keep_to_loopback
 from soft_control.processes import cpu_seconds
+from soft_control.security.enclaves import enclave_words
 
 if TYPE_CHECKING:
     from soft_control.experiment.bringup import NodeSpec
@@ -150,9 +151,8 @@ def start(node: NodeSpec, run_dir: Path) -> Forked:
     parameters = write_parameters(node, run_dir)
     name = ["-r", f"__ns:={node.namespace}"] if node.namespace else []
     with open(run_dir / "log" / f"{node.name}.log", "w") as log:
-        return fork_server().start(
-            node.name, ["--ros-args", "--params-file", str(parameters), *name], log
-        )
+        words = ["--params-file", str(parameters), *name, *enclave_words(node.name, node.namespace)]
+        return fork_server().start(node.name, ["--ros-args", *words], log)
 
 
 def stop(processes: dict[str, Forked], run_dir: Path) -> None:

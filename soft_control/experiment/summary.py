@@ -18,6 +18,7 @@ from soft_control.experiment.record import RunRecord, write_json
 from soft_control.experiment.run_samples import Run, read_blocks
 from soft_control.learning.recording import RecordingError, warn
 from soft_control.robots.description import OutputGroup
+from soft_control.small_files import read_small_text
 
 SUMMARY_FILE = "summary.json"
 ROUNDING_S = 1e-6
@@ -233,7 +234,7 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     """What `summarise` has written. Raises RecordingError where it has not, or others have."""
     path = run_dir / SUMMARY_FILE
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads(read_small_text(path))
     except FileNotFoundError:
         raise RecordingError(f"{run_dir} has no {SUMMARY_FILE}: nothing was recorded") from None
     except (OSError, ValueError, RecursionError) as error:

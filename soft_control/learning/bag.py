@@ -24,6 +24,7 @@ from soft_control.learning.recording import (
 from soft_control.learning.stamps import check_unit, nearest
 from soft_control.plain_text import printable
 from soft_control.robots.description import AXES, RobotDescription, described
+from soft_control.small_files import read_small
 from soft_control.topics import COMMAND, OUTPUTS, REFERENCE, SIGNALS
 
 RECORD_FILE = "experiment.json"
@@ -302,7 +303,7 @@ def robot_of_run(path: Path) -> RobotDescription | None:
     if not file.is_file():
         return None
     try:
-        return described(json.loads(file.read_bytes())["robot"], "robot")
+        return described(json.loads(read_small(file))["robot"], "robot")
     except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:
         said = printable(f"{type(error).__name__}: {error}", 120)
         warn(path, f"{RECORD_FILE} beside it does not describe its robot: {said}")
@@ -312,7 +313,7 @@ def robot_of_run(path: Path) -> RobotDescription | None:
 def namespace_of_run(path: Path) -> str:
     """What the run beside a bag says of the namespace of its topics; empty where it says none."""
     try:
-        said = json.loads((path.resolve().parent / RECORD_FILE).read_bytes())["namespace"]
+        said = json.loads(read_small(path.resolve().parent / RECORD_FILE))["namespace"]
     except (ValueError, TypeError, KeyError, RecursionError, OSError):
         return ""
     return said if isinstance(said, str) else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from soft_control.learning.bounded_bag import bound_decompression
 from soft_control.learning.recording import RecordingError, warn
 from soft_control.plain_text import printable
 from soft_control.robots.description import AXES
@@ -79,6 +80,7 @@ def _opened(path: Path) -> Any:
     """A reader of a bag. Raises RecordingError for what is none, or is not finished."""
     from rosbags.rosbag2 import Reader
 
+    bound_decompression()
     if not (path / "metadata.yaml").is_file():
         advice = ""
         if path.is_dir() and any(path.glob("*.mcap")):

@@ -16,6 +16,7 @@ from soft_control.learning.fields import Name, Text
 from soft_control.learning.surface import Surface
 from soft_control.plain_text import first_fault
 from soft_control.robots.description import RobotDescription
+from soft_control.small_files import read_small
 
 CARD_FILE = "fk.json"
 NETWORK_FILE = "fk.keras"
@@ -380,7 +381,7 @@ def load_card(directory: str | Path) -> ModelCard:
         if not (directory / name).is_file():
             raise ModelError(f"{directory}: no {name}: not a model directory of softctl train")
     try:
-        text = (directory / CARD_FILE).read_bytes()
+        text = read_small(directory / CARD_FILE)
         card = ModelCard.model_validate_json(text, strict=True)
     except ValidationError as error:
         raise ModelError(f"{directory / CARD_FILE}: {first_fault(error)}") from error

@@ -22,6 +22,7 @@ from soft_control.learning.card import ModelCard, ModelError, RestSignals
 from soft_control.learning.recording import Recording
 from soft_control.learning.surface import DEGREE_OF_MANY, DEGREES, exponents, terms
 from soft_control.plain_text import first_fault, printable
+from soft_control.small_files import read_small
 
 if TYPE_CHECKING:  # it knows the compiler, which no node shall import
     from soft_control.learning.model import Model
@@ -225,7 +226,7 @@ def read_rest(path: str | Path) -> RestingNetwork:
     try:
         if path.stat().st_size > REST_BYTES_MAX:
             raise ModelError(f"{printable(path)}: too large for a network at rest")
-        return RestingNetwork.model_validate_json(path.read_bytes(), strict=True)
+        return RestingNetwork.model_validate_json(read_small(path), strict=True)
     except OSError as error:
         raise ModelError(f"{printable(path)}: {error.strerror}") from None
     except ValidationError as error:

@@ -70,6 +70,9 @@ class Cause(enum.IntEnum):
     ACTUATOR_TEMPERATURE = 12
     ACTUATOR_SILENT = 13
     CRASHED = 14
+    IMAGE_DAMAGED = 15
+    """Of the firmware itself; left by a restart only, as the next is."""
+    IMAGE_OF_OTHER_BOARD = 16
 
 
 class Clock(enum.IntEnum):
@@ -103,6 +106,14 @@ class HostLost(enum.IntEnum):
     STOP = 2
 
 
+class Keep(enum.IntEnum):
+    """What KEEP wants of what outlasts the power."""
+
+    ASK = 0
+    STORE = 1
+    FORGET = 2
+
+
 class ErrorCode(enum.IntEnum):
     """Why the microcontroller refused a frame."""
 
@@ -113,6 +124,8 @@ class ErrorCode(enum.IntEnum):
     BAD_VALUE = 5
     TOO_OLD = 6
     INCOMPLETE = 7
+    WRONG_IMAGE = 8
+    NOT_KEPT = 9
 
 
 class ResetCause(enum.IntEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from soft_control.link import messages
-from soft_control.link.codes import ErrorCode, in_words
+from soft_control.link.codes import Cause, ErrorCode, in_words
 from soft_control.link.messages import Error, Info
 
 
@@ -20,7 +20,11 @@ class ModelMismatch(RuntimeError):
 
 
 def check_identity(info: Info, model_hash: str | None, build_id: str | None) -> None:
-    """Raises ModelMismatch where the microcontroller is not of the expected model and build."""
+    """Raises ModelMismatch where the microcontroller is not of the expected model and build, or
+    refuses its own image."""
+    if info.cause in (Cause.IMAGE_DAMAGED, Cause.IMAGE_OF_OTHER_BOARD):
+        what = in_words(Cause, info.cause)
+        raise ModelMismatch(f"the microcontroller runs nothing: {what}: flash a build for it")
     advice = "flash this build, or point to the build that is flashed"
     if model_hash is not None and info.model_hash != model_hash:
         raise ModelMismatch(

@@ -184,6 +184,13 @@ class AskAdaptation(Message, type=0x0F, answer="Adaptation"):
     row: int = wire("B")
 
 
+@dataclass(frozen=True)
+class Keep(Message, type=0x10, answer="Kept"):
+    """Settings in force and map of the day outlast the power: codes.Keep says what is wanted."""
+
+    keep: int = wire("B")
+
+
 # ------------------------------------------------------------------ microcontroller to host
 
 
@@ -302,6 +309,14 @@ class Adaptation(Message, type=0x86):
     offset_ignorance: float = wire("f")
     curve: Floats = wire("f", CURVES)
     curve_ignorance: float = wire("f")
+
+
+@dataclass(frozen=True)
+class Kept(Message, type=0x87):
+    """Whether there is memory that outlasts the power, and the number of the copy that is there."""
+
+    can_keep: int = wire("B")
+    number: int = wire("I")
 
 
 def decode(content: bytes, sizes: Sizes) -> Message:

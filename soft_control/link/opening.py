@@ -15,6 +15,7 @@ from soft_control.link.transport import (
     TransportError,
     WiredSil,
 )
+from soft_control.supply.image import ImageError, read_image
 
 
 class FirmwareFiles(Protocol):
@@ -57,8 +58,10 @@ def open_session(
     its own. cut: samples that nobody hears of, as CutTransport says. realtime: as PilTransport
     says.
 
-    Raises LinkError, VersionError, ModelMismatch; ValueError for an unknown target.
+    Raises LinkError, also for an image that is damaged or another's, VersionError, ModelMismatch;
+    ValueError for an unknown target.
     """
+    check_image(target, firmware)
     try:
         if target == "sil" and instruments:
             transport: Transport = WiredSil(firmware.library, *instruments)
@@ -87,3 +90,16 @@ def open_session(
         model_hash=firmware.model_hash,
         build_id=firmware.build_id,
     )
+
+
+def check_image(target: str, firmware: FirmwareFiles) -> None:
+    """Whether the file that sil or pil is about to run is whole and what the build says; a board
+    sees to that itself, and says who it is. Raises LinkError."""
+    path = {"sil": firmware.library, "pil": firmware.elf}.get(target)
+    if path is None:
+        return
+    try:
+        image = read_image(path)
+        image.check(firmware.model_hash, firmware.build_id, ("host",) if target == "sil" else ())
+    except ImageError as error:
+        raise LinkError(f"{target}: {error}") from None

@@ -38,6 +38,7 @@ from soft_control.monitor.robots import (
     Stream,
 )
 from soft_control.robots.description import RobotDescription
+from soft_control.security.enclaves import init_words
 from soft_control.topics import CONTROLLER, POINTS, SOLVER
 
 LOOK_S = 0.5
@@ -85,7 +86,8 @@ class Graph:
         self._closing = threading.Event()
         self._context = rclpy.Context()
         try:
-            rclpy.init(context=self._context, domain_id=domain)
+            args = init_words("softctl_monitor")
+            rclpy.init(context=self._context, domain_id=domain, args=args)
             self._node = rclpy.create_node(
                 NODE_NAME,
                 context=self._context,

@@ -65,10 +65,19 @@ class CodegenParameters(NodeParameters):
         json_schema_extra=LIVE,
     )
     mcu: str = Field("mcu", min_length=1, description="Node that restarts.", json_schema_extra=LIVE)
-    flash_command: str = Field(
+    flash_by: Literal["swd", "dfu", "serial"] = Field(
+        "swd", description="How `softctl flash` gets to the board.", json_schema_extra=LIVE
+    )
+    flash_port: str = Field(
         "",
-        description="Program and arguments that flash a board; {elf}, {bin} and {firmware} stand "
-        "for what was built. No shell reads it.",
+        pattern=r"^(/dev/[\w-]+(/[\w-]+)*)?$",
+        description="Its serial port, with flash_by serial.",
+        json_schema_extra=LIVE,
+    )
+    flash_probe: str = Field(
+        "",
+        pattern=r"^[\w.-]*$",
+        description="Serial number of probe or board, where there are several.",
         json_schema_extra=LIVE,
     )
     once: bool = Field(
@@ -150,8 +159,8 @@ class Codegen(RigNode):
             raise ValueError("the parameter apply is none: set it to restart or flash")
         build = read_build(p.firmware)
         if p.apply == "flash":
-            self.flasher = Flasher(p.flash_command, build)
-            said = f"flashing {build.build_id}: {self.flasher.words[0]}"
+            self.flasher = Flasher(build, p.flash_by, p.flash_port, p.flash_probe)
+            said = f"flashing {build.build_id} by {p.flash_by}"
         else:
             client = self.create_client(Trigger, f"{p.mcu}/restart")
             if not client.service_is_ready() and not client.wait_for_service(CHECK_S):

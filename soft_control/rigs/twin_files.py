@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from soft_control.plain_text import first_fault, printable
 from soft_control.rigs.parameters import NotNegative, Positive, Strict
 from soft_control.robots.description import RobotDescription
+from soft_control.small_files import read_small
 
 CARD_FILE = "twin.json"
 NETWORK_FILE = "twin.npy"
@@ -144,7 +145,7 @@ def read_card(directory: str | Path) -> TwinCard:
     try:
         if path.stat().st_size > CARD_BYTES_MAX:
             raise ValueError(f"{printable(path)}: larger than {CARD_BYTES_MAX} bytes")
-        return TwinCard.model_validate_json(path.read_bytes())
+        return TwinCard.model_validate_json(read_small(path))
     except ValidationError as error:
         raise ValueError(f"{printable(path)}: {first_fault(error)}") from None
     except OSError as error:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from soft_control.plain_text import one_line
+from soft_control.small_files import read_small_text
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 """Names of robots, rigs and nodes: they become file names."""
@@ -40,7 +41,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        values = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
+        values = copy.deepcopy(_parsed(read_small_text(path)))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

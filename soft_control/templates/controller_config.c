@@ -5,7 +5,18 @@
 #include <math.h>
 
 #include "loop/control_loop.h"
+#include "supply/image.h"
 #include "fk.h"
+
+/* image_header.py writes size and crc. */
+const image_header_t image_header __attribute__((section(".image_header"), used)) = {
+    .magic = IMAGE_MAGIC,
+    .version = 1u,
+    .board = IMAGE_BOARD,
+    .model_hash = FK_MODEL_HASH,
+    .settings_hash = "{{ settings_hash }}",
+    .build_id = "{{ build_id }}",
+};
 
 const controller_config_t controller_config = {
     .units = {

@@ -232,6 +232,7 @@ class Request(ctypes.Structure):
         ("modes", Modes),
         ("periodic", c_uint8),
         ("row", c_uint8),
+        ("keep", c_uint8),
         ("times", Times),
         *((name, c_uint16) for name in ("first", "count")),
         *((name, c_uint32) for name in ("k", "host_us", "received", "step", "tethered_samples")),
@@ -327,6 +328,12 @@ class Adaptation(ctypes.Structure):
     ]
 
 
+class Kept(ctypes.Structure):
+    """kept_report_t"""
+
+    _fields_ = [("can_keep", c_uint8), ("number", c_uint32)]
+
+
 class Error(ctypes.Structure):
     _fields_ = [("code", c_uint8), ("type", c_uint8)]
 
@@ -419,6 +426,7 @@ def c(firmware: FirmwareBuild) -> SimpleNamespace:
         Error=Error,
         Crash=Crash,
         Adaptation=Adaptation,
+        Kept=Kept,
         MpcConfig=MpcConfig,
         Limits=Limits,
         Reference=Reference,

@@ -159,8 +159,8 @@ def test_sizes_are_reported_and_small(firmware, has_board_compiler):
         pytest.skip("arm-none-eabi-gcc is not installed")
     assert firmware.flash_bytes == firmware.elf.with_suffix(".bin").stat().st_size
     assert firmware.flash_percent == pytest.approx(100 * firmware.flash_bytes / 2**20, abs=1e-3)
-    # The network is 10 kB of it.
-    assert firmware.flash_percent < 3.8
+    # The network is 10 kB of it; the image's own check and what outlasts the power are 2.1 kB.
+    assert firmware.flash_percent < 4.0
     # The stack's reserve included; 1200 points of a reference take 14,400.
     assert 14_400 + 4096 < firmware.ram_bytes <= 24 << 10
 
@@ -170,7 +170,7 @@ def test_a_network_of_the_demos_size_takes_three_percent(settings, has_board_com
         pytest.skip("arm-none-eabi-gcc is not installed")
     small = build(save_model(tmp_path, (16,)), settings, tmp_path / "build", ("stm32f405",))
     assert small.trajectory_points == 1200
-    assert small.flash_percent <= 3.1 and small.ram_bytes <= 24 << 10
+    assert small.flash_percent <= 3.3 and small.ram_bytes <= 24 << 10
 
 
 def test_no_heap_no_double_no_printf(firmware, has_board_compiler):

@@ -25,6 +25,7 @@ from soft_control.link.messages import (
     Error,
     Heartbeat,
     Hello,
+    Keep,
     Measurement,
     Observe,
     Reference,
@@ -53,7 +54,8 @@ int main(void)
     static uint8_t in[1 << 26], out[1 << 16];
     const size_t size = fread(in, 1, sizeof in, stdin);
     sil_t *sil = malloc(sil_size());
-    sil_start(sil, 0);
+    static uint8_t pages[1024];
+    sil_start_with(sil, 0, pages, sizeof pages / 2, UINT64_MAX);
     for (size_t at = 0; at < size; at += 97) { /* pieces that cut frames anywhere */
         sil_write(sil, 0, (uint32_t)at * 1000u, in + at, size - at < 97 ? size - at : 97);
         fwrite(out, 1, sil_read(sil, 0, out, sizeof out), stdout);
@@ -104,6 +106,7 @@ def stream(seed: int) -> bytes:
             + [Drive(k, k, numbers(2))] * 2
             + [Adapt(chance.randint(0, 3), numbers(3), number(), numbers(6))]
             + [AskAdaptation(chance.randint(0, 3))]
+            + [Keep(chance.randint(0, 3))]
             + [Switch(chance.choice([0, k, k + 3]) % 2**32, chance.randint(0, 3))] * 2
             + [Trajectory(chance.choice([0, 0, 20, 1190, 65535]), points())] * 2
             + [TrajectoryEnd(chance.choice([0, 3, 2000]), k % 2, k, numbers(3))]

@@ -27,6 +27,9 @@ struct board {
     crash_t crash;    /* that it is made to have had */
     const uint8_t *safe_bytes;
     size_t safe_size;
+    uint8_t *pages; /* the caller's, who keeps them; NULL: there are none */
+    size_t page_size;
+    uint64_t changes; /* of bytes in them, until the power is cut */
 };
 
 struct sil {
@@ -38,6 +41,59 @@ const char *board_name(const board_t *board)
 {
     (void)board;
     return "host";
+}
+
+const char *board_image_name(const board_t *board)
+{
+    return board_name(board);
+}
+
+const uint8_t *board_image(const board_t *board, size_t *size_max)
+{
+    (void)board;
+    *size_max = 0u;
+    return NULL;
+}
+
+/* ------------------------------------------------------------------ what outlasts the power */
+
+size_t board_page_size(const board_t *board)
+{
+    return board->page_size;
+}
+
+const uint8_t *board_page(const board_t *board, int page)
+{
+    return &board->pages[(size_t)page * board->page_size];
+}
+
+/* A byte becomes `value`. The one at which the power is cut is left with some of its bits done, and
+ * nothing changes after it. */
+static void change(board_t *board, uint8_t *byte, uint8_t value)
+{
+    if (board->changes > 0u) {
+        board->changes--;
+        *byte = board->changes > 0u ? value : (uint8_t)((*byte & 0x5Au) | (value & 0xA5u));
+    }
+}
+
+bool board_page_erase(board_t *board, int page)
+{
+    uint8_t *bytes = &board->pages[(size_t)page * board->page_size];
+    for (size_t i = 0; i < board->page_size; i++) {
+        change(board, &bytes[i], 0xFFu);
+    }
+    return true;
+}
+
+bool board_page_write(board_t *board, int page, size_t offset, const uint32_t *words, size_t count)
+{
+    uint8_t *bytes = &board->pages[(size_t)page * board->page_size + offset];
+    const uint8_t *from = (const uint8_t *)words;
+    for (size_t i = 0; i < count * sizeof words[0]; i++) {
+        change(board, &bytes[i], bytes[i] & from[i]);
+    }
+    return true;
 }
 
 reset_cause_t board_reset_cause(const board_t *board)
@@ -139,8 +195,17 @@ size_t sil_size(void)
 
 void sil_start(sil_t *sil, uint32_t microseconds)
 {
+    sil_start_with(sil, microseconds, NULL, 0u, 0u);
+}
+
+void sil_start_with(sil_t *sil, uint32_t microseconds, uint8_t *pages, size_t page_size,
+                    uint64_t changes)
+{
     memset(&sil->board, 0, sizeof sil->board);
     sil->board.microseconds = microseconds;
+    sil->board.pages = pages;
+    sil->board.page_size = page_size;
+    sil->board.changes = changes;
     control_loop_start(&sil->loop, &sil->board, &controller_config);
 }
 

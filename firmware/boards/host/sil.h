@@ -13,6 +13,12 @@ size_t sil_size(void);
 /* Power-on: the instance says BOOT. `microseconds` is its clock, which wraps. */
 void sil_start(sil_t *sil, uint32_t microseconds);
 
+/* The same with memory that outlasts the power: two pages of `page_size` bytes, one behind the
+   other, which are the caller's and are all 0xFF when new. The power is cut at the change of the
+   byte of this number: that one is half done, and nothing changes there until the next start. */
+void sil_start_with(sil_t *sil, uint32_t microseconds, uint8_t *pages, size_t page_size,
+                    uint64_t changes);
+
 /* Bytes come on a port (port_t of boards/board.h), at that time of the firmware's clock, and it
    does what they ask. What it cannot take yet waits, up to 4096 bytes a port. */
 void sil_write(sil_t *sil, uint32_t port, uint32_t microseconds, const uint8_t *bytes, size_t size);

@@ -30,6 +30,15 @@ typedef struct {
 #define WATCHDOG_CONTROL_RESET (1u << 1)     /* the second */
 #define WATCHDOG_INTCLR REGISTER(0x4000800Cu)
 
+#define SCC_ID REGISTER(0x4002FFFCu)
+#define SCC_ID_NOTE(id) ((id) >> 4 & 0xFFFu) /* of the application note */
+
+/* Of the memory that stands for a flash, what the image leaves free at the end. It is a RAM: it
+ * outlasts a reset, not the end of the emulator. */
+#define IMAGE_SIZE_MAX 0x3E0000u
+#define PAGE_SIZE 0x10000u
+#define PAGE(page) (IMAGE_SIZE_MAX + (uint32_t)(page) * PAGE_SIZE)
+
 #define FPGAIO_COUNTER REGISTER(0x40028018u)
 #define FPGAIO_PRESCALE REGISTER(0x4002801Cu)
 

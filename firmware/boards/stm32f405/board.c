@@ -5,11 +5,13 @@
 #include "boards/cortex_m4/crash.h"
 #include "boards/cortex_m4/watchdog.h"
 #include "boards/stm32f405/clock.h"
+#include "boards/stm32f405/flash.h"
 #include "boards/stm32f405/stm32f405.h"
 #include "boards/stm32f405/usart.h"
 
 #define LSI_HZ 32000.0f /* the independent watchdog's own oscillator: 17 to 47 kHz */
 #define IWDG_COUNTS (WATCHDOG_HARD_S * LSI_HZ / 256.0f)
+#define IWDG_RELOAD (IWDG_COUNTS < (float)IWDG_RLR_MAX ? (uint32_t)IWDG_COUNTS : IWDG_RLR_MAX)
 
 struct board {
     bool emulated;
@@ -62,6 +64,72 @@ const char *board_name(const board_t *self)
     return self->emulated ? "stm32f405-qemu" : "stm32f405";
 }
 
+/* The emulator does not say which chip it is. */
+const char *board_image_name(const board_t *self)
+{
+    return self->emulated || (DBGMCU_IDCODE & DBGMCU_DEVICE) == DEVICE_F405 ? "stm32f405"
+                                                                            : "another chip";
+}
+
+const uint8_t *board_image(const board_t *self, size_t *size_max)
+{
+    (void)self;
+    *size_max = FLASH_IMAGE_SIZE;
+    return (const uint8_t *)FLASH_START;
+}
+
+/* ------------------------------------------------------------------ what outlasts the power */
+
+/* QEMU's flash cannot be written. */
+size_t board_page_size(const board_t *self)
+{
+    return self->emulated ? 0u : FLASH_PAGE_SIZE;
+}
+
+const uint8_t *board_page(const board_t *self, int page)
+{
+    (void)self;
+    return (const uint8_t *)FLASH_PAGE(page);
+}
+
+/* The independent watchdog takes a new time when its last one has been taken over: after five
+ * counts of an oscillator of 17 kHz, of 256 each. */
+#define RELOAD_US 100000u
+
+static void watch_for(uint32_t counts)
+{
+    const uint32_t since_us = clock_microseconds();
+    while ((IWDG_SR & IWDG_SR_RVU) != 0u && clock_microseconds() - since_us < RELOAD_US) {
+    }
+    IWDG_KR = IWDG_KR_UNLOCK;
+    IWDG_RLR = counts;
+    while ((IWDG_SR & IWDG_SR_RVU) != 0u && clock_microseconds() - since_us < 2u * RELOAD_US) {
+    }
+    IWDG_KR = IWDG_KR_FEED;
+}
+
+/* Nobody feeds while the flash is erased: the watchdogs wait for longer. That in hardware comes
+ * then after 22 s at the earliest. */
+bool board_page_erase(board_t *self, int page)
+{
+    crash_feed(WATCHDOG_SUBTICKS + (uint32_t)(2.0f * FLASH_ERASE_S * SUBTICKS_HZ));
+    if (self->watched) {
+        watch_for(IWDG_RLR_MAX);
+    }
+    const bool erased = flash_erase(page);
+    if (self->watched) {
+        watch_for(IWDG_RELOAD);
+    }
+    crash_feed(WATCHDOG_SUBTICKS);
+    return erased;
+}
+
+bool board_page_write(board_t *self, int page, size_t offset, const uint32_t *words, size_t count)
+{
+    (void)self;
+    return flash_write(FLASH_PAGE(page) + (uint32_t)offset, words, count);
+}
+
 reset_cause_t board_reset_cause(const board_t *self)
 {
     return self->reset_cause;
@@ -76,7 +144,7 @@ void board_feed(board_t *self)
         self->watched = true;
         IWDG_KR = IWDG_KR_UNLOCK;
         IWDG_PR = 6u; /* a count is 256 of LSI */
-        IWDG_RLR = IWDG_COUNTS < (float)IWDG_RLR_MAX ? (uint32_t)IWDG_COUNTS : IWDG_RLR_MAX;
+        IWDG_RLR = IWDG_RELOAD;
         IWDG_KR = IWDG_KR_START;
     }
     IWDG_KR = IWDG_KR_FEED;

@@ -29,6 +29,24 @@
 #define RCC_CSR_WATCHDOG (3u << 29)
 
 #define FLASH_ACR REGISTER(0x40023C00u)
+#define FLASH_ACR_CACHES (3u << 9)  /* of instructions and data: on, */
+#define FLASH_ACR_FORGET (3u << 11) /* emptied, while they are off */
+#define FLASH_KEYR REGISTER(0x40023C04u)
+#define FLASH_SR REGISTER(0x40023C0Cu)
+#define FLASH_SR_ERRORS (0xF2u) /* operation, write protection, alignment, parallelism, sequence */
+#define FLASH_SR_BSY (1u << 16)
+#define FLASH_CR REGISTER(0x40023C10u)
+#define FLASH_CR_PG (1u << 0)
+#define FLASH_CR_SER (1u << 1)
+#define FLASH_CR_SNB(sector) ((uint32_t)(sector) << 3)
+#define FLASH_CR_PSIZE_WORD (2u << 8) /* 32 bits at once: at 2.7 to 3.6 V */
+#define FLASH_CR_STRT (1u << 16)
+#define FLASH_CR_LOCK (1u << 31)
+#define FLASH_WORD(address) REGISTER(address)
+
+#define DBGMCU_IDCODE REGISTER(0xE0042000u)
+#define DBGMCU_DEVICE 0xFFFu
+#define DEVICE_F405 0x413u /* also F407, F415 and F417, which differ in what is not in use here */
 
 typedef struct {
     volatile uint32_t moder, otyper, ospeedr, pupdr, idr, odr, bsrr, lckr, afr[2];
@@ -67,6 +85,8 @@ typedef struct {
 #define IWDG_PR REGISTER(0x40003004u)
 #define IWDG_RLR REGISTER(0x40003008u)
 #define IWDG_RLR_MAX 4095u
+#define IWDG_SR REGISTER(0x4000300Cu)
+#define IWDG_SR_RVU (1u << 1)
 
 enum { USART1_IRQ = 37, USART2_IRQ = 38, USART3_IRQ = 39, INTERRUPTS = 82 };
 

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "loop/kept.h"
 #include "solver/number.h"
 
 void loop_send_info(control_loop_t *loop)
@@ -423,6 +424,38 @@ static message_error_t answer_ask_adaptation(control_loop_t *loop, request_t *re
     return MESSAGE_OK;
 }
 
+/* Erasing stops the core for up to two seconds: nothing may be driven, not even safe. What has been
+ * done already is not done again where its answer was damaged. */
+static message_error_t answer_keep(control_loop_t *loop, request_t *request)
+{
+    uint32_t number = loop->kept_number;
+
+    if (request->keep >= KEEP_CHOICES) {
+        return MESSAGE_BAD_VALUE;
+    }
+    if (request->keep != KEEP_ASK && loop->supervisor.state != STATE_IDLE) {
+        return MESSAGE_WRONG_STATE;
+    }
+    if (request->keep == KEEP_STORE) {
+        number = kept_write(loop->board, &loop->settings, &loop->adaptation.taken);
+        if (number == 0u) {
+            return MESSAGE_NOT_KEPT;
+        }
+    } else if (request->keep == KEEP_FORGET) {
+        if (!kept_forget(loop->board)) {
+            return MESSAGE_NOT_KEPT;
+        }
+        number = 0u;
+    }
+    loop->kept_number = number;
+    const kept_report_t report = {
+        .can_keep = board_page_size(loop->board) > 0u,
+        .number = loop->kept_number,
+    };
+    (void)loop_send(loop, TO_HOST_KEPT, &report);
+    return MESSAGE_OK;
+}
+
 /* Who takes each message, line by line as in MESSAGES_FROM_HOST. */
 #define ANSWER(NAME, name, type, when, order) answer_##name,
 static message_error_t (*const answers[FROM_HOST_LINES])(control_loop_t *, request_t *) = {
@@ -435,6 +468,10 @@ message_error_t loop_answer(control_loop_t *loop, const uint8_t *content, size_t
 
     if (error != MESSAGE_OK) {
         return error;
+    }
+    /* A wrong image says what it is, and does nothing. */
+    if (loop->image != IMAGE_GOOD && request.line != FROM_HOST_HELLO) {
+        return MESSAGE_WRONG_IMAGE;
     }
     const message_line_t *line = &message_from_host[request.line];
     const bool active = supervisor_active(&loop->supervisor);

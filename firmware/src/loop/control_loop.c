@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "loop/kept.h"
 #include "solver/loop_bound.h"
 #include "solver/number.h"
 
@@ -684,6 +685,28 @@ static size_t prepare_safe_bytes(control_loop_t *loop)
     return size;
 }
 
+/* Goes on with what an earlier run has kept, if it is valid. */
+static void take_kept(control_loop_t *loop)
+{
+    settings_t settings;
+    output_map_t map;
+    const uint32_t number = kept_read(loop->board, &settings, &map);
+
+    if (number != 0u && settings_valid(&settings, &loop->config->settings)
+        && adaptation_set(&loop->adaptation, &map)) {
+        loop_configure(loop, &settings);
+        loop->kept_number = number;
+    }
+}
+
+/* Is this the image that was built, on the board that it was built for? */
+static image_fault_t image_check_here(const board_t *board)
+{
+    size_t size_max;
+    const uint8_t *image = board_image(board, &size_max);
+    return image_check(image, size_max, board_image_name(board));
+}
+
 void control_loop_start(control_loop_t *loop, board_t *board, const controller_config_t *config)
 {
     memset(loop, 0, sizeof *loop);
@@ -691,12 +714,21 @@ void control_loop_start(control_loop_t *loop, board_t *board, const controller_c
     loop->config = config;
     loop_configure(loop, &config->settings);
     adaptation_start(&loop->adaptation);
+    loop->image = (uint8_t)image_check_here(board);
     loop->supervisor.state = STATE_IDLE;
     const boot_t boot = {.version = PROTOCOL_VERSION,
                          .reset_cause = (uint8_t)board_reset_cause(board),
                          .board = board_name(board)};
     (void)loop_send(loop, TO_HOST_BOOT, &boot);
     const size_t size = prepare_safe_bytes(loop);
+    if (loop->image != IMAGE_GOOD) {
+        (void)board_write(board, PORT_ACTUATOR, loop->safe_bytes, size);
+        loop->supervisor.state = STATE_FAULT;
+        loop->supervisor.cause = loop->image == IMAGE_DAMAGED ? CAUSE_IMAGE_DAMAGED
+                                                              : CAUSE_IMAGE_OF_OTHER_BOARD;
+        return;
+    }
+    take_kept(loop);
     if (board_crash(board) != NULL) {
         /* A watchdog may have ended the run without them. */
         (void)board_write(board, PORT_ACTUATOR, loop->safe_bytes, size);

@@ -24,6 +24,7 @@
 #include "loop/settings.h"
 #include "loop/supervisor.h"
 #include "solver/mpc.h"
+#include "supply/image.h"
 #include "wire/frame.h"
 #include "wire/message.h"
 
@@ -101,6 +102,8 @@ typedef struct {
     bool late;           /* the step before was not done when the next one was due */
     uint8_t safe_state;  /* in which the safe output was driven last */
     uint8_t safe_bytes[ACTUATOR_BYTES_MAX]; /* for a fault handler */
+    uint8_t image;        /* image_fault_t: a wrong one drives nothing */
+    uint32_t kept_number; /* of the copy that outlasts the power; 0: the next start is as built */
 } control_loop_t;
 
 /* Starts afresh and says BOOT. */

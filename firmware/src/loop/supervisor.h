@@ -44,7 +44,9 @@ typedef enum {
     CAUSE_ACTUATOR_VOLTAGE,
     CAUSE_ACTUATOR_TEMPERATURE,
     CAUSE_ACTUATOR_SILENT,
-    CAUSE_CRASHED
+    CAUSE_CRASHED,
+    CAUSE_IMAGE_DAMAGED, /* the firmware itself; left by a restart only, as the next is */
+    CAUSE_IMAGE_OF_OTHER_BOARD
 } cause_t;
 
 /* What a command went through; several may be set. */

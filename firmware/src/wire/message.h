@@ -42,7 +42,8 @@
     X(TRAJECTORY_END, trajectory_end, 0x0C, RESTING, ANY_ORDER)  \
     X(SWITCH, switch, 0x0D, RUNNING, ANY_ORDER)                  \
     X(ADAPT, adapt, 0x0E, RESTING, ANY_ORDER)                    \
-    X(ASK_ADAPTATION, ask_adaptation, 0x0F, ANY_TIME, ANY_ORDER)
+    X(ASK_ADAPTATION, ask_adaptation, 0x0F, ANY_TIME, ANY_ORDER) \
+    X(KEEP, keep, 0x10, ANY_TIME, ANY_ORDER)
 
 /* One line a message that the firmware sends:
  *
@@ -56,7 +57,8 @@
     X(TELEMETRY, telemetry, 0x83) \
     X(ERROR, error, 0x84)         \
     X(CRASH, crash_report, 0x85)  \
-    X(ADAPTATION, adaptation_report, 0x86)
+    X(ADAPTATION, adaptation_report, 0x86) \
+    X(KEPT, kept_report, 0x87)
 
 /* The payloads, field by field in the order of the wire: F(S, kind, count, member). `member` is
  * one of the struct S, which is request_t for all messages of a host and name_t for those of the
@@ -116,6 +118,7 @@
     F(S, f32, 1, row_offset)    \
     F(S, f32, MESSAGE_CURVES, row_curve)
 #define ASK_ADAPTATION_FIELDS(F, S) F(S, u8, 1, row)
+#define KEEP_FIELDS(F, S) F(S, u8, 1, keep)
 
 #define BOOT_FIELDS(F, S)    \
     F(S, u8, 1, version)     \
@@ -175,6 +178,9 @@
     F(S, f32, 1, offset_ignorance) \
     F(S, f32, MESSAGE_CURVES, curve) \
     F(S, f32, 1, curve_ignorance)
+#define KEPT_FIELDS(F, S)   \
+    F(S, u8, 1, can_keep)   \
+    F(S, u32, 1, number)
 
 #define MESSAGE_HASH_SIZE 16
 #define MESSAGE_BOARD_SIZE 16
@@ -192,7 +198,9 @@ typedef enum {
     MESSAGE_OUT_OF_ORDER = 4,
     MESSAGE_BAD_VALUE = 5,
     MESSAGE_TOO_OLD = 6,
-    MESSAGE_INCOMPLETE = 7 /* a trajectory of which points have not come, or none at all */
+    MESSAGE_INCOMPLETE = 7, /* a trajectory of which points have not come, or none at all */
+    MESSAGE_WRONG_IMAGE = 8, /* the firmware is damaged, or another board's */
+    MESSAGE_NOT_KEPT = 9     /* no memory that outlasts the power, or it has failed */
 } message_error_t;
 
 /* What ARM chooses, one byte each. */
@@ -208,6 +216,9 @@ typedef enum { CLOCK_SAMPLES, CLOCK_TIMER, CLOCKS } clock_choice_t;
 typedef enum { WIRING_HOST, WIRING_MCU, WIRINGS } wiring_t;
 /* The solver, DRIVE of the host, or the command that was told last. */
 typedef enum { SOURCE_MPC, SOURCE_HOST, SOURCE_HOLD, SOURCES } source_t;
+/* What KEEP wants of what outlasts the power: nothing but an answer, or that settings and map are
+ * put there, or forgotten. */
+typedef enum { KEEP_ASK, KEEP_STORE, KEEP_FORGET, KEEP_CHOICES } keep_choice_t;
 typedef enum { HOST_LOST_CONTINUE, HOST_LOST_HOLD, HOST_LOST_STOP, HOST_LOST_CHOICES } host_lost_t;
 
 /* Silences that count; 0: none does. */
@@ -242,6 +253,7 @@ typedef struct {
     modes_t modes;
     uint8_t periodic;
     uint8_t row;
+    uint8_t keep; /* keep_choice_t */
     times_t times;
     uint16_t first;
     uint16_t count;
@@ -357,6 +369,11 @@ typedef struct {
     float curve[MESSAGE_CURVES];
     float curve_ignorance; /* the largest of them; 0 where there are none */
 } adaptation_report_t;
+
+typedef struct {
+    uint8_t can_keep; /* 0: this board has no memory that outlasts the power */
+    uint32_t number;  /* of the copy that outlasts it, from 1 on; 0: the next start is as built */
+} kept_report_t;
 
 /* One field of a payload: `count` values of a kind at `offset` in the struct of the message. */
 typedef struct {

@@ -21,6 +21,7 @@ PAIRS = {
     codes.Wiring: ("src/wire/message.h", "WIRING_", {}),
     codes.Source: ("src/wire/message.h", "SOURCE_", {}),
     codes.HostLost: ("src/wire/message.h", "HOST_LOST_", {"CHOICES"}),
+    codes.Keep: ("src/wire/message.h", "KEEP_", {"CHOICES"}),
     codes.ErrorCode: ("src/wire/message.h", "MESSAGE_", {"OK"}),
     codes.ResetCause: ("boards/board.h", "RESET_", {}),
     codes.StepCostUnit: ("boards/board.h", "STEP_COST_", {}),

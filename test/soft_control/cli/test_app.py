@@ -123,6 +123,9 @@ def test_names_of_commands_and_options_do_not_change():
         "build": "--out --board",
         "prove": "--model --samples --json",
         "crash": "--record",
+        "flash": "--by --port --probe",
+        "keep": "--port --do",
+        "secure": "--out --namespace --node --topic --days",
         "run": "--rig --controller --target --reference --clock --rate-hz --duration-s --seed "
         "--load --model --firmware --port --out",
         "replay": "--model --firmware --target --port --baseline --out",

@@ -412,8 +412,9 @@ def test_another_model_build_or_version_closes_the_port():
         with pytest.raises(ModelMismatch, match="not x{16}: flash this build"):
             McuSession(port, **expected)
         assert port.closed
-    port = FakePort(lambda message: [encode_frame(bytes([Info.TYPE, 10]))])
-    with pytest.raises(VersionError, match=f"version 10, this host {PROTOCOL_VERSION}"):
+    other = PROTOCOL_VERSION + 1
+    port = FakePort(lambda message: [encode_frame(bytes([Info.TYPE, other]))])
+    with pytest.raises(VersionError, match=f"version {other}, this host {PROTOCOL_VERSION}"):
         McuSession(port)
     assert port.closed
 

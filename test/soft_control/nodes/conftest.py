@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tty
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_contro
 
 from soft_control.experiment.bringup import NodeSpec  # noqa: E402
 from soft_control.experiment.runner import parameter_file, ros_domain  # noqa: E402
+from soft_control.security.policies import POLICIES, allowed  # noqa: E402
 
 
 @pytest.fixture
@@ -34,10 +36,38 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     with ros_domain():
         yield make
+        opened = [opened_by(node) for node in made]
         for node in made:
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+    for endpoints in opened:
+        check_permitted(*endpoints)
+
+
+def opened_by(node: Any) -> tuple[str, str, list[str], list[str]]:
+    """Its name and namespace, and the topics of DDS that it says and hears something on."""
+    said = [f"rt{publisher.topic_name}" for publisher in node.publishers]
+    heard = [f"rt{one.topic_name}" for one in node.subscriptions]
+    for service in node.services:
+        heard.append(f"rq{service.service_name}Request")
+        said.append(f"rr{service.service_name}Reply")
+    for client in node.clients:
+        said.append(f"rq{client.service_name}Request")
+        heard.append(f"rr{client.service_name}Reply")
+    return node.get_name(), node.get_namespace().rstrip("/"), said, heard
+
+
+def check_permitted(name: str, space: str, said: list[str], heard: list[str]) -> None:
+    """Whatever a node of ours has opened by the end of its test, `softctl secure` allows it."""
+    if name not in POLICIES:  # one that a test has made up
+        return
+    may = allowed(name, space)
+    if POLICIES[name].foreign:  # `softctl secure --topic` says what these hear
+        heard = []
+    for topics, rules in ((said, may.publishes), (heard, may.hears)):
+        for topic in topics:
+            assert any(fnmatchcase(topic, rule) for rule in rules), f"{name}: {topic}"
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from soft_control.experiment.runner import ros_domain, start  # noqa: E402
 from soft_control.firmware_files import read_build  # noqa: E402
 from soft_control.nodes.codegen import Codegen  # noqa: E402
 
+from ..supply.boards import START, BootLoader, image_bytes, write_elf  # noqa: E402
+
 PATIENCE_S = 120.0
 
 
@@ -137,36 +139,52 @@ def test_a_build_is_cancelled(codegen, published, there):
     assert read_build(there).library.is_file()
 
 
-def test_a_board_is_flashed_by_the_users_command_without_a_shell(codegen, published, there):
-    (there / "firmware.elf").write_bytes(b"elf")
-    node = codegen(apply="flash", flash_command="echo '{elf}; false' {firmware}")
+def test_a_board_is_flashed_and_a_mistake_is_said(codegen, published, there):
+    build = read_build(there)
+    image = image_bytes(model_hash=build.model_hash, build_id=build.build_id)
+    write_elf(there / "firmware.elf", image)
+    board = BootLoader()
+    node = codegen(apply="flash", flash_by="serial", flash_port=board.port)
     said = published(node.feedback)
     started, words = called(node.on_apply)
     assert started and words.startswith("started: flashing ")
     assert called(node.on_build) == (False, "a board is being flashed")
     spin(node, idle(node))
     (status,) = said[-1].status
-    assert status.message == f"flashed: {there}/firmware.elf; false {there}"
-    node.set_parameters([Parameter("flash_command", value="false")])
+    runs = f"stm32f405 runs build {build.build_id} of model {build.model_hash}"
+    assert status.message == f"flashed: {runs}"
+    assert board.memory.read(START, len(image)) == image
+    write_elf(there / "firmware.elf", image[:-1] + b"?")
     called(node.on_apply)
     spin(node, idle(node))
-    assert said[-1].status[0].message == "flashing failed with exit code 1: it said nothing"
-    assert said[-1].status[0].level == DiagnosticStatus.ERROR
+    (status,) = said[-1].status
+    assert status.message.startswith("flashing failed with exit code 2: error: ")
+    assert status.message.endswith("its image is damaged: build it again")
+    assert status.level == DiagnosticStatus.ERROR
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("flash_by", "rm -rf /"), ("flash_port", "spy:///dev/null?file=/tmp/x"), ("flash_port", "-x"),
+     ("flash_port", "/dev/../etc/passwd"), ("flash_port", "/dev/a\n"), ("flash_probe", "a b")],
+)  # fmt: skip
+def test_no_parameter_names_a_program_or_an_option(codegen, name, value):
+    (answer,) = codegen().set_parameters([Parameter(name, value=value)])
+    assert not answer.successful and name in answer.reason
 
 
 @pytest.mark.parametrize(
     ("parameters", "why"),
     [
         ({}, "the parameter apply is none: set it to restart or flash"),
-        ({"apply": "flash"}, "the parameter flash_command is empty: set it, such as openocd"),
-        ({"apply": "flash", "flash_command": "no_such_flasher"}, "no_such_flasher"),
+        ({"apply": "flash"}, "firmware.elf is missing: build for a board"),
         ({"apply": "restart", "mcu": "/left/mcu"}, "nobody offers /left/mcu/restart: no node"),
         ({"apply": "restart", "firmware": "nowhere"}, "no firmware.json in nowhere"),
     ],
     ids=str,
 )
 def test_what_cannot_be_applied_is_refused_with_what_to_do(codegen, there, parameters, why):
-    (there / "firmware.elf").write_bytes(b"elf")
+    (there / "firmware.elf").unlink(missing_ok=True)
     node = codegen(**parameters)
     started, words = called(node.on_apply)
     assert not started and why in words and "\n" not in words

@@ -180,7 +180,10 @@ def test_a_firmware_that_does_not_fit_is_refused_with_the_reason(bridge, folder,
         (record.replace('"servo_0"', '"valve"'), "it has the commands valve, servo_1; the run has"),
         (record.replace('"lace_00"', '"lace_99"'), "it has the signals lace_99"),
         ("{}", "no firmware.json in"),
-        (record.replace(read_build(folder).model_hash, "0" * 16), f"not {'0' * 16}: flash"),
+        (
+            record.replace(read_build(folder).model_hash, "0" * 16),
+            f"beside it of {'0' * 16}: build",
+        ),
     ):
         assert other != record
         (folder / "firmware.json").write_text(other)
