@@ -78,8 +78,9 @@ class PrintedPass:
         return [(self.tile, len(s.gates)) for s in self.sources]
 
     @property
-    def reads_inputs(self) -> bool:
-        return any(s.kind == "x" for s in self.sources)
+    def inputs(self) -> list[tuple[int, int]]:
+        """First input and count of its sources that are inputs."""
+        return [(s.first, s.count) for s in self.sources if s.kind == "x"]
 
     @property
     def reads_state(self) -> bool:
@@ -168,6 +169,8 @@ class Push:
     def _printed(self, code: Code, made: Pass) -> PrintedPass:
         rows = len(made.result)
         tile = min(range(1, min(TILE, rows) + 1), key=lambda r: _cost(rows, r))
+        code.read_weights(tile)
+        code.read_operands(TILE)
         sources, place = [], 0
         for source in made.sources:
             for part in self._runs(source.elements):
