@@ -12,8 +12,9 @@ void directions_begin(directions_t *directions)
 static void remember_outputs(directions_t *directions)
 {
 #if OUTPUT_LAGS > 0
-    float(*lags)[FK_PUSH_STRIDE] = directions->inputs + COMMAND_INPUTS;
-    memmove(lags + OUTPUTS, lags, sizeof *lags * (OUTPUT_LAGS - 1) * OUTPUTS);
+    float *lags = directions->inputs + COMMAND_INPUTS * FK_PUSH_STRIDE;
+    memmove(lags + OUTPUTS * FK_PUSH_STRIDE, lags,
+            (OUTPUT_LAGS - 1) * sizeof directions->outputs);
     memcpy(lags, directions->outputs, sizeof directions->outputs);
 #else
     (void)directions;
@@ -27,7 +28,7 @@ static void move_commands(directions_t *directions, const plan_t *plan, int t)
     const int last = fewer(t, CONTROL_HORIZON - 1);
     for (int l = 0; l < INPUT_LAGS && l <= t; ++l) {
         for (int c = 0; c < COMMANDS; ++c) {
-            float *row = directions->inputs[l * COMMANDS + c];
+            float *row = directions->inputs + (l * COMMANDS + c) * FK_PUSH_STRIDE;
             for (int i = 0; i <= last; ++i) {
                 row[i * COMMANDS + c] = sensitivities_command_slope(plan, i, t - l, c);
             }
@@ -43,13 +44,13 @@ void directions_push(directions_t *directions, network_t *network, const plan_t 
     }
     move_commands(directions, plan, t);
 #if NETWORK_STATES > 0
-    const float *before = directions->states[t % 2][0];
-    float *after = directions->states[(t + 1) % 2][0];
+    const float *before = directions->states[t % 2];
+    float *after = directions->states[(t + 1) % 2];
 #else
     const float *before = NULL;
     float *after = NULL;
 #endif
-    network_push(network, y, directions->inputs[0], before, directions->outputs[0], after,
+    network_push(network, y, directions->inputs, before, directions->outputs, after,
                  fewer(t + 1, CONTROL_HORIZON) * COMMANDS, fewer(t, CONTROL_HORIZON) * COMMANDS);
 }
 

@@ -19,10 +19,10 @@
  *     direction        u_0,a  u_0,b  u_1,a  u_1,b     the state before moves along the first two
  */
 typedef struct {
-    float inputs[FK_INPUTS][FK_PUSH_STRIDE];
-    float outputs[OUTPUTS][FK_PUSH_STRIDE]; /* of the stage that was pushed last */
+    float inputs[FK_INPUTS * FK_PUSH_STRIDE];
+    float outputs[OUTPUTS * FK_PUSH_STRIDE]; /* of the stage that was pushed last */
 #if NETWORK_STATES > 0
-    float states[2][NETWORK_STATES][FK_PUSH_STRIDE]; /* stages take turns */
+    float states[2][NETWORK_STATES * FK_PUSH_STRIDE]; /* stages take turns */
 #endif
 } directions_t;
 

@@ -75,7 +75,7 @@ static void take(const mpc_config_t *config, directions_t *directions, int i, fl
     float block[OUTPUTS * COMMANDS];
 
     for (int r = 0; r < OUTPUTS; ++r) {
-        const float *moved = directions->outputs[r] + i * COMMANDS;
+        const float *moved = directions->outputs + r * FK_PUSH_STRIDE + i * COMMANDS;
         UNROLL for (int c = 0; c < COMMANDS; ++c) {
             block[r * COMMANDS + c] = moved[c];
             gradient[c] = mac(slope[r], moved[c], gradient[c]);
