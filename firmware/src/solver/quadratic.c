@@ -245,7 +245,8 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
     float slope[OUTPUTS];           /* and by y */
     float cost = command_slopes(config, plan, quadratic->gradient);
 #if PUSHES
-    directions_t directions;
+    /* Tens of kilobytes, which are not for the stack: nothing in it outlives a call. */
+    static directions_t directions PAIRED;
     directions_begin(&directions);
 #elif MPC_METHOD == MPC_GAUSS_NEWTON
     sensitivities_t sensitivities PAIRED;
