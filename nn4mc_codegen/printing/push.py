@@ -46,6 +46,8 @@ class PrintedSource:
     """x: columns that are zero are left out; state: so are those not carried; dense"""
     first: int
     """of x, the number of its first element"""
+    back: str
+    """C expression of its first element's row on the way back"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class PrintedOwn:
     tangents: str
     carried: bool
     """whether only columns of directions that the state carries count"""
+    back: str
+    """C expression of its first element's row on the way back"""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class PrintedPass:
     own: tuple[PrintedOwn, ...]
     out: str
     """C expression of the first row's tangents"""
+    back: str
+    """C expression of the first row on the way back"""
 
     @property
     def weights(self) -> int:
@@ -96,8 +102,11 @@ class Push:
         self.directions = directions
         self.stride = -(-directions // TILE) * TILE
         wanted = [lowered.y, lowered.new_state]
+        self.outputs = len(lowered.y)
+        self._sizes = {"dy": len(lowered.y), "dx": len(lowered.x), "dstate": len(lowered.state)}
         self._passes = Plan(p, wanted).passes
         self._places = self._lay(lowered)
+        self._sizes |= {"dnext": len(lowered.new_state), "work": self.work_rows}
         slopes = self._gather()
         self.slopes = sum(a.size for a in slopes)
         results = lowered.results
@@ -157,6 +166,8 @@ class Push:
 
     def passes(self, code: Code) -> list[PrintedPass]:
         """The passes in C; the weights that they read are noted in `code`."""
+        for _, group in self.groups if self.with_last else ():
+            code.read_weights(group)
         return [self._printed(code, made) for made in self._passes]
 
     def copies(self) -> list[tuple[str, str | None]]:
@@ -179,11 +190,13 @@ class Push:
                 gates = tuple(self._gate(code, made, g, part) for g in source.gates)
                 kind = {"dx": "x", "dstate": "state"}.get(name, "dense")
                 at = self._rows(name, first)
-                sources.append(PrintedSource(gates, count, place, at, kind, first))
+                back = self._back(name, first)
+                sources.append(PrintedSource(gates, count, place, at, kind, first, back))
                 place += count * tile
         own = tuple(self._own(o) for o in made.own)
-        out = self._rows(*self._places[int(made.result[0])])
-        return PrintedPass(made.label, rows, tile, tuple(sources), own, out)
+        at = self._places[int(made.result[0])]
+        out, back = self._rows(*at), self._back(*at)
+        return PrintedPass(made.label, rows, tile, tuple(sources), own, out, back)
 
     def _runs(self, elements: Elements) -> list[slice]:
         """Parts of a source whose tangents lie row after row."""
@@ -216,7 +229,42 @@ class Push:
             raise ModelError(
                 "push: a formula reads elements that lie apart; use jacobian for this network"
             )
-        return PrintedOwn(self._slope(own.slope), self._rows(name, first), name == "dstate")
+        rows, back = self._rows(name, first), self._back(name, first)
+        return PrintedOwn(self._slope(own.slope), rows, name == "dstate", back)
+
+    # -------------------------------------------------------------- the way back
+
+    @property
+    def with_last(self) -> bool:
+        """Whether there is NAME_push_last: it pays where there are fewer outputs than directions."""
+        return self._sizes["dstate"] > 0 and self.outputs < self.directions
+
+    @property
+    def groups(self) -> list[tuple[int, int]]:
+        """First and number of outputs that are worked together, at most `TILE`: 5 are 3 and 2."""
+        parts = np.array_split(np.arange(self.outputs), -(-self.outputs // TILE))
+        return [(int(p[0]), len(p)) for p in parts]
+
+    def back_at(self, name: str, row: int) -> int:
+        """Place of a row of tangents among the rows of the way back."""
+        names = list(self._sizes)
+        before = sum(self._sizes[n] for n in names[: names.index(name)])
+        return (before + row) * self.outputs
+
+    def _back(self, name: str, row: int) -> str:
+        return f"back + {self.back_at(name, row)}"
+
+    @property
+    def back_floats(self) -> int:
+        return sum(self._sizes.values()) * self.outputs
+
+    def back_copies(self) -> list[tuple[str, str]]:
+        """Outputs that are other rows, which get what the outputs have: to and from."""
+        return [
+            (self._back(*self._places[e]), self._back(name, k))
+            for name, k, e in self._copies
+            if name == "dy" and e in self._places
+        ]
 
     @property
     def macs(self) -> int:

@@ -168,8 +168,11 @@ class _Path:
         if short_name == "jvp":
             dy = np.einsum("sij,sj->si", self._jacobians(columns, *here), inputs["t"])
             return {"dy": dy}, {"dy": JACOBIAN_TOLERANCE}
-        if short_name == "push":
-            return self._push(*here, inputs), dict.fromkeys(("dy", "dnext"), PUSH_TOLERANCE)
+        if short_name in ("push", "push_last"):
+            pushed = self._push(*here, inputs)
+            if short_name == "push_last":
+                pushed.pop("dnext")
+            return pushed, dict.fromkeys(("dy", "dnext"), PUSH_TOLERANCE)
         if short_name == "hvp":
             ahead, behind = (
                 self._pull(columns, *self._moved(columns, sign * inputs["t"]), inputs["v"])

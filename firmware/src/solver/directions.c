@@ -51,7 +51,8 @@ void directions_push(directions_t *directions, network_t *network, const plan_t 
     float *after = NULL;
 #endif
     network_push(network, y, directions->inputs, before, directions->outputs, after,
-                 fewer(t + 1, CONTROL_HORIZON) * COMMANDS, fewer(t, CONTROL_HORIZON) * COMMANDS);
+                 fewer(t + 1, CONTROL_HORIZON) * COMMANDS, fewer(t, CONTROL_HORIZON) * COMMANDS,
+                 t == REACH - 1);
 }
 
 #endif

@@ -135,11 +135,21 @@ static inline void network_predict(network_t *network, float y[OUTPUTS])
 
 #if PUSHES
 /* As network_predict, and how y and the state move along `directions` directions, of which the
- * first `carried` move the state before. Rows of the network's inputs, outputs and states. */
+ * first `carried` move the state before. Rows of the network's inputs, outputs and states. At the
+ * `last` stage nobody needs how the state moves on. */
 static inline void network_push(network_t *network, float y[OUTPUTS], const float *by_inputs,
                                 const float *by_state, float *outputs, float *state,
-                                int directions, int carried)
+                                int directions, int carried, bool last)
 {
+#ifdef FK_PUSH_LAST
+    if (last) {
+        fk_push_last(&network->state, network->x, y, by_inputs, by_state, outputs, directions,
+                     carried);
+        return;
+    }
+#else
+    (void)last;
+#endif
 #ifdef FK_STATES
     fk_push(&network->state, network->x, y, by_inputs, by_state, outputs, state, directions,
             carried);
