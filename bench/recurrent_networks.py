@@ -105,12 +105,11 @@ def train(folder: Path, layers: int, minutes: float, epochs: int) -> tuple[Path,
     model.fit(inputs, wanted, batch_size=BATCH, epochs=epochs, verbose=0)
     inputs, wanted = _sequences(*recording(int(120 * RATE_HZ), seed=2))
     error = model.evaluate(inputs, wanted, verbose=0)
-    # What is saved makes one output at the end of a sequence, as every model for a robot does.
+    # A model for a robot makes one output, at the end of a sequence.
     h = x
     for layer in range(layers):
-        last = layer == layers - 1
-        made = keras.layers.GRU(UNITS, return_sequences=not last, name=f"gru_{layer + 1}")
-        h = made(h)
+        more = layer < layers - 1
+        h = keras.layers.GRU(UNITS, return_sequences=more, name=f"gru_{layer + 1}")(h)
     saved = keras.Model(x, keras.layers.Dense(OUTPUTS, name="angles")(h))
     saved.set_weights(model.get_weights())
     folder.mkdir(parents=True, exist_ok=True)
