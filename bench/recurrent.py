@@ -227,8 +227,9 @@ def derivative_costs(path: Path, folder: Path) -> list[str]:
     dx, dstate = np.zeros((m + n, count)), np.zeros((states, count))
     carried = count - m
     dx[:m, carried:] = np.eye(m)
-    dx[m:, :carried], dstate[:, :carried] = rng.normal(size=(n, carried)), rng.normal(
-        size=(states, carried)
+    dx[m:, :carried], dstate[:, :carried] = (
+        rng.normal(size=(n, carried)),
+        rng.normal(size=(states, carried)),
     )
     given = {"dx": dx.ravel(), "dstate": dstate.ravel(), "state": state}
     given |= {"directions": np.array([count]), "carried": np.array([carried])}

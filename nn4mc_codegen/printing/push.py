@@ -223,9 +223,7 @@ class Push:
 
     def _own(self, own: Own) -> PrintedOwn:
         name, first = self._places[int(own.elements[0])]
-        if any(
-            self._places[e] != (name, first + k) for k, e in enumerate(own.elements.tolist())
-        ):
+        if any(self._places[e] != (name, first + k) for k, e in enumerate(own.elements.tolist())):
             raise ModelError(
                 "push: a formula reads elements that lie apart; use jacobian for this network"
             )

@@ -77,7 +77,9 @@ def graphs(build):
 @pytest.fixture(scope="module")
 def codes(graphs, compile_graphs):
     keys = [(name, "balanced") for name in graphs]
-    keys += [(name, mode) for name in ("gru_reset_before", "residual") for mode in ("speed", "size")]
+    keys += [
+        (name, mode) for name in ("gru_reset_before", "residual") for mode in ("speed", "size")
+    ]
     cases = [(graphs[name], {"optimize": mode, "push": DIRECTIONS}) for name, mode in keys]
     return dict(zip(keys, compile_graphs(cases), strict=True))
 
