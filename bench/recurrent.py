@@ -2,9 +2,9 @@
 
 `make recurrent` runs it. Networks of one and of two layers are trained on a simulated arm of five
 joints (recurrent_networks.py). The solver, built for this machine, is compared with IPOPT on random
-moments, where it knows no plan yet, and along a closed loop, where it goes on with its last one. What
-it costs is counted by the emulator on the same problems, and modelled in cycles on the one that takes
-most instructions.
+moments, where it knows no plan yet, and along a closed loop, where it goes on with its last one.
+What it costs is counted by the emulator on the same problems, and modelled in cycles on the one
+that takes most instructions.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ def row_of(
 def costs(
     subject: Subject, sizes: Sizes, iterations: int, moments: Sequence[Moment]
 ) -> dict[str, int]:
-    """Of one `mpc_step` on the emulated Cortex-M4F: most instructions, less what handing the problem
-    over costs, modelled cycles of that problem, flash and RAM with the stack."""
+    """Of one `mpc_step` on the emulated Cortex-M4F: most instructions, less what handing the
+    problem over costs, modelled cycles of that problem, flash and RAM with the stack."""
     x = np.array([np.concatenate(list(map(np.ravel, _flat(each)))) for each in moments])
     source = share() / "firmware" / "src"
     with tempfile.TemporaryDirectory() as scratch:
@@ -217,8 +217,8 @@ def _flat(each: Moment) -> list[np.ndarray]:
 
 
 def derivative_costs(path: Path, folder: Path) -> list[str]:
-    """Instructions and modelled cycles of the step, of pushing the 40 directions of the next to last
-    stage and of the last, and what the whole Jacobian takes, or why not."""
+    """Instructions and modelled cycles of the step, of pushing the 40 directions of a last stage
+    both ways, and what the whole Jacobian takes, or why not."""
     n, m, count = networks.OUTPUTS, networks.COMMANDS, HORIZON * networks.COMMANDS
     compile_model(path, folder, push=count)
     states = read_model(path)[0].state_size

@@ -1,8 +1,9 @@
 """A simulated arm of five joints with two bellows each, and GRUs that learn it from a recording.
 
 The arm is made up: five joints, one after the other, each pulled by the difference of two
-pressures. Pressure follows its command with a lag, the bellows creep and have hysteresis, so that what
-comes next depends on more than the angles and pressures of now: that is what a state is good for.
+pressures. Pressure follows its command with a lag, the bellows creep and have hysteresis, so that
+what comes next depends on more than the angles and pressures of now: that is what a state is good
+for.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class Arm:
 
 
 def recording(samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Commands (samples, 10), and the angles (samples + 1, 5) before the first and after each: smooth
-    ways from one random command to the next, each channel in its own time."""
+    """Commands (samples, 10), and the angles (samples + 1, 5) before the first and after each:
+    straight ways from one random command to the next, each channel in its own time."""
     rng = np.random.default_rng(seed)
     commands = np.empty((samples, COMMANDS))
     for c in range(COMMANDS):
@@ -84,8 +85,8 @@ WARM_UP = 10
 
 
 def train(folder: Path, layers: int, minutes: float, epochs: int) -> tuple[Path, float]:
-    """A GRU of 59 units (`layers` of them) on [10 commands, 5 outputs], saved as fk.keras in a
-    folder of its own; and its RMSE in rad, one sample ahead, on two minutes that it has not seen."""
+    """A GRU of 59 units (`layers` of them) on [10 commands, 5 outputs], saved as FOLDER/fk.keras;
+    and its RMSE in rad, one sample ahead, on two minutes that it has not seen."""
     import keras
 
     keras.utils.set_random_seed(layers)

@@ -51,7 +51,7 @@ class Options:
     hvp: Columns = None
     """columns of the second-order product d/dz (v'·y) along t"""
     push: int = 0
-    """most directions that NAME_push takes, J·t for all of them at once; 0: there is no such function"""
+    """most directions t of NAME_push, which gives J·t for all of them at once; 0: there is none"""
     fold: Columns = None
     """inputs that stay constant over many steps: what they contribute is computed once"""
     optimize: str = "balanced"

@@ -234,7 +234,7 @@ class Push:
 
     @property
     def with_last(self) -> bool:
-        """Whether there is NAME_push_last: it pays where there are fewer outputs than directions."""
+        """Whether there is NAME_push_last, which pays for fewer outputs than directions."""
         return self._sizes["dstate"] > 0 and self.outputs < self.directions
 
     @property

@@ -137,8 +137,8 @@ def make_samples(
 ) -> Samples:
     """Arrays by the names of the parameters, a sample a row or one sample as a vector.
 
-    Columns or directions that are not given are all of them. The state is reset before the first sample,
-    unless `state` sets it. Raises `InterfaceError`.
+    Columns or directions that are not given are all of them. The state is reset before the first
+    sample, unless `state` sets it. Raises `InterfaceError`.
     """
     wanted = [a.name for a in function.inputs]
     defaults = {a.name: a.default for a in function.inputs if a.default is not None}

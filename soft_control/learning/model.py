@@ -97,8 +97,8 @@ class RecurrentModel(Model):
     @property
     def network(self) -> IncrementNetwork:
         raise ModelError(
-            f"the model {self.card.model_hash} is recurrent; what is asked for is made for networks "
-            "that see lags alone, as `softctl train` makes them"
+            f"the model {self.card.model_hash} is recurrent; what is asked for is made for "
+            "networks that see lags alone, as `softctl train` makes them"
         )
 
     def start(self, x: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""A firmware whose network is a GRU with states of its own: the model directory, the build, its runs."""
+"""A firmware whose network is a GRU with states of its own: model directory, build, runs."""
 
 from __future__ import annotations
 

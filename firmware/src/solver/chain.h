@@ -1,4 +1,4 @@
-/* The chain rule through the network's Jacobian: how the outputs of a stage move by the commands. */
+/* The chain rule through the network's Jacobian: how a stage's outputs move by the commands. */
 #ifndef CHAIN_H
 #define CHAIN_H
 

@@ -9,7 +9,7 @@
 #if PUSHES
 
 #if MPC_METHOD != MPC_GAUSS_NEWTON
-#error "directions are for Gauss and Newton's method: second derivatives need fk_jacobian and fk_hvp"
+#error "fk_push is for MPC_GAUSS_NEWTON: second derivatives need fk_jacobian and fk_hvp"
 #endif
 
 /* Matrices with a row for each element of the network and a column for each direction: u_0 first,
