@@ -14,7 +14,7 @@ EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)
 TRUNK := ../shared/data/trunk_rig
 TENDON_RECORDED := ../shared/data/tendon_rig
 
-.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk recorded-days second-opinions results setup clean
+.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk recorded-days second-opinions results setup clean recurrent
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -160,6 +160,10 @@ proved: models/tendon/fk.json
 bench: setup build/bench/.ready
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/solver.py
+
+# docs/recurrent_mpc.md: a GRU of 59 units in the MPC. Trains for five minutes, counts for some fifteen.
+recurrent: setup
+	$(BIN)/python bench/recurrent.py
 
 # Ten minutes of the demo's firmware under QEMU by its own timer. Reads a clock: on two quiet cores only.
 realtime: models/tendon/fk.json

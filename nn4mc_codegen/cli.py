@@ -75,6 +75,14 @@ OPTIONS: dict[str, Any] = {
     "vjp": _columns("The same for g = J'v, NAME_vjp."),
     "jvp": _columns("The same for dy = J t, NAME_jvp."),
     "hvp": _columns("The same for the second-order product, NAME_hvp."),
+    "push": Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Most directions of NAME_push: how outputs and state move along many directions "
+            "at once, without the Jacobian; 0: no such function.",
+        ),
+    ],
     "fold": _columns("Inputs that stay constant over many steps: their share is computed once."),
     "optimize": _choice(
         f"{', '.join(CHOICES['optimize'])}: straight-line code, blocks of rows, or loops."

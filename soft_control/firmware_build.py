@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 import nn4mc_codegen
 from nn4mc_codegen.compile import compile_with
-from nn4mc_codegen.graph.options import Options
+from nn4mc_codegen.graph.options import MAX_PUSH, Options
 from nn4mc_codegen.printing.c import c_float, template_environment
 from nn4mc_codegen.trial.size import elf_size
 from soft_control.control.adaptation import day_config
@@ -116,6 +116,7 @@ def build(
     except ValueError as error:
         raise BuildError(str(error)) from None
     _check_frames(card)
+    _check_recurrent(card, settings)
     known = board_table()
     wanted = boards or [name for name, board in known.items() if not board.on_request]
     for name in wanted:
@@ -177,6 +178,8 @@ def _compile_network(model_dir: Path, settings: MpcSettings, card: ModelCard, fo
 
 def network_options(settings: MpcSettings, card: ModelCard) -> Options:
     """How the network is compiled: what solver/network.h wants of it."""
+    if card.states:
+        return Options(NETWORK_NAME, push=settings.control_horizon * len(card.command_names))
     columns = jacobian_inputs(card)
     sums = lag_sums(len(card.command_names), card.input_lags, settings.tail_continues)
     return Options(
@@ -289,6 +292,20 @@ def _check_frames(card: ModelCard) -> None:
         raise BuildError(
             f"{sizes.commands} commands, {sizes.outputs} outputs and {sizes.signals} signals make "
             f"{', '.join(long)} longer than a frame of {CONTENT_LIMIT} bytes"
+        )
+
+
+def _check_recurrent(card: ModelCard, settings: MpcSettings) -> None:
+    if card.states and settings.method != "gauss_newton":
+        raise BuildError(
+            f"method: {settings.method} takes second derivatives, which a recurrent network has "
+            "none of here; use gauss_newton"
+        )
+    directions = settings.control_horizon * len(card.command_names)
+    if card.states and directions > MAX_PUSH:
+        raise BuildError(
+            f"control_horizon: {settings.control_horizon} moves of {len(card.command_names)} "
+            f"commands are {directions} directions; a recurrent network takes {MAX_PUSH} at most"
         )
 
 

@@ -21,6 +21,9 @@ DERIVATIVES = ("jacobian", "vjp", "jvp", "hvp")
 COLUMN_OPTIONS = (*DERIVATIVES, "fold")
 """The options that choose columns."""
 
+MAX_PUSH = 128
+"""Most directions of `push`: 32 bits, each of four columns of tangents."""
+
 # Headers that generated C includes: a file of that name beside it would be found in their place.
 INCLUDED = ("arm_acle", "math", "stdint", "string")
 CHOICES = {
@@ -47,6 +50,8 @@ class Options:
     """columns of the Jacobian-vector product dy = J·t"""
     hvp: Columns = None
     """columns of the second-order product d/dz (v'·y) along t"""
+    push: int = 0
+    """most directions t of NAME_push, which gives J·t for all of them at once; 0: there is none"""
     fold: Columns = None
     """inputs that stay constant over many steps: what they contribute is computed once"""
     optimize: str = "balanced"
@@ -69,6 +74,10 @@ class Options:
             value = getattr(self, option)
             if value not in choices:
                 raise ModelError(f"{option} '{value}' is unknown; use {', '.join(choices)}")
+        if not 0 <= self.push <= MAX_PUSH:
+            raise ModelError(f"push {self.push} is not within 0 and {MAX_PUSH} directions")
+        if self.push and self.dtype == "int8":
+            raise ModelError("push is of networks of floats; leave it out, or use dtype float32")
         if self.jacobian_range and self.jacobian is None:
             raise ModelError("jacobian_range is for a Jacobian; choose columns of it")
 

@@ -12,6 +12,7 @@ from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.graph.lower import lower
 from nn4mc_codegen.graph.options import COLUMN_OPTIONS, DERIVATIVES, Options
 from nn4mc_codegen.printing.prune import prune
+from nn4mc_codegen.printing.push import Push
 from nn4mc_codegen.printing.schedule import STACK_FLOATS, Procedure, schedule
 from nn4mc_codegen.program import derive
 from nn4mc_codegen.program.fold import fold
@@ -32,10 +33,11 @@ class NetworkFunctions:
         """reverse or forward: whether the Jacobian's rows are made from the outputs back to the
         inputs, or its columns from the inputs on"""
         backwards = any((options.jacobian, options.vjp, options.hvp))
-        by_unit = mode != "size" and backwards
+        by_unit = mode != "size" and backwards and not options.push
         self.lowered = lower(graph, mode != "size", by_unit, self.columns["jacobian"])
         self._options = options
         results = self.lowered.results
+        self.push = Push(self.lowered, options.push, mode) if options.push else None
         self.procedures = {"step": schedule(self.lowered.program, results, mode)}
         for kind in DERIVATIVES:
             if self.columns[kind]:
@@ -51,7 +53,8 @@ class NetworkFunctions:
     @property
     def memory_floats(self) -> int:
         """Most that one call keeps in arrays of its own."""
-        return max(p.memory_size for p in self.procedures.values())
+        pushed = [self.push.procedure] if self.push else []
+        return max(p.memory_size for p in (*self.procedures.values(), *pushed))
 
     @property
     def static_floats(self) -> int:

@@ -37,6 +37,10 @@ def emit(graph: Graph, options: Options, origin: Origin) -> Emitted:
         name: PrintedProcedure(code, procedure, _given(name, options)).body
         for name, procedure in network.procedures.items()
     }
+    if network.push:
+        code.push_slopes = network.push.slopes
+        slopes = PrintedProcedure(code, network.push.procedure, READS["step"])
+        bodies["push_slopes"] = slopes.body
     fill = common_fill(graph, options, origin) | {
         "network": network,
         "columns": columns,
@@ -44,6 +48,7 @@ def emit(graph: Graph, options: Options, origin: Origin) -> Emitted:
         "sums": _sum_lines(graph, columns["jacobian"]),
         "code": code,
         "bodies": bodies,
+        "push_passes": network.push.passes(code) if network.push else [],
     }
     templates = {"h": "header.h.j2", "c": "source.c.j2"}
     return Emitted(

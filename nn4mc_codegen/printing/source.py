@@ -37,6 +37,8 @@ class Code:
         self.helpers: set[str] = set()
         """which helpers of source.c.j2 are used: on (whether a gate is open), linear, linear_across
         (products of any size), inline (the macro)"""
+        self.push_slopes = 0
+        """size of what the step hands on to NAME_push"""
         self.array_functions: set[str] = set()
         """symbols of functions that are also applied to whole arrays, by a loop of their own"""
         self.weight_reads: set[int] = set()

@@ -119,7 +119,8 @@ def read_function(header: str, name: str, function: str) -> Function:
             raise InterfaceError(f"{name}_{function}: parameter '{text.strip()}' is not supported")
         const, kind, state, array, extent, single = words.groups()
         if single:
-            default = 0 if single == "first" else values[f"{name.upper()}_JACOBIAN_COLUMNS"]
+            last = "JACOBIAN_COLUMNS" if single == "past" else "PUSH_STRIDE"
+            default = 0 if single == "first" else values[f"{name.upper()}_{last}"]
             arguments.append(Argument("int", single, 1, True, default))
             continue
         factors = [f.strip() for f in (extent or f"{name.upper()}_STATES").split("*")]
@@ -136,8 +137,8 @@ def make_samples(
 ) -> Samples:
     """Arrays by the names of the parameters, a sample a row or one sample as a vector.
 
-    A range of columns that is not given is all of them. The state is reset before the first sample,
-    unless `state` sets it. Raises `InterfaceError`.
+    Columns or directions that are not given are all of them. The state is reset before the first
+    sample, unless `state` sets it. Raises `InterfaceError`.
     """
     wanted = [a.name for a in function.inputs]
     defaults = {a.name: a.default for a in function.inputs if a.default is not None}
@@ -175,7 +176,7 @@ def _rows(argument: Argument, values: np.ndarray) -> np.ndarray:
 
 def _parameter(name: str) -> re.Pattern:
     array = rf"(const )?(float|int8_t|{name}_state) (?:\*(state)|(\w+)\[([^]]+)\])"
-    return re.compile(rf"\s*(?:{array}|int (first|past))\s*")
+    return re.compile(rf"\s*(?:{array}|int (first|past|directions|carried))\s*")
 
 
 def _without_comments(header: str) -> str:

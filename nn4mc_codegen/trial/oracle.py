@@ -19,6 +19,7 @@ from nn4mc_codegen.trial.interface import Function, functions, read_function
 # Rounding of float32 sums: outputs of trained networks are of order 1, and so is this generous.
 STEP_TOLERANCE = 2e-6
 JACOBIAN_TOLERANCE = 1e-5
+PUSH_TOLERANCE = 2e-6
 # Second derivatives of steep activations are differences of large numbers.
 SECOND_ORDER_TOLERANCE = 1e-4
 # Of the central difference: its own error is of order 1e-10, and a kink is rarely that near.
@@ -93,7 +94,7 @@ def make_cases(
         function = read_function(header, name, short_name)
         inputs = {"x": x}
         for a in function.inputs:
-            if a.name in ("v", "t"):
+            if a.name in ("v", "t", "dx", "dstate"):
                 inputs[a.name] = random.normal(size=(len(x), a.size)).astype(np.float32)
             elif a.default is not None:
                 inputs[a.name] = np.full((len(x), 1), a.default, np.int32)
@@ -167,6 +168,11 @@ class _Path:
         if short_name == "jvp":
             dy = np.einsum("sij,sj->si", self._jacobians(columns, *here), inputs["t"])
             return {"dy": dy}, {"dy": JACOBIAN_TOLERANCE}
+        if short_name in ("push", "push_last"):
+            pushed = self._push(*here, inputs)
+            if short_name == "push_last":
+                pushed.pop("dnext")
+            return pushed, dict.fromkeys(("dy", "dnext"), PUSH_TOLERANCE)
         if short_name == "hvp":
             ahead, behind = (
                 self._pull(columns, *self._moved(columns, sign * inputs["t"]), inputs["v"])
@@ -174,6 +180,21 @@ class _Path:
             )
             return {"h": (ahead - behind) / (2 * DIFFERENCE)}, {"h": SECOND_ORDER_TOLERANCE}
         return None
+
+    def _push(
+        self, x: np.ndarray, state: np.ndarray, inputs: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """y, dy and dnext of each sample (samples, elements), with all directions carried."""
+        sizes = self._graph.input_size, self._graph.output.size
+        found = []
+        for k, sample in enumerate(zip(x, state, strict=True)):
+            moved = inputs["dx"][k].reshape(sizes[0], -1)
+            if "dstate" in inputs:
+                moved = np.vstack([moved, inputs["dstate"][k].reshape(-1, moved.shape[1])])
+            found.append(self._graph.full_jacobian(*sample) @ moved)
+        made = np.array(found)
+        dy, dnext = (part.reshape(len(x), -1) for part in np.split(made, sizes[1:], axis=1))
+        return {"y": self._y, "dy": dy} | ({"dnext": dnext} if "dstate" in inputs else {})
 
     def _jacobians(self, columns: list[Column], x: np.ndarray, state: np.ndarray) -> np.ndarray:
         """(samples, rows, columns): the new state has rows where a state has a column."""

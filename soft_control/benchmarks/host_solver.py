@@ -79,11 +79,12 @@ class HostSolver:
         iterations: int = 1,
         method: str = "MPC_GAUSS_NEWTON",
         probe: bool = False,
+        push: bool = False,
     ) -> None:
-        """`probe`: whether `model` can be called."""
+        """`probe`: whether `model` can be called; `push`: as `compile_network` has it."""
         self.sizes = s = sizes
         folder.mkdir(parents=True, exist_ok=True)
-        compile_network(model, folder, s, second=method != "MPC_GAUSS_NEWTON")
+        compile_network(model, folder, s, second=method != "MPC_GAUSS_NEWTON", push=push)
         write_config(folder, s, iterations, method)
         (folder / "probe.c").write_text(PROBE if probe else "typedef int nothing;\n")
         source = share() / "firmware" / "src"
@@ -174,10 +175,16 @@ class HostSolver:
         return config, state, reference
 
 
-def compile_network(model: Path, folder: Path, sizes: Sizes, second: bool = False) -> None:
+def compile_network(
+    model: Path, folder: Path, sizes: Sizes, second: bool = False, push: bool = False
+) -> None:
     """fk with what network.h wants: derivatives by command lags, output lags and states, and where
     the last command is held those along all its lags; signals folded. `second`: the second
-    derivatives, too."""
+    derivatives, too. `push`: no derivatives but fk_push, for all planned commands."""
+    if push:
+        directions = sizes.control_horizon * sizes.commands
+        compile_model(model, folder, name="fk", push=directions)
+        return
     lags = sizes.input_lags * sizes.commands + sizes.output_lags * sizes.outputs
     columns = [*range(lags), *(["state"] if sizes.states else [])]
     signals = range(lags, lags + sizes.signals)

@@ -104,15 +104,16 @@ def _activate(activation: object, x: ca.SX) -> ca.SX:
 class Problem:
     """One solver's problem, for any weights and start."""
 
-    def __init__(self, network: Network, sizes: Sizes) -> None:
+    def __init__(self, network: Network, sizes: Sizes, symbol: type = ca.SX) -> None:
+        """`symbol`: ca.MX keeps matrices whole, which suits large networks."""
         self.sizes = s = sizes
-        plan = ca.SX.sym("plan", s.commands, s.control_horizon)  # a column a sample
-        weights = {f.name: _symbol(f.name, s) for f in fields(Weights)}
-        commands = ca.SX.sym("commands", s.commands, s.input_delay + s.input_lags)
-        outputs = ca.SX.sym("outputs", s.outputs, max(s.output_lags, 1))
-        signals = ca.SX.sym("signals", s.signals)
-        reference = ca.SX.sym("reference", s.outputs, s.horizon)
-        state = ca.SX.sym("state", s.states)
+        plan = symbol.sym("plan", s.commands, s.control_horizon)  # a column a sample
+        weights = {f.name: _symbol(symbol, f.name, s) for f in fields(Weights)}
+        commands = symbol.sym("commands", s.commands, s.input_delay + s.input_lags)
+        outputs = symbol.sym("outputs", s.outputs, max(s.output_lags, 1))
+        signals = symbol.sym("signals", s.signals)
+        reference = symbol.sym("reference", s.outputs, s.horizon)
+        state = symbol.sym("state", s.states)
 
         sent = _commands(s, weights, plan, commands)
         of_network = _predict(network, s, sent, commands, outputs, signals, state)
@@ -143,7 +144,7 @@ class Problem:
             "daqp",
             {"h": ca.Sparsity.dense(z.numel(), z.numel()), "a": by_plan.sparsity()},
         )
-        self._moves_by_plan = ca.DM(by_plan)
+        self._moves_by_plan = ca.evalf(by_plan)
         self._solver = ca.nlpsol(
             "solver",
             "ipopt",
@@ -218,9 +219,9 @@ class Problem:
         return np.array(found["x"]).reshape(stages, -1)
 
 
-def _symbol(name: str, s: Sizes) -> ca.SX:
+def _symbol(symbol: type, name: str, s: Sizes) -> ca.SX:
     """Of a weight. CasADi counts a matrix by columns and NumPy by rows: it is the transpose."""
-    return ca.SX.sym(name, *reversed(shape_of(name, s.commands, s.outputs)))
+    return symbol.sym(name, *reversed(shape_of(name, s.commands, s.outputs)))
 
 
 def _known(weights: Weights, start: Start) -> np.ndarray:
@@ -270,7 +271,7 @@ def _predict(
 
 def _excess_cost(s: Sizes, weights: dict, predicted: list[ca.SX]) -> ca.SX:
     """Of outputs beyond their soft bounds."""
-    cost = ca.SX(0)
+    cost = 0.0
     for y in predicted[s.first_cost_stage - 1 :]:
         excess = ca.fmax(y - weights["output_max"], 0) + ca.fmax(weights["output_min"] - y, 0)
         cost += ca.dot(weights["bound_weight"], excess * excess)

@@ -172,6 +172,9 @@ class ModelCard(_Checked):
     memory_s: list[Annotated[float, Field(gt=0, le=1e4)]] = []
     """Time constants, s, of slow means of the commands, which the network sees beside the lags: of
     what creeps, no lag of some ten milliseconds tells where it is."""
+    states: int = Field(default=0, ge=0, le=10_000)
+    """Values that the network itself carries from sample to sample: of a GRU its units; 0 of a
+    network that sees lags alone."""
     signal_model: SignalModel | None = None
     """None without signals, and in older cards."""
     rest_signals: RestSignals | None = None

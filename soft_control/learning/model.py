@@ -32,10 +32,12 @@ __all__ = [
     "CARD_FILE", "NETWORK_FILE", "ROLLOUT_SAMPLES", "Errors", "IncrementNetwork", "Model",
     "ModelCard", "ModelError", "card_samples", "card_windows", "evaluate", "file_hash",
     "free_run", "least_squares_baseline", "load_card", "load_model",
-    "error_weights", "normalised_windows", "overall", "rollouts",
+    "RecurrentModel", "error_weights", "normalised_windows", "overall", "rollouts",
 ]  # fmt: skip
 
 ROLLOUT_SAMPLES = 10
+REST_SAMPLES = 40
+"""After so many samples of rest a run of a recurrent network begins; mpc.c has the same."""
 BASELINE_LAGS_S = (0.05, 0.2)  # the transport delay of the tendon rig, and its faster creep
 BASELINE_RIDGE = 1e-3
 
@@ -84,6 +86,42 @@ class Model:
         return self.network.jacobian(x, self.card.command_columns + self.card.output_columns)
 
 
+class RecurrentModel(Model):
+    """A model whose network has a state of its own, which `step` moves on."""
+
+    def __init__(self, card: ModelCard, graph: Graph):
+        self.card = card
+        self._graph = graph
+        self._state = np.zeros(graph.state_size)
+
+    @property
+    def network(self) -> IncrementNetwork:
+        raise ModelError(
+            f"the model {self.card.model_hash} is recurrent; what is asked for is made for "
+            "networks that see lags alone, as `softctl train` makes them"
+        )
+
+    def start(self, x: np.ndarray) -> None:
+        """Rest with the inputs x (inputs,), of which signals count as 0."""
+        rest = np.array(x, dtype=float)
+        first = self.card.command_columns + self.card.output_columns
+        rest[first : first + len(self.card.signal_names)] = 0.0
+        self._state = np.zeros(self._graph.state_size)
+        for _ in range(REST_SAMPLES):
+            _, self._state = self._graph.step(rest, self._state)
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """Normalised x (inputs,) -> normalised y(k+1) (n,), one sample after the other. Raises
+        ModelError for several at once: each would need a state of its own."""
+        if np.ndim(x) != 1:
+            raise ModelError(
+                f"the model {self.card.model_hash} is recurrent: it predicts whole runs, sample "
+                "after sample, and no windows that are taken out of them"
+            )
+        y, self._state = self._graph.step(x, self._state)
+        return y
+
+
 class Predictor(Protocol):
     """All that a free run needs."""
 
@@ -124,6 +162,8 @@ def _free_run(model: Predictor, segment: Recording) -> np.ndarray:
     x = np.concatenate(
         [np.tile(commands[0], card.input_lags), np.tile(start, card.output_lags), beside[0]]
     )
+    if isinstance(model, RecurrentModel):
+        model.start(x)
     for k in range(len(segment) - 1):
         x[m:command_end] = x[: command_end - m]
         x[:m] = commands[max(k - card.input_delay, 0)]
@@ -343,6 +383,8 @@ def load_model(directory: str | Path) -> Model:
     path = Path(directory) / NETWORK_FILE
     graph, _ = read_model(path)
     _check_network(path, graph, card)
+    if graph.states:
+        return RecurrentModel(card, graph)
     dense = [node.op for node in graph.nodes if isinstance(node.op, Dense)]
     layers = [(op.kernel, op.bias) for op in dense]
     return Model(card, IncrementNetwork(layers, card.command_columns))
@@ -356,4 +398,8 @@ def _check_network(path: Path, graph: Graph, card: ModelCard) -> None:
         raise ModelError(
             f"{path}: a network from {sizes} to {outputs} outputs, but its card is of one from "
             f"{card.input_sizes()} to {len(card.output_names)}"
+        )
+    if graph.state_size != card.states:
+        raise ModelError(
+            f"{path}: a network with {graph.state_size} states, but its card says {card.states}"
         )

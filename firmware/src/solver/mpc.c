@@ -105,6 +105,11 @@ static void hold_command(const mpc_config_t *config, mpc_state_t *state, mpc_res
     }
 }
 
+/* For so many samples a recurrent network has seen the robot rest, when it begins. A state of zeros
+ * is none of rest: a network that was trained on sequences needs some ten samples to find out where
+ * the robot is. soft_control/learning/model.py has the same. */
+#define REST_SAMPLES 40
+
 void mpc_reset(mpc_state_t *state, const float command[COMMANDS], const float output[OUTPUTS])
 {
     memset(state, 0, sizeof *state);
@@ -118,6 +123,15 @@ void mpc_reset(mpc_state_t *state, const float command[COMMANDS], const float ou
     for (int i = 0; i < MEMORIES; ++i) {
         state->memory[i] = command[i % COMMANDS];
     }
+#endif
+#ifdef FK_STATES
+    network_t network;
+    network_begin(&network, state);
+    network_lags(&network, state->commands[INPUT_DELAY], state->outputs[0]);
+    for (int k = 0; k < REST_SAMPLES; ++k) {
+        network_next(&network);
+    }
+    state->network = network.state;
 #endif
     mpc_plan_anew(state);
 }

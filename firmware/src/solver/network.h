@@ -18,6 +18,18 @@
 #define NETWORK_STATE
 #endif
 
+/* How a plan's outputs move by its commands comes from one of two functions of fk: fk_jacobian, for
+ * networks that are small or have no state, or fk_push, which moves many directions through the
+ * network at once and never makes the Jacobian of its state. */
+#ifdef FK_PUSH_STRIDE
+#define PUSHES 1
+#if FK_PUSH_DIRECTIONS < CONTROL_HORIZON * COMMANDS
+#error "fk_push takes fewer directions than there are planned commands"
+#endif
+#else
+#define PUSHES 0
+#endif
+
 /* The Jacobian has a row for each output and each state. Its columns are the command lags, the
  * output lags, the states and, if fk was compiled with them, one more column for each command:
  * the sum of its lags, which is the derivative where all these lags are one held command. Two
@@ -32,7 +44,9 @@
     || FK_OUTPUTS != OUTPUTS
 #error "fk does not have the inputs and outputs that controller_config.h describes"
 #endif
-#if JACOBIAN_COLUMNS == LAG_SUMS + COMMANDS
+#if PUSHES
+#define HAS_LAG_SUMS 0
+#elif JACOBIAN_COLUMNS == LAG_SUMS + COMMANDS
 #define HAS_LAG_SUMS 1
 #elif JACOBIAN_COLUMNS == LAG_SUMS
 #define HAS_LAG_SUMS 0
@@ -119,6 +133,34 @@ static inline void network_predict(network_t *network, float y[OUTPUTS])
 #endif
 }
 
+#if PUSHES
+/* As network_predict, and how y and the state move along `directions` directions, of which the
+ * first `carried` move the state before. Rows of the network's inputs, outputs and states. At the
+ * `last` stage nobody needs how the state moves on. */
+static inline void network_push(network_t *network, float y[OUTPUTS], const float *by_inputs,
+                                const float *by_state, float *outputs, float *state,
+                                int directions, int carried, bool last)
+{
+#ifdef FK_PUSH_LAST
+    if (last) {
+        fk_push_last(&network->state, network->x, y, by_inputs, by_state, outputs, directions,
+                     carried);
+        return;
+    }
+#else
+    (void)last;
+#endif
+#ifdef FK_STATES
+    fk_push(&network->state, network->x, y, by_inputs, by_state, outputs, state, directions,
+            carried);
+#else
+    (void)by_state;
+    (void)state;
+    (void)carried;
+    fk_push(network->x, y, by_inputs, outputs, directions);
+#endif
+}
+#else
 /* As network_predict, with the columns `first` .. `past` - 1 of the Jacobian. Its other columns
  * may keep what was in them. */
 static inline void network_jacobian(network_t *network, float y[OUTPUTS],
@@ -139,6 +181,7 @@ static inline void network_jacobian(network_t *network, float y[OUTPUTS],
 #endif
 #undef RANGE
 }
+#endif
 
 /* Moves the network's own state on to the next stage. Lags are set anew at each stage, so a
  * network without a state has nothing to move. */

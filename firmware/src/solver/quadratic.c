@@ -6,72 +6,13 @@
 #include "solver/quadratic.h"
 
 #include "solver/barrier.h"
+#include "solver/chain.h"
 #include "solver/curvature.h"
+#include "solver/directions.h"
 #include "solver/sensitivities.h"
 
 /* Added to the diagonal: a command without any effect then has a curvature to divide by. */
 #define TINY 1e-30f
-
-/* The tail follows from the last planned command, or, if it continues, from the last two: u_i moves
- * the tail if i is at least FIRST_TAIL_COMMAND. */
-#define FIRST_TAIL_COMMAND (CONTROL_HORIZON - 1 - TAIL_CONTINUES)
-
-/* Are all commands that fk sees at stage t the last planned one, which is held? */
-static inline bool holds_all_lags(int t)
-{
-    return HAS_LAG_SUMS && !TAIL_CONTINUES && t >= CONTROL_HORIZON + INPUT_LAGS - 2;
-}
-
-/* How many columns of the Jacobian, from the first, can be other than the past at stage t. At the
- * first stage only the newest command has been planned, and no output lag depends on it yet. */
-static inline int moving_columns(int t)
-{
-    return t == 0               ? COMMANDS
-           : NETWORK_STATES > 0 ? LAG_SUMS
-                                : COMMAND_INPUTS + fewer(t, OUTPUT_LAGS) * OUTPUTS;
-}
-
-/* The commands' share of dy/du_i at stage t: `sum` = the sum of dfk/du_t-l du_t-l/du_i over the
- * lags l, for `height` rows of the Jacobian that begin at `rows`. */
-static inline void add_commands(float *sum, int height, const plan_t *plan, const float *rows,
-                                int i, int t)
-{
-    const int oldest = t - i;
-    int l = i >= FIRST_TAIL_COMMAND ? 0 : oldest;
-
-    if (i == CONTROL_HORIZON - 1 && holds_all_lags(t)) {
-        UNROLL for (int r = 0; r < height; ++r) {
-            UNROLL for (int c = 0; c < COMMANDS; ++c) {
-                sum[r * COMMANDS + c] = rows[r * JACOBIAN_COLUMNS + LAG_SUMS + c];
-            }
-        }
-        return;
-    }
-
-    if (l >= INPUT_LAGS) {
-        UNROLL for (int q = 0; q < height * COMMANDS; ++q) {
-            sum[q] = 0.0f;
-        }
-        return;
-    }
-    const float *column = rows + l * COMMANDS;
-    UNROLL for (int c = 0; c < COMMANDS; ++c) {
-        const float slope = TAIL_CONTINUES ? sensitivities_command_slope(plan, i, t - l, c) : 1.0f;
-        UNROLL for (int r = 0; r < height; ++r) {
-            sum[r * COMMANDS + c] = slope * column[r * JACOBIAN_COLUMNS + c];
-        }
-    }
-    for (++l; l <= oldest && l < INPUT_LAGS; ++l) {
-        column += COMMANDS;
-        UNROLL for (int c = 0; c < COMMANDS; ++c) {
-            const float slope =
-                TAIL_CONTINUES ? sensitivities_command_slope(plan, i, t - l, c) : 1.0f;
-            UNROLL for (int r = 0; r < height; ++r) {
-                sum[r * COMMANDS + c] += slope * column[r * JACOBIAN_COLUMNS + c];
-            }
-        }
-    }
-}
 
 /* Loads COMMANDS floats, two at once if their number is even. */
 static inline void load_row(const float *x, float row[COMMANDS])
@@ -88,46 +29,6 @@ static inline void load_row(const float *x, float row[COMMANDS])
             }
         }
     }
-}
-
-/* `height` rows of block i at stage t (sensitivities.h), by the chain rule through the command
- * lags, the output lags and, likewise, the network's state:
- *
- *     dy_t/du_i = sum_l dfk/du_t-l du_t-l/du_i + sum_l dfk/dy_t-1-l dy_t-1-l/du_i
- *
- * `past` is block i of stage t - 1; those of earlier stages stand behind it. */
-static inline void chain(float *sum, int height, const plan_t *plan, const float *rows, int i,
-                         int t, const float *past)
-{
-    const float *column = rows + COMMAND_INPUTS;
-
-    add_commands(sum, height, plan, rows, i, t);
-    for (int l = fewer(OUTPUT_LAGS, t - i); l > 0; --l) {
-        UNROLL for (int q = 0; q < OUTPUTS; ++q) {
-            UNROLL for (int c = 0; c < COMMANDS; ++c) {
-                const float s = past[q * COMMANDS + c];
-                UNROLL for (int r = 0; r < height; ++r) {
-                    sum[r * COMMANDS + c] =
-                        mac(column[r * JACOBIAN_COLUMNS + q], s, sum[r * COMMANDS + c]);
-                }
-            }
-        }
-        past += BLOCK;
-        column += OUTPUTS;
-    }
-#if NETWORK_STATES > 0
-    past -= fewer(OUTPUT_LAGS, t - i) * BLOCK;
-    for (int s = 0; s < NETWORK_STATES && t > i; ++s) {
-        const float *state = past + (OUTPUTS + s) * COMMANDS;
-        const float *by_state = rows + COMMAND_INPUTS + OUTPUT_INPUTS + s;
-        UNROLL for (int c = 0; c < COMMANDS; ++c) {
-            UNROLL for (int r = 0; r < height; ++r) {
-                sum[r * COMMANDS + c] =
-                    mac(by_state[r * JACOBIAN_COLUMNS], state[c], sum[r * COMMANDS + c]);
-            }
-        }
-    }
-#endif
 }
 
 /* As sensitivities_t, but of the robot's outputs z, which have the cost: OUTPUTS rows a block. */
@@ -165,6 +66,24 @@ static inline void see_network(const mpc_config_t *config, const float by_robot[
     }
 }
 
+#if PUSHES
+/* Takes block i of a stage from the directions that were pushed through the network, and adds its
+ * share to the gradient by u_i. */
+static void take(const mpc_config_t *config, directions_t *directions, int i, float *by_robot,
+                 const float slope[OUTPUTS], float *gradient)
+{
+    float block[OUTPUTS * COMMANDS];
+
+    for (int r = 0; r < OUTPUTS; ++r) {
+        const float *moved = directions->outputs + r * FK_PUSH_STRIDE + i * COMMANDS;
+        UNROLL for (int c = 0; c < COMMANDS; ++c) {
+            block[r * COMMANDS + c] = moved[c];
+            gradient[c] = mac(slope[r], moved[c], gradient[c]);
+        }
+    }
+    see_robot(config, block, by_robot);
+}
+#else
 /* Makes block i of stage t, and adds its share to the gradient by u_i. */
 static void propagate(const mpc_config_t *config, const plan_t *plan, const float *jacobian, int i,
                       int t, sensitivities_t sensitivities, cost_sensitivities_t costs,
@@ -187,6 +106,7 @@ static void propagate(const mpc_config_t *config, const plan_t *plan, const floa
         chain(next + s * COMMANDS, 1, plan, jacobian + s * JACOBIAN_COLUMNS, i, t, next + BLOCK);
     }
 }
+#endif
 
 /* One tile of the Hessian, `height` rows and COMMANDS columns: the sum of weight a' b over
  * `rows` rows of the blocks a and b. It is written to h and, transposed, to `mirrored`. On the
@@ -319,15 +239,20 @@ static void add_command_curvatures(const mpc_config_t *config, plan_t *plan, qua
 void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][OUTPUTS],
                      network_t *network, plan_t *plan, quadratic_t *quadratic)
 {
-    sensitivities_t sensitivities PAIRED;
     cost_sensitivities_t costs PAIRED;
     float weights[REACH * OUTPUTS]; /* one for each row of the blocks */
     float by_robot[OUTPUTS];        /* half the derivative of the cost of a stage by z, */
     float slope[OUTPUTS];           /* and by y */
     float cost = command_slopes(config, plan, quadratic->gradient);
-#if MPC_METHOD == MPC_GAUSS_NEWTON
+#if PUSHES
+    /* Tens of kilobytes, which are not for the stack: nothing in it outlives a call. */
+    static directions_t directions PAIRED;
+    directions_begin(&directions);
+#elif MPC_METHOD == MPC_GAUSS_NEWTON
+    sensitivities_t sensitivities PAIRED;
     float jacobian[JACOBIAN_ROWS * JACOBIAN_COLUMNS];
 #else
+    sensitivities_t sensitivities PAIRED;
     curvature_t curvature;
     cost += barrier_add(config, plan_variables(plan), quadratic->gradient);
 #endif
@@ -339,9 +264,13 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
         float *jacobian = curvature.jacobians[t];
 #endif
         network_lags(network, command_of(plan, t), output_of(plan, j - 1));
+#if PUSHES
+        directions_push(&directions, network, plan, t, output_of(plan, j));
+#else
         const bool held = holds_all_lags(t);
         network_jacobian(network, output_of(plan, j), jacobian, held ? COMMAND_INPUTS : 0,
                          held ? JACOBIAN_COLUMNS : moving_columns(t));
+#endif
         UNROLL for (int r = 0; r < OUTPUTS; ++r) {
             slope[r] = 0.0f;
         }
@@ -351,8 +280,13 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
             see_network(config, by_robot, slope);
         }
         for (int i = 0; i <= t && i < CONTROL_HORIZON; ++i) {
+#if PUSHES
+            take(config, &directions, i, cost_block(costs, i, t), slope,
+                 quadratic->gradient + VARIABLE_OF(i));
+#else
             propagate(config, plan, jacobian, i, t, sensitivities, costs, slope,
                       quadratic->gradient + VARIABLE_OF(i));
+#endif
         }
 #if MPC_METHOD != MPC_GAUSS_NEWTON
         memcpy(curvature.slopes[t], slope, sizeof slope);

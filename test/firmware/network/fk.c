@@ -78,6 +78,40 @@ void fk_hvp(FK_SAME_STATE const float *x, const float *v, const float *t, float 
         for (int i = 0; i < COLUMNS; ++i) h[i] += bend * by(k, i);
     }
 }
+#if PUSH
+static float pushed(const float z[HIDDEN], int r, int d, const float *dx, const float *dstate, int carried)
+{
+    float sum = 0.0f;
+    for (int i = 0; i < LAG_INPUTS; ++i) sum += slope_of(z, r, i) * dx[i * FK_PUSH_STRIDE + d];
+    for (int s = 0; s < STATES && d < carried; ++s)
+        sum += slope_of(z, r, LAG_INPUTS + s) * dstate[s * FK_PUSH_STRIDE + d];
+    return sum;
+}
+static void push_all(const float z[HIDDEN], const float *dx, const float *dstate, float *dy, float *dnext,
+                     int directions, int carried)
+{
+    for (int r = 0; r < HANDED; ++r)
+        for (int d = 0; d < (directions + 3) / 4 * 4; ++d)
+            *(r < OUTPUTS ? &dy[r * FK_PUSH_STRIDE + d] : &dnext[(r - OUTPUTS) * FK_PUSH_STRIDE + d]) =
+                d < directions ? pushed(z, r, d, dx, dstate, carried) : 0.0f;
+}
+#if STATES > 0
+void fk_push(FK_STATE const float *x, float *y, const float *dx, const float *dstate, float *dy, float *dnext,
+             int directions, int carried)
+#else
+void fk_push(const float *x, float *y, const float *dx, float *dy, int directions)
+#endif
+{
+    float z[HIDDEN];
+    hide(OWN, NULL, x, z);
+#if STATES > 0
+    push_all(z, dx, dstate, dy, dnext, directions, carried);
+#else
+    push_all(z, dx, NULL, dy, NULL, directions, 0);
+#endif
+    hand_on(OWN, NULL, x, y, NULL, 0, 0);
+}
+#endif
 #if FOLD
 void fk_fold(const float *x, float *folded)
 {

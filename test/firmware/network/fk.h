@@ -4,7 +4,8 @@
  *   z = tanh(A [x, h] + a)    y = y_0 + B z + b    h' = the rest of B z + b
  *
  * With FOLD also the signals folded, the sums over the command lags, and a range of columns: what is
- * outside it is NaN. */
+ * outside it is NaN. With PUSH directions are pushed through it; columns beyond them
+ * up to the next multiple of four become zero. */
 #ifndef FK_H
 #define FK_H
 
@@ -45,5 +46,15 @@ void fk_jacobian_folded(FK_STATE const float *folded, const float *x, float *y, 
 #endif
 void fk_step(FK_STATE const float *x, float *y);
 void fk_jacobian(FK_STATE const float *x, float *y, float *jacobian COLUMN_RANGE);
+#if PUSH
+#define FK_PUSH_DIRECTIONS (CONTROL_HORIZON * COMMANDS)
+#define FK_PUSH_STRIDE ((FK_PUSH_DIRECTIONS + 3) / 4 * 4)
+#if STATES > 0
+void fk_push(FK_STATE const float *x, float *y, const float *dx, const float *dstate, float *dy, float *dnext,
+             int directions, int carried);
+#else
+void fk_push(const float *x, float *y, const float *dx, float *dy, int directions);
+#endif
+#endif
 void fk_hvp(FK_SAME_STATE const float *x, const float *v, const float *t, float *h);
 #endif

@@ -47,6 +47,7 @@ class Sizes:
     mpc_method: int = 0
     states: int = 0
     fold: int = 0
+    push: int = 0
 
     @property
     def inputs(self) -> int:
@@ -330,6 +331,9 @@ def sizes_to_try() -> list[Sizes]:
         Sizes(commands=7, control_horizon=1, input_delay=0, first_cost_stage=1, horizon=4),
         Sizes(states=4, output_lags=0, input_delay=1, first_cost_stage=2, fold=1),
         Sizes(states=3, output_lags=2, input_delay=0, first_cost_stage=1, tail_continues=0),
+        Sizes(push=1, states=5, output_lags=1, input_lags=1, input_delay=0, first_cost_stage=1),
+        Sizes(push=1, states=4, output_lags=2, input_delay=1, horizon=9, tail_continues=0),
+        Sizes(push=1, input_delay=2, first_cost_stage=3, control_horizon=2),
         Sizes(mpc_method=1, horizon=9),
         Sizes(mpc_method=1, states=4, output_lags=0, input_delay=1, first_cost_stage=2),
         Sizes(mpc_method=2, horizon=8, tail_continues=0),
