@@ -109,6 +109,16 @@ class Window:
     def positions(self) -> int:
         return math.prod(self.output)
 
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether the taps of a window inside the image lie side by side in memory."""
+        return self.windows.size[0] == 1 and 1 in (self.windows.size[1], self.windows.dilation[1])
+
+    @property
+    def leaves_the_image(self) -> bool:
+        """Whether any tap lies outside the image."""
+        return bool(np.any(self._places == OUTSIDE))
+
     def patches(self, x: np.ndarray, fill: int) -> np.ndarray:
         """(positions, taps, channels); `fill` where a tap lies outside the image."""
         return gathered(x.reshape(-1, self.channels), self._places, fill)
