@@ -10,6 +10,7 @@ units on 6 inputs, with rows of weights in blocks of 4 and columns in fours, is
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -37,17 +38,14 @@ from nn4mc_codegen.int8.operators import (
 from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QuantGraph, Rescaling
 from nn4mc_codegen.int8.simplify import PooledConv, simplified
 
-# How many rows the kernels sum at a time, and how many fours of columns a turn of their loops takes;
-# and the instructions that a multiply-accumulate costs in that loop on a Cortex-M4: of four columns,
-# those of its products and loads, and its share of the 3.5 of a turn. A convolution has two rows of
-# two patches. A turn of more than eight fours is too long for the short jumps of the core.
-TURNS = range(1, 9)
-DENSE_SHAPES = {
-    (rows, turn): (work + 3.5 / turn) / (4 * rows)
-    for rows, work in ((2, 8.2), (4, 15.2))
-    for turn in TURNS
-}
-CONV_SHAPES = {(2, turn): (13.2 + 3.5 / turn) / 16 for turn in TURNS}
+# The instructions of four columns in the kernels' loops on a Cortex-M4: of the dense kernel, by the
+# number of rows that it sums at a time, and of that of convolutions, two rows of two patches. A turn
+# of the loop, which takes several fours, adds those of TURN.
+DENSE_BLOCKS = {2: 8, 4: 15}
+CONV_FOUR = 13
+TURN = 4
+# How many fours of columns a turn may take.
+TURNS = {"speed": range(1, 9), "balanced": range(1, 9), "size": range(1, 2)}
 # Runs of taps for which loops are printed with their lengths known.
 SHORT_RUN = 8
 # A sum of absolute value below this is narrow: 256 times as much fits 32 bits.
@@ -57,8 +55,8 @@ NARROW = 1 << 23
 class Int8Code:
     """What the templates print: constants, kernels in use, calls, sizes of arrays.
 
-    `block` and `unroll` are the shape of the dense kernel, `conv_unroll` of that of convolutions,
-    see `DENSE_SHAPES`. `places` says where each tensor lies, `buffer` how many bytes the tensors
+    `block` is how many rows the dense kernel sums at a time, `dense_turn` and `conv_turn` are how
+    many fours of columns a turn of the kernels' loops takes. `places` says where each tensor lies, `buffer` how many bytes the tensors
     inside the network share.
 
     Every C name that has a layer's name in it begins with the network's, a kind of one letter and
@@ -79,8 +77,10 @@ class Int8Code:
         self.kinds = {op.kind for op in ops} | ({"conv"} if any(isinstance(op, Conv) for op in ops) else set())
         dense = [op for op in ops if isinstance(op, Dense)]
         conv = [op for op in ops if isinstance(op, Conv)]
-        self.block, self.unroll = _kernel_shape(dense, DENSE_SHAPES)
-        _, self.conv_unroll = _kernel_shape(conv, CONV_SHAPES)
+        turns = TURNS[options.optimize]
+        shapes = itertools.product(DENSE_BLOCKS, turns)
+        self.block, self.dense_turn = min(shapes, key=lambda shape: _dense_cost(dense, *shape))
+        self.conv_turn = min(turns, key=lambda turn: _conv_cost(conv, turn))
         # Lengths of the longest vectors that the kernels multiply, filled up; of the longest patch,
         # the elements of x under a convolution's window; and of a depthwise one's taps and channels
         self.dense_columns = max([self._padded(op)[1] for op in dense], default=0)
@@ -177,11 +177,11 @@ class Int8Code:
 
     def _padded(self, op: Linear) -> tuple[int, int]:
         """Rows and columns of a layer with those of weight zero that fill up the kernel's blocks
-        and its last turn."""
+        and turns."""
         dense = isinstance(op, Dense)
-        block, unroll = (self.block, self.unroll) if dense else (2, self.conv_unroll)
+        block, turn = (self.block, self.dense_turn) if dense else (2, self.conv_turn)
         rows, columns = op.weights.shape
-        return rounded_up(rows, block), rounded_up(columns, 4 * unroll)
+        return rounded_up(rows, block), rounded_up(columns, 4 * turn)
 
     def _rows(
         self,
@@ -436,20 +436,20 @@ def _clips(op: QOp) -> bool:
     return limits is not None and (limits.low, limits.high) != (LOW, HIGH)
 
 
-def _kernel_shape(
-    linear: Sequence[Linear], costs: dict[tuple[int, int], float]
-) -> tuple[int, int]:
-    """The shape with which the layers take the fewest instructions, those on padding included."""
+def _dense_cost(dense: Sequence[Dense], block: int, turn: int) -> float:
+    """Instructions of the layers' loops, those on padding included."""
+    four = DENSE_BLOCKS[block] + TURN / turn
+    return sum(four * _fours(op, block, turn) / block * op.count for op in dense)
 
-    def cost(shape: tuple[int, int]) -> float:
-        rows, columns = shape[0], 4 * shape[1]
-        macs = 0
-        for op in linear:
-            size = rounded_up(len(op.weights), rows) * rounded_up(op.weights.shape[1], columns)
-            macs += size * op.macs // op.weights.size
-        return costs[shape] * macs
 
-    return min(costs, key=cost)
+def _conv_cost(conv: Sequence[Conv], turn: int) -> float:
+    four = CONV_FOUR + TURN / turn
+    return sum(four * _fours(op, 2, turn) / 4 * op.window.positions for op in conv)
+
+
+def _fours(op: Linear, block: int, turn: int) -> int:
+    rows, columns = op.weights.shape
+    return rounded_up(rows, block) * rounded_up(columns, 4 * turn) // 4
 
 
 def _order(op: Linear) -> np.ndarray:
