@@ -74,7 +74,9 @@ class Int8Code:
         self.layers: list[str] = []
         self.calls: list[str] = []
         ops = [node.op for node in graph.nodes]
-        self.kinds = {op.kind for op in ops} | ({"conv"} if any(isinstance(op, Conv) for op in ops) else set())
+        self.kinds = {op.kind for op in ops} | (
+            {"conv"} if any(isinstance(op, Conv) for op in ops) else set()
+        )
         dense = [op for op in ops if isinstance(op, Dense)]
         conv = [op for op in ops if isinstance(op, Conv)]
         turns = TURNS[options.optimize]
@@ -232,9 +234,7 @@ class Int8Code:
             self.constants.add("int16_t", f"w_{symbol}", blocks),
             # The sums of a dense layer are multiplied by 2^left, after which every row's factor is
             # a shift to the right; and the kernel takes product·2^-32, the upper 32 bits.
-            self._rows(
-                symbol, block, op.rescaling, bias, narrow_bias, left - 1 if dense else 0
-            ),
+            self._rows(symbol, block, op.rescaling, bias, narrow_bias, left - 1 if dense else 0),
             str(columns),
             str(full.shape[1]),
             str(len(full) if dense else rows),
@@ -268,9 +268,7 @@ class Int8Code:
     def _pooled_conv(self, op: PooledConv, symbol, node, places, result) -> Iterator[str]:
         layer, window = self._linear(symbol, op), self._window(symbol, op.window)
         numbers = f"{op.input_zero}, {op.pool[0]}, {op.pool[1]}"
-        yield (
-            f"{self.name}_pooled_conv(&{layer}, &{window}, {numbers}, {places[0]}, {result});"
-        )
+        yield (f"{self.name}_pooled_conv(&{layer}, &{window}, {numbers}, {places[0]}, {result});")
 
     def _depthwise(self, op: Depthwise, symbol, node, places, result) -> Iterator[str]:
         rows, window = len(op.weights), self._window(symbol, op.window)
