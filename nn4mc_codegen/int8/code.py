@@ -39,8 +39,8 @@ from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QuantGraph, Resca
 from nn4mc_codegen.int8.simplify import PooledConv, simplified
 
 # The instructions of four columns in the kernels' loops on a Cortex-M4: of the dense kernel, by the
-# number of rows that it sums at a time, and of that of convolutions, two rows of two patches. A turn
-# of the loop, which takes several fours, adds those of TURN.
+# number of rows that it sums at a time, and of that of convolutions, two rows of two patches. A
+# turn of the loop, which takes several fours, adds those of TURN.
 DENSE_BLOCKS = {2: 8, 4: 15}
 CONV_FOUR = 13
 TURN = 4
@@ -56,8 +56,8 @@ class Int8Code:
     """What the templates print: constants, kernels in use, calls, sizes of arrays.
 
     `block` is how many rows the dense kernel sums at a time, `dense_turn` and `conv_turn` are how
-    many fours of columns a turn of the kernels' loops takes. `places` says where each tensor lies, `buffer` how many bytes the tensors
-    inside the network share.
+    many fours of columns a turn of the kernels' loops takes. `places` says where each tensor lies,
+    `buffer` how many bytes the tensors inside the network share.
 
     Every C name that has a layer's name in it begins with the network's, a kind of one letter and
     an underscore, fk_w_dense for weights: no helper of the templates is called so, and no two
@@ -135,7 +135,8 @@ class Int8Code:
             self.calls.append(f"memcpy(y, {result}, {graph.output.size});")
 
     # Which helpers of the templates are used: `once` rounds a dense layer's sums, `products` are
-    # the structs and pairs of what multiplies matrices, `sliding` loads fours of channels, `windows` is the struct of a window.
+    # the structs and pairs of what multiplies matrices, `sliding` loads fours of channels,
+    # `windows` is the struct of a window.
 
     @property
     def once(self) -> bool:

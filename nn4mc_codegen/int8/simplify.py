@@ -14,7 +14,7 @@ from nn4mc_codegen.int8.operators import Conv, Depthwise, MaxPool
 from nn4mc_codegen.int8.quantize import QNode, QuantGraph
 
 MAX_POOLED = 16
-"""Most pixels of which a convolution keeps the largest; it has the patches of all of them at once."""
+"""Most pixels of which a convolution keeps the largest: it has the patches of all at once."""
 
 
 @dataclass(frozen=True, eq=False)

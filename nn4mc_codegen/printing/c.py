@@ -25,10 +25,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 def template_environment(folder: Path = TEMPLATES, html: bool = False) -> jinja2.Environment:
     """Renders the templates of `folder`: the one set-up of Jinja for everything that is generated.
 
-    Made once for a folder, for Jinja keeps the templates that it has read: reading those of a
-    network takes half a second. A name that is not given is an error, and a line that holds a tag alone prints nothing. `html`
-    escapes every value for HTML; without it a value is printed as it is, so that text which the
-    project did not write itself needs the filter of the place where it goes:
+    It is made once for a folder and keeps the templates that it has read: to read those of a
+    network takes half a second. A name that is not given is an error, and a line that holds a tag
+    alone prints nothing. `html` escapes every value for HTML; without it a value is printed as it
+    is, so that text which the project did not write itself needs the filter of the place where it
+    goes:
 
         comment     into a comment of C, C++, CMake or Make
         c_string    as a whole string literal, quotes included
