@@ -39,7 +39,7 @@ def test_only_the_mode_that_can_win_is_made(build, monkeypatch):
     assert not made
 
 
-@pytest.mark.parametrize("limit,number", [("MAX_ENTRIES", 240), ("MAX_ELEMENTS", 880)])
+@pytest.mark.parametrize("limit,number", [("MAX_ENTRIES", 240), ("MAX_ELEMENTS", 1824)])
 def test_a_size_beyond_the_limit_is_refused_with_the_number(build, monkeypatch, limit, number):
     monkeypatch.setattr(derivatives, limit, 100)
     with pytest.raises(ModelError, match=rf"jacobian: .*\b{number}\b.* at most 100;") as refused:
