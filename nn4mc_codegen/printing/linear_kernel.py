@@ -24,7 +24,7 @@ class PrintedLinear(BlockedLinear):
         """The loops that make a block's sums, each of at most `body` multiply-accumulates a turn,
         by default what suits the mode."""
         if body == 0:
-            large = self.head.W.size > LARGE_WEIGHTS
+            large = self.head.W.size > LARGE_WEIGHTS and len(self.head.x) == 1
             body = BODY_MACS["balanced" if large and self.mode == "speed" else self.mode]
         W = self.head.W[outputs.begin : outputs.end]
         x = self.head.x[rows.begin : rows.end]
