@@ -68,6 +68,8 @@ class Int8Code:
         graph = simplified(graph)
         self.graph, self.name = graph, options.name
         self.in_ram = options.weights == "ram"
+        self.is_static = options.stack_bytes == 0
+        """whether the buffer is a static array"""
         self.constants = Constants(self.name, self.in_ram)
         self.record_sizes: list[int] = []
         """of the blocks of rows that the layers have"""

@@ -12,7 +12,7 @@ from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.graph.lower import lower
 from nn4mc_codegen.graph.options import COLUMN_OPTIONS, DERIVATIVES, Options
 from nn4mc_codegen.printing.prune import prune
-from nn4mc_codegen.printing.schedule import STACK_FLOATS, Procedure, schedule
+from nn4mc_codegen.printing.schedule import Procedure, schedule
 from nn4mc_codegen.program import derive
 from nn4mc_codegen.program.fold import fold
 from nn4mc_codegen.program.instructions import ONE, ZERO, Elements, Linear
@@ -66,7 +66,7 @@ class NetworkFunctions:
     def static_floats(self) -> int:
         """Size of the static array that those functions share which need more than the stack may
         hold; 0 if none does."""
-        return self.memory_floats if self.memory_floats > STACK_FLOATS else 0
+        return self.memory_floats if 4 * self.memory_floats > self._options.stack_bytes else 0
 
     @property
     def folded(self) -> int:
