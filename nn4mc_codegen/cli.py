@@ -88,6 +88,10 @@ OPTIONS: dict[str, Any] = {
         f"{', '.join(CHOICES['optimize'])}: straight-line code, blocks of rows, or loops."
     ),
     "weights": _choice("flash, or ram: copied there by the start-up code, no wait states."),
+    "activations": _choice(
+        "What lies between layers: stack, static (calls must not overlap), or auto: static where "
+        "a float32 network has more than 4 KiB."
+    ),
     "dtype": _choice("float32, or int8: quantised by the ranges of --representative."),
     "representative": Annotated[
         Path | None,

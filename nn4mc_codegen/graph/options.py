@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -29,6 +30,7 @@ INCLUDED = ("arm_acle", "math", "stdint", "string")
 CHOICES = {
     "optimize": ("speed", "balanced", "size"),
     "weights": ("flash", "ram"),
+    "activations": ("auto", "stack", "static"),
     "dtype": ("float32", "int8"),
     "layout": ("plain", "cmake", "arduino", "single-file"),
 }
@@ -58,6 +60,9 @@ class Options:
     """speed (straight-line), balanced (row-blocked) or size (loops)"""
     weights: str = "flash"
     """flash, or ram: copied there by the start-up code, where reading costs no wait states"""
+    activations: str = "auto"
+    """where the values between layers lie, which take turns in one array: on the stack, in a static
+    array, which forbids overlapping calls, or as `stack_bytes` says"""
     dtype: str = "float32"
     representative: Path | str | None = None
     """file of inputs from which the ranges of an int8 network are taken"""
@@ -80,6 +85,14 @@ class Options:
             raise ModelError("push is of networks of floats; leave it out, or use dtype float32")
         if self.jacobian_range and self.jacobian is None:
             raise ModelError("jacobian_range is for a Jacobian; choose columns of it")
+
+    @property
+    def stack_bytes(self) -> float:
+        """What a function keeps on the stack at most; more lies in one static array, which all
+        functions share. auto is 4 KiB for float32, chosen, not measured; an int8 network lies on
+        the stack."""
+        auto = 4096 if self.dtype == "float32" else math.inf
+        return {"auto": auto, "stack": math.inf, "static": 0}[self.activations]
 
     def command_line(self, model_file: str) -> str:
         """The command that compiles `model_file` with these options."""

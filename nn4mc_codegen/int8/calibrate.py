@@ -41,6 +41,8 @@ FIXED = {"tanh": (1 / 128, 0), "sigmoid": (1 / 256, q.LOW), "hard_sigmoid": (1 /
 # Operators that move or choose elements: their inputs get the scale of their result, so that the
 # numbers need no rescaling on the way.
 KEEP_SCALE = (Rewire, Pad, MaxPool)
+# A bias has at most so many steps, an eighth of what sums may have.
+DEAD_BIAS = o.MAX_SUM / 8
 # Activations that only clip: the layer before them clips its sums anyway, without a table.
 CLIPS = ("relu", "capped_relu")
 
@@ -220,11 +222,11 @@ class _Quantizer:
             self._tensors[node.output] = y
         largest = np.abs(rows).max(axis=1)
         scales = np.where(largest > 0, largest / 127, 1.0).astype(np.float32).astype(np.float64)
+        # Beside a bias of so many steps, the weights of a dead channel are nothing.
+        scales = np.maximum(scales, np.abs(bias.astype(np.float64)) / (x.scale * DEAD_BIAS))
         scales = np.maximum(scales, np.finfo(np.float32).tiny)
         weights = np.clip(np.rint(rows / scales[:, None]), -127, 127).astype(np.int8)
         steps = np.rint(bias.astype(np.float64) / (x.scale * scales))
-        if np.abs(steps).max() >= o.MAX_SUM:
-            raise ValueError("has a bias far beyond its inputs' share")
         folded = steps.astype(np.int64) - x.zero * weights.sum(axis=1, dtype=np.int64)
         rescaling = q.Rescaling.of(x.scale * scales / y.scale, y.zero, low, high)
         self._add(output, make(weights, folded, rescaling), y, x)

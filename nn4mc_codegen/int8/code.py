@@ -3,14 +3,17 @@
 The kernels (templates/int8_kernels.j2) are C functions that know no network. A dense layer h of 5
 units on 6 inputs, with rows of weights in blocks of 4 and columns in fours, is
 
-    static const int16_t fk_h_w[32] = …              8 rows × 8 columns of int8, two in a number
-    static const fk_linear fk_h = { fk_h_w, … };     its struct: weights, biases, factors, sizes
-    fk_dense(&fk_h, x, 6, h);                        its call, in fk_step_q
+    static const int16_t fk_w_h[32] = …               8 rows × 8 columns of int8, two in a number
+    static const fk_linear fk_l_h = { fk_w_h, … };    its struct: weights, biases, factors, sizes
+    fk_dense(&fk_l_h, x, h);                          its call, in fk_step_q
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,13 +36,18 @@ from nn4mc_codegen.int8.operators import (
     Window,
 )
 from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QuantGraph, Rescaling
+from nn4mc_codegen.int8.simplify import PooledConv, simplified
 
-# How many rows the dense kernel sums at a time, and how many fours of columns a turn of its loop
-# takes; and the instructions that a multiply-accumulate costs in that loop on a Cortex-M4. Counted
-# under QEMU, a step of dense 64-64-64 takes 17,438, 13,536, 12,324 and 11,050 instructions with
-# these, one of dense 36-10-5-3 takes 1534, 1512, 1418 and 1451: of so small layers the costs, which
-# choose (2, 2) there, leave out what a block costs beside the loop.
-KERNEL_SHAPES = {(2, 1): 1.5, (2, 2): 1.25, (4, 1): 1.25, (4, 2): 1.1}
+# The instructions of four columns in the kernels' loops on a Cortex-M4: of the dense kernel, by the
+# number of rows that it sums at a time, and of that of convolutions, two rows of two patches. A
+# turn of the loop, which takes several fours, adds those of TURN.
+DENSE_BLOCKS = {2: 8, 4: 15}
+CONV_FOUR = 13
+TURN = 4
+# How many fours of columns a turn may take.
+TURNS = {"speed": range(1, 9), "balanced": range(1, 9), "size": range(1, 2)}
+# Runs of taps for which loops are printed with their lengths known.
+SHORT_RUN = 8
 # A sum of absolute value below this is narrow: 256 times as much fits 32 bits.
 NARROW = 1 << 23
 
@@ -47,29 +55,70 @@ NARROW = 1 << 23
 class Int8Code:
     """What the templates print: constants, kernels in use, calls, sizes of arrays.
 
-    `block` and `unroll` are the shape of the dense kernel, see `KERNEL_SHAPES`. `block` rows of
-    weights stand side by side; `places` says where each tensor lies, `buffer` how many bytes the
-    tensors inside the network share.
+    `block` is how many rows the dense kernel sums at a time, `dense_turn` and `conv_turn` are how
+    many fours of columns a turn of the kernels' loops takes. `places` says where each tensor lies,
+    `buffer` how many bytes the tensors inside the network share.
+
+    Every C name that has a layer's name in it begins with the network's, a kind of one letter and
+    an underscore, fk_w_dense for weights: no helper of the templates is called so, and no two
+    layers have one name, whatever the model calls them.
     """
 
     def __init__(self, graph: QuantGraph, options: Options):
+        graph = simplified(graph)
         self.graph, self.name = graph, options.name
         self.in_ram = options.weights == "ram"
+        self.is_static = options.stack_bytes == 0
+        """whether the buffer is a static array"""
         self.constants = Constants(self.name, self.in_ram)
+        self.record_sizes: list[int] = []
+        """of the blocks of rows that the layers have"""
         self.layers: list[str] = []
         self.calls: list[str] = []
-        self.kinds = {node.op.kind for node in graph.nodes}
-        linear = [node.op for node in graph.nodes if isinstance(node.op, Dense | Conv)]
-        self.block, self.unroll = _kernel_shape(linear)
-        self.columns = max([self._padded_columns(op) for op in linear], default=0)
-        """length of the longest vector that a dense kernel multiplies, filled up"""
-        self.patch = max([op.weights.shape[1] for op in linear if isinstance(op, Conv)], default=0)
-        """length of the longest patch, the elements of x under a convolution's window"""
-        self.wide = any(not _is_narrow(op) for op in linear)
-        """whether a sum may take more than 24 bits, for which DSP cores need the plain loop too"""
-        self.clips = any(_clips(node.op) for node in graph.nodes)
+        ops = [node.op for node in graph.nodes]
+        self.kinds = {op.kind for op in ops} | (
+            {"conv"} if any(isinstance(op, Conv) for op in ops) else set()
+        )
+        dense = [op for op in ops if isinstance(op, Dense)]
+        conv = [op for op in ops if isinstance(op, Conv)]
+        turns = TURNS[options.optimize]
+        shapes = itertools.product(DENSE_BLOCKS, turns)
+        self.block, self.dense_turn = min(shapes, key=lambda shape: _dense_cost(dense, *shape))
+        self.conv_turn = min(turns, key=lambda turn: _conv_cost(conv, turn))
+        # Lengths of the longest vectors that the kernels multiply, filled up; of the longest patch,
+        # the elements of x under a convolution's window; and of a depthwise one's taps and channels
+        self.dense_columns = max([self._padded(op)[1] for op in dense], default=0)
+        self.conv_columns = max([self._padded(op)[1] for op in conv], default=0)
+        windows = [op.window for op in conv]
+        self.dilated = any(1 < w.windows.dilation[1] and 1 < w.windows.size[1] for w in windows)
+        """whether the taps of any convolution's rows do not lie side by side in x"""
+        self.border = self.dilated or any(w.leaves_the_image for w in windows)
+        """whether any convolution's patches must be put together, for they have taps outside"""
+        self.patch = max([op.weights.shape[1] for op in conv], default=0)
+        rests = [w.windows.size[0] * (w.windows.size[1] * w.channels % 4) for w in windows]
+        self.rest = rounded_up(max(rests, default=0), 4)
+        """most elements of a patch that are in no four of a row of taps"""
+        runs = {w.windows.size[1] * w.channels for w in windows if w.windows.size[0] > 1}
+        self.short_runs = sorted(run for run in runs if run < SHORT_RUN)
+        pooled = [op for op in conv if isinstance(op, PooledConv)]
+        self.conv_forms = [False] * (len(pooled) < len(conv)) + [True] * bool(pooled)
+        sizes = [rounded_up(math.prod(op.pool), 2) * self._padded(op)[1] // 2 for op in pooled]
+        self.pooled_columns = max(sizes, default=0)
+        self.pooled_rows = max([len(op.weights) for op in pooled], default=0)
+        depthwise = [op for op in ops if isinstance(op, Depthwise)]
+        self.channel_by_channel = any(not _in_fours(op) for op in depthwise)
+        self.in_fours = any(_in_fours(op) for op in depthwise)
+        counts = [op.weights.shape[1] for op in depthwise if _in_fours(op)]
+        self.tap_unroll = max(u for u in range(1, 6) if all(n % u == 0 for n in counts))
+        self.taps = max([op.weights.shape[1] for op in depthwise], default=0)
+        self.deepest = max([op.window.channels for op in depthwise], default=0)
+        self.narrow = any(_is_narrow(op) for op in (*dense, *conv))
+        """whether any layer's sums take at most 24 bits"""
+        self.wide = any(not _is_narrow(op) for op in (*dense, *conv))
+        """whether any layer's sums may take more"""
+        self.clips = any(_clips(op) for op in ops)
         """whether any results have narrower limits than int8"""
-        layers = [node.op for node in graph.nodes if isinstance(node.op, Conv | Depthwise)]
+        layers = [*conv, *depthwise]
         # A factor below 1/2 shifts to the right only, which takes a shorter function; the factors
         # of convolutions nearly always are.
         any_factor = any(np.any(op.rescaling.shift >= 0) for op in layers)
@@ -78,6 +127,7 @@ class Int8Code:
         """which forms of the function that rounds twice are used: True is the one for any factor,
         False the shorter one"""
         self.twice |= {True} if self.kinds & {"mean", "add", "multiply"} else set()
+        self.doubled = bool(layers) and not any_factor
         self.symbols = dict(zip(graph.nodes, unique([n.name for n in graph.nodes]), strict=True))
         self.places, self.buffer = places_of(graph, self.block)
         for node in graph.nodes:
@@ -86,20 +136,29 @@ class Int8Code:
         if result.array != "y":
             self.calls.append(f"memcpy(y, {result}, {graph.output.size});")
 
-    # Which helpers of the templates are used: `once` rounds a dense layer's sums, `block_kernel`
-    # multiplies blocks of rows, `windows` is the struct of a window, `sliding` finds its taps.
+    # Which helpers of the templates are used: `once` rounds a dense layer's sums, `products` are
+    # the structs and pairs of what multiplies matrices, `sliding` loads fours of channels,
+    # `windows` is the struct of a window.
 
     @property
     def once(self) -> bool:
         return "dense" in self.kinds
 
     @property
-    def block_kernel(self) -> bool:
+    def products(self) -> bool:
         return bool(self.kinds & {"dense", "conv"})
 
     @property
+    def pair_kinds(self) -> list[str]:
+        return ["pairs"] * self.narrow + ["wide_pairs"] * self.wide
+
+    @property
+    def pools(self) -> bool:
+        return bool(self.kinds & {"max_pool", "average_pool"})
+
+    @property
     def sliding(self) -> bool:
-        return bool(self.kinds & {"depthwise", "max_pool", "average_pool"})
+        return self.pools or "depthwise" in self.kinds
 
     @property
     def windows(self) -> bool:
@@ -108,7 +167,11 @@ class Int8Code:
     @property
     def memory_bytes(self) -> int:
         """The buffer, what the largest kernel adds, and the int8 input and output of a step."""
-        kernel = self.patch + 2 * self.columns
+        kernel = max(
+            self.patch + 4 * max(self.conv_columns, self.pooled_columns),
+            2 * self.dense_columns,
+            4 * self.taps + self.deepest,
+        )
         return self.buffer + kernel + self.graph.input_size + self.graph.output.size
 
     def _call(self, node: QNode) -> None:
@@ -117,58 +180,72 @@ class Int8Code:
         call = getattr(self, f"_{node.op.kind}")
         self.calls.extend(call(node.op, self.symbols[node], node, places, result))
 
-    def _padded_columns(self, op: Linear) -> int:
-        """Columns of a layer with those of weight zero that fill up the kernel's last turn."""
-        return rounded_up(op.weights.shape[1], 4 * self.unroll)
+    def _padded(self, op: Linear) -> tuple[int, int]:
+        """Rows and columns of a layer with those of weight zero that fill up the kernel's blocks
+        and turns."""
+        dense = isinstance(op, Dense)
+        block, turn = (self.block, self.dense_turn) if dense else (2, self.conv_turn)
+        rows, columns = op.weights.shape
+        return rounded_up(rows, block), rounded_up(columns, 4 * turn)
 
-    def _rescaling(self, symbol: str, rescaling: Rescaling, rows: int, more: int = 0) -> list[str]:
-        """Names of two arrays, filled up to whole blocks: the rows' multipliers, and the bits by
-        which the kernel shifts to the right.
+    def _rows(
+        self,
+        symbol: str,
+        block: int,
+        rescaling: Rescaling,
+        bias: np.ndarray,
+        narrow_bias: np.ndarray | None = None,
+        more: int = 0,
+    ) -> str:
+        """Name of an array of blocks of rows, which `bias` fills: what to add to each row's sum,
+        multiply by, and shift to the right by.
 
         A row's factor is multiplier·2^(shift - 31). The kernel makes twice the result, and rounds
         by halving it in the end. Convolutions take product·2^-31, so that -1 - shift bits remain to
         be shifted. Dense layers shift `more` bits: see `_linear`.
         """
-        padded = rounded_up(rows, self.block)
-        multiplier = _padded(np.broadcast_to(rescaling.multiplier, rows), padded)
-        shift = _padded(np.broadcast_to(more - 1 - rescaling.shift, rows), padded)
-        return [
-            self.constants.add("int32_t", f"{symbol}_m", multiplier),
-            # A shift by 31 bits leaves nothing but the sign; C does not define a longer one.
-            self.constants.add("int8_t", f"{symbol}_s", np.minimum(shift, 31)),
-        ]
+        # A shift by 31 bits leaves nothing but the sign; C does not define a longer one.
+        shift = np.minimum(_filled(more - 1 - rescaling.shift, len(bias)), 31)
+        multiplier = _filled(rescaling.multiplier, len(bias))
+        self.record_sizes = sorted({*self.record_sizes, block})
+        parts = [bias, multiplier, shift]
+        other = [narrow_bias, multiplier, shift] if narrow_bias is not None else None
+        return self.constants.add_records(f"rows_{block}", f"r_{symbol}", block, parts, other)
 
     def _linear(self, symbol: str, op: Dense | Conv) -> str:
         """Name of the struct of a dense layer or convolution, which is appended to `layers`.
 
         A narrow layer has other biases on a core with DSP instructions. Of two weights p and q that
-        stand in one number, 256·q + p, that core computes 256·(p·a + q·b) + 127·p, as
-        int8_kernels.j2 derives: so a bias is 256 times as large, less the sum of 127·p.
+        stand in one number, 256·q - p, that core computes 256·(p·a + q·b) + 129·p, as
+        int8_linear.j2 derives: so a bias is 256 times as large, less the sum of 129·p. The numbers
+        of a wide layer are two bytes, p and q.
         """
         rows, columns = op.weights.shape
-        full = np.zeros((rounded_up(rows, self.block), self._padded_columns(op)), np.int64)
-        full[:rows, :columns] = op.weights
+        full = np.zeros(self._padded(op), np.int64)
+        full[:rows, :columns] = op.weights[:, _order(op)]
+        dense, narrow = isinstance(op, Dense), _is_narrow(op)
+        first, second = full[:, 0::2], full[:, 1::2]
+        pairs = 256 * second - first if narrow else 256 * second + (first & 255)
         # A number holds two weights of a row. A block's rows come in turn, four columns of each:
         # with rows a and b in a block the numbers are a01 a23 b01 b23 a45 a67 b45 b67 …
-        pairs = full[:, 0::2] + 256 * full[:, 1::2]
-        blocks = pairs.reshape(-1, self.block, full.shape[1] // 4, 2).transpose(0, 2, 1, 3)
+        block = self.block if dense else 2
+        blocks = pairs.reshape(-1, block, full.shape[1] // 4, 2).transpose(0, 2, 1, 3)
         bias = _padded(op.bias, len(full))
-        dense, narrow = isinstance(op, Dense), _is_narrow(op)
-        narrow_bias = _wrapped(256 * bias - 127 * full[:, 0::2].sum(axis=1)) if narrow else None
+        narrow_bias = _wrapped(256 * bias - 129 * first.sum(axis=1)) if narrow else None
         left = 8 if narrow else op.left
         fields = [
-            self.constants.add("int16_t", f"{symbol}_w", blocks),
-            self.constants.add("int32_t", f"{symbol}_b", bias, narrow_bias),
+            self.constants.add("int16_t", f"w_{symbol}", blocks),
             # The sums of a dense layer are multiplied by 2^left, after which every row's factor is
             # a shift to the right; and the kernel takes product·2^-32, the upper 32 bits.
-            *self._rescaling(symbol, op.rescaling, rows, left - 1 if dense else 0),
+            self._rows(symbol, block, op.rescaling, bias, narrow_bias, left - 1 if dense else 0),
+            str(columns),
             str(full.shape[1]),
-            str(len(full)),
+            str(len(full) if dense else rows),
             str(int(narrow)),
             str(1 << left if dense else 1),
             *_limits(op.rescaling),
         ]
-        return self._struct("linear", symbol, fields)
+        return self._struct("linear", f"l_{symbol}", fields)
 
     def _struct(self, kind: str, symbol: str, fields: Sequence[str]) -> str:
         name = f"{self.name}_{symbol}"
@@ -179,35 +256,45 @@ class Int8Code:
         layer = self._linear(symbol, op)
         rows, columns = op.weights.shape
         if op.count == 1:
-            yield f"{self.name}_dense(&{layer}, {places[0]}, {columns}, {result});"
+            yield f"{self.name}_dense(&{layer}, {places[0]}, {result});"
             return
         yield f"for (int i = 0; i < {op.count}; i++) {{"
         yield (
-            f"    {self.name}_dense(&{layer}, {places[0]} + i * {columns}, {columns}, "
-            f"{result} + i * {rows});"
+            f"    {self.name}_dense(&{layer}, {places[0]} + i * {columns}, {result} + i * {rows});"
         )
         yield "}"
 
     def _conv(self, op: Conv, symbol, node, places, result) -> Iterator[str]:
         layer, window = self._linear(symbol, op), self._window(symbol, op.window)
-        numbers = f"{op.input_zero}, {op.weights.shape[0]}"
-        yield f"{self.name}_conv(&{layer}, &{window}, {numbers}, {places[0]}, {result});"
+        yield f"{self.name}_conv(&{layer}, &{window}, {op.input_zero}, {places[0]}, {result});"
+
+    def _pooled_conv(self, op: PooledConv, symbol, node, places, result) -> Iterator[str]:
+        layer, window = self._linear(symbol, op), self._window(symbol, op.window)
+        numbers = f"{op.input_zero}, {op.pool[0]}, {op.pool[1]}"
+        yield (f"{self.name}_pooled_conv(&{layer}, &{window}, {numbers}, {places[0]}, {result});")
 
     def _depthwise(self, op: Depthwise, symbol, node, places, result) -> Iterator[str]:
-        rows, sums = len(op.weights), op.weights.sum(axis=1, dtype=np.int64)
-        window = self._window(symbol, op.window)
+        rows, window = len(op.weights), self._window(symbol, op.window)
+        order, weights = np.arange(rounded_up(rows, 4)), op.weights.T
+        if _in_fours(op):
+            # Of 6 channels the blocks are 0 1 2 3 and 2 3 4 5.
+            order[-4:] = np.arange(rows - 4, rows)
+            weights = op.weights[order].reshape(-1, 4, op.weights.shape[1]).transpose(0, 2, 1)
+        order = np.minimum(order, rows - 1)
+        r = op.rescaling
+        rescaling = replace(
+            r, multiplier=_filled(r.multiplier, rows)[order], shift=_filled(r.shift, rows)[order]
+        )
         fields = [
-            self.constants.add("int8_t", f"{symbol}_w", op.weights.T),
-            # The kernel skips taps outside of x, and subtracts the zero point from each of the
-            # others: the zero point's share, which the bias holds, is taken out again.
-            self.constants.add("int32_t", f"{symbol}_b", op.bias + op.input_zero * sums),
-            *self._rescaling(symbol, op.rescaling, rows),
+            self.constants.add("int8_t", f"w_{symbol}", weights),
+            self._rows(symbol, 4, rescaling, op.bias[order]),
             str(rows),
             str(op.per_channel),
+            str(int(_in_fours(op))),
             str(op.input_zero),
             *_limits(op.rescaling),
         ]
-        layer = self._struct("depthwise_layer", symbol, fields)
+        layer = self._struct("depthwise_layer", f"l_{symbol}", fields)
         yield f"{self.name}_depthwise(&{layer}, &{window}, {places[0]}, {result});"
 
     def _window(self, symbol: str, window: Window) -> str:
@@ -222,8 +309,10 @@ class Int8Code:
             top,
             left,
             *window.output,
+            window.windows.size[1] * window.channels,
+            window.windows.dilation[0] * window.width * window.channels,
         )
-        return self._struct("window", f"{symbol}_window", [str(n) for n in numbers])
+        return self._struct("window", f"g_{symbol}", [str(n) for n in numbers])
 
     def _pool(self, op: Pool, symbol, node, places, result) -> Iterator[str]:
         window = self._window(symbol, op.window)
@@ -244,7 +333,7 @@ class Int8Code:
         yield f"{self.name}_mean({places[0]}, {words}, {result});"
 
     def _lut(self, op: Lut, symbol, node, places, result) -> Iterator[str]:
-        table = self.constants.add("int8_t", f"{symbol}_table", op.table)
+        table = self.constants.add("int8_t", f"t_{symbol}", op.table)
         yield f"{self.name}_lut({table}, {places[0]}, {node.output.size}, {result});"
 
     def _operands(self, op: Add | Multiply, symbol, node, places) -> Iterator[str]:
@@ -255,7 +344,7 @@ class Int8Code:
                 place, tensor = next(given)
                 yield f"{place}, {tensor.size}"
             else:
-                yield f"{self.constants.add('int8_t', f'{symbol}_{letter}', fixed)}, {fixed.size}"
+                yield f"{self.constants.add('int8_t', f'{letter}_{symbol}', fixed)}, {fixed.size}"
 
     def _add(self, op: Add, symbol, node, places, result) -> Iterator[str]:
         (a_factor, b_factor), r = op.factors, op.rescaling
@@ -265,18 +354,18 @@ class Int8Code:
             *_factor(r),
             *_limits(r),
         ]
-        layer = self._struct("sum", symbol, list(map(str, numbers)))
+        layer = self._struct("sum", f"l_{symbol}", list(map(str, numbers)))
         a, b = self._operands(op, symbol, node, places)
         yield f"{self.name}_add(&{layer}, {a}, {b}, {node.output.size}, {result});"
 
     def _multiply(self, op: Multiply, symbol, node, places, result) -> Iterator[str]:
         numbers = [*op.zeros, *_factor(op.rescaling), *_limits(op.rescaling)]
-        layer = self._struct("product", symbol, list(map(str, numbers)))
+        layer = self._struct("product", f"l_{symbol}", list(map(str, numbers)))
         a, b = self._operands(op, symbol, node, places)
         yield f"{self.name}_multiply(&{layer}, {a}, {b}, {node.output.size}, {result});"
 
     def _softmax(self, op: Softmax, symbol, node, places, result) -> Iterator[str]:
-        table = self.constants.add("int32_t", f"{symbol}_exp", op.exponentials)
+        table = self.constants.add("int32_t", f"e_{symbol}", op.exponentials)
         words = f"{table}, {len(op.exponentials)}, {op.depth}"
         for start in range(0, node.output.size, op.depth):
             x, y = (Place(p.array, p.start + start) for p in (places[0], result))
@@ -317,6 +406,16 @@ def _padded(values: np.ndarray, size: int) -> np.ndarray:
     return np.append(values, np.zeros(size - len(values), np.int64))
 
 
+def _filled(values: np.ndarray, size: int) -> np.ndarray:
+    """A number a row, or one for all, filled up to a size with zeros."""
+    return _padded(values, size) if len(values) > 1 else np.full(size, values)
+
+
+def _in_fours(op: Depthwise) -> bool:
+    """Whether the kernel takes four channels of a depthwise convolution at a time."""
+    return op.per_channel == 1 and len(op.weights) >= 4
+
+
 def _wrapped(values: np.ndarray) -> np.ndarray:
     """Values as int32, modulo 2^32 as the C computes."""
     return ((values + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
@@ -338,15 +437,28 @@ def _clips(op: QOp) -> bool:
     return limits is not None and (limits.low, limits.high) != (LOW, HIGH)
 
 
-def _kernel_shape(linear: Sequence[Linear]) -> tuple[int, int]:
-    """The shape with which the layers take the fewest instructions, those on padding included."""
+def _dense_cost(dense: Sequence[Dense], block: int, turn: int) -> float:
+    """Instructions of the layers' loops, those on padding included."""
+    four = DENSE_BLOCKS[block] + TURN / turn
+    return sum(four * _fours(op, block, turn) / block * op.count for op in dense)
 
-    def cost(shape: tuple[int, int]) -> float:
-        rows, columns = shape[0], 4 * shape[1]
-        macs = 0
-        for op in linear:
-            size = rounded_up(len(op.weights), rows) * rounded_up(op.weights.shape[1], columns)
-            macs += size * op.macs // op.weights.size
-        return KERNEL_SHAPES[shape] * macs
 
-    return min(KERNEL_SHAPES, key=cost)
+def _conv_cost(conv: Sequence[Conv], turn: int) -> float:
+    four = CONV_FOUR + TURN / turn
+    return sum(four * _fours(op, 2, turn) / 4 * op.window.positions for op in conv)
+
+
+def _fours(op: Linear, block: int, turn: int) -> int:
+    rows, columns = op.weights.shape
+    return rounded_up(rows, block) * rounded_up(columns, 4 * turn) // 4
+
+
+def _order(op: Linear) -> np.ndarray:
+    """The order of a layer's columns in C. The kernel of convolutions reads a patch by its runs,
+    the taps that lie side by side in x: the fours of all runs first, then what these leave."""
+    columns = np.arange(op.weights.shape[1])
+    if not isinstance(op, Conv):
+        return columns
+    runs = columns.reshape(op.window.windows.size[0], -1)
+    fours = runs.shape[1] // 4 * 4
+    return np.concatenate([runs[:, :fours].ravel(), runs[:, fours:].ravel()])

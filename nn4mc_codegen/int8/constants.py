@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,31 +16,31 @@ class Constant:
 
     type: str
     name: str
-    values: np.ndarray
-    narrow: np.ndarray | None
-    """what a core with DSP instructions reads in place of `values`, if that differs"""
+    items: list[str]
+    narrow: list[str] | None
+    """what a core with DSP instructions reads in place of `items`, if that differs"""
+    bytes: int
     storage: str
     place: str
 
     @property
     def text(self) -> str:
-        return self._declared(self.values)
+        return self._declared(self.items)
 
     @property
     def narrow_text(self) -> str:
         return self._declared(self.narrow)
 
-    def _declared(self, values: np.ndarray) -> str:
-        numbers = [_integer(v) for v in values.ravel().tolist()]
+    def _declared(self, items: list[str]) -> str:
         lines, line = [], ""
-        for number in numbers:
-            if len(line) + len(number) > 108:
+        for item in items:
+            if len(line) + len(item) > 108:
                 lines.append(line.rstrip())
                 line = ""
-            line += number + ", "
+            line += item + ", "
         lines.append(line.rstrip(", "))
         body = "\n    ".join(lines)
-        array = f"{self.type} {self.name}[{values.size}]{self.place}"
+        array = f"{self.type} {self.name}[{len(items)}]{self.place}"
         return f"{self.storage} {array} = {{\n    {body}}};"
 
 
@@ -55,24 +56,50 @@ class Constants:
         self.prefix = prefix
         self.weights_in_ram = weights_in_ram
         self.arrays: list[Constant] = []
-        self._names: dict[bytes, str] = {}
+        self._names: dict[tuple, str] = {}
 
     @property
     def bytes(self) -> int:
-        return sum(_BYTES[c.type] * c.values.size for c in self.arrays)
+        return sum(c.bytes for c in self.arrays)
 
-    def add(
-        self, kind: str, name: str, values: np.ndarray, narrow: np.ndarray | None = None
-    ) -> str:
+    def add(self, kind: str, name: str, values: np.ndarray) -> str:
         """C name of an array of this type; equal arrays are printed once, under the first name.
 
-        Names that end with _w are weights.
+        Names that begin with w_ are weights.
         """
-        key = kind.encode() + values.tobytes() + (b"" if narrow is None else narrow.tobytes())
+        in_ram = self.weights_in_ram and name.startswith("w_")
+        storage, macro = "static" if in_ram else "static const", self.prefix.upper()
+        place = f" {macro}_ALIGNED" * (kind == "int16_t") + f" {macro}_WEIGHTS" * in_ram
+        items = [_integer(v) for v in values.ravel().tolist()]
+        size = _BYTES[kind] * len(items)
+        return self._add(Constant(kind, f"{self.prefix}_{name}", items, None, size, storage, place))
+
+    def add_records(
+        self,
+        kind: str,
+        name: str,
+        block: int,
+        parts: Sequence[np.ndarray],
+        narrow: Sequence[np.ndarray] | None = None,
+    ) -> str:
+        """C name of an array of structs, each of so many elements of every part; `narrow` is what a
+        core with DSP instructions reads in place of these."""
+
+        def records(parts: Sequence[np.ndarray]) -> list[str]:
+            groups = [np.reshape(p, (-1, block)).tolist() for p in parts]
+            return [
+                "{ " + ", ".join(f"{{ {', '.join(map(_integer, g))} }}" for g in group) + " }"
+                for group in zip(*groups, strict=True)
+            ]
+
+        items, other = records(parts), None if narrow is None else records(narrow)
+        size = (8 * block + 4) * len(items)
+        names = f"{self.prefix}_{kind}", f"{self.prefix}_{name}"
+        return self._add(Constant(*names, items, other, size, "static const", ""))
+
+    def _add(self, constant: Constant) -> str:
+        key = constant.type, *constant.items, "", *(constant.narrow or ())
         if key not in self._names:
-            self._names[key] = f"{self.prefix}_{name}"
-            in_ram = self.weights_in_ram and name.endswith("_w")
-            storage, macro = "static" if in_ram else "static const", self.prefix.upper()
-            place = f" {macro}_ALIGNED" * (kind == "int16_t") + f" {macro}_WEIGHTS" * in_ram
-            self.arrays.append(Constant(kind, self._names[key], values, narrow, storage, place))
+            self._names[key] = constant.name
+            self.arrays.append(constant)
         return self._names[key]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.int8.operators import Add, Conv, Dense, Lut, Multiply, Rewire
+from nn4mc_codegen.int8.operators import Add, Dense, Lut, Multiply, Rewire
 from nn4mc_codegen.int8.quantize import QTensor, QuantGraph
 
 # These read element i of their operands before they write element i: the result may lie where an
@@ -63,7 +63,7 @@ def places_of(graph: QuantGraph, block: int) -> tuple[dict[QTensor, Place], int]
             places[node.output] = places[owner[node.output]]
             continue
         size = node.output.size
-        if isinstance(node.op, Dense | Conv):  # the last block writes all its rows
+        if isinstance(node.op, Dense):  # the last block writes all its rows
             size += -node.op.weights.shape[0] % block
         if owner[graph.output] is node.output and size == node.output.size:
             places[node.output] = Place("y", 0)

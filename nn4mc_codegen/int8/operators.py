@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,9 +46,46 @@ class Linear(QOp):
     def __post_init__(self) -> None:
         if np.any(self.weights == LOW):
             raise ValueError("has a weight of -128, which int8 networks leave out")
-        largest = np.abs(self.weights.astype(np.int64)).sum(axis=1) * 128 + np.abs(self.bias)
-        if np.any(largest >= MAX_SUM >> self.left):
+        if np.any(self._beyond):
+            self._settle()
+        if np.any(self._beyond):
             raise ValueError("has sums beyond 2^29, too large for 32-bit arithmetic")
+
+    @property
+    def _beyond(self) -> np.ndarray:
+        """Rows whose sums may be too large (rows,)."""
+        return self._reach + np.abs(self.bias) >= MAX_SUM >> self.left
+
+    @property
+    def _reach(self) -> np.ndarray:
+        """How far the weights move each row's sum from its bias at most (rows,)."""
+        return np.abs(self.weights.astype(np.int64)).sum(axis=1) * 128
+
+    def _settle(self) -> None:
+        """Give rows with such sums, whose result is the same for any x, a small bias and no weights
+        that have it too.
+
+        A channel that is dead after training has tiny weights, and with them a tiny scale. Its bias
+        in steps of that is huge, and converters clip it to 2^30.
+        """
+        least, most = (self._rescaled(self.bias + reach) for reach in (-self._reach, self._reach))
+        settled = self._beyond & (least == most)
+        r, rows = self.rescaling, len(self.bias)
+        # The result's distance from the zero point, 256 times, by a factor of 1/256.
+        parts = {
+            "weights": np.where(settled[:, None], 0, self.weights).astype(self.weights.dtype),
+            "bias": np.where(settled, (least - r.zero) << 8, self.bias),
+            "rescaling": replace(
+                r,
+                multiplier=np.where(settled, 1 << 30, np.broadcast_to(r.multiplier, rows)),
+                shift=np.where(settled, -7, np.broadcast_to(r.shift, rows)),
+            ),
+        }
+        for name, value in parts.items():
+            object.__setattr__(self, name, value)
+
+    def _rescaled(self, sums: np.ndarray) -> np.ndarray:
+        return self.rescaling(sums)
 
     @property
     def left(self) -> int:
@@ -88,7 +125,10 @@ class Dense(Linear):
         return self.weights.size * self.count
 
     def evaluate(self, *values: np.ndarray) -> np.ndarray:
-        return self.rescaling(self._sums(values[0]), rescale_once)
+        return self._rescaled(self._sums(values[0]))
+
+    def _rescaled(self, sums: np.ndarray) -> np.ndarray:
+        return self.rescaling(sums, rescale_once)
 
 
 @dataclass(frozen=True)
@@ -108,6 +148,16 @@ class Window:
     @property
     def positions(self) -> int:
         return math.prod(self.output)
+
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether the taps of a window inside the image lie side by side in memory."""
+        return self.windows.size[0] == 1 and 1 in (self.windows.size[1], self.windows.dilation[1])
+
+    @property
+    def leaves_the_image(self) -> bool:
+        """Whether any tap lies outside the image."""
+        return bool(np.any(self._places == OUTSIDE))
 
     def patches(self, x: np.ndarray, fill: int) -> np.ndarray:
         """(positions, taps, channels); `fill` where a tap lies outside the image."""
@@ -143,7 +193,7 @@ class Conv(Windowed):
     formula = "y = clip(m·(W·patch(x) + b))"
 
     def evaluate(self, *values: np.ndarray) -> np.ndarray:
-        return self.rescaling(self._sums(self.window.patches(values[0], self.input_zero)))
+        return self._rescaled(self._sums(self.window.patches(values[0], self.input_zero)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +211,7 @@ class Depthwise(Windowed):
         patches = self.window.patches(values[0], self.input_zero)
         repeated = np.repeat(patches, self.per_channel, axis=2)
         sums = np.einsum("pkr,rk->pr", repeated, self.weights.astype(np.int64))
-        return self.rescaling(sums + self.bias)
+        return self._rescaled(sums + self.bias)
 
 
 @dataclass(frozen=True, eq=False)

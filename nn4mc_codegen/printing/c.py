@@ -9,6 +9,7 @@ of a format without escapes, as library.properties. Names of C things are not es
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +21,15 @@ from nn4mc_codegen.graph.check import ModelError, printable
 TEMPLATES = Path(__file__).parent / "templates"
 
 
+@cache
 def template_environment(folder: Path = TEMPLATES, html: bool = False) -> jinja2.Environment:
     """Renders the templates of `folder`: the one set-up of Jinja for everything that is generated.
 
-    A name that is not given is an error, and a line that holds a tag alone prints nothing. `html`
-    escapes every value for HTML; without it a value is printed as it is, so that text which the
-    project did not write itself needs the filter of the place where it goes:
+    It is made once for a folder and keeps the templates that it has read: to read those of a
+    network takes half a second. A name that is not given is an error, and a line that holds a tag
+    alone prints nothing. `html` escapes every value for HTML; without it a value is printed as it
+    is, so that text which the project did not write itself needs the filter of the place where it
+    goes:
 
         comment     into a comment of C, C++, CMake or Make
         c_string    as a whole string literal, quotes included

@@ -13,11 +13,19 @@ from nn4mc_codegen.graph.lower import lower
 from nn4mc_codegen.graph.options import COLUMN_OPTIONS, DERIVATIVES, Options
 from nn4mc_codegen.printing.prune import prune
 from nn4mc_codegen.printing.push import Push
-from nn4mc_codegen.printing.schedule import STACK_FLOATS, Procedure, schedule
+from nn4mc_codegen.printing.schedule import Procedure, schedule
 from nn4mc_codegen.program import derive
 from nn4mc_codegen.program.fold import fold
-from nn4mc_codegen.program.instructions import ONE, ZERO, Elements
+from nn4mc_codegen.program.instructions import ONE, ZERO, Elements, Linear
 from nn4mc_codegen.program.program import Program
+
+# Only a mode that is expected to take more than so many times the other one's multiply-accumulates
+# is not tried: the estimate leaves out what zeros and ones save.
+SURELY = 4
+# Most entries of a Jacobian, 16 MiB of floats, and most elements of what is made on the way to it:
+# each takes 8 bytes, and a few times that while it is scheduled.
+MAX_ENTRIES = 1 << 22
+MAX_ELEMENTS = 1 << 24
 
 
 class NetworkFunctions:
@@ -60,7 +68,7 @@ class NetworkFunctions:
     def static_floats(self) -> int:
         """Size of the static array that those functions share which need more than the stack may
         hold; 0 if none does."""
-        return self.memory_floats if self.memory_floats > STACK_FLOATS else 0
+        return self.memory_floats if 4 * self.memory_floats > self._options.stack_bytes else 0
 
     @property
     def folded(self) -> int:
@@ -91,19 +99,34 @@ class NetworkFunctions:
         """The results and the Jacobian of y with respect to `wrt` and along the groups `together`,
         in the mode that takes fewer multiply-accumulates."""
         p = self.lowered.program
-        ways = {
-            "reverse": derive.vjp(p, y, derive.identity(y.size), wrt, together),
-            "forward": _forward_jacobian(p, y, wrt, together),
+        tangents = wrt.size + len(together)
+        if y.size * tangents > MAX_ENTRIES:
+            raise ModelError(
+                f"jacobian: {y.size} × {tangents} are {y.size * tangents} entries, of at most "
+                f"{MAX_ENTRIES}; choose fewer columns, or vjp or jvp, which need no matrix"
+            )
+        makers = {
+            "reverse": lambda: derive.vjp(p, y, derive.identity(y.size), wrt, together),
+            "forward": lambda: _forward_jacobian(p, y, wrt, together),
         }
+        macs, elements = _expected(p, y, np.concatenate([wrt, *together]), tangents)
+        likely = [way for way in makers if macs[way] <= SURELY * min(macs.values())]
+        likely = [way for way in likely if elements[way] <= MAX_ELEMENTS]
+        if not likely:
+            raise ModelError(
+                f"jacobian: takes {min(elements.values())} intermediate values, of at most "
+                f"{MAX_ELEMENTS}; choose fewer columns, or vjp or jvp"
+            )
+        ways = {way: makers[way]() for way in likely}
 
-        def macs(way: str) -> int:
+        def made_macs(way: str) -> int:
             # Columns of groups are left out of the comparison. Backwards they cost products, which
             # a call that wants a range of columns may skip; forwards they cost additions, which are
             # not counted at all.
             J = ways[way][:, : wrt.size] if wrt.size else ways[way]
             return sum(i.macs for i in prune(p, results | {"jacobian": J})[0].instructions)
 
-        way = min(ways, key=macs)
+        way = min(ways, key=made_macs)
         self.jacobian_mode = self.jacobian_mode or way
         ranged = "jacobian" if self._options.jacobian_range else None
         return schedule(p, results | {"jacobian": ways[way]}, self._options.optimize, ranged)
@@ -125,6 +148,27 @@ class NetworkFunctions:
         self.procedures["step_folded"] = schedule(p, folded.results, mode)
         if self.columns["jacobian"]:
             self.procedures["jacobian_folded"] = self._derivative("jacobian", folded.results)
+
+
+def _expected(
+    p: Program, y: Elements, moving: Elements, tangents: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """For either mode roughly the multiply-accumulates, and the elements of what is made on the
+    way, of the Jacobian of y by so many tangents of the moving elements."""
+    active = derive.dependent(p, moving)
+    forward = reverse = values = 0
+    for instruction in derive.needed_for(p, y):
+        result = instruction.result.elements
+        if not active[result].any():
+            continue
+        values += result.size
+        if isinstance(instruction, Linear):
+            # Identities cost nothing: the first product's tangents, the last one's adjoints.
+            forward += instruction.macs * (not np.isin(instruction.x, moving).all())
+            reverse += instruction.macs * (not np.isin(y, result).any())
+            values += instruction.x.size
+    macs = {"reverse": y.size * reverse, "forward": tangents * forward}
+    return macs, {"reverse": y.size * values, "forward": tangents * values}
 
 
 def _forward_jacobian(

@@ -15,6 +15,9 @@ from nn4mc_codegen.printing.emitted import Emitted, Origin, common_fill, render_
 from nn4mc_codegen.printing.procedures import PrintedProcedure
 from nn4mc_codegen.printing.source import Code
 
+OFTEN = 2
+"""Calls from which on a helper of size mode is not to be copied into each of them."""
+
 # The parameters that each generated function reads, if it has them.
 READS = {
     "step": ("state", "x"),
@@ -49,6 +52,7 @@ def emit(graph: Graph, options: Options, origin: Origin) -> Emitted:
         "code": code,
         "bodies": bodies,
         "push_passes": network.push.passes(code) if network.push else [],
+        "shared": _shared(code, bodies) if options.optimize == "size" else set(),
     }
     templates = {"h": "header.h.j2", "c": "source.c.j2"}
     return Emitted(
@@ -59,6 +63,14 @@ def emit(graph: Graph, options: Options, origin: Origin) -> Emitted:
         jacobian_mode=network.jacobian_mode,
         procedures=network.procedures,
     )
+
+
+def _shared(code: Code, bodies: dict[str, str]) -> set[str]:
+    """The helpers that are called from so many places that one copy is smaller than GCC's own
+    choice, which is to have one in each."""
+    text = "".join([*bodies.values(), *code.kernel_texts])
+    helpers = {"linear", "linear_across", *(f"{symbol}_all" for symbol in code.array_functions)}
+    return {helper for helper in helpers if text.count(f"{code.name}_{helper}(") >= OFTEN}
 
 
 def _given(function: str, options: Options) -> tuple[str, ...]:

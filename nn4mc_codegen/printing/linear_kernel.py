@@ -10,7 +10,7 @@ from nn4mc_codegen.printing.linear_blocks import BlockedLinear
 from nn4mc_codegen.printing.linear_dots import Dots, dots_of
 from nn4mc_codegen.printing.linear_loops import SumLoop, sum_loops
 from nn4mc_codegen.printing.linear_operands import operand_lines
-from nn4mc_codegen.printing.registers import BODY_MACS, READ_AT_ONCE_MIN
+from nn4mc_codegen.printing.registers import BODY_MACS, LARGE_WEIGHTS, READ_AT_ONCE_MIN
 
 
 class PrintedLinear(BlockedLinear):
@@ -23,9 +23,12 @@ class PrintedLinear(BlockedLinear):
     def loops(self, rows: Tile, outputs: Tile, body: int = 0) -> list[SumLoop]:
         """The loops that make a block's sums, each of at most `body` multiply-accumulates a turn,
         by default what suits the mode."""
+        if body == 0:
+            large = self.head.W.size > LARGE_WEIGHTS and len(self.head.x) == 1
+            body = BODY_MACS["balanced" if large and self.mode == "speed" else self.mode]
         W = self.head.W[outputs.begin : outputs.end]
         x = self.head.x[rows.begin : rows.end]
-        limit = (body or BODY_MACS[self.mode]) // (rows.size * outputs.size)
+        limit = body // (rows.size * outputs.size)
         found: list[SumLoop] = []
         for begin, end in self.locator.spans(W, x):
             (W_access,) = self.locator.single([W[:, begin:end]])

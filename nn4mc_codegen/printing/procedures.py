@@ -14,7 +14,7 @@ from nn4mc_codegen.printing.kernels import PrintedKernel
 from nn4mc_codegen.printing.linear_kernel import PrintedLinear
 from nn4mc_codegen.printing.linear_shared import shared_calls
 from nn4mc_codegen.printing.repeat import repetition
-from nn4mc_codegen.printing.schedule import STACK_FLOATS, Procedure
+from nn4mc_codegen.printing.schedule import Procedure
 from nn4mc_codegen.printing.source import DERIVED, Code
 from nn4mc_codegen.program.instructions import Array
 
@@ -75,9 +75,10 @@ class PrintedProcedure:
         """Declarations of the function's own arrays."""
         offsets, size = self._procedure.memory, self._procedure.memory_size
         names = {array: self._pointers[array.first] for array in offsets}
-        if size == sum(a.size for a in offsets) <= STACK_FLOATS:
+        on_stack = 4 * size <= self._code.options.stack_bytes
+        if on_stack and size == sum(a.size for a in offsets):
             return [f"float {names[a]}[{a.size}];" for a in offsets]
-        if size <= STACK_FLOATS:
+        if on_stack:
             memory = f"float memory[{size}];"
         else:
             memory = f"float *const memory = {self._code.name}_memory;"

@@ -18,9 +18,8 @@ from nn4mc_codegen.printing.prune import prune
 from nn4mc_codegen.program.instructions import Array, Elements, Linear
 from nn4mc_codegen.program.program import Program
 
-STACK_FLOATS = 1024
-"""What a function keeps on the stack at most, 4 KiB: chosen, not measured. Larger memory lies in
-one static array, which all functions share."""
+APART_FLOATS = 1024
+"""Most floats of arrays that each have memory of their own in speed mode: chosen, not measured."""
 
 
 @dataclass(eq=False)
@@ -65,7 +64,7 @@ def schedule(
         kernel.ranged = _makes_columns(kernel, kernels, laid, ranged, results[ranged].shape)
     offsets, size = allocate(pruned, kernels, list(laid))
     apart = sum(a.size for a in offsets)
-    if mode == "speed" and apart <= STACK_FLOATS:
+    if mode == "speed" and apart <= APART_FLOATS:
         # GCC keeps a small array in registers only if the array stands alone, and shares its
         # memory with no other.
         ends = np.cumsum([0, *(a.size for a in offsets)]).tolist()

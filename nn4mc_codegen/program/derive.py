@@ -21,7 +21,15 @@ from functools import singledispatch
 import numpy as np
 
 from nn4mc_codegen.program.expression import var
-from nn4mc_codegen.program.instructions import ONE, ZERO, Elements, Instruction, Linear, Map
+from nn4mc_codegen.program.instructions import (
+    ONE,
+    ZERO,
+    Array,
+    Elements,
+    Instruction,
+    Linear,
+    Map,
+)
 from nn4mc_codegen.program.program import Program
 
 
@@ -137,15 +145,68 @@ def _with_groups(
 
 def jvp(p: Program, y: Elements, wrt: Elements, tangents: Elements) -> Elements:
     """(T, n): derivative of y (n,) along the tangents (T, m) of the elements wrt (m,)."""
-    known = np.zeros((len(tangents), p.size), np.int64)
-    known[:, wrt] = tangents
-    for instruction in list(p.instructions):
-        if all(np.all(known[:, e] == ZERO) for e in instruction.reads):
+    known = _Tangents(p, tangents, wrt)
+    # The program may have other functions too, another derivative of y among them.
+    for instruction in needed_for(p, y):
+        if not any(known.moves(e) for e in instruction.reads):
             continue
         with p.layer(f"t_{instruction.label}", _forwards(instruction)):
-            moved = ahead(instruction, p, lambda e: known[:, e])
-        known[:, instruction.result.elements] = moved.reshape(len(tangents), -1)
-    return known[:, y]
+            moved = ahead(instruction, p, known.of)
+        known.add(instruction.result, moved.reshape(len(tangents), -1))
+    return known.of(y)
+
+
+class _Tangents:
+    """Tangents (T, size) of the arrays that move; those of all others, weights among them, are
+    ZERO and take no memory. `wrt` are elements of any arrays, with the tangents (T, m)."""
+
+    def __init__(self, p: Program, tangents: Elements, wrt: Elements):
+        self._firsts = np.array([a.first for a in p.arrays])
+        self._numbers = {a: number for number, a in enumerate(p.arrays)}
+        self._moving = np.zeros(p.size, bool)
+        self._of: dict[int, Elements] = {}
+        self._count = len(tangents)
+        owners = self._owners(wrt)
+        for owner in np.unique(owners).tolist():
+            mine, array = owners == owner, p.arrays[owner]
+            whole = np.zeros((len(tangents), array.size), np.int64)
+            whole[:, wrt[mine] - array.first] = tangents[:, mine]
+            self.add(array, whole)
+
+    def _owners(self, elements: Elements) -> np.ndarray:
+        return np.searchsorted(self._firsts, elements, side="right") - 1
+
+    def add(self, array: Array, tangents: Elements) -> None:
+        self._of[self._numbers[array]] = tangents
+        self._moving[array.elements] = np.any(tangents != ZERO, axis=0)
+
+    def moves(self, elements: Elements) -> bool:
+        return bool(self._moving[elements].any())
+
+    def of(self, elements: Elements) -> Elements:
+        """(T, …)"""
+        flat = elements.ravel()
+        found = np.zeros((self._count, flat.size), np.int64)
+        at = np.flatnonzero(self._moving[flat])
+        owners = self._owners(flat[at])
+        for owner in np.unique(owners).tolist():
+            mine = at[owners == owner]
+            found[:, mine] = self._of[owner][:, flat[mine] - self._firsts[owner]]
+        return found.reshape(self._count, *elements.shape)
+
+
+def needed_for(p: Program, y: Elements) -> list[Instruction]:
+    """The instructions that elements y depend on, in order."""
+    needed = np.zeros(p.size, bool)
+    needed[y] = True
+    found = []
+    for instruction in reversed(p.instructions):
+        first, size = instruction.result.first, instruction.result.size
+        if needed[first : first + size].any():
+            found.append(instruction)
+            for elements in instruction.reads:
+                needed[elements] = True
+    return found[::-1]
 
 
 def dependent(p: Program, wrt: Elements) -> np.ndarray:
