@@ -181,7 +181,9 @@ class ZipWeights(Weights):
 
 
 def _array(layer: str, name: str, dataset: Any) -> np.ndarray:
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.float32:
+    kinds = ("f", "i", "u") if name == "count" else ("f",)
+    is_read = isinstance(dataset, h5py.Dataset) and dataset.dtype.kind in kinds
+    if not is_read or (dataset.dtype.kind == "f" and dataset.dtype != np.float32):
         kind = getattr(dataset, "dtype", "no array")
         raise refuse(layer, f"{name} is {kind}", "save the model in float32")
     if dataset.external or dataset.is_virtual:
