@@ -53,7 +53,7 @@ from nn4mc_codegen.ops.reshape import Reshape
 from nn4mc_codegen.ops.softmax import Softmax
 from nn4mc_codegen.ops.take import Expand, RepeatVector, Slice, Take
 from nn4mc_codegen.ops.transpose import ChannelsFirst, ChannelsLast, Transpose
-from nn4mc_codegen.ops.unrolled import Unrolled
+from nn4mc_codegen.ops.unrolled import Bidirectional, Unrolled
 
 KERAS_LAYERS: dict[str, type[Op]] = {
     layer: op
