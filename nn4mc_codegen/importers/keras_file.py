@@ -201,6 +201,16 @@ class ZipWeights(Weights):
                 self._find(groups[name], layers_of(layer), f"{inside}{name}/")
 
     def _datasets(self, layer: str) -> list[h5py.Dataset]:
+        """A layer that several models have in common is stored in one of them."""
+        found = self._at(layer)
+        if not found and "/" in layer:
+            end = "/" + "/".join(layer.split("/")[-2:])
+            same = [name for name in self._groups if f"/{name}".endswith(end)]
+            others = [datasets for datasets in map(self._at, same) if datasets]
+            found = others[0] if len(others) == 1 else []
+        return found
+
+    def _at(self, layer: str) -> list[h5py.Dataset]:
         group = self._groups.get(layer)
         # A recurrent layer's arrays belong to its cell, a wrapper's to what it wraps.
         ways = ("forward_layer", "backward_layer")
