@@ -98,6 +98,9 @@ class _Reading:
         """Reads call `number` of a model on `given`, of the outermost model None; returns what it
         makes. `inside` stands before the names of its layers."""
         layers = layers_of(config)
+        if not layers:
+            what = f"the model '{inside.rstrip('/')}'" if inside else "the model"
+            raise ModelError(f"{what} has no layer; nothing to compile")
         self._models += 1
         if max(len(layers), self._models) > MAX_LAYERS:
             raise ModelError(f"more than {MAX_LAYERS} layers; not a model for a microcontroller")
@@ -118,8 +121,6 @@ class _Reading:
         number: int,
         given: Sequence[Key] | None,
     ) -> tuple[Key, ...]:
-        if not layers:
-            raise ModelError("the model has no layer; nothing to compile")
         first, first_name = layers[0], layer_name(layers[0])
         if first["class_name"] == "InputLayer":
             _require_float32(first_name, first["config"])
