@@ -127,6 +127,23 @@ class Weights(ABC):
         """Of a layer in Keras' order: empty if it has none."""
 
 
+class GivenArrays(Weights):
+    """Arrays that are read already: a part of another layer's."""
+
+    def __init__(self, arrays: list[np.ndarray]):
+        super().__init__()
+        self._arrays = arrays
+
+    def arrays(self, layer: str, names: tuple[str, ...]) -> list[np.ndarray]:
+        if len(names) != len(self._arrays):
+            reason = f"the file has {len(self._arrays)} of its arrays, it needs {', '.join(names)}"
+            raise refuse(layer, reason, "save the whole model after it is built")
+        return self._arrays
+
+    def _datasets(self, layer: str) -> list[h5py.Dataset]:
+        return []
+
+
 class Hdf5Weights(Weights):
     """Legacy files: a group a layer, its attribute weight_names gives the order."""
 
@@ -135,12 +152,17 @@ class Hdf5Weights(Weights):
         self._group = group
 
     def _datasets(self, layer: str) -> list[h5py.Dataset]:
-        group = _inside(self._group, layer)
+        group, inner = _inside(self._group, layer), None
+        if group is None or "weight_names" not in group.attrs:
+            outer, _, inner = layer.partition("/")
+            group, inner = _inside(self._group, outer), inner.rpartition("/")[2]
         if group is None or "weight_names" not in group.attrs:
             return []
         names = [
             n.decode() if isinstance(n, bytes) else str(n) for n in group.attrs["weight_names"]
         ]
+        if inner:  # a model inside the model has the arrays of all of its layers
+            names = [n for n in names if inner in n.split("/")[:-1]]
         found = [_inside(group, n) for n in names]
         return [d for d in found if isinstance(d, h5py.Dataset)]
 
@@ -153,35 +175,59 @@ class ZipWeights(Weights):
 
     def __init__(self, file: h5py.File, config: dict):
         super().__init__()
-        layers = _inside(file, "layers") or _inside(file, "_layer_checkpoint_dependencies") or {}
-        self._groups: dict[str, h5py.Group] = {}
+        self._groups: dict[str, Any] = {}
+        self._find(_slashed(file), layers_of(config), "")
+
+    def _find(self, model: Any, layers: list[dict], inside: str) -> None:
+        """The groups of the layers of a model, and of the models in it."""
+        stored = _inside(model, "layers") or _inside(model, "_layer_checkpoint_dependencies") or {}
+        groups: dict[str, Any] = {}
         used: dict[str, int] = {}
-        for layer in layers_of(config):
+        for layer in layers:
             key = _snake_case(layer["class_name"])
             count = used[key] = used.get(key, -1) + 1
-            group = _inside(layers, f"{key}_{count}" if count else key)
+            group = _inside(stored, f"{key}_{count}" if count else key)
             if group is not None:
-                self._groups[layer_name(layer)] = group
-        for key in layers:
-            group = _inside(layers, key)
+                groups[layer_name(layer)] = group
+        for key in stored:
+            group = _inside(stored, key)
             if group is not None and "vars" in group and "name" in group["vars"].attrs:
-                self._groups[str(group["vars"].attrs["name"])] = group
+                groups[str(group["vars"].attrs["name"])] = group
+        self._groups |= {inside + name: group for name, group in groups.items()}
+        for layer in layers:
+            name = layer_name(layer)
+            inner = layer["config"]
+            if name in groups and (isinstance(inner, list) or "layers" in inner):
+                self._find(groups[name], layers_of(layer), f"{inside}{name}/")
 
     def _datasets(self, layer: str) -> list[h5py.Dataset]:
+        """A layer that several models have in common is stored in one of them."""
+        found = self._at(layer)
+        if not found and "/" in layer:
+            end = "/" + "/".join(layer.split("/")[-2:])
+            same = [name for name in self._groups if f"/{name}".endswith(end)]
+            others = [datasets for datasets in map(self._at, same) if datasets]
+            found = others[0] if len(others) == 1 else []
+        return found
+
+    def _at(self, layer: str) -> list[h5py.Dataset]:
         group = self._groups.get(layer)
         # A recurrent layer's arrays belong to its cell, a wrapper's to what it wraps.
-        places = ("vars", "cell/vars", "layer/vars")
+        ways = ("forward_layer", "backward_layer")
+        places = ("vars", "cell/vars", "layer/vars", *(f"{way}/cell/vars" for way in ways))
         stored = [_inside(group, place) for place in places] if group is not None else []
         return [
             _inside(group, key)
             for group in stored
-            if isinstance(group, h5py.Group)
+            if isinstance(group, h5py.Group | _Slashed)
             for key in sorted(group, key=int)
         ]
 
 
 def _array(layer: str, name: str, dataset: Any) -> np.ndarray:
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype != np.float32:
+    kinds = ("f", "i", "u") if name == "count" else ("f",)
+    is_read = isinstance(dataset, h5py.Dataset) and dataset.dtype.kind in kinds
+    if not is_read or (dataset.dtype.kind == "f" and dataset.dtype != np.float32):
         kind = getattr(dataset, "dtype", "no array")
         raise refuse(layer, f"{name} is {kind}", "save the model in float32")
     if dataset.external or dataset.is_virtual:
@@ -208,6 +254,33 @@ def _inside(group: Any, path: str) -> Any:
             raise ModelError(f"'{path}' is a link to another file; save the model as one file")
         group = group[part]
     return group
+
+
+class _Slashed(dict):
+    """A group of a file whose names hold the separator of Windows: `layers\\dense\\vars`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attrs: dict[str, Any] = {}
+
+    def get(self, key: str, default: Any = None, getlink: bool = False) -> Any:
+        return default if getlink else super().get(key, default)
+
+
+def _slashed(file: h5py.File) -> Any:
+    """The file, or, where its names hold backslashes, groups as they would be without."""
+    if not any("\\" in key for key in file):
+        return file
+    root = _Slashed()
+    for key in file:
+        group = _inside(file, key)
+        at = root
+        for part in key.split("\\"):
+            at = at.setdefault(part, _Slashed())
+        if isinstance(group, h5py.Group):
+            at |= {name: _inside(group, name) for name in group}
+            at.attrs |= group.attrs
+    return root
 
 
 def _snake_case(name: str) -> str:

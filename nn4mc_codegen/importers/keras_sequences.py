@@ -1,4 +1,10 @@
-"""Recurrent Keras models at one time step: which tensors have a time axis, and what is left."""
+"""Recurrent Keras models: at one time step, or along a sequence of a fixed length at once.
+
+A network is one of steps where each of its layers can go from one time step to the next: it then
+carries its state from call to call. Where a layer needs several steps (Bidirectional, a mean over
+time, a sequence that is made of one vector) or a state comes in or goes out, nothing is carried:
+all steps are in the input, and the recurrent layers are written as often as there are steps.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +17,30 @@ from nn4mc_codegen.graph.check import MAX_ELEMENTS, ModelError, printable, refus
 from nn4mc_codegen.graph.ir import Tensor
 from nn4mc_codegen.importers.keras_network import Call, Key
 
+# Each step of a sequence that is read at once is code of its own.
+MAX_STEPS = 256
+
+
+class NeedsSequence(ModelError):
+    """A network that cannot go step by step, though it may go along a whole sequence."""
+
+
+def needs_sequence(name: str, reason: str, advice: str) -> NeedsSequence:
+    """The error for one layer, to be raised where a network is read at one time step."""
+    return NeedsSequence(f"layer '{name}': {reason}; {advice}")
+
+
+class Whole:
+    """All time steps at once: tensors have the axes that they have in the file."""
+
+    carries = False
+
+    def input_tensor(self, key: Key, shape: Any) -> Tensor:
+        return _tensor(key[0], list(shape)[1:])
+
+    def at_one_step(self, call: Call, tensors: list[Tensor]) -> Call:
+        return call
+
 
 class Sequences:
     """Which tensors have a time axis, and what layers mean at one time step.
@@ -19,6 +49,8 @@ class Sequences:
     layers that treat each time step by itself read sequences where they make one, and make one
     where they read one. A sequence's tensor is one time step of it.
     """
+
+    carries = True
 
     def __init__(self, calls: Sequence[Call]):
         self._keys: set[Key] = set()
@@ -48,17 +80,7 @@ class Sequences:
         extents = list(shape)[1:]
         if key in self._keys:
             self._steps[key] = extents.pop(0) if len(extents) > 1 else 1
-        if not all(type(extent) is int and extent > 0 for extent in extents):
-            raise refuse(
-                name, f"input shape {tuple(extents)} is not fixed", "give every axis a size"
-            )
-        if math.prod(extents) > MAX_ELEMENTS:
-            raise refuse(
-                name,
-                f"input shape {tuple(extents)} is too large",
-                f"at most {MAX_ELEMENTS} elements",
-            )
-        return Tensor(printable(name), tuple(extents))
+        return _tensor(name, extents)
 
     def at_one_step(self, call: Call, tensors: list[Tensor]) -> Call:
         """The call with its config as it is for tensors without the time axis."""
@@ -74,7 +96,7 @@ class Sequences:
             return call
         if call.op.each_step:
             if not all(reads):
-                raise refuse(
+                raise needs_sequence(
                     call.name, "joins a sequence and a single sample", "give both a time axis"
                 )
             return _without_time(call, len(tensors[0].shape))
@@ -90,7 +112,7 @@ class Sequences:
             if first == 1 or (first == -1 and math.prod(rest) == tensor.size):
                 self._steps[call.result] = 1
                 return replace(call, config=call.config | {"target_shape": rest})
-            raise refuse(
+            raise needs_sequence(
                 call.name,
                 "Reshape makes several time steps of one sample",
                 "give the model's input a time axis",
@@ -98,12 +120,22 @@ class Sequences:
         raise _needs_several_steps(call)
 
 
-def _needs_several_steps(call: Call) -> ModelError:
-    return refuse(
+def _tensor(name: str, extents: list[Any]) -> Tensor:
+    if not all(type(extent) is int and extent > 0 for extent in extents):
+        raise refuse(name, f"input shape {tuple(extents)} is not fixed", "give every axis a size")
+    if math.prod(extents) > MAX_ELEMENTS:
+        reason = f"input shape {tuple(extents)} is too large"
+        raise refuse(name, reason, f"at most {MAX_ELEMENTS} elements")
+    return Tensor(printable(name), tuple(extents))
+
+
+def _needs_several_steps(call: Call) -> NeedsSequence:
+    return needs_sequence(
         call.name,
         f"{call.class_name} needs several time steps at once, which a network that runs sample by "
         "sample does not have",
-        "put it after a recurrent layer with return_sequences=False",
+        "put it after a recurrent layer with return_sequences=False, or give the input a fixed "
+        "number of steps",
     )
 
 
@@ -116,7 +148,7 @@ def _without_time(call: Call, axes: int) -> Call:
         return call
     from_end = axis - (axes + 2) if axis >= 0 else axis
     if from_end < -axes:
-        raise refuse(
+        raise needs_sequence(
             call.name, f"{call.class_name} along the time axis", "use an axis within one time step"
         )
     return replace(call, config=call.config | {"axis": from_end})

@@ -41,6 +41,8 @@ from nn4mc_codegen.ops.dense import Dense
 from nn4mc_codegen.ops.depthwise import DepthwiseConv
 from nn4mc_codegen.ops.elementwise import Elementwise
 from nn4mc_codegen.ops.flatten import Flatten
+from nn4mc_codegen.ops.input_scaling import Normalization, Rescaling
+from nn4mc_codegen.ops.layer_normalization import LayerNormalization
 from nn4mc_codegen.ops.matmul import MatMul
 from nn4mc_codegen.ops.multiply import Multiply
 from nn4mc_codegen.ops.pad import Pad
@@ -49,9 +51,9 @@ from nn4mc_codegen.ops.recurrent import GRU, LSTM, SimpleRNN
 from nn4mc_codegen.ops.reduce import Reduce
 from nn4mc_codegen.ops.reshape import Reshape
 from nn4mc_codegen.ops.softmax import Softmax
-from nn4mc_codegen.ops.take import Expand, Slice, Take
+from nn4mc_codegen.ops.take import Expand, RepeatVector, Slice, Take
 from nn4mc_codegen.ops.transpose import ChannelsFirst, ChannelsLast, Transpose
-from nn4mc_codegen.ops.unrolled import Unrolled
+from nn4mc_codegen.ops.unrolled import Bidirectional, Unrolled
 
 KERAS_LAYERS: dict[str, type[Op]] = {
     layer: op

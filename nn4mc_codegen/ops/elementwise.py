@@ -77,6 +77,14 @@ class Elementwise(Op):
     operands: tuple[np.ndarray | None, ...]
 
     kind = "elementwise"
+    keras_layers = ("Subtract", "Maximum", "Minimum")
+    keras_functions = ("Subtract", "Maximum", "Minimum")
+    several_inputs = True
+    each_step = True
+
+    @classmethod
+    def from_keras(cls, layer) -> Elementwise:
+        return cls(layer.class_name.lower(), (None, None))
 
     @property
     def formula(self) -> str:
@@ -89,6 +97,8 @@ class Elementwise(Op):
         return {"ab"[k]: o for k, o in enumerate(self.operands) if o is not None}
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
+        if len(shapes) != self.operands.count(None):
+            raise ValueError(f"takes {self.operands.count(None)} inputs but gets {len(shapes)}")
         given = iter(shapes)
         return np.broadcast_shapes(*(next(given) if o is None else o.shape for o in self.operands))
 

@@ -33,21 +33,14 @@ class Recurrent(Op):
 
     keras_config = (
         *("units", "activation", "recurrent_activation", "use_bias", "reset_after"),
-        "return_sequences",
+        *("return_sequences", "return_state", "go_backwards"),
     )
     carries_state = True
 
     @classmethod
     def read(cls, layer, **more) -> Recurrent:
-        """From a layer of Keras; refuses what one step after the other cannot do."""
+        """From a layer of Keras."""
         config = layer.config
-        for key, reason in (
-            ("go_backwards", "reads the sequence from its end, which is not there yet"),
-            ("return_state", "returns its state as well"),
-            ("zero_output_for_mask", "works with masks"),
-        ):
-            if config.get(key):
-                raise refuse(layer.name, f"{key}: {reason}", f"set {key}=False")
         use_bias = config.get("use_bias", True)
         names = ("kernel", "recurrent_kernel", *(("bias",) if use_bias else ()))
         kernel, recurrent, *bias = layer.weights(names)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.graph.ir import Rewire, Shape
+from nn4mc_codegen.graph.check import MAX_ELEMENTS, refuse
+from nn4mc_codegen.graph.ir import Op, Rewire, Shape
+from nn4mc_codegen.ops.reshape import Reshape
 
 
 @dataclass(frozen=True)
@@ -76,3 +78,17 @@ class Expand(Rewire):
 
     def evaluate(self, *values: np.ndarray) -> np.ndarray:
         return np.broadcast_to(values[0], self.output_shape([values[0].shape]))
+
+
+class RepeatVector(Expand):
+    """Reads a vector that becomes `n` equal rows."""
+
+    keras_layers = ("RepeatVector",)
+    keras_config = ("n",)
+
+    @classmethod
+    def from_keras(cls, layer) -> tuple[Op, ...]:
+        n = layer.config.get("n")
+        if type(n) is not int or not 0 < n <= MAX_ELEMENTS:
+            raise refuse(layer.name, f"n is {n!r:.40}", "give a whole number above 0")
+        return Reshape((1, -1)), Expand((n, 1))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nn4mc_codegen.graph.check import refuse
 from nn4mc_codegen.graph.ir import Op, Shape
-from nn4mc_codegen.ops.recurrent import Recurrent
+from nn4mc_codegen.ops.recurrent import GRU, LSTM, Recurrent, SimpleRNN
 from nn4mc_codegen.program.program import ZERO, Elements, Program
 
 
@@ -94,3 +95,29 @@ class Unrolled(Op):
             rows[step] = self.cell.lower(p, x[step], *states)
             states = self._split(rows[step])
         return np.array(rows)
+
+
+class Bidirectional(Unrolled):
+    """Reads a recurrent layer that goes both ways; becomes the cells of both."""
+
+    keras_layers = ("Bidirectional",)
+    keras_config = ("merge_mode",)
+    carries_state = True
+
+    @classmethod
+    def from_keras(cls, layer) -> tuple[Recurrent, ...]:
+        ahead = layer.config["layer"]
+        back = layer.config.get("backward_layer") or ahead
+        ops = [READERS.get(inner["class_name"]) for inner in (ahead, back)]
+        if None in ops:
+            known = ", ".join(READERS)
+            raise refuse(layer.name, "wraps another layer than a recurrent one", f"use {known}")
+        counts = [2 + bool(inner["config"].get("use_bias", True)) for inner in (ahead, back)]
+        arrays = layer.weights([f"array {k}" for k in range(sum(counts))])
+        halves = arrays[: counts[0]], arrays[counts[0] :]
+        cells = zip(ops, (ahead, back), halves, strict=True)
+        return tuple(op.from_keras(layer.inner(inner, half)) for op, inner, half in cells)
+
+
+READERS = {name: op for op in (SimpleRNN, GRU, LSTM) for name in op.keras_layers}
+"""Of what may go both ways, by the class's name."""

@@ -96,13 +96,11 @@ def _keras(source: Source, graph: Graph, samples: int, seed: int) -> SourceVerdi
             np.split(x, ends, axis=2), graph.inputs, timed, strict=True
         )
     ]
-    head, found = _run(framework, (source, given))
+    head, found = _run(framework, (source, given))  # of a sequence of outputs the last
     if graph.states:
         meant = np.array([graph.run(sequence)[0][-1] for sequence in x])
     else:
         meant = np.array([graph.evaluate(row) for row in x[:, 0]])
-    # Of a sequence of outputs the last.
-    found = found.reshape(samples, -1)[:, -graph.output.size :]
     scale = max(1.0, float(np.max(np.abs(meant))))
     error = float(np.max(np.abs(found - meant))) / scale
     return SourceVerdict(head["runner"], error, STEP_TOLERANCE)

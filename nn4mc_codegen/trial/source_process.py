@@ -26,6 +26,9 @@ from nn4mc_codegen.importers.onnx_source import OnnxSource
 from nn4mc_codegen.ops import KERAS_LAYERS
 from nn4mc_codegen.ops.activation import NAMES as ACTIVATIONS
 
+# What else a config may say to Keras: which of a few ways to go.
+WORDS = ("valid", "same", "causal", "channels_last", "concat", "sum", "mul", "ave")
+
 
 def main(framework: str) -> None:
     answer_to = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
@@ -61,27 +64,53 @@ def keras(package: str):
 
 
 def run_keras(framework: Any, source: Source, inputs: list[np.ndarray]) -> np.ndarray:
-    """Outputs (samples, …) of the model for inputs (samples, …) each."""
+    """Outputs (samples, …) of the model for inputs (samples, …) each: those of one step where the
+    graph is of one, the last."""
     layers: dict[str, Any] = {}
+    tensor = framework.ops.convert_to_tensor if hasattr(framework, "ops") else tf_constant
 
-    def outputs(inputs: list[np.ndarray]) -> Any:
+    def outputs(inputs: list[np.ndarray]) -> list[Any]:
         made = dict(zip(source.network.inputs, inputs, strict=True))
         for call in source.network.calls:
             if call.name not in layers:
                 layers[call.name] = built(framework, call.class_name, call.config)
             given = [made[key] for key in call.sources]
             layer = layers[call.name]
-            made[call.result] = layer(given if call.op.several_inputs else given[0])
-        return made[source.network.output]
+            if call.starts:
+                found = layer(given[0], initial_state=[tensor(state) for state in given[1:]])
+            else:
+                found = layer(given if call.op.several_inputs else given[0])
+            name, number, _ = call.result
+            several = found if isinstance(found, list | tuple) else [found]
+            made |= {(name, number, part): value for part, value in enumerate(several)}
+        return [made[key] for key in source.network.outputs]
 
     outputs([x[:1] for x in inputs])  # layers have their arrays from their first call on
     for name, arrays in source.arrays.items():
         layers[name].set_weights(arrays)
-    return np.asarray(outputs(inputs), np.float32)
+        if hasattr(layers[name], "finalize_state"):  # a Normalization computes with copies
+            layers[name].finalize_state()
+    found = (np.asarray(y, np.float32).reshape(len(inputs[0]), -1) for y in outputs(inputs))
+    return np.hstack([y[:, -size:] for y, size in zip(found, source.sizes, strict=True)])
+
+
+def tf_constant(x: Any) -> Any:
+    """For Keras 2, which takes no arrays as states."""
+    return importlib.import_module("tensorflow").constant(x)
 
 
 def built(framework: Any, class_name: str, config: dict[str, Any]) -> Any:
     """A layer of a class in our table, of those parts of its config that the operator names."""
+    if class_name == "Bidirectional":
+        inner = [
+            built(framework, config[key]["class_name"], config[key]["config"])
+            for key in ("layer", "backward_layer")
+            if config.get(key)
+        ]
+        mode = plain(framework, config.get("merge_mode", "concat"))
+        return framework.layers.Bidirectional(
+            inner[0], merge_mode=mode, backward_layer=inner[1] if inner[1:] else None
+        )
     wanted = KERAS_LAYERS[class_name].keras_config
     arguments = {key: plain(framework, config[key]) for key in wanted if key in config}
     axis = arguments.get("axis")
@@ -105,7 +134,7 @@ def plain(framework: Any, value: Any) -> Any:
         if class_name in ("ReLU", "LeakyReLU", "ELU"):
             return built(framework, class_name, value["config"])
     word = value.get("config") if isinstance(value, dict) else value
-    if word in (*ACTIVATIONS, "valid", "same", "causal", "channels_last"):
+    if word in (*ACTIVATIONS, *WORDS):
         return word
     raise ValueError(f"{value!r:.60} in a config")
 

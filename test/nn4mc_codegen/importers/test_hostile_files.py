@@ -297,7 +297,7 @@ def refusal(path: Path) -> str:
     assert time.monotonic() - begin < MAX_SECONDS
     assert not out.exists()
     text = str(refused.value)
-    assert text.isprintable() and text.startswith(path.name) and len(text) < 600
+    assert text.isprintable() and text.startswith(path.name) and len(text) < 800
     return text
 
 

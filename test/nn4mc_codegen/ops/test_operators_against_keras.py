@@ -103,6 +103,52 @@ def convolution_of_an_image(K):
     return K.Model(x, L.Dense(3, activation="softmax")(L.GlobalAveragePooling2D()(h)))
 
 
+def differences(K):
+    L = K.layers
+    a, b = L.Input((4,), name="a"), L.Input((4,), name="b")
+    larger = L.Maximum()([a, L.Minimum()([a, b])])
+    return K.Model([a, b], L.Dense(2)(L.Subtract()([larger, b])))
+
+
+def models_in_models(K):
+    """One is called twice, the other makes two tensors, of which one is what it was given."""
+    L = K.layers
+    layers = [L.Dense(5, activation="tanh"), L.BatchNormalization(), L.Dense(4)]
+    inner = K.Sequential([K.Input((4,)), *layers], name="inner")
+    x, y = L.Input((4,)), L.Input((4,))
+    two = K.Model([x, y], [L.Add()([L.Dense(4)(x), L.Dense(4)(y)]), x], name="two")
+    a, b = L.Input((4,)), L.Input((4,))
+    made = [inner(a), inner(b), *two([b, a]), *two([a, b])]
+    return K.Model([a, b], L.Dense(2)(L.Concatenate()(made)))
+
+
+def two_outputs(K):
+    L = K.layers
+    x = L.Input((4, 2))
+    h = L.Dense(3, activation="tanh")(x)
+    return K.Model(x, [h, L.Dense(2)(L.Flatten()(h))])
+
+
+def states_in_and_out(K):
+    """What a step makes of a state, as a filter has it that keeps its states itself."""
+    L = K.layers
+    x, h, c = L.Input((2, 3)), L.Input((4,)), L.Input((4,))
+    return K.Model([x, h, c], L.LSTM(4, return_state=True)(x, initial_state=[h, c]))
+
+
+def both_ways_from_states(K):
+    """In the middle of a sequence that is read at once, another one's rows and mean."""
+    L = K.layers
+    x, h, g = L.Input((3, 2)), L.Input((2,)), L.Input((2,))
+    ahead, back = (
+        L.GRU(2, return_sequences=True),
+        L.GRU(2, return_sequences=True, go_backwards=True),
+    )
+    both = L.Bidirectional(ahead, merge_mode="ave", backward_layer=back)
+    y = both(x, initial_state=[h, g])
+    return K.Model([x, h, g], L.Concatenate()([L.Flatten()(y), L.GlobalAveragePooling1D()(y)]))
+
+
 NETWORKS: dict[str, Make] = {
     "conv1d": sequential(
         (12, 3),
@@ -249,6 +295,54 @@ NETWORKS: dict[str, Make] = {
         flat,
         last(),
     ),
+    "differences": differences,
+    "layer_normalization": sequential(
+        (3, 4),
+        lambda L: L.LayerNormalization(epsilon=0.01),
+        lambda L: L.Dense(15, activation="tanh"),
+        lambda L: L.LayerNormalization(scale=False),
+        flat,
+        last(2),
+    ),
+    "layer_normalization_of_two_axes": sequential(
+        (4, 3), lambda L: L.LayerNormalization(axis=[1, 2], center=False), flat
+    ),
+    "normalization": sequential(
+        (3,),
+        lambda L: L.Normalization(mean=[1.0, -2.0, 0.5], variance=[4.0, 0.25, 1.0]),
+        last(),
+        lambda L: L.Normalization(axis=None, mean=0.5, variance=2.0),
+        lambda L: L.Normalization(mean=[1.0, 0.0, 0.0], variance=[4.0, 1.0, 0.5], invert=True),
+    ),
+    "rescaling": sequential(
+        (3, 2),
+        lambda L: L.Rescaling(1 / 4.0, offset=-0.5),
+        lambda L: L.Rescaling([2.0, 0.5], offset=[0.0, 1.0]),
+        flat,
+    ),
+    "repeat_vector": sequential(
+        (3,), lambda L: L.RepeatVector(4), lambda L: L.Conv1D(2, 2, activation="tanh"), flat
+    ),
+    "bidirectional": sequential(
+        (4, 3),
+        lambda L: L.Bidirectional(L.LSTM(2, return_sequences=True)),
+        lambda L: L.Bidirectional(L.SimpleRNN(3), merge_mode="mul"),
+        last(),
+    ),
+    "backwards": sequential(
+        (4, 3), lambda L: L.GRU(3, return_sequences=True, go_backwards=True), flat
+    ),
+    "encoder_decoder": sequential(
+        (4, 2),
+        lambda L: L.LSTM(3),
+        lambda L: L.RepeatVector(2),
+        lambda L: L.GRU(3, return_sequences=True),
+        lambda L: L.TimeDistributed(L.Dense(2)),
+    ),
+    "models_in_models": models_in_models,
+    "two_outputs": two_outputs,
+    "states_in_and_out": states_in_and_out,
+    "both_ways_from_states": both_ways_from_states,
     "two_paths": two_paths,
     "three_inputs": three_inputs,
     "relu_max_value": sequential((6,), last(9), lambda L: L.ReLU(max_value=0.5), last()),
@@ -342,7 +436,8 @@ def flat_function(model) -> Callable:
             for part, shape in zip(tf.split(x, sizes, axis=1), shapes, strict=True)
         ]
         y = model(parts if len(parts) > 1 else parts[0])
-        return tf.reshape(y, (len(x), -1))
+        several = y if isinstance(y, list | tuple) else [y]
+        return tf.concat([tf.reshape(part, (len(x), -1)) for part in several], axis=1)
 
     return function
 
