@@ -128,6 +128,10 @@ class SilTransport:
         """A fault of the processor, of that cause: the firmware starts again and knows it."""
         self._library.sil_crash(self._sil, ctypes.c_uint32(cause))
 
+    def restart(self) -> None:
+        """A reset: the firmware starts again and knows nothing of before."""
+        self._library.sil_start(self._sil, self._microseconds())
+
     def read(self, timeout_s: float) -> bytes:
         """All that will ever come is there already: never waits. Raises NothingMore."""
         data = self.read_from(Port.HOST)
