@@ -5,8 +5,9 @@ A kind is a class and a line of INJECTIONS; its fields are settings of the fault
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field, field_validator
@@ -106,6 +107,8 @@ class NotFinite(Injection):
 
     message: str
     """Its name in docs/protocol.md."""
+    fields: tuple[str, ...] = ()
+    """Of the message; by default all."""
 
     @field_validator("message")
     @classmethod
@@ -135,22 +138,23 @@ class NotFinite(Injection):
         robot.spoil = None
 
     def _telemetry(self, told: Telemetry) -> Telemetry:
-        spoilt = list(_spoilt_messages(told))
+        spoilt = self._spoilt(told)
         return spoilt[told.number % len(spoilt)]
 
     def _tell(self, robot: SilRobot) -> None:
-        for spoilt in _spoilt_messages(robot.good(self.kind)):
+        for spoilt in self._spoilt(robot.good(self.kind)):
             robot.spoilt += 1
             robot.tell(spoilt)
 
-
-def _spoilt_messages(good: Message) -> list[Message]:
-    return [
-        replace(good, **{field.name: spoilt})
-        for field in fields(good)
-        for wrong in NOT_FINITE
-        for spoilt in _spoilt(getattr(good, field.name), wrong)
-    ]
+    def _spoilt(self, good: Message) -> list[Message]:
+        """The message with each of its numbers replaced in turn."""
+        return [
+            replace(good, **{field.name: spoilt})
+            for field in dataclasses.fields(good)
+            if not self.fields or field.name in self.fields
+            for wrong in NOT_FINITE
+            for spoilt in _spoilt(getattr(good, field.name), wrong)
+        ]
 
 
 def _spoilt(value: object, wrong: float) -> list[object]:
@@ -164,6 +168,16 @@ def _spoilt(value: object, wrong: float) -> list[object]:
         for i, one in enumerate(value)
         for spoilt in _spoilt(one, wrong)
     ]
+
+
+class ReferenceNotFinite(Injection):
+    """The points of the reference that the host sends with its samples are no numbers."""
+
+    def begin(self, robot: SilRobot) -> None:
+        robot.reference = math.nan * robot.reference
+
+    def end(self, robot: SilRobot) -> None:
+        robot.reference = robot.reference_told
 
 
 # ------------------------------------------------------------------ the sensor
@@ -337,6 +351,7 @@ INJECTIONS: dict[str, type[Injection]] = {
     "host_stops": HostStops,
     "stranger": Stranger,
     "not_finite": NotFinite,
+    "reference_not_finite": ReferenceNotFinite,
     "sensor_dead": SensorDead,
     "sensor_stuck": SensorStuck,
     "sensor_reads": SensorReads,

@@ -93,6 +93,7 @@ class SilRobot(WiredFirmware):
 
     def begin(self) -> None:
         """Everything is set: a trajectory, and ARM."""
+        self.reference_told = self.reference
         length = len(self.reference)
         self.upload(self.reference, samples=float(length), periodic=False)
         self.arm_message = self.good(Arm)

@@ -91,9 +91,7 @@ def try_fault(bench: Bench, fault: Fault) -> Outcome:
             f"refused {len(robot.errors)} messages, not {fault.expect.refused}",
         )
     if fault.expect.same:
-        whole = _undisturbed(
-            bench, fault.model_dump_json(include={"run", "at_s", "for_s"})
-        )
+        whole = _undisturbed(bench, fault.model_dump_json(include={"run", "at_s", "for_s"}))
         outcome.fail_unless(
             _commands(robot.shown) == whole, "the actuators were not told what they are without it"
         )
