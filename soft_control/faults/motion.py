@@ -40,9 +40,11 @@ def too_fast(
     robot: RobotDescription,
     start: Sequence[float],
     move_max: Sequence[float],
+    in_time: bool = True,
 ) -> str | None:
     """The first command that is further from an earlier one than the time between them allows, or
-    than a move (m,) from the one before, in words. The run begins at `start` (m,)."""
+    than a move (m,) from the one before, in words. The run begins at `start` (m,). in_time: false
+    where samples are the clock, whatever the time between them."""
     if not shown:
         return None
     step, most = resolution(robot), np.asarray(move_max, dtype=float)
@@ -52,7 +54,7 @@ def too_fast(
     if (wrong := np.flatnonzero((moves > most + step + ROUNDING).any(axis=1))).size:
         one = shown[wrong[0]]
         return f"moved by {moves[wrong[0]].tolist()} at once at {one.at_s:.4f} s"
-    for back in range(1, min(len(shown), LOOK_BACK)):
+    for back in range(1, min(len(shown), LOOK_BACK) if in_time else 0):
         passed = np.maximum(at_s[back:] - at_s[:-back], 0.0) * robot.rate_hz
         way = np.abs(commands[back:] - commands[:-back])
         allowed = passed[:, None] * most + step + ROUNDING

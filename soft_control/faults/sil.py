@@ -165,7 +165,7 @@ class SilRobot(WiredFirmware):
             Sample: lambda: Sample(k, us, signals, wanted),
             Observe: lambda: Observe(k, signals, neutral),
             Measurement: lambda: Measurement(k, us, rest),
-            Configure: lambda: Configure(**_tuples(physical_settings(self.build.mpc, self.robot))),
+            Configure: lambda: Configure(**vectors(physical_settings(self.build.mpc, self.robot))),
             Drive: self.drive_message,
             Trajectory: lambda: Trajectory(0, (rest, wanted)),
             TrajectoryEnd: lambda: TrajectoryEnd(2, 1, 2**20, (1.0,) * len(rest)),
@@ -217,18 +217,7 @@ class SilRobot(WiredFirmware):
         self, errors: int, voltage: float | None, temperature: float | None
     ) -> None:
         """What the actuators measure of themselves from now on; None: that all is well."""
-        device = self.device
-        if isinstance(device, DynamixelDevice):
-            for servo in device.ids:
-                device.errors[servo] = errors
-                device.registers[servo][VOLTAGE] = 120 if voltage is None else round(10 * voltage)
-                device.registers[servo][TEMPERATURE] = round(temperature or 25)
-        elif isinstance(device, HaselDriverDevice):
-            device.faults = errors
-            device.supply_v = voltage or 6000.0
-            device.temperature_c = temperature or 25.0
-        else:
-            raise ValueError(f"actuators of kind {type(device).__name__} report nothing")
+        report(self.device, errors, voltage, temperature)
 
     def on_sensor(self, data: bytes) -> None:
         self.twin.feed(data, self.now_s)
@@ -263,7 +252,23 @@ class SilRobot(WiredFirmware):
         return [*found, Loss("samples", missing, held + info.missed_samples)]
 
 
-def _tuples(settings: Mapping[str, Any]) -> dict[str, Any]:
+def report(device: object, errors: int, voltage: float | None, temperature: float | None) -> None:
+    """What actuators measure of themselves from now on; None: that it is as usual. Raises
+    ValueError for a kind that measures nothing."""
+    if isinstance(device, DynamixelDevice):
+        for servo in device.ids:
+            device.errors[servo] = errors
+            device.registers[servo][VOLTAGE] = 120 if voltage is None else round(10 * voltage)
+            device.registers[servo][TEMPERATURE] = round(temperature or 25)
+    elif isinstance(device, HaselDriverDevice):
+        device.faults = errors
+        device.supply_v = voltage or 6000.0
+        device.temperature_c = temperature or 25.0
+    else:
+        raise ValueError(f"actuators of kind {type(device).__name__} report nothing")
+
+
+def vectors(settings: Mapping[str, Any]) -> dict[str, Any]:
     """As CONFIGURE has them."""
     return {
         name: tuple(map(float, value)) if isinstance(value, Sequence) else float(value)

@@ -1,13 +1,63 @@
-"""Where faults are tried: the table of stands."""
+"""Where faults are tried: the table of stands, and what a campaign makes for them once."""
 
 from __future__ import annotations
 
-from soft_control.faults import sil_stand
-from soft_control.faults.fault import Fault
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
-CHECKS = {"sil": sil_stand.check}
+from soft_control.faults import pil_stand, sil_stand
+from soft_control.faults.fault import Fault, Supervised
+from soft_control.faults.outcome import Outcome
+from soft_control.faults.preparation import prepare
+from soft_control.faults.sil import Bench
+
+CHECKS = {"sil": sil_stand.check, "pil": pil_stand.check}
+BOARDS = {"sil": ("host",), "pil": ("host", "stm32f405")}
+"""That each stand needs a firmware for."""
 
 
 def check(fault: Fault) -> None:
     """Raises ValueError where its stand knows no such fault."""
     CHECKS[fault.stand](fault)
+
+
+class Stands:
+    """Tries faults of one model; what they share is built once."""
+
+    def __init__(self, model: Path, rig: str, folder: Path) -> None:
+        self._model, self._rig, self._folder = model, rig, folder
+        self._benches: dict[str, Bench] = {}
+        self._tried = 0
+
+    def try_fault(self, fault: Fault, changes: Supervised) -> Outcome:
+        """Its outcome. Raises BuildError, ModelError, and ValueError for what cannot be tried."""
+        bench = self._bench(fault, changes)
+        self._tried += 1
+        folder = self._folder / f"trial_{self._tried}"
+        folder.mkdir()
+        begun_s = time.monotonic()
+        if fault.stand == "pil":
+            outcome = pil_stand.try_fault(bench, fault, folder)
+        else:
+            outcome = sil_stand.try_fault(bench, fault)
+        outcome.took_s = time.monotonic() - begun_s
+        return outcome
+
+    def _bench(self, fault: Fault, changes: Supervised) -> Bench:
+        boards = BOARDS[fault.stand]
+        key = f"{boards} {changes.model_dump_json()}"
+        if key not in self._benches:
+            folder = self._folder / f"bench_{len(self._benches)}"
+            folder.mkdir()
+            self._benches[key] = prepare(self._model, changes, self._rig, folder, boards)
+        return self._benches[key]
+
+
+@contextlib.contextmanager
+def stands(model: Path, rig: str) -> Iterator[Stands]:
+    """Stands for faults of that model with that rig; nothing of them is left."""
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        yield Stands(model, rig, Path(folder))
