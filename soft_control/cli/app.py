@@ -16,6 +16,7 @@ from soft_control.cli import (
     describing,
     designing,
     energy,
+    faulting,
     learning,
     monitoring,
     proving,
@@ -45,6 +46,7 @@ COMMANDS = {
     "report": running.report,
     "energy": energy.energy,
     "campaign": campaigning.campaign,
+    "faults": faulting.faults,
 }
 BENCHMARKS = {
     "msd": benchmarks.msd,
@@ -89,6 +91,7 @@ app = group_of(
     softctl run --controller pid --out runs/pid      and with the baseline
     softctl report runs/mpc runs/pid                 compare
     softctl campaign first.yaml                      and over rigs, disturbances and seeds
+    softctl faults                                   what follows when something goes wrong
     softctl design data/tendon --instructions 25000  what is worth its cost?
 
     Exit codes: 0 done; 1 a run failed, or a check or comparison was lost; 2 a mistake in what was

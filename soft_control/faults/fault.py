@@ -82,9 +82,9 @@ class Fault(Strict):
     model_config = Strict.model_config | {"extra": "allow"}
 
     name: str = Field(pattern=r"[a-z0-9_]{3,64}")
-    stand: Literal["sil", "pil", "graph"] = "sil"
+    stand: Literal["sil", "pil", "session", "graph"] = "sil"
     """Where it is tried: the firmware as a library in simulated time, the board's ELF under QEMU,
-    or all processes of `softctl run`."""
+    the host's end of the wire alone, or all processes of `softctl run`."""
     what: str
     """Of the table of that stand; settings of it stand beside it."""
     where: str = ""

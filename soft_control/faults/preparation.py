@@ -58,4 +58,4 @@ def prepare(
         curve = reference_curve(Experiment(rig=rig), card)
         times_s = np.arange(round(LENGTH_S * robot.rate_hz)) / robot.rate_hz
         reference = curve.values(PACE * times_s)
-    return Bench(built, lambda: make_rig(rig, seed=SEED), reference)
+    return Bench(built, lambda: make_rig(rig, seed=SEED), reference, rig, made)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,17 @@ class Bench:
     make_rig: Callable[[], Rig]
     reference: np.ndarray
     """(T, n) outputs wanted, one a sample from the first on."""
+    rig: str
+    """Its name, or the directory of a twin."""
+    model: Path
+    """Directory of the model that was built."""
+    _kept: dict[str, Any] = field(default_factory=dict)
+
+    def remembered(self, name: str, find: Callable[[], Any]) -> Any:
+        """What `find` found when it was called first with this name."""
+        if name not in self._kept:
+            self._kept[name] = find()
+        return self._kept[name]
 
 
 class SilRobot(WiredFirmware):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 
+from soft_control.control.actuator_gate import GAP_PERIODS
 from soft_control.control.mpc_settings import physical_settings
 from soft_control.faults.fault import Fault
 from soft_control.faults.injections import INJECTIONS, Injection
@@ -91,7 +90,10 @@ def try_fault(bench: Bench, fault: Fault) -> Outcome:
             f"refused {len(robot.errors)} messages, not {fault.expect.refused}",
         )
     if fault.expect.same:
-        whole = _undisturbed(bench, fault.model_dump_json(include={"run", "at_s", "for_s"}))
+        whole = bench.remembered(
+            fault.model_dump_json(include={"run", "at_s", "for_s"}),
+            lambda: _undisturbed(bench, fault),
+        )
         outcome.fail_unless(
             _commands(robot.shown) == whole, "the actuators were not told what they are without it"
         )
@@ -125,10 +127,8 @@ def _commands(shown: list[Shown]) -> list[tuple[float, ...]]:
     return [one.command for one in shown]
 
 
-@functools.lru_cache(maxsize=8)
-def _undisturbed(bench: Bench, run: str) -> list[tuple[float, ...]]:
+def _undisturbed(bench: Bench, fault: Fault) -> list[tuple[float, ...]]:
     """What the actuators are told in that run where nothing is wrong."""
-    fault = Fault.model_validate_json(run[:-1] + ',"name":"none","what":"none"}')
     robot, _ = _run(bench, fault, Injection())
     return _commands(robot.shown)
 
@@ -143,8 +143,10 @@ def _judge_motion(outcome: Outcome, robot: SilRobot, crashed: bool) -> None:
     # A fault handler has no time for a way: the actuators' own speed bounds it. What is lost on the
     # wire, or comes late, is made up for by the next command.
     if told_whole and not crashed:
-        gate = 2.0 if robot.host else 1.0
-        wrong = too_fast(robot.shown, description, description.command_neutral, gate * move_max)
+        if robot.host:  # its gate makes up for one period at the robot's own speed
+            speeds = [one.speed_max or np.inf for one in description.commands]
+            move_max = np.array(speeds) * GAP_PERIODS / description.rate_hz
+        wrong = too_fast(robot.shown, description, description.command_neutral, move_max)
         if wrong:
             outcome.failures.append(wrong)
     numbers = np.array([

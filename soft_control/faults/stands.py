@@ -8,15 +8,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from soft_control.faults import pil_stand, sil_stand
+from soft_control.faults import graph_stand, pil_stand, session_stand, sil_stand
 from soft_control.faults.fault import Fault, Supervised
 from soft_control.faults.outcome import Outcome
 from soft_control.faults.preparation import prepare
 from soft_control.faults.sil import Bench
+from soft_control.learning.card import load_card
+from soft_control.rigs import check_rig
 
-CHECKS = {"sil": sil_stand.check, "pil": pil_stand.check}
-BOARDS = {"sil": ("host",), "pil": ("host", "stm32f405")}
-"""That each stand needs a firmware for."""
+CHECKS = {
+    "sil": sil_stand.check,
+    "pil": pil_stand.check,
+    "session": session_stand.check,
+    "graph": graph_stand.check,
+}
+BOARDS = {"pil": ("host", "stm32f405"), "graph": ("host", "stm32f405")}
+"""That a stand needs a firmware for; the others need the host's."""
 
 
 def check(fault: Fault) -> None:
@@ -41,18 +48,23 @@ class Stands:
         begun_s = time.monotonic()
         if fault.stand == "pil":
             outcome = pil_stand.try_fault(bench, fault, folder)
+        elif fault.stand == "graph":
+            outcome = graph_stand.try_fault(bench, fault, folder)
+        elif fault.stand == "session":
+            outcome = session_stand.try_fault(bench, fault)
         else:
             outcome = sil_stand.try_fault(bench, fault)
         outcome.took_s = time.monotonic() - begun_s
         return outcome
 
     def _bench(self, fault: Fault, changes: Supervised) -> Bench:
-        boards = BOARDS[fault.stand]
+        boards = BOARDS.get(fault.stand, ("host",))
         key = f"{boards} {changes.model_dump_json()}"
         if key not in self._benches:
             folder = self._folder / f"bench_{len(self._benches)}"
             folder.mkdir()
-            self._benches[key] = prepare(self._model, changes, self._rig, folder, boards)
+            rig = self._rig or load_card(self._model).robot.name
+            self._benches[key] = prepare(self._model, changes, check_rig(rig), folder, boards)
         return self._benches[key]
 
 

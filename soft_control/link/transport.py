@@ -397,10 +397,13 @@ class HilTransport:
     advice = "check the board's power and cable, and that its firmware is flashed"
 
     def __init__(self, port: str, baud: int = BAUD) -> None:
-        """Raises TransportError."""
+        """The port is ours alone: of two hosts each would take half of the answers. Raises
+        TransportError."""
         try:
-            self._serial = serial.serial_for_url(port, baudrate=baud)
+            self._serial = serial.serial_for_url(port, baudrate=baud, exclusive=True)
         except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.EAGAIN:
+                raise TransportError(f"{port} is in use by another host: end it first") from error
             raise TransportError(f"{port}: {error}") from error
 
     def write(self, data: bytes) -> None:
