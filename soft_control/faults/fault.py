@@ -81,7 +81,7 @@ class Fault(Strict):
 
     model_config = Strict.model_config | {"extra": "allow"}
 
-    name: str = Field(pattern=r"[a-z0-9_]{3,64}")
+    name: str = Field(pattern=r"^[a-z0-9_]{3,64}$")
     stand: Literal["sil", "pil", "session", "graph"] = "sil"
     """Where it is tried: the firmware as a library in simulated time, the board's ELF under QEMU,
     the host's end of the wire alone, or all processes of `softctl run`."""

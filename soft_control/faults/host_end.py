@@ -1,7 +1,6 @@
-"""A host that has the instruments, as the nodes are together: sensor bytes become SAMPLE, TELEMETRY
-passes the gate of the actuators; in simulated time.
+"""A host that has the instruments, as the nodes are together, in simulated time:
 
-    sensor bytes -> reader -> SAMPLE -> firmware -> TELEMETRY -> gate -> actuator bytes
+sensor bytes -> reader -> SAMPLE -> firmware -> TELEMETRY -> gate -> actuator bytes
 """
 
 from __future__ import annotations

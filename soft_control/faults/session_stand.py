@@ -175,7 +175,7 @@ class Noise(Strict):
     is taken once."""
 
     damage: str
-    every: int = 997
+    every: int = 701
 
     def try_(self, bench: Bench, fault: Fault, outcome: Outcome) -> None:
         answers = []
