@@ -22,7 +22,7 @@ from soft_control.faults.sil import Bench
 from soft_control.learning.recording import RecordingError
 from soft_control.rigs.parameters import Strict
 
-UNDER_WAY_BYTES = 60_000
+UNDER_WAY_BYTES = 40_000
 """Of the bag, when a fault may come."""
 START_S, END_S, GONE_S = 60.0, 90.0, 30.0
 """Patience with a run that starts, with one that ends, and with its processes."""
@@ -37,7 +37,7 @@ class Graph(Strict):
     wiring: Literal["host", "mcu"] = "host"
     clock: Literal["lockstep", "realtime"] = "lockstep"
     target: Literal["sil", "pil"] = "sil"
-    duration_s: float = 8.0
+    duration_s: float = 5.0
 
     def arguments(self) -> list[object]:
         """Of `softctl run`."""

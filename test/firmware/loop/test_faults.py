@@ -15,6 +15,7 @@ from soft_control.faults.fault import Fault, Supervised
 from soft_control.faults.preparation import prepare
 from soft_control.faults.reading import fault_files, read_faults
 from soft_control.faults.stands import Stands, stands
+from soft_control.paths import TEMPLATES
 
 KNOWN = read_faults(fault_files())
 SAID = [pair for pair in KNOWN if pair[0].stand == "session" and pair[0].what != "noise"]
@@ -38,6 +39,15 @@ def ready(model_dir: Path) -> Iterator[Stands]:
 )
 def test_what_follows_is_what_its_line_says(ready, fault: Fault, changes: Supervised):
     assert ready.try_fault(fault, changes).failures == []
+
+
+def test_the_page_shows_how_to_add_one_of_ones_own(ready, tmp_path):
+    page = (TEMPLATES / "faults.md").read_text(encoding="utf-8")
+    file = tmp_path / "strain.yaml"
+    file.write_text(page.partition("```yaml\n")[2].partition("```")[0])
+    ((fault, changes),) = read_faults([file])
+    tried = ready.try_fault(fault, changes)
+    assert tried.failures == [] and tried.cause == "sensor_range"
 
 
 def watched() -> Supervised:
