@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -138,23 +139,24 @@ class NotFinite(Injection):
         robot.spoil = None
 
     def _telemetry(self, told: Telemetry) -> Telemetry:
-        spoilt = self._spoilt(told)
+        spoilt = spoilt_messages(told, self.fields)
         return spoilt[told.number % len(spoilt)]
 
     def _tell(self, robot: SilRobot) -> None:
-        for spoilt in self._spoilt(robot.good(self.kind)):
+        for spoilt in spoilt_messages(robot.good(self.kind), self.fields):
             robot.spoilt += 1
             robot.tell(spoilt)
 
-    def _spoilt(self, good: Message) -> list[Message]:
-        """The message with each of its numbers replaced in turn."""
-        return [
-            replace(good, **{field.name: spoilt})
-            for field in dataclasses.fields(good)
-            if not self.fields or field.name in self.fields
-            for wrong in NOT_FINITE
-            for spoilt in _spoilt(getattr(good, field.name), wrong)
-        ]
+
+def spoilt_messages(good: Message, only: Sequence[str] = ()) -> list[Message]:
+    """A message with each of its numbers replaced in turn; `only` those of these fields."""
+    return [
+        replace(good, **{field.name: spoilt})
+        for field in dataclasses.fields(good)
+        if not only or field.name in only
+        for wrong in NOT_FINITE
+        for spoilt in _spoilt(getattr(good, field.name), wrong)
+    ]
 
 
 def _spoilt(value: object, wrong: float) -> list[object]:

@@ -10,13 +10,23 @@ import os
 import time
 import tty
 from collections.abc import Callable
+from typing import Literal
 
 from soft_control.faults.fault import Fault
+from soft_control.faults.injections import spoilt_messages
 from soft_control.faults.outcome import Outcome
 from soft_control.faults.sil import Bench
 from soft_control.faults.wire import DAMAGES, Damage, Way, Wire
 from soft_control.link.framing import CONTENT_LIMIT, FrameDecoder, encode_frame
-from soft_control.link.messages import Boot, Info, MessageError, Telemetry, VersionError
+from soft_control.link.messages import (
+    Adaptation,
+    Boot,
+    Info,
+    MessageError,
+    Sizes,
+    Telemetry,
+    VersionError,
+)
 from soft_control.link.session import LinkError, McuSession, ModelMismatch
 from soft_control.link.transport import HilTransport, SilTransport, Transport, TransportError
 from soft_control.rigs.parameters import Strict
@@ -109,6 +119,32 @@ class OtherBuild(Strict):
     def try_(self, bench: Bench, fault: Fault, outcome: Outcome) -> None:
         with McuSession(SilTransport(bench.build.library), build_id="0123456789abcdef"):
             pass
+
+
+class NotFiniteAnswers(Strict):
+    """NaN and infinities in every number of an answer; what comes of each is told on."""
+
+    message: Literal["INFO", "ADAPTATION"]
+
+    def try_(self, bench: Bench, fault: Fault, outcome: Outcome) -> None:
+        kind = {"INFO": Info, "ADAPTATION": Adaptation}[self.message]
+        robot = bench.build.robot
+        sizes = Sizes(len(robot.commands), len(robot.outputs), len(bench.build.signal_names))
+        turn = [0]
+
+        def change(content: bytes) -> bytes:
+            if content[0] != kind.TYPE:
+                return content
+            spoilt = spoilt_messages(kind.decode(content[1:], sizes))
+            turn[0] += 1
+            return spoilt[turn[0] % len(spoilt)].encode(sizes)
+
+        with McuSession(Changed(SilTransport(bench.build.library), change)) as session:
+            run = _Samples(bench, session)
+            run.take(BEFORE)
+            session.stop()
+            if kind is Adaptation:
+                session.adapt(session.adaptation())
 
 
 class TwoHosts(Strict):
@@ -221,6 +257,7 @@ KINDS: dict[str, type[Strict]] = {
     "other_version": OtherVersion,
     "other_model": OtherModel,
     "other_build": OtherBuild,
+    "not_finite_answers": NotFiniteAnswers,
     "two_hosts": TwoHosts,
     "port_gone": PortGone,
     "mcu_silent": McuSilent,
