@@ -24,7 +24,7 @@ from soft_control.rigs.parameters import Strict
 
 UNDER_WAY_BYTES = 40_000
 """Of the bag, when a fault may come."""
-START_S, END_S, GONE_S = 60.0, 90.0, 30.0
+START_S, END_S, GONE_S = 120.0, 180.0, 30.0
 """Patience with a run that starts, with one that ends, and with its processes."""
 LONG_S = 600.0
 """A run that the fault has to end."""
@@ -117,8 +117,7 @@ class _Trial:
         process = self.start(out)
         below: dict[str, int] = {}
         try:
-            if fault.what != "storage_read_only":
-                self.wait_until_under_way(process)
+            if fault.what != "storage_read_only" and self.is_under_way(process):
                 below = descendants(process.pid)
                 self.disturb(process, below | {"softctl": process.pid})
             self.outcome.said, _ = process.communicate(timeout=END_S)
@@ -138,13 +137,17 @@ class _Trial:
         )
         self.judge()
 
-    def wait_until_under_way(self, process: subprocess.Popen) -> None:
+    def is_under_way(self, process: subprocess.Popen) -> bool:
+        """When its bag has something; False, and noted, where that does not come about."""
         bag = self.out / "bag" / "bag.mcap"
         deadline = time.monotonic() + START_S
         while not (bag.exists() and bag.stat().st_size > UNDER_WAY_BYTES):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("softctl run", START_S)
+                self.outcome.failures.append("the run did not get under way")
+                process.send_signal(signal.SIGINT)
+                return False
             time.sleep(0.02)
+        return True
 
     def disturb(self, process: subprocess.Popen, pids: dict[str, int]) -> None:
         what, where = self.fault.what, self.fault.where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import tempfile
 import time
 from collections.abc import Iterator
@@ -49,6 +50,11 @@ class Stands:
         if fault.stand == "pil":
             outcome = pil_stand.try_fault(bench, fault, folder)
         elif fault.stand == "graph":
+            if importlib.util.find_spec("rclpy") is None:
+                raise ValueError(
+                    "faults of whole runs need ROS 2: pip install soft_control[ros], or leave them "
+                    "out by --stand sil,pil,session"
+                )
             outcome = graph_stand.try_fault(bench, fault, folder)
         elif fault.stand == "session":
             outcome = session_stand.try_fault(bench, fault)
