@@ -22,7 +22,7 @@ from soft_control.faults.sil import Bench
 from soft_control.learning.recording import RecordingError
 from soft_control.rigs.parameters import Strict
 
-UNDER_WAY_BYTES = 40_000
+UNDER_WAY_BYTES = 20_000
 """Of the bag, when a fault may come."""
 START_S, END_S, GONE_S = 120.0, 180.0, 30.0
 """Patience with a run that starts, with one that ends, and with its processes."""
@@ -37,7 +37,7 @@ class Graph(Strict):
     wiring: Literal["host", "mcu"] = "host"
     clock: Literal["lockstep", "realtime"] = "lockstep"
     target: Literal["sil", "pil"] = "sil"
-    duration_s: float = 5.0
+    duration_s: float = 8.0
 
     def arguments(self) -> list[object]:
         """Of `softctl run`."""
@@ -123,6 +123,8 @@ class _Trial:
             self.outcome.said, _ = process.communicate(timeout=END_S)
         except subprocess.TimeoutExpired:
             self.outcome.failures.append(f"the run did not end within {END_S:g} s")
+        except ProcessLookupError:
+            self.outcome.failures.append("the run was over before the fault: try a longer one")
         finally:
             process.kill()  # its nodes go with it
             process.wait()
