@@ -21,6 +21,7 @@ from soft_control.faults.motion import beyond_limits, safe_begin, too_fast
 from soft_control.faults.outcome import Loss, Outcome
 from soft_control.faults.sil import Bench, report, vectors
 from soft_control.faults.wire import DAMAGES, Way
+from soft_control.firmware_build import board_table
 from soft_control.firmware_crash import CrashCause
 from soft_control.link.codes import Cause, State, in_words
 from soft_control.link.framing import encode_frame
@@ -34,6 +35,7 @@ WIRES = {
     "actuator_in": (Port.ACTUATOR, Way.IN),
     "actuator_out": (Port.ACTUATOR, Way.OUT),
 }
+BOARD = "stm32f405"
 SHORTLY_S = 0.05
 """An answer of the emulator takes some milliseconds: what comes later does not come."""
 BEHIND_S = 0.2
@@ -44,6 +46,9 @@ class Code(Strict):
     """A function of the firmware is a fault, and the host sends what leads there."""
 
     code: str
+    board: str = BOARD
+    """Whose firmware it is. QEMU models a watchdog in hardware, which bites where interrupts are off,
+    for mps2-an386 alone."""
 
     @field_validator("code")
     @classmethod
@@ -69,6 +74,11 @@ KINDS: dict[str, type[Strict]] = {
 """By the name that a fault has for them; `killed` and `stopped` are the emulator."""
 
 
+def board_of(fault: Fault) -> str:
+    """The board that a fault needs a firmware for."""
+    return Code.model_validate(fault.settings).board if fault.what == "code" else BOARD
+
+
 def check(fault: Fault) -> None:
     """Raises ValueError where this stand knows no such fault."""
     if fault.what in DAMAGES:
@@ -77,6 +87,8 @@ def check(fault: Fault) -> None:
         DAMAGES[fault.what].model_validate(fault.settings)
     elif fault.what in KINDS:
         KINDS[fault.what].model_validate(fault.settings)
+        if board_of(fault) not in board_table():
+            raise ValueError(f"no board {board_of(fault)!r}: {', '.join(board_table())}")
     else:
         known = ", ".join([*DAMAGES, *KINDS])
         raise ValueError(f"what = {fault.what!r} is none of {known}")

@@ -23,13 +23,18 @@ CHECKS = {
     "session": session_stand.check,
     "graph": graph_stand.check,
 }
-BOARDS = {"pil": ("host", "stm32f405"), "graph": ("host", "stm32f405")}
-"""That a stand needs a firmware for; the others need the host's."""
 
 
 def check(fault: Fault) -> None:
     """Raises ValueError where its stand knows no such fault."""
     CHECKS[fault.stand](fault)
+
+
+def _boards(fault: Fault) -> tuple[str, ...]:
+    """That a firmware is needed for."""
+    if fault.stand == "pil":
+        return ("host", pil_stand.board_of(fault))
+    return ("host", pil_stand.BOARD) if fault.stand == "graph" else ("host",)
 
 
 class Stands:
@@ -64,7 +69,7 @@ class Stands:
         return outcome
 
     def _bench(self, fault: Fault, changes: Supervised) -> Bench:
-        boards = BOARDS.get(fault.stand, ("host",))
+        boards = _boards(fault)
         key = f"{boards} {changes.model_dump_json()}"
         if key not in self._benches:
             folder = self._folder / f"bench_{len(self._benches)}"

@@ -38,9 +38,7 @@ def test_every_kind_of_fault_there_is_is_tried(known):
     assert tried["session"] == {*SESSION_KINDS}
     assert tried["graph"] == {*GRAPH_KINDS}
     codes = {fault.settings["code"] for fault in known if fault.what == "code"}
-    # A watchdog that bites where interrupts are off is in hardware alone, which QEMU does not model
-    # for this board: test/firmware/boards has it on the other one.
-    assert codes == {*CODES} - {"hang_deaf"}
+    assert codes == {*CODES}
 
 
 @pytest.mark.parametrize("wire", [name for name in WIRES if name != "sensor_out"])
