@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from soft_control.cli.options import file_option
-from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table, warn
+from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, warn
 
 if TYPE_CHECKING:
     from soft_control.faults.fault import Fault, Supervised
@@ -121,9 +121,7 @@ def _chosen(names: list[str], wanted: list[str]) -> list[tuple[Fault, Supervised
 def _list(chosen: list[tuple[Fault, Supervised]]) -> None:
     from soft_control.faults.report import expected, what, where
 
-    rows = [
-        (fault.stand, fault.name, what(fault), where(fault), fault.when, expected(fault))
-        for fault, _ in chosen
-    ]
-    show_table("stand", "fault", "what", "where", "when", "expected", rows=rows)
-    say(f"{len(rows)} faults")
+    for fault, _ in chosen:
+        place = f" ({where(fault)})" if where(fault) else ""
+        say(f"{fault.stand} {fault.name}: {what(fault)}{place} {fault.when} -> {expected(fault)}")
+    say(f"{len(chosen)} faults")

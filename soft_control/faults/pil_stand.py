@@ -47,8 +47,8 @@ class Code(Strict):
 
     code: str
     board: str = BOARD
-    """Whose firmware it is. QEMU models a watchdog in hardware, which bites where interrupts are off,
-    for mps2-an386 alone."""
+    """Whose firmware it is. A watchdog in hardware, which bites where interrupts are off, is
+    modelled by QEMU for mps2-an386 alone."""
 
     @field_validator("code")
     @classmethod
