@@ -89,9 +89,9 @@ class Fault(Strict):
     """Of the table of that stand; settings of it stand beside it."""
     where: str = ""
     """A wire, such as sensor_in, or a process: as the stand says."""
-    at_s: Seconds = 0.4
-    """When it begins, after the start of the run."""
-    for_s: Seconds = 0.4
+    at_s: Seconds = 0.3
+    """When it begins, after the start of the run; with all processes as soon as it is under way."""
+    for_s: Seconds = 0.3
     """How long it lasts."""
     run: Run = Run()
     expect: Expected = Expected()
@@ -103,8 +103,8 @@ class Fault(Strict):
 
     @property
     def when(self) -> str:
-        lasts = f" for {self.for_s:g} s" if self.for_s else ""
-        return f"at {self.at_s:g} s{lasts}"
+        begins = f"at {self.at_s:g} s" if self.stand in ("sil", "pil") else "in mid-run"
+        return f"{begins} for {self.for_s:g} s" if self.for_s else begins
 
 
 class Supervised(Strict):

@@ -17,7 +17,7 @@ from soft_control.link.codes import Cause, State, in_words
 from soft_control.link.messages import Boot
 from soft_control.link.transport import Port
 
-AFTER_S = 0.4
+AFTER_S = 0.3
 """That a run goes on when its fault is over."""
 WIRES = {f"{port.name.lower()}_{way}": (port, way) for port in Port for way in Way}
 
