@@ -181,7 +181,7 @@ class _Trial:
         except RecordingError as error:
             self.outcome.failures.append(f"the bag is lost: {error}")
             return
-        self.outcome.fail_unless(messages > 100, f"the bag has {messages} messages alone")
+        self.outcome.fail_unless(messages > 20, f"the bag has {messages} messages alone")
         summary = _summary(self.out)
         if self.fault.expect.same:
             whole = self.bench.remembered(str(self.run.arguments()), self.undisturbed)
