@@ -98,14 +98,14 @@ def in_a_line(outcomes: Sequence[Outcome]) -> str:
         f"safe output at most {max(latest, 0.0):.1f} ms after what is tolerated"
         if latest is not None
         else "",
-        f"{lost:,} samples and reports lost, {uncounted or 'none'} uncounted",
+        f"{lost:,} samples, reports and frames lost, {uncounted or 'none'} uncounted",
         f"{took_s:.0f} s",
     ]
     return "; ".join(filter(None, parts))
 
 
 def page(outcomes: Sequence[Outcome]) -> str:
-    """docs/faults.md: what is seen is the same on any machine, so that times are simulated ones."""
+    """docs/faults.md. What is seen in simulated time is the same on any machine."""
     words: dict[str, Any] = {
         "stands": [
             (TITLES[stand], [one for one in outcomes if one.fault.stand == stand])

@@ -17,10 +17,12 @@ from soft_control.faults.outcome import Loss
 from soft_control.faults.wire import Way
 from soft_control.faults.wired import WiredFirmware
 from soft_control.firmware_files import FirmwareBuild
+from soft_control.firmware_instruments import actuator_config
 from soft_control.link.codes import Clock, Source, State, Supervisor, Wiring
 from soft_control.link.dynamixel import DynamixelDevice
-from soft_control.link.framing import encode_frame
+from soft_control.link.framing import CONTENT_LIMIT, FrameDecoder, encode_frame
 from soft_control.link.hasel_driver import HaselDriverDevice
+from soft_control.link.instruments import ACTUATORS
 from soft_control.link.messages import (
     Adapt,
     Arm,
@@ -95,8 +97,11 @@ class SilRobot(WiredFirmware):
         """Of the sensor's last sample."""
         self.lines = 0
         """Samples that the sensor has written since the run began."""
+        # Twins of the firmware's readers, at the ends of the same wires.
         self.twin = sensor_reader(robot, start_s)
-        """Of the sensor's driver, at the end of the same wire."""
+        self.frame_twin = FrameDecoder(CONTENT_LIMIT)
+        kind = ACTUATORS[robot.instruments.actuators.kind]
+        self.answer_twin = kind.master(actuator_config(robot), len(robot.commands))
         self.host: HostEnd | None = None
         self._sensor = sensor_writer(robot.instruments.sensor)
         super().__init__(bench.build, robot, start_s)
@@ -231,8 +236,14 @@ class SilRobot(WiredFirmware):
         """What the actuators measure of themselves from now on; None: that all is well."""
         report(self.device, errors, voltage, temperature)
 
-    def on_sensor(self, data: bytes) -> None:
-        self.twin.feed(data, self.now_s)
+    def on_arrived(self, port: Port, data: bytes) -> None:
+        if port == Port.SENSOR:
+            self.twin.feed(data, self.now_s)
+        elif port == Port.ACTUATOR:
+            self.answer_twin.feed(data)
+        else:
+            self.frame_twin.content_max = self._decoder.content_max
+            self.frame_twin.feed(data)
 
     def on_message(self, message: Message) -> None:
         if isinstance(message, Error):
@@ -252,7 +263,11 @@ class SilRobot(WiredFirmware):
         info = self.hello()
         reports = len(self.sent) - len(self.telemetry)
         by_number = self.telemetry[-1].number + 1 - len(self.telemetry) if self.telemetry else 0
-        found = [Loss("reports", reports, by_number)]
+        found = [
+            Loss("reports", reports, by_number),
+            Loss("damaged frames", self.frame_twin.bad_frames, info.bad_frames),
+            Loss("damaged answers", self.answer_twin.status.bad, info.actuator_bad),
+        ]
         if self.host is not None:
             unheard = self.lines - self.host.reader.samples
             in_vain = self.host.asked - len(self.sent)

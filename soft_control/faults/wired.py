@@ -171,18 +171,20 @@ class WiredFirmware:
     # ------------------------------------------------------------------ the wires
 
     def _write(self, port: Port, data: bytes) -> None:
-        arrived = self.wires[port, Way.IN].carry(data, self.now_s)
-        if port == Port.SENSOR:
-            self.on_sensor(arrived)
-        self._coming.append((port, arrived))
+        self._arrive(port, data)
         if self.now_s < self.reached_s:
             return
         while self._answers and self._answers[0][0] <= self.now_s:
-            answer = self.wires[Port.ACTUATOR, Way.IN].carry(self._answers.pop(0)[1], self.now_s)
-            self._coming.append((Port.ACTUATOR, answer))
+            self._arrive(Port.ACTUATOR, self._answers.pop(0)[1])
         while self._coming and self.now_s >= self.reached_s:
             self.transport.write_to(*self._coming.pop(0))
             self._collect()
+
+    def _arrive(self, port: Port, data: bytes) -> None:
+        arrived = self.wires[port, Way.IN].carry(data, self.now_s)
+        if arrived:
+            self.on_arrived(port, arrived)
+        self._coming.append((port, arrived))
 
     def _collect(self) -> None:
         """What the firmware has written to its lines: of two things that it did, the second comes
@@ -239,5 +241,5 @@ class WiredFirmware:
     def on_sent(self, told: Telemetry) -> None:
         """The firmware has sent this, whatever becomes of it."""
 
-    def on_sensor(self, data: bytes) -> None:
-        """Bytes of the sensor have arrived."""
+    def on_arrived(self, port: Port, data: bytes) -> None:
+        """Bytes have come to one of the firmware's ports."""

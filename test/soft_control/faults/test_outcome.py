@@ -52,4 +52,4 @@ def test_the_page_has_a_line_for_each_fault_and_escapes_what_is_in_it():
     assert "the longest was 8.0" in text
     said = in_a_line([good, bad])
     assert said.startswith("2 faults, 1 not as expected; safe output at most 8.0 ms")
-    assert "2 samples and reports lost, none uncounted" in said
+    assert "2 samples, reports and frames lost, none uncounted" in said
