@@ -14,7 +14,7 @@ EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)
 TRUNK := ../shared/data/trunk_rig
 TENDON_RECORDED := ../shared/data/tendon_rig
 
-.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk recorded-days second-opinions results setup clean recurrent
+.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk recorded-days second-opinions results setup clean recurrent faults
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -57,6 +57,11 @@ fuzz-instruments: setup
 onnx: setup
 	ONNX_ALL=1 $(BIN)/python -m pytest -q test/nn4mc_codegen/importers/test_onnx_backend.py \
 	  test/nn4mc_codegen/importers/test_against_onnxruntime.py test/nn4mc_codegen/importers/test_random_onnx.py
+
+# docs/faults.md: everything that can go wrong on wires, processes, files and clocks, on the library, on the
+# emulated board and with all processes of a run. Some four minutes on two quiet cores.
+faults: models/tendon/fk.json
+	$(BIN)/softctl faults --page docs/faults.md
 
 # How much faster than real time lockstep goes, with the instruments at the microcontroller.
 lockstep: models/tendon/fk.json

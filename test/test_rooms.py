@@ -37,7 +37,7 @@ ROOMS = {
         {"firmware_build"},
         {"experiment"},
         {"benchmarks", "proof"},
-        {"campaign", "design"},
+        {"campaign", "design", "faults"},
         {"nodes"},
         {"monitor"},
         {"cli", "launching"},

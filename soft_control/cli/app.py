@@ -16,6 +16,7 @@ from soft_control.cli import (
     describing,
     designing,
     energy,
+    faulting,
     flashing,
     learning,
     monitoring,
@@ -50,6 +51,7 @@ COMMANDS = {
     "energy": energy.energy,
     "campaign": campaigning.campaign,
     "secure": securing.secure,
+    "faults": faulting.faults,
 }
 BENCHMARKS = {
     "msd": benchmarks.msd,
@@ -95,6 +97,7 @@ app = group_of(
     softctl run --controller pid --out runs/pid      and with the baseline
     softctl report runs/mpc runs/pid                 compare
     softctl campaign first.yaml                      and over rigs, disturbances and seeds
+    softctl faults                                   what follows when something goes wrong
     softctl design data/tendon --instructions 25000  what is worth its cost?
 
     Exit codes: 0 done; 1 a run failed, or a check or comparison was lost; 2 a mistake in what was

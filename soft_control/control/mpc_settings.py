@@ -154,7 +154,7 @@ def _check_ranges(settings: MpcSettings, card: ModelCard) -> None:
             raise ValueError(f"limits of {command!r}: {low} .. {high} is not a range")
     soft = zip(settings.output_min or [], settings.output_max or [], strict=False)
     for output, (low, high) in enumerate(soft):
-        if not low <= high:
+        if not low <= high or low == math.inf or high == -math.inf:
             raise ValueError(f"output_min, output_max.{output}: {low} .. {high} is no range")
 
 

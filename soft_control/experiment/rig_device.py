@@ -28,7 +28,7 @@ class RigDevice:
         self.actuators = kind(actuator_config(robot), len(robot.commands))
         self._rig = rig
         self._command = robot.command_neutral
-        self._write = _writer(robot.instruments.sensor)
+        self._write = sensor_writer(robot.instruments.sensor)
         self.line_end = b"" if robot.instruments.sensor.kind == "magnetic" else b"\n"
         """Of a sample that somebody begins to listen in the middle of; a frame has its own."""
         self._time_s = 0.0
@@ -63,7 +63,7 @@ class RigDevice:
         return seen, self._write(seen.signals)
 
 
-def _writer(sensor: Sensor) -> Callable[[Sequence[int]], bytes]:
+def sensor_writer(sensor: Sensor) -> Callable[[Sequence[int]], bytes]:
     """Counts (p,) to the bytes of a sample. The first begins with the end of a line that nobody has
     seen the beginning of, as it is where one starts to listen to a board that is running."""
     if sensor.kind == "magnetic":

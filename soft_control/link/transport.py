@@ -128,6 +128,10 @@ class SilTransport:
         """A fault of the processor, of that cause: the firmware starts again and knows it."""
         self._library.sil_crash(self._sil, ctypes.c_uint32(cause))
 
+    def restart(self) -> None:
+        """A reset: the firmware starts again and knows nothing of before."""
+        self._library.sil_start(self._sil, self._microseconds())
+
     def read(self, timeout_s: float) -> bytes:
         """All that will ever come is there already: never waits. Raises NothingMore."""
         data = self.read_from(Port.HOST)
@@ -393,10 +397,13 @@ class HilTransport:
     advice = "check the board's power and cable, and that its firmware is flashed"
 
     def __init__(self, port: str, baud: int = BAUD) -> None:
-        """Raises TransportError."""
+        """The port is ours alone: of two hosts each would take half of the answers. Raises
+        TransportError."""
         try:
-            self._serial = serial.serial_for_url(port, baudrate=baud)
+            self._serial = serial.serial_for_url(port, baudrate=baud, exclusive=True)
         except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.EAGAIN:
+                raise TransportError(f"{port} is in use by another host: end it first") from error
             raise TransportError(f"{port}: {error}") from error
 
     def write(self, data: bytes) -> None:

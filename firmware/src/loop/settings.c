@@ -17,11 +17,12 @@ static bool weights_valid(const float *weights, int count)
     return within(weights, count, WEIGHT_MAX);
 }
 
+/* Between two bounds that are the same infinity there is no number. */
 static bool bounds_valid(const float *low, const float *high, int count)
 {
     bool valid = true;
     for (int i = 0; i < count; i++) {
-        valid = valid && low[i] <= high[i];
+        valid = valid && low[i] <= high[i] && low[i] < INFINITY && high[i] > -INFINITY;
     }
     return valid;
 }

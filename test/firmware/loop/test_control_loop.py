@@ -225,6 +225,8 @@ def test_configure_changes_the_problem_at_once(open_target, settings):
         {"move_weight": [math.inf, 1.0]},
         {"command_reference": [math.nan, 0.0]},
         {"output_min": [math.nan, 0.0, 0.0]},
+        {"output_min": [math.inf, 0.0, 0.0]},
+        {"output_max": [0.0, 0.0, -math.inf]},
         {"disturbance_ratio": -1.0},
         {"disturbance_ratio": 3.4e7},
         {"disturbance_ratio": math.inf},

@@ -3,12 +3,7 @@ and its servos on its own serial lines. Times are the microcontroller's, from TE
 
 from __future__ import annotations
 
-import os
-import select
 import shutil
-import struct
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import soft_control.faults.emulated as emulated_robot
 from soft_control.control.mpc_settings import physical_settings
+from soft_control.faults.machine_code import with_code
 from soft_control.firmware_crash import CrashCause
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.firmware_instruments import actuator_config
@@ -24,100 +21,40 @@ from soft_control.link.codes import Cause, HostLost, State, Wiring
 from soft_control.link.dynamixel import HEAT_ERROR, Dynamixel, DynamixelDevice
 from soft_control.link.framing import encode_frame
 from soft_control.link.lace_line import format_line
-from soft_control.link.messages import Configure, Telemetry
-from soft_control.link.session import McuSession
-from soft_control.link.transport import PilTransport
+from soft_control.link.messages import Configure
 
 from .conftest import ACTUATORS
-from .wired import FAR, ORIGIN, REST, Shown, assert_bounded_speed, resolution
+from .wired import FAR, ORIGIN, REST, assert_bounded_speed, resolution
 
 BOARDS = ("host", "stm32f405")
 PROMPT_US = 20_000
-PATIENCE_S = 30.0
-"""For what comes in milliseconds: only a failing test waits as long."""
 SENSOR_TIMEOUT_MS, HOST_TIMEOUT_MS = 300, 100
 VOLTAGE, TEMPERATURE = 42, 43
 """Registers of a servo."""
 
 
-class Emulated:
-    """A robot whose controller is an ELF under QEMU, in lockstep: samples are the clock."""
+class Emulated(emulated_robot.Emulated):
+    """That follows FAR from its rest, with a sensor of which one channel lives."""
 
     def __init__(self, built: FirmwareBuild, robot, elf: Path, stack: ExitStack) -> None:
-        ends = []
-        for _ in range(2):
-            ours, theirs = os.openpty()
-            stack.callback(os.close, ours)
-            stack.callback(os.close, theirs)
-            ends.append((ours, Path(os.ttyname(theirs))))
-        (self.sensor, sensor), (self.actuator, actuator) = ends
-        transport = PilTransport(elf, machine=built.machine, sensor=sensor, actuator=actuator)
-        self.session = McuSession(transport)
-        stack.callback(self.session.close)
-        self.robot = robot
-        self.device = DynamixelDevice(actuator_config(robot), len(robot.commands))
-        self.answers = True
-        self.told: list[tuple[float, ...]] = []
-        """What each frame on the actuators' line said."""
-        self.telemetry: list[Telemetry] = []
+        super().__init__(built, robot, elf, stack)
         self._samples = 0
-        os.write(self.sensor, b"\n")
 
     def arm(self, **changes: int) -> None:
         self.session.upload([FAR, FAR], 2**22, True, [float("inf")] * 3)
         self.session.arm(REST, ORIGIN, wiring=Wiring.MCU, **changes)
 
-    def counts(self) -> list[int]:
-        self._samples += 1
-        return [20 + self._samples * 7 % 5] + [0] * (len(self.robot.signals) - 1)
-
     def feel(self, line: bytes | None = None) -> None:
-        os.write(self.sensor, format_line(self.counts()) if line is None else line)
+        self.write_sensor(self.line() if line is None else line)
 
-    def read_actuators(self, frames: int) -> None:
-        """Until so many have come in all; the servos answer."""
-        deadline = time.monotonic() + PATIENCE_S
-        while len(self.told) < frames:
-            left = deadline - time.monotonic()
-            assert left > 0, f"{len(self.told)} frames, not {frames}: {self.session.hello()}"
-            if select.select([self.actuator], [], [], left)[0]:
-                for byte in os.read(self.actuator, 4096):
-                    completed = self.device.completed
-                    answer = self.device.feed(bytes([byte]))
-                    if self.device.completed > completed:
-                        self.told.append(tuple(map(float, self.device.command)))
-                    if answer and self.answers:
-                        os.write(self.actuator, answer)
-
-    def read_telemetry(self) -> None:
-        """Of all frames: one each."""
-        while len(self.telemetry) < len(self.told):
-            one = self.session.telemetry(PATIENCE_S)
-            assert one is not None, f"{len(self.telemetry)} came: {self.session.hello()}"
-            self.telemetry.append(one)
+    def line(self) -> bytes:
+        self._samples += 1
+        counts = [20 + self._samples * 7 % 5] + [0] * (len(self.robot.signals) - 1)
+        return format_line(counts)
 
     def run(self, samples: int, beats: bool = True, line: bytes | None = None) -> None:
         for _ in range(samples):
-            if beats:
-                self.session.heartbeat()
-            self.feel(line)
-            self.read_actuators(len(self.told) + 1)
-            self.read_telemetry()
-
-    def wait_for(self, *states: State) -> list[Telemetry]:
-        """TELEMETRY of all frames, until forty of them are of such a state."""
-        while sum(one.state in states for one in self.telemetry) < 40:
-            self.read_actuators(len(self.told) + 1)
-            self.read_telemetry()
-        return self.telemetry
-
-    def shown(self) -> list[Shown]:
-        """Frames of the wire with the microcontroller's time."""
-        first = self.telemetry[0].time_us
-        return [
-            Shown((one.time_us - first) * 1e-6, command, True)
-            for one, command in zip(self.telemetry, self.told, strict=False)
-        ]
+            self.step(self.line() if line is None else line, beats)
 
 
 @pytest.fixture
@@ -272,29 +209,12 @@ def test_asked(emulated):
 # ------------------------------------------------------------------ a fault of the processor
 
 
-def with_undefined_instruction(elf: Path, function: str, patched: Path) -> Path:
-    """The same program, but that function is a fault: 0xDE00, which is no instruction for ever."""
-    symbols = subprocess.run(
-        ["arm-none-eabi-nm", elf], capture_output=True, text=True, check=True
-    ).stdout.split()
-    address = int(symbols[symbols.index(function) - 2], 16)
-    data = bytearray(elf.read_bytes())
-    (headers,) = struct.unpack_from("<I", data, 28)
-    size, count = struct.unpack_from("<HH", data, 42)
-    for i in range(count):
-        _, offset, virtual, _, file_size = struct.unpack_from("<5I", data, headers + i * size)
-        if virtual <= address < virtual + file_size:
-            struct.pack_into("<H", data, offset + address - virtual, 0xDE00)
-    patched.write_bytes(data)
-    return patched
-
-
 def test_a_fault_of_the_processor_restarts_in_fault(emulated, robot_firmware, settings, tmp_path):
     """The firmware itself, with one instruction changed that only CONFIGURE comes to. The servos
     are told the neutral command by the handler, before BOOT, and again at the start; then nothing
     more until somebody arms."""
     built, description = robot_firmware("emulated", BOARDS)
-    robot = emulated(with_undefined_instruction(built.elf, "settings_valid", tmp_path / "bad.elf"))
+    robot = emulated(with_code(built.elf, "undefined_instruction", tmp_path / "bad.elf"))
     robot.arm()
     robot.run(RUN)
     assert np.abs(np.subtract(robot.told[-1], description.command_neutral)).max() > 0.1

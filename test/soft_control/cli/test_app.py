@@ -134,6 +134,7 @@ def test_names_of_commands_and_options_do_not_change():
         "design": "--robot --flash --ram --instructions --mw --part --rig --reference --duration-s "
         "--validation --trials --workers --seed --settings --out",
         "energy": "--part --rate-hz --line-bytes",
+        "faults": "--model --rig --stand --list --page --json",
         "campaign": "--scheduler --workers --dry-run --out",
         "benchmark msd": "--out --parameters",
         "benchmark ipopt": "--published --problems --seed --out",

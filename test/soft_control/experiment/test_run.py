@@ -33,6 +33,7 @@ from soft_control.experiment.settings import Experiment  # noqa: E402
 from soft_control.experiment.setup import reference_curve  # noqa: E402
 from soft_control.experiment.summary import error_figures  # noqa: E402
 from soft_control.experiment.tuning import pid_config  # noqa: E402
+from soft_control.faults.processes import descendants  # noqa: E402
 from soft_control.learning.dataset import read_recording, read_topics  # noqa: E402
 from soft_control.learning.model import load_card, load_model  # noqa: E402
 from soft_control.learning.rest import resting_network  # noqa: E402
@@ -65,26 +66,6 @@ def nodes_of(out: Path) -> list[int]:
         except OSError:
             continue
     return found
-
-
-def descendants(pid: int) -> dict[str, int]:
-    """Name -> pid of all processes below `pid`; nodes by their module's name."""
-    parents = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (process / "stat").read_text()
-            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").split() or [b""]
-        except OSError:
-            continue
-        parent = int(stat.rpartition(")")[2].split()[1])
-        name = next((w.decode() for w in words if w.startswith(b"soft_control.nodes.")), None)
-        parents[int(process.name)] = (parent, name or Path(words[0].decode()).name)
-    below = {pid}
-    while True:
-        more = {p for p, (parent, _) in parents.items() if parent in below} - below
-        if not more:
-            return {parents[p][1]: p for p in below if p in parents}
-        below |= more
 
 
 @pytest.fixture(scope="module")
@@ -343,7 +324,7 @@ def test_a_logger_that_is_killed_has_kept_what_it_had_flushed(tendon, tmp_path):
     out = tmp_path / "run"
     process = start(tendon, out)
     below = descendants(process.pid)
-    os.kill(below["soft_control.nodes.logger"], signal.SIGKILL)
+    os.kill(below["logger"], signal.SIGKILL)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1 and not nodes_of(out)
     assert "logger was killed by SIGKILL" in said and f"softctl bag recover {out}" in said
@@ -362,7 +343,7 @@ def test_a_sensor_that_is_unplugged_is_named_and_the_bag_is_kept(tendon, tmp_pat
     process = start(tendon, out)
     below = descendants(process.pid)
     # The rig holds the pseudo-terminal: with it, sensor and metronome are gone.
-    os.kill(below["soft_control.nodes.rig"], signal.SIGKILL)
+    os.kill(below["rig"], signal.SIGKILL)
     said = ended(process, out, below)
     assert process.returncode == 1
     assert "rig was killed by SIGKILL" in said and str(out) in said

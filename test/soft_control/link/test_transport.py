@@ -1,4 +1,5 @@
-"""WiredSil: a firmware in this process whose instruments are at the ends of two terminals."""
+"""WiredSil: a firmware in this process whose instruments are at the ends of two terminals; and that
+a port has one host."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from soft_control.link.instruments import ACTUATORS
 from soft_control.link.messages import Hello
 from soft_control.link.opening import open_session
 from soft_control.link.session import LinkError
-from soft_control.link.transport import TransportError, WiredSil
+from soft_control.link.transport import HilTransport, TransportError, WiredSil
 from soft_control.rigs import make_rig
 
 RATE_HZ, SAMPLES = 120.0, 150
@@ -159,3 +160,18 @@ def test_both_ends_must_be_terminals(tendon, terminals, tmp_path):
     wired.close()
     wired.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_port_has_one_host():
+    """Of two each would take half of the answers; the second is told so, and the first goes on."""
+    controller, port = os.openpty()
+    tty.setraw(port)
+    first = HilTransport(os.ttyname(port))
+    with pytest.raises(TransportError, match="is in use by another host: end it first"):
+        HilTransport(os.ttyname(port))
+    os.write(controller, b"answer")
+    assert first.read(5.0) == b"answer"
+    first.close()
+    HilTransport(os.ttyname(port)).close()
+    os.close(controller)
+    os.close(port)
