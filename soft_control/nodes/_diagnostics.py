@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -14,6 +15,8 @@ from soft_control.experiment.ros_messages import RECENT, joint_state, to_stamp
 from soft_control.topics import DIAGNOSTICS, STATISTICS
 
 EVERY_S = 1.0
+LAST_S = 0.5
+"""The last word has so long to get through."""
 
 
 class Diagnostics:
@@ -49,3 +52,8 @@ class Diagnostics:
         message = DiagnosticArray(status=[status])
         message.header.stamp = to_stamp(now_ns)
         self.diagnostics.publish(message)
+
+    def say_last(self) -> None:
+        """At the end of the node: what was counted since it was said last is told, too."""
+        self.say()
+        self.statistics.wait_for_all_acked(Duration(seconds=LAST_S))
