@@ -155,6 +155,9 @@ class McuWatch:
         "sensor_dropped": "samples of the sensor dropped",
         "actuator_bad": "damaged answers of actuators",
         "telemetry_missing": "reports that never came",
+        "restarts": "restarts in the run",
+        "reconnections": "reconnections",
+        "lost_samples": "samples lost",
     }
     """Counts of which each new one is worth a warning."""
 

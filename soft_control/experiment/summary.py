@@ -75,6 +75,7 @@ class Figures:
         self._until_s = 0.0
         self._late = self._supervised = self._outside = 0
         self._counted: dict[str, str] = {}
+        self._returns: dict[str, dict[str, int]] = {}
 
     def add(self, part: Run) -> None:
         """Takes in the next part."""
@@ -95,6 +96,7 @@ class Figures:
         counted = [s.step_cost for s in part.solver if s.step_cost_unit == "instructions"]
         self._costs.append(np.array(counted, dtype=np.int64))
         self._counted = part.mcu or self._counted
+        self._returns = part.returns or self._returns
         if part.reference is None:
             return
         told = ~np.isnan(part.seen.reference).any(axis=1)
@@ -174,6 +176,8 @@ class Figures:
             "deadline_misses": int(counted["missed_samples"])
             if in_material and counted
             else self._late + unanswered,
+            "lost_samples": taken - self._given,
+            "returns": self._returns,
             "cut": record.cut,
             "cut_rmse": self.cut_errors(),
             "mcu": {

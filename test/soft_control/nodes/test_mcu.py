@@ -69,7 +69,7 @@ class Session:
 def node(make_node, monkeypatch):
     def make(**parameters):
         monkeypatch.setattr(_mcu, "read_build", lambda folder: folder)
-        monkeypatch.setattr(_mcu, "replaceable_session", lambda node: Session())
+        monkeypatch.setattr(_mcu, "returning_session", lambda node: Session())
         return make_node(
             mcu.Mcu,
             firmware="build",

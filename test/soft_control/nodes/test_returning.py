@@ -20,7 +20,7 @@ from soft_control.nodes.hasel_driver import HaselDriverNode  # noqa: E402
 from soft_control.nodes.lightlace import LightLace  # noqa: E402
 from soft_control.nodes.magnetic import Magnetic  # noqa: E402
 
-from .plug import Plug  # noqa: E402
+from ..plug import Plug  # noqa: E402
 from .test_actuators import actuator_config, parameters, robot  # noqa: E402
 
 NODES = {"dynamixel": DynamixelServos, "hasel_driver": HaselDriverNode}

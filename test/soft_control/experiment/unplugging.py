@@ -1,0 +1,218 @@
+"""Whole runs in real time whose devices are unplugged, again and again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import threading
+import time
+import tty
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from soft_control.experiment.bringup import NodeSpec, prepare
+from soft_control.experiment.run_samples import Run, read_run
+from soft_control.experiment.runner import ros_domain, run
+from soft_control.experiment.settings import Experiment
+from soft_control.experiment.summary import finish
+from soft_control.learning.bag_messages import TYPES, read_topics
+from soft_control.topics import OUTPUTS, SIGNALS_RAW
+
+from ..plug import Plug
+
+AWAY_S = 0.4
+"""A device is out for so long."""
+BEGINS_S = 4.0
+"""After the first sample: the run has settled by then."""
+TOPICS = {SIGNALS_RAW: TYPES[OUTPUTS]}
+
+
+@dataclass
+class Times:
+    """Of one device, ns since 1970."""
+
+    gone: list[int] = field(default_factory=list)
+    there: list[int] = field(default_factory=list)
+    """It could be opened again."""
+
+
+class Cable(threading.Thread):
+    """Between a port of the rig and the node that has the instrument at its other end: all bytes
+    get through, both ways, while it is plugged in."""
+
+    def __init__(self, far: Path, near: Path) -> None:
+        """far: the rig's port, which may appear later. near: the node's."""
+        super().__init__(daemon=True)
+        self.far, self.near, self.times = far, near, Times()
+        self._ended = threading.Event()
+        self._wanted = threading.Event()
+        self._wanted.set()
+
+    def unplug(self) -> None:
+        self._wanted.clear()
+
+    def plug(self) -> None:
+        self._wanted.set()
+
+    def close(self) -> None:
+        self._ended.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self.far.exists():
+            if self._ended.wait(0.01):
+                return
+        rig = os.open(self.far, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        tty.setraw(rig)
+        plug = Plug(self.near)
+        try:
+            while not self._ended.is_set():
+                if self._wanted.is_set() != (plug.controller >= 0):
+                    self._move(plug)
+                self._pass_on(rig, plug)
+        except OSError:
+            pass  # the rig has ended
+        finally:
+            plug.close()
+            os.close(rig)
+
+    def _move(self, plug: Plug) -> None:
+        if self._wanted.is_set():
+            plug.plug()
+            self.times.there.append(time.time_ns())
+        else:
+            plug.unplug()
+            self.times.gone.append(time.time_ns())
+
+    def _pass_on(self, rig: int, plug: Plug) -> None:
+        ends = [rig] + [plug.controller] * (plug.controller >= 0)
+        for end in select.select(ends, [], [], 0.02)[0]:
+            data = os.read(end, 4096)
+            if end == rig and plug.controller >= 0:
+                with contextlib.suppress(BlockingIOError):
+                    plug.write(data)
+            elif end != rig:
+                os.write(rig, data)
+
+
+def kill_emulators(elf_of: Path) -> list[int]:
+    """Ends every QEMU that runs a firmware of a folder's build, by its id; those that there were.
+    The node of the microcontroller opens what it has kept of a build: known by its node's files."""
+    killed = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            if b"qemu-system-arm" not in words[0]:
+                continue
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            files = Path(f"/proc/{parent}/fd")
+            logs = {os.readlink(file) for file in files.iterdir()}
+            if str(elf_of) in logs:
+                os.kill(int(entry.name), signal.SIGKILL)
+                killed.append(int(entry.name))
+    return killed
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    summary: dict
+    run: Run
+    times: dict[str, Times]
+    """Of sensor, actuators, mcu."""
+    signals_ns: list[int]
+    """Stamps of the samples of the sensor."""
+    commands_ns: list[int]
+    outputs: int
+    """Samples of the rig."""
+    log: dict[str, str]
+
+
+class Unplugging:
+    """What `run` calls ten times a second: unplugs one device after another."""
+
+    def __init__(
+        self, actions: list[tuple[str, Callable[[], None]]], period_s: float, begun: Path
+    ) -> None:
+        """actions: what happens in turn, one each period_s. begun: a log or bag that grows when
+        samples come."""
+        self._actions, self._period_s, self._begun = list(actions), period_s, begun
+        self._next_s: float | None = None
+
+    def __call__(self) -> None:
+        now_s = time.monotonic()
+        if self._next_s is None:
+            size = sum(path.stat().st_size for path in self._begun.glob("*.mcap"))
+            if size > 50_000:
+                self._next_s = now_s + BEGINS_S
+        elif self._actions and now_s >= self._next_s:
+            self._next_s += self._period_s
+            _, act = self._actions.pop(0)
+            act()
+
+
+def unplugged(experiment: Experiment, devices: list[str], cycles: int, each_s: float) -> Outcome:
+    """A run in which each of the devices is unplugged so often, one each each_s: sensor and
+    actuators by their cables, mcu by ending the emulator."""
+    out = experiment.out
+    nodes = prepare(experiment)
+    cables = {
+        name: Cable(out / f"{name.removesuffix('s')}.port", out.parent / f"{name}.cable")
+        for name in ("sensor", "actuators")
+        if name in devices
+    }
+    for node in nodes:
+        plug_in(node, cables)
+    killed = Times()
+
+    def kill() -> None:
+        if kill_emulators(out / "log" / "mcu.log"):
+            killed.gone.append(time.time_ns())
+            killed.there.append(killed.gone[-1])
+
+    def pull(cable: Cable) -> None:
+        cable.unplug()
+        threading.Timer(AWAY_S, cable.plug).start()
+
+    acts = {name: lambda c=cable: pull(c) for name, cable in cables.items()} | {"mcu": kill}
+    actions = [(name, acts[name]) for _ in range(cycles) for name in devices]
+    for cable in cables.values():
+        cable.start()
+    try:
+        with ros_domain():
+            run(nodes, out, Unplugging(actions, each_s, out / "bag"))
+    finally:
+        for cable in cables.values():
+            cable.close()
+    times = {name: cable.times for name, cable in cables.items()} | {"mcu": killed}
+    summary = finish(out)
+    topics, _ = read_topics(out / "bag", (SIGNALS_RAW, "/command", OUTPUTS), TYPES | TOPICS)
+    log = {node.name: (out / "log" / f"{node.name}.log").read_text() for node in nodes}
+    return Outcome(
+        summary,
+        read_run(out),
+        times,
+        sorted(topics.get(SIGNALS_RAW, {})),
+        sorted(topics["/command"]),
+        len(topics[OUTPUTS]),
+        log,
+    )
+
+
+def plug_in(node: NodeSpec, cables: dict[str, Cable]) -> None:
+    """The node's port is the near end of its cable."""
+    for name, far in (("sensor", "sensor.port"), ("actuators", "actuator.port")):
+        port = node.parameters.get("port", "")
+        if node.name != "rig" and name in cables and port.endswith(far):
+            node.parameters["port"] = str(cables[name].near)
+
+
+def recovery_s(times: Times, stamps_ns: list[int]) -> list[float]:
+    """Of each cycle, from when the device was there again to the first stamp after that, s."""
+    return [min(ns for ns in stamps_ns if ns > there) / 1e9 - there / 1e9 for there in times.there]
