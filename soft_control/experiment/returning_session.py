@@ -140,7 +140,13 @@ class ReturningSession(ReplaceableSession):
         return not (may_arm and info.cause == Cause.HOST_LOST)
 
     def _check_may_arm(self, info: Info, may_arm: bool) -> None:
-        """Raises NotArmedAgain."""
+        """Raises NotArmedAgain. What has stopped a robot stays so."""
+        told = self._known.told
+        if told is not None and told.state not in ACTIVE and told.cause != Cause.HOST_LOST:
+            raise NotArmedAgain(
+                f"the robot had been stopped ({in_words(Cause, told.cause)}) before the "
+                "microcontroller went: it is not armed again"
+            )
         if not may_arm:
             raise NotArmedAgain(
                 f"the microcontroller is {in_words(State, info.state)} and knows nothing of the "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from std_msgs.msg import Header
@@ -30,9 +32,16 @@ def returning_session(node: Any) -> ReturningSession:
     p = node.parameters
     ports = node.terminals() if node.owns_instruments else None
     board = PortFinder(p.port)
+    opener = ThreadPoolExecutor(1)
     in_run = False
 
     def open_firmware(firmware: FirmwareFiles, wired: bool) -> McuSession:
+        """An emulator ends with the thread that has started it: none that ends with a run does."""
+        if threading.current_thread() is threading.main_thread():
+            return opened(firmware, wired)
+        return opener.submit(opened, firmware, wired).result()
+
+    def opened(firmware: FirmwareFiles, wired: bool) -> McuSession:
         nonlocal in_run
         port = p.port
         if p.target == "hil" and "://" not in port:

@@ -169,6 +169,8 @@ def unplugged(experiment: Experiment, devices: list[str], cycles: int, each_s: f
     }
     for node in nodes:
         plug_in(node, cables)
+        if node.name == "mcu":  # a loaded machine is no sensor board
+            node.parameters["sensor_timeout_ms"] = 5000
     killed = Times()
 
     def kill() -> None:
