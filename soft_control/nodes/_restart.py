@@ -30,7 +30,8 @@ START_S = 10.0
 def returning_session(node: Any) -> ReturningSession:
     """The session of the node mcu, as its parameters say. Raises as `open_session`."""
     p = node.parameters
-    ports = node.terminals() if node.owns_instruments else None
+    # A board has lines of its own to its instruments.
+    ports = node.terminals() if node.owns_instruments and p.target != "hil" else None
     board = PortFinder(p.port)
     opener = ThreadPoolExecutor(1)
     in_run = False
