@@ -13,7 +13,7 @@ EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
+.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap unplug lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -65,6 +65,10 @@ lockstep: models/tendon/fk.json
 # Controllers change places forty times in mid-run, on the emulated microcontroller.
 swap: setup
 	SWAP_ROUNDS=10 $(BIN)/python -m pytest -q test/soft_control/experiment/test_swap.py
+
+# Each device of a run in real time is unplugged a hundred times: docs/recovery.md. Some fifteen minutes.
+unplug: setup
+	UNPLUG_CYCLES=100 $(BIN)/python -m pytest -q -s -m long test/soft_control/experiment/test_unplug.py
 
 # Pages that say what models, parameters and commands say of themselves.
 docs: setup

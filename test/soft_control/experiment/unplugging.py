@@ -21,6 +21,7 @@ from soft_control.experiment.summary import finish
 from soft_control.learning.bag_messages import TYPES, read_topics
 from soft_control.topics import OUTPUTS, SIGNALS_RAW
 
+from ..board import Board
 from ..plug import Plug
 
 AWAY_S = 0.4
@@ -98,9 +99,8 @@ class Cable(threading.Thread):
                 os.write(rig, data)
 
 
-def kill_emulators(elf_of: Path) -> list[int]:
-    """Ends every QEMU that runs a firmware of a folder's build, by its id; those that there were.
-    The node of the microcontroller opens what it has kept of a build: known by its node's files."""
+def kill_emulators(log: Path) -> list[int]:
+    """Ends, by its id, the emulator of the node that writes this log; those that there were."""
     killed = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -112,7 +112,7 @@ def kill_emulators(elf_of: Path) -> list[int]:
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             files = Path(f"/proc/{parent}/fd")
             logs = {os.readlink(file) for file in files.iterdir()}
-            if str(elf_of) in logs:
+            if str(log) in logs:
                 os.kill(int(entry.name), signal.SIGKILL)
                 killed.append(int(entry.name))
     return killed
@@ -125,7 +125,7 @@ class Outcome:
     summary: dict
     run: Run
     times: dict[str, Times]
-    """Of sensor, actuators, mcu."""
+    """Of sensor, actuators, mcu, board."""
     signals_ns: list[int]
     """Stamps of the samples of the sensor."""
     commands_ns: list[int]
@@ -137,29 +137,31 @@ class Outcome:
 class Unplugging:
     """What `run` calls ten times a second: unplugs one device after another."""
 
-    def __init__(
-        self, actions: list[tuple[str, Callable[[], None]]], period_s: float, begun: Path
-    ) -> None:
-        """actions: what happens in turn, one each period_s. begun: a log or bag that grows when
-        samples come."""
-        self._actions, self._period_s, self._begun = list(actions), period_s, begun
+    def __init__(self, actions: list[Callable[[], None]], period_s: float, bag: Path) -> None:
+        """actions: what happens in turn, one each period_s, when the bag has grown."""
+        self._actions, self._period_s, self._bag = list(actions), period_s, bag
         self._next_s: float | None = None
 
     def __call__(self) -> None:
         now_s = time.monotonic()
         if self._next_s is None:
-            size = sum(path.stat().st_size for path in self._begun.glob("*.mcap"))
+            size = sum(path.stat().st_size for path in self._bag.glob("*.mcap"))
             if size > 50_000:
                 self._next_s = now_s + BEGINS_S
         elif self._actions and now_s >= self._next_s:
             self._next_s += self._period_s
-            _, act = self._actions.pop(0)
-            act()
+            self._actions.pop(0)()
 
 
-def unplugged(experiment: Experiment, devices: list[str], cycles: int, each_s: float) -> Outcome:
+def unplugged(
+    experiment: Experiment,
+    devices: list[str],
+    cycles: int,
+    each_s: float,
+    board: Board | None = None,
+) -> Outcome:
     """A run in which each of the devices is unplugged so often, one each each_s: sensor and
-    actuators by their cables, mcu by ending the emulator."""
+    actuators by their cables, mcu by ending the emulator, board by its own cable."""
     out = experiment.out
     nodes = prepare(experiment)
     cables = {
@@ -171,7 +173,7 @@ def unplugged(experiment: Experiment, devices: list[str], cycles: int, each_s: f
         plug_in(node, cables)
         if node.name == "mcu":  # a loaded machine is no sensor board
             node.parameters["sensor_timeout_ms"] = 5000
-    killed = Times()
+    killed, unplugged_board = Times(), Times()
 
     def kill() -> None:
         if kill_emulators(out / "log" / "mcu.log"):
@@ -182,8 +184,18 @@ def unplugged(experiment: Experiment, devices: list[str], cycles: int, each_s: f
         cable.unplug()
         threading.Timer(AWAY_S, cable.plug).start()
 
-    acts = {name: lambda c=cable: pull(c) for name, cable in cables.items()} | {"mcu": kill}
-    actions = [(name, acts[name]) for _ in range(cycles) for name in devices]
+    def put_in() -> None:
+        board.put_in()
+        unplugged_board.there.append(time.time_ns())
+
+    def pull_board() -> None:
+        board.pull()
+        unplugged_board.gone.append(time.time_ns())
+        threading.Timer(AWAY_S, put_in).start()
+
+    acts = {name: lambda c=cable: pull(c) for name, cable in cables.items()}
+    acts |= {"mcu": kill, "board": pull_board}
+    actions = [acts[name] for _ in range(cycles) for name in devices]
     for cable in cables.values():
         cable.start()
     try:
@@ -192,7 +204,8 @@ def unplugged(experiment: Experiment, devices: list[str], cycles: int, each_s: f
     finally:
         for cable in cables.values():
             cable.close()
-    times = {name: cable.times for name, cable in cables.items()} | {"mcu": killed}
+    times = {name: cable.times for name, cable in cables.items()}
+    times |= {"mcu": killed, "board": unplugged_board}
     summary = finish(out)
     topics, _ = read_topics(out / "bag", (SIGNALS_RAW, "/command", OUTPUTS), TYPES | TOPICS)
     log = {node.name: (out / "log" / f"{node.name}.log").read_text() for node in nodes}

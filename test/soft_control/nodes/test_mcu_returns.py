@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from types import SimpleNamespace
@@ -15,10 +14,10 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed: soft_control[ros]")
 from soft_control.experiment.returning_session import NotArmedAgain  # noqa: E402
 from soft_control.experiment.ros_messages import joint_state  # noqa: E402
 from soft_control.firmware_files import read_build  # noqa: E402
-from soft_control.link.transport import SilTransport, TransportError, WiredSil  # noqa: E402
 from soft_control.nodes.mcu import Mcu  # noqa: E402
 from soft_control.topics import SIGNALS  # noqa: E402
 
+from ..board import Board  # noqa: E402
 from ..plug import Plug  # noqa: E402
 from .test_in_material import (  # noqa: E402
     MOVE_MAX,
@@ -33,59 +32,6 @@ from .test_in_material import (  # noqa: E402
 PERIOD_S = 1 / RATE_HZ
 WITHIN_S = 2.0
 """A board that is there again takes part so soon."""
-
-
-class Board(threading.Thread):
-    """A firmware at the other end of the host's line, which can be unplugged and can lose power."""
-
-    def __init__(self, plug: Plug, library, ports=()) -> None:
-        super().__init__(daemon=True)
-        self.plug, self._library, self._ports = plug, library, ports
-        self._doing = threading.Lock()
-        self._ended = threading.Event()
-        self.firmware = None
-        self.power(True)
-        self.start()
-
-    def power(self, on: bool) -> None:
-        """Without it the firmware is gone; with it, another one begins."""
-        with self._doing:
-            if self.firmware is not None:
-                self.firmware.close()
-            make = WiredSil if self._ports else SilTransport
-            self.firmware = make(self._library, *self._ports) if on else None
-
-    def pull(self) -> None:
-        with self._doing:
-            self.plug.unplug()
-
-    def put_in(self) -> None:
-        with self._doing:
-            self.plug.plug()
-
-    def run(self) -> None:
-        while not self._ended.wait(0.0005):
-            with self._doing:
-                self._serve()
-
-    def _serve(self) -> None:
-        plugged = self.plug.controller >= 0
-        data = self.plug.read() if plugged else b""
-        if self.firmware is None:
-            return
-        if data:
-            self.firmware.write(data)
-        with contextlib.suppress(TransportError, BlockingIOError):
-            told = self.firmware.read(0.001)  # in which it takes what comes on its own lines
-            if plugged:
-                self.plug.write(told)
-
-    def close(self) -> None:
-        self._ended.set()
-        self.join()
-        if self.firmware is not None:
-            self.firmware.close()
-        self.plug.close()
 
 
 @pytest.fixture
