@@ -30,6 +30,8 @@ class Health:
 
 AWAY, BACK = "unplugged", "plugged in again"
 """What is said of a device whose port has gone, and that has come back."""
+AWAY_S = 0.5
+"""Who has been away for less is said to be back, and nothing before."""
 INACTIVE = Health(Level.OK, "not active", {})
 """Of a node that its lifecycle keeps from its hardware."""
 
@@ -68,7 +70,7 @@ class SensorWatch:
         new = self._since.last(**counts)
         rate_hz = new["samples"] / elapsed_s
         numbers = {**counts, "rate_hz": rate_hz, "silent_s": silent_s, "away_s": away_s}
-        if away_s > 0:
+        if away_s > AWAY_S:
             return Health(Level.ERROR, f"{AWAY} for {away_s:.1f} s", numbers)
         if silent_s > self.SILENT_S:
             return Health(Level.ERROR, f"no valid sample for {silent_s:.1f} s", numbers)
@@ -115,7 +117,7 @@ class ActuatorWatch:
             "away_s": away_s,
         }
         faults = []
-        if away_s > 0:
+        if away_s > AWAY_S:
             faults.append(f"{AWAY} for {away_s:.1f} s")
         if new["reconnections"]:
             faults.append(BACK)
@@ -138,7 +140,7 @@ class ActuatorWatch:
         if not faults:
             said = f"{numbers['rate_hz']:.0f} commands a second"
             return Health(Level.OK, said if counts["commands"] else "no command yet", numbers)
-        level = Level.ERROR if errors or away_s > 0 else Level.WARN
+        level = Level.ERROR if errors or away_s > AWAY_S else Level.WARN
         return Health(level, "; ".join(faults), numbers)
 
 

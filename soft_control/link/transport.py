@@ -396,7 +396,7 @@ class HilTransport:
         """Raises TransportError."""
         try:
             self._serial = serial.serial_for_url(port, baudrate=baud)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, termios.error) as error:
             raise TransportError(f"{port}: {error}") from error
 
     def write(self, data: bytes) -> None:

@@ -62,6 +62,10 @@ class Absence:
             raise gone
         self._gone, self._gone_s, self._backoff = gone, time.monotonic(), Backoff()
 
+    def forget(self) -> None:
+        """One has been opened anew, whatever there was before."""
+        self._gone = None
+
     @property
     def wait_s(self) -> float:
         """Until it is worth to look again, s."""

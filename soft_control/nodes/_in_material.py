@@ -180,6 +180,8 @@ class InMaterial:
         it raises."""
         if not self.thread.is_alive():
             return action()
+        if self.node.absence.lasts:
+            raise RuntimeError(f"the microcontroller is away ({self.node.absence.reason})")
         request = Request(action)
         self.asked.put(request)
         try:

@@ -196,6 +196,7 @@ class McuNode(ManagedNode):
         """Starts the firmware, or reaches the board, and tells it what it was not built with."""
         p: McuParameters = self.parameters
         self.session = returning_session(self)
+        self.absence.forget()
         unit = StepCostUnit(self.session.info.step_cost_unit)
         if p.target == "pil" and self.realtime:
             unit = StepCostUnit.NONE  # the emulator keeps our time, and counts no instructions

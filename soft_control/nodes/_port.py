@@ -109,6 +109,12 @@ class InstrumentPort:
         self.gone_s, self._failure = time.monotonic() - self._failed_s, None
         return True
 
+    def discard_input(self) -> None:
+        """What has come and nobody has read; whether the port is still there is seen when it is
+        read."""
+        with contextlib.suppress(OSError, termios.error):
+            self.serial.reset_input_buffer()
+
     def cancel_read(self) -> None:
         """A thread that waits for bytes waits no more; it may just have found the port gone."""
         with contextlib.suppress(OSError, TypeError):

@@ -102,7 +102,7 @@ class SensorNode(ManagedNode):
             len(p.full_scale_counts), p.silence_timeout_s, time.monotonic(), **self.settings()
         )
         if self.presented:
-            self.port.serial.reset_input_buffer()  # of the time when nobody wanted to know
+            self.port.discard_input()  # of the time when nobody wanted to know
         self.closing = threading.Event()
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()

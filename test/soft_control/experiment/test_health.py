@@ -50,9 +50,9 @@ def test_who_is_unplugged_says_so_until_it_is_back_and_then_what_was_lost():
     assert (back.level, back.message) == (Level.WARN, words)
     assert watch.judge(1.0, heard(250, 1, 1, 170), 0.0, 0.0).level is Level.OK
     watch = ActuatorWatch()
-    gone = watch.judge(1.0, counts(commands=9, lost=5), [], False, 0, "hold", away_s=0.4)
+    gone = watch.judge(1.0, counts(commands=9, lost=5), [], False, 0, "hold", away_s=0.8)
     assert gone.level is Level.ERROR
-    assert gone.message == "unplugged for 0.4 s; 5 samples lost on the wire"
+    assert gone.message == "unplugged for 0.8 s; 5 samples lost on the wire"
     back = watch.judge(1.0, counts(commands=9, lost=5, reconnections=1), [], False, 0, "hold")
     assert (back.level, back.message) == (Level.WARN, "plugged in again")
 
