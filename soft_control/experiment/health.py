@@ -157,7 +157,7 @@ class McuWatch:
         "sensor_dropped": "samples of the sensor dropped",
         "actuator_bad": "damaged answers of actuators",
         "telemetry_missing": "reports that never came",
-        "restarts": "restarts in the run",
+        "rearmed": "times armed again",
         "reconnections": "reconnections",
         "lost_samples": "samples lost",
     }

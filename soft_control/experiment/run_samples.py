@@ -52,7 +52,7 @@ MARGIN_NS = 10 * 10**9
 """By so much one topic may be behind another in the bag: a logger that is late is late with all."""
 RUN_TYPES = TYPES | {REFERENCE: {JOINT_TRAJECTORY: TYPES[REFERENCE][JOINT_TRAJECTORY]}}
 TOPICS = (OUTPUTS, REFERENCE, COMMAND, PREDICTED_OUTPUTS, SOLVER, MCU, TIP_POSITION)
-RETURNS = ("restarts", "reconnections", "lost", "lost_samples")
+RETURNS = ("rearmed", "reconnections", "lost", "lost_samples")
 """What a node counts, of its statistics, whose device goes and comes back."""
 
 

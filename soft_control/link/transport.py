@@ -30,6 +30,7 @@ from typing import Protocol
 
 import serial
 
+from soft_control.link.returning import USB, PortFinder
 from soft_control.processes import die_with_parent
 
 
@@ -393,9 +394,10 @@ class HilTransport:
     advice = "check the board's power and cable, and that its firmware is flashed"
 
     def __init__(self, port: str, baud: int = BAUD) -> None:
-        """Raises TransportError."""
+        """port: a path, a URL, or a USB serial number such as usb:066DFF. Raises TransportError."""
         try:
-            self._serial = serial.serial_for_url(port, baudrate=baud)
+            path = PortFinder(port).find() if port.startswith(USB) else port
+            self._serial = serial.serial_for_url(path or port, baudrate=baud)
         except (OSError, ValueError, termios.error) as error:
             raise TransportError(f"{port}: {error}") from error
 

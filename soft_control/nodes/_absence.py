@@ -16,8 +16,9 @@ class Absence:
     def __init__(self, node: Any) -> None:
         """node: the node mcu."""
         self._node = node
-        self.restarts = 0
-        """How often it has come back knowing nothing of the run, and was armed again."""
+        self.rearmed = 0
+        """How often it has come back and was armed anew, because it knew nothing of the run, or waits for
+        its samples from the host."""
         self.reconnections = 0
         """How often it has come back and had run on."""
         self.lost_samples = 0
@@ -51,7 +52,7 @@ class Absence:
     def counts(self) -> dict[str, int]:
         """For diagnostics and the bag."""
         return {
-            "restarts": self.restarts,
+            "rearmed": self.rearmed,
             "reconnections": self.reconnections,
             "lost_samples": self.lost_samples,
         }
@@ -90,7 +91,7 @@ class Absence:
             ) from error
         words = f"the microcontroller was away for {self.seconds():.2f} s ({self._gone})"
         if returned.armed:
-            self.restarts += 1
+            self.rearmed += 1
             words += f" and has been armed again from sample {returned.k} on"
         else:
             self.reconnections += 1

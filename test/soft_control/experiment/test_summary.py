@@ -332,7 +332,7 @@ def test_what_nobody_was_told_of_is_counted(run_dir, record):
     """By what was measured; where nobody measures, by what the nodes have counted at the end."""
     returns = {
         "lightlace": {"rate_hz": 20.0, "reconnections": 2, "lost": 6},
-        "mcu": {"restarts": 4, "reconnections": 0, "lost_samples": 10},
+        "mcu": {"rearmed": 4, "reconnections": 0, "lost_samples": 10},
         "analogue": {"reconnections": 0, "lost": 2},
     }
     realtime = record(clock="realtime")

@@ -23,13 +23,13 @@ from ..plug import Plug  # noqa: E402
 from .unplugging import BEGINS_S, Outcome, recovery_s, unplugged  # noqa: E402
 
 CYCLES = int(os.environ.get("UNPLUG_CYCLES", "2"))
-EACH_S = 1.6
+EACH_S = 1.5
 WITHIN_S = 2.0
 """From when a device is there again to its first sample in the bag."""
 FIGURE_WITHIN_S = 1.0
 """From the end of an emulator to the next command that the robot is told."""
-LEAVES_S = 3.0
-"""A run goes on for so long after the last cycle."""
+LEAVES_S, SPARE = 3.0, 1.15
+"""A run goes on for so long after the last cycle; a machine that is late makes them longer."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def unplug(tendon, tmp_path):
     def make(*devices: str, board: Board | None = None, **asked) -> Outcome:
         experiment = Experiment(
             clock="realtime",
-            duration_s=BEGINS_S + CYCLES * len(devices) * EACH_S + LEAVES_S,
+            duration_s=BEGINS_S + SPARE * CYCLES * len(devices) * EACH_S + LEAVES_S,
             model=tendon.model,
             firmware=tendon.firmware,
             out=tmp_path / "run",
@@ -98,7 +98,7 @@ def test_sensor_servos_and_emulator_of_a_run_at_the_host(unplug):
     assert_told_or_counted(outcome)
     returns = outcome.summary["returns"]
     assert returns["lightlace"]["reconnections"] == returns["dynamixel"]["reconnections"] == CYCLES
-    assert returns["mcu"]["restarts"] == CYCLES
+    assert returns["mcu"]["rearmed"] == CYCLES
     # What the nodes have counted is what the bag lacks: each cycle's edges aside.
     missing = outcome.outputs - len(outcome.signals_ns)
     assert returns["lightlace"]["lost"] == pytest.approx(missing, abs=3 * CYCLES)
@@ -119,7 +119,7 @@ def test_the_emulator_of_a_run_in_the_material(unplug):
         pytest.skip(busy)
     assert_back(outcome, "mcu", outcome.commands_ns, FIGURE_WITHIN_S)
     summary = outcome.summary
-    assert summary["mcu"]["restarts"] == summary["returns"]["mcu"]["restarts"] == CYCLES
+    assert summary["mcu"]["rearmed"] == summary["returns"]["mcu"]["rearmed"] == CYCLES
     assert summary["commands_outside_bounds"] == 0 and summary["complete"]
     assert np.median(settled(outcome)) < 5.0, "it follows the figure all the time"
 
@@ -133,7 +133,7 @@ def test_the_cable_of_a_board(unplug, tendon, tmp_path):
         board.close()
     assert_back(outcome, "board", outcome.commands_ns, WITHIN_S)
     assert_told_or_counted(outcome)
-    assert outcome.summary["returns"]["mcu"]["restarts"] == CYCLES
+    assert outcome.summary["returns"]["mcu"]["rearmed"] == CYCLES
 
 
 @pytest.mark.long
@@ -143,7 +143,7 @@ def test_magnetometers(tmp_path):
         rig="hasel",
         controller="excitation",
         clock="realtime",
-        duration_s=BEGINS_S + CYCLES * EACH_S + LEAVES_S,
+        duration_s=BEGINS_S + SPARE * CYCLES * EACH_S + LEAVES_S,
         out=Path(tmp_path / "run"),
     )
     outcome = unplugged(experiment, ["sensor"], CYCLES, EACH_S)
