@@ -17,8 +17,8 @@ class Absence:
         """node: the node mcu."""
         self._node = node
         self.rearmed = 0
-        """How often it has come back and was armed anew, because it knew nothing of the run, or waits for
-        its samples from the host."""
+        """How often it has come back and was armed anew: it knew nothing of the run, or has its
+        samples from the host."""
         self.reconnections = 0
         """How often it has come back and had run on."""
         self.lost_samples = 0
