@@ -27,7 +27,8 @@ EACH_S = 1.5
 WITHIN_S = 2.0
 """From when a device is there again to its first sample in the bag."""
 FIGURE_WITHIN_S = 1.0
-"""From the end of an emulator to the next command that the robot is told."""
+"""From the end of an emulator to the next command that the robot is told; of 95 in a hundred, for a
+busy machine may take a second for the start of a process alone."""
 LEAVES_S, SPARE = 3.0, 1.15
 """A run goes on for so long after the last cycle; a machine that is late makes them longer."""
 
@@ -61,10 +62,12 @@ def say(outcome: Outcome, device: str, found_s: list[float]) -> None:
     )
 
 
-def assert_back(outcome: Outcome, device: str, stamps_ns: list[int], within_s: float) -> None:
+def assert_back(outcome: Outcome, device: str, stamps_ns: list[int], most_s: float) -> None:
+    """most_s: of 95 in a hundred."""
     found_s = recovery_s(outcome.times[device], stamps_ns)
     say(outcome, device, found_s)
-    assert len(found_s) == CYCLES and max(found_s) <= within_s
+    assert len(found_s) == CYCLES
+    assert max(found_s) <= WITHIN_S and np.percentile(found_s, 95) <= most_s
 
 
 def assert_told_or_counted(outcome: Outcome) -> None:
