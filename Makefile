@@ -14,7 +14,7 @@ EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)
 TRUNK := ../shared/data/trunk_rig
 TENDON_RECORDED := ../shared/data/tendon_rig
 
-.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk recorded-days second-opinions results setup clean recurrent faults
+.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk recorded-days second-opinions results setup clean recurrent faults unplug
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -71,6 +71,10 @@ lockstep: models/tendon/fk.json
 # Controllers change places forty times in mid-run, on the emulated microcontroller.
 swap: setup
 	SWAP_ROUNDS=10 $(BIN)/python -m pytest -q test/soft_control/experiment/test_swap.py
+
+# Each device of a run in real time is unplugged a hundred times: docs/recovery.md. Some fifteen minutes.
+unplug: setup
+	UNPLUG_CYCLES=100 $(BIN)/python -m pytest -q -s -m long test/soft_control/experiment/test_unplug.py
 
 # Pages that say what models, parameters and commands say of themselves.
 docs: setup

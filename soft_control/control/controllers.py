@@ -71,6 +71,7 @@ WIRED = (
     "sensor_port",
     "actuator_port",
     "host_lost",
+    "rearm",
     "cut_from_s",
     "cut_for_s",
     "calibrate_s",

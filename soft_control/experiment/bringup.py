@@ -238,6 +238,7 @@ def offered(experiment: Experiment, setup: Setup, run_dir: Path) -> dict[str, An
         "sensor_port": sensor_port,
         "actuator_port": actuator_port,
         "host_lost": experiment.host_lost,
+        "rearm": robot.instruments.actuators.may_rearm,
         "cut_from_s": from_s,
         "cut_for_s": for_s,
         "calibrate_s": experiment.calibrate_s,

@@ -22,6 +22,7 @@ from soft_control.control.sampled_reference import SampledReference, read_refere
 from soft_control.experiment.recorded_reference import is_recorded, read_recorded
 from soft_control.firmware_files import FirmwareBuild
 from soft_control.learning.surface import Surface
+from soft_control.link.returning import PortFinder
 from soft_control.plain_text import first_fault, printable
 from soft_control.rigs import RIGS, describe
 from soft_control.robots import said_in
@@ -162,20 +163,21 @@ def check_port(port: str, option: str = "--port", what: str = "board") -> None:
     if not port:
         raise ValueError(f"hil needs a board: name its serial port with {option}")
     try:
-        mode = os.stat(port).st_mode
+        path = PortFinder(port).find() or port
+        mode = os.stat(path).st_mode
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"{option} {port}: {said}; is the {what} plugged in?") from None
-    if not stat.S_ISCHR(mode) or not _is_terminal(port, option):
+    if not stat.S_ISCHR(mode) or not _is_terminal(path, option):
         raise ValueError(f"{option} {port} is no serial port")
 
 
-def _is_terminal(port: str, option: str) -> bool:
+def _is_terminal(path: str, option: str) -> bool:
     """Whether a device is a terminal, as every serial port is. Raises ValueError if it is shut."""
     try:
-        opened = os.open(port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        opened = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError as error:
-        raise ValueError(f"{option} {port} cannot be opened: {error.strerror}") from None
+        raise ValueError(f"{option} {path} cannot be opened: {error.strerror}") from None
     try:
         return os.isatty(opened)
     finally:

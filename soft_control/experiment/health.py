@@ -28,6 +28,10 @@ class Health:
     """By name, each with its unit in the name; those without are counts since the node started."""
 
 
+AWAY, BACK = "unplugged", "plugged in again"
+"""What is said of a device whose port has gone, and that has come back."""
+AWAY_S = 0.5
+"""Who has been away for less is said to be back, and nothing before."""
 INACTIVE = Health(Level.OK, "not active", {})
 """Of a node that its lifecycle keeps from its hardware."""
 
@@ -56,17 +60,29 @@ class SensorWatch:
     def __init__(self) -> None:
         self._since = Since()
 
-    def judge(self, elapsed_s: float, samples: int, dropped: int, silent_s: float) -> Health:
-        """samples, dropped: valid and damaged ones since the start; silent_s: since the last valid
-        one."""
-        new = self._since.last(samples=samples, dropped=dropped)
+    def judge(
+        self, elapsed_s: float, counts: Mapping[str, int], silent_s: float, away_s: float = 0.0
+    ) -> Health:
+        """counts, since the start: samples and dropped, valid and damaged ones; of what has a port
+        also reconnections, how often that has come back, and lost, the samples that had passed
+        meanwhile. silent_s: since the last valid one; away_s: since the port has gone, 0: it is
+        there."""
+        new = self._since.last(**counts)
         rate_hz = new["samples"] / elapsed_s
-        numbers = dict(samples=samples, rate_hz=rate_hz, dropped=dropped, silent_s=silent_s)
+        numbers = {**counts, "rate_hz": rate_hz, "silent_s": silent_s, "away_s": away_s}
+        if away_s > AWAY_S:
+            return Health(Level.ERROR, f"{AWAY} for {away_s:.1f} s", numbers)
         if silent_s > self.SILENT_S:
             return Health(Level.ERROR, f"no valid sample for {silent_s:.1f} s", numbers)
+        faults = []
+        if new.get("reconnections"):
+            faults.append(f"{BACK}: {new['lost']:.0f} samples lost")
         if new["dropped"]:
-            said = f"dropped {new['dropped']:.0f} damaged samples ({dropped} so far)"
-            return Health(Level.WARN, said, numbers)
+            faults.append(
+                f"dropped {new['dropped']:.0f} damaged samples ({counts['dropped']} so far)"
+            )
+        if faults:
+            return Health(Level.WARN, "; ".join(faults), numbers)
         return Health(Level.OK, f"{rate_hz:.0f} samples a second", numbers)
 
 
@@ -84,11 +100,12 @@ class ActuatorWatch:
         silent: bool,
         errors: int,
         safe_output: str,
+        away_s: float = 0.0,
     ) -> Health:
-        """counts: commands taken, refused and limited, samples lost on the wire, and answers that
-        were damaged, since the start. ages_s: of the samples that commands of the last second
-        answered, refused ones too. silent: nobody commands any more. errors: bits that any actuator
-        reports."""
+        """counts: commands taken, refused and limited, samples lost on the wire, answers that were
+        damaged, and how often the port has come back, since the start. ages_s: of the samples that
+        commands of the last second answered, refused ones too. silent: nobody commands any more.
+        errors: bits that any actuator reports. away_s: since the port has gone, 0: it is there."""
         new = self._since.last(**counts)
         oldest_s = max(map(abs, ages_s), default=0.0)
         numbers = {
@@ -97,8 +114,13 @@ class ActuatorWatch:
             "command_age_ms": 1e3 * oldest_s,
             "silent": float(silent),
             "errors": float(errors),
+            "away_s": away_s,
         }
         faults = []
+        if away_s > AWAY_S:
+            faults.append(f"{AWAY} for {away_s:.1f} s")
+        if new["reconnections"]:
+            faults.append(BACK)
         if errors:
             faults.append(f"error bits 0x{errors:02x}")
         if silent:
@@ -118,7 +140,8 @@ class ActuatorWatch:
         if not faults:
             said = f"{numbers['rate_hz']:.0f} commands a second"
             return Health(Level.OK, said if counts["commands"] else "no command yet", numbers)
-        return Health(Level.ERROR if errors else Level.WARN, "; ".join(faults), numbers)
+        level = Level.ERROR if errors or away_s > AWAY_S else Level.WARN
+        return Health(level, "; ".join(faults), numbers)
 
 
 class McuWatch:
@@ -134,6 +157,9 @@ class McuWatch:
         "sensor_dropped": "samples of the sensor dropped",
         "actuator_bad": "damaged answers of actuators",
         "telemetry_missing": "reports that never came",
+        "rearmed": "times armed again",
+        "reconnections": "reconnections",
+        "lost_samples": "samples lost",
     }
     """Counts of which each new one is worth a warning."""
 

@@ -33,6 +33,7 @@ def actuator_parameters(robot: RobotDescription) -> dict[str, Any]:
         "safe_output": actuators.safe_output,
         "mean_max": actuators.mean_max or 0.0,
         "mean_s": actuators.mean_s,
+        "rearm": actuators.may_rearm,
         **of_kind,
     }
 
@@ -62,6 +63,7 @@ def told_alone(node: str, robot: RobotDescription) -> dict[str, Any]:
         "output_names": list(robot.output_names),
         "output_rest": robot.output_rest.tolist(),
         "frame": robot.frame,
+        "rearm": instruments.actuators.may_rearm,
     }
     if node == instruments.sensor.kind:
         return told | {"baud": instruments.sensor.baud} | sensor_parameters(robot)

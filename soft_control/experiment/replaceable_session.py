@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from soft_control.experiment.remembered_run import Lived, Remembered
-from soft_control.experiment.trajectory import shifted
 from soft_control.firmware_files import KeptBuild
 from soft_control.link.codes import Source, State, Wiring, in_words
+from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import Info, Telemetry
 from soft_control.link.opening import FirmwareFiles
 from soft_control.link.session import LinkError, McuSession, ModelMismatch, VersionError
@@ -129,6 +129,7 @@ class ReplaceableSession:
             modes,
             self._known.trajectory,
             self._known.settings,
+            self._known.learned,
             dict(enumerate(reference, k)),
             past=deque(maxlen=kept + 1),
         )
@@ -153,6 +154,11 @@ class ReplaceableSession:
         with self._door:
             self._session.configure(settings)
         self._known.settings = settings
+
+    def adapt(self, known: LearnedMap) -> None:
+        with self._door:
+            self._session.adapt(known)
+        self._known.learned = known
 
     def preload(self, k: int, reference: Sequence[Sequence[float]]) -> None:
         with self._door:
@@ -261,7 +267,7 @@ class ReplaceableSession:
             try:
                 self._check(new.info, before, same_horizon)
                 if self._known.wiring == Wiring.HOST:
-                    k = self._relive(new, settings)
+                    k = self._known.relive(new, settings)
                     new, self._session = self._session, new
             finally:
                 new.close()
@@ -289,27 +295,6 @@ class ReplaceableSession:
                 f"it has room for {new.trajectory_points:,} points of the reference, the run needs "
                 f"{room:,}"
             )
-
-    def _relive(self, new: McuSession, settings: Mapping[str, Any] | None) -> int:
-        """Wiring host: the new firmware is told the past. Returns the next sample."""
-        known = self._known
-        if not known.modes and not known.past:
-            self._prepare(new, 0, settings)
-            return known.k
-        lived = list(known.past)
-        command, outputs, first_k = known.command, known.outputs, known.k
-        if len(lived) == known.past.maxlen:  # the beginning of the run is no more known
-            start, *lived = lived
-            command, outputs, first_k = start.command, start.predicted, lived[0].k
-        self._prepare(new, first_k, settings)
-        new.arm(command, outputs, k=first_k, **known.modes_at(first_k))
-        for one in lived:
-            if one.measured is not None:
-                new.measurement(one.k, one.measured)
-            new.observe(one.k, one.signals, one.command)
-        next_k = lived[-1].k + 1 if lived else first_k
-        self._stream(new, next_k)
-        return next_k
 
     def _hand_over(self, kept: KeptBuild, settings: Mapping[str, Any] | None) -> tuple[int, Info]:
         """Wiring mcu: one at a time has the ports."""
@@ -375,33 +360,11 @@ class ReplaceableSession:
             if not known.in_lockstep:
                 passed = round((time.monotonic() - known.told_s) * new.info.rate_hz)
                 k = told.k + max(passed, 1)
-        self._prepare(new, k, settings)
+        known.prepare(new, k, settings)
         new.arm(known.command, known.outputs, k=k, **known.modes_at(k))
         known.k, known.driven_k = k, None
-        self._stream(new, k)
+        known.stream(new, k)
         for at, outputs in known.measured.items():
             new.measurement(at, outputs)
         self.on_begun()
         return k
-
-    def _prepare(self, new: McuSession, k: int, settings: Mapping[str, Any] | None) -> None:
-        """All that must be told before a run that begins at sample k."""
-        known = self._known
-        if known.trajectory:
-            points, step, periodic, blend = known.trajectory
-            rest = shifted(points, step, periodic, k - known.first_k)
-            new.upload(rest, step, periodic, blend)
-        else:
-            new.forget_trajectory()  # a board may have followed one in its last run
-        if settings:
-            new.configure(settings)
-        if known.learned and known.learned.believed:
-            new.adapt(known.learned)
-
-    def _stream(self, new: McuSession, k: int) -> None:
-        """The points from sample k on that have been streamed so far."""
-        points = self._known.points
-        last = k
-        while last in points:
-            last += 1
-        new.preload(k, [points[at] for at in range(k, last)])

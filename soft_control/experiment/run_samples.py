@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from soft_control.control.controllers import MCU_NODE
 from soft_control.experiment.record import RunRecord, read_record
 from soft_control.experiment.tracking_error import interpolated
 from soft_control.learning.bag_messages import (
@@ -27,13 +28,22 @@ from soft_control.learning.bag_messages import (
 )
 from soft_control.learning.cdr import (
     DIAGNOSTIC_ARRAY,
+    JOINT_STATE,
     JOINT_TRAJECTORY,
     NamedVectorReader,
     diagnosis,
     stamp_ns,
 )
 from soft_control.learning.recording import RecordingError, warn
-from soft_control.topics import COMMAND, MCU, OUTPUTS, PREDICTED_OUTPUTS, REFERENCE, SOLVER
+from soft_control.topics import (
+    COMMAND,
+    MCU,
+    OUTPUTS,
+    PREDICTED_OUTPUTS,
+    REFERENCE,
+    SOLVER,
+    STATISTICS,
+)
 
 AT_REST = "stopped", "fault"
 """States of the microcontroller in which it follows no reference any more."""
@@ -42,6 +52,8 @@ MARGIN_NS = 10 * 10**9
 """By so much one topic may be behind another in the bag: a logger that is late is late with all."""
 RUN_TYPES = TYPES | {REFERENCE: {JOINT_TRAJECTORY: TYPES[REFERENCE][JOINT_TRAJECTORY]}}
 TOPICS = (OUTPUTS, REFERENCE, COMMAND, PREDICTED_OUTPUTS, SOLVER, MCU, TIP_POSITION)
+RETURNS = ("rearmed", "reconnections", "lost", "lost_samples")
+"""What a node counts, of its statistics, whose device goes and comes back."""
 
 
 class Solved(NamedTuple):
@@ -95,6 +107,8 @@ class Run:
     """Of which the errors are."""
     mcu: dict[str, str] | None = None
     """Wiring mcu: what the microcontroller has counted; None where it was not asked any more."""
+    returns: dict[str, dict[str, int]] | None = None
+    """Realtime: by node, how often its device has come back, and samples lost meanwhile; so far."""
 
     @property
     def heard(self) -> np.ndarray:
@@ -159,6 +173,11 @@ class _Reading:
         self.has_tip = False
         self.first_ns: int | None = None
         self.mcu: dict[str, str] | None = None
+        instruments = record.robot.instruments
+        nodes = (instruments.sensor.kind, MCU_NODE.node, instruments.actuators.kind)
+        realtime = record.clock == "realtime"
+        self.statistics = {f"/{node}/{STATISTICS}": node for node in nodes if realtime}
+        self.returns: dict[str, dict[str, int]] = {}
 
     def parts(self, block_ns: int) -> Iterator[Run]:
         last: Run | None = None
@@ -168,7 +187,7 @@ class _Reading:
             last = part
         if last:
             # It is told at the end of a run, after the last sample.
-            yield replace(last, mcu=self.mcu)
+            yield replace(last, mcu=self.mcu, returns=self.returns)
 
     def _parts(self, block_ns: int) -> Iterator[Run]:
         low = high = None
@@ -199,9 +218,12 @@ class _Reading:
         }
         readers: dict[str, Any] = {}
         newest: dict[str, int] = {}
-        for name, kind, when_ns, raw in messages(
-            self.bag, TOPICS, RUN_TYPES, self.record.namespace
-        ):
+        topics = (*TOPICS, *self.statistics)
+        types = RUN_TYPES | {name: {JOINT_STATE: TYPES[OUTPUTS]} for name in self.statistics}
+        for name, kind, when_ns, raw in messages(self.bag, topics, types, self.record.namespace):
+            if name in self.statistics:
+                self._count(self.statistics[name], raw)
+                continue
             if name == TIP_POSITION:
                 self.has_tip = True
                 continue
@@ -226,6 +248,17 @@ class _Reading:
                 topic.values.append(values)
                 topic.logged.append(when_ns)
             yield stamp
+
+    def _count(self, node: str, raw: bytes) -> None:
+        """What a node has counted until now; one that is not active says nothing."""
+        try:
+            told = NamedVectorReader(JOINT_STATE)(raw)
+            said = dict(zip(told.names, told.values, strict=True))
+            found = {name: int(said[name]) for name in RETURNS if name in said}
+        except (ValueError, OverflowError) as error:
+            raise RecordingError(f"{self.run_dir}: /{node}/{STATISTICS}: {error}") from None
+        if found:
+            self.returns[node] = found
 
     def _check_repeated(self) -> None:
         for name, repeated in self.repeated.items():

@@ -29,10 +29,11 @@ class Experiment(BaseModel, extra="forbid"):
         "actuators at serial ports, in realtime.",
     )
     sensor_port: str = Field(
-        "", description="Serial port of the robot's own sensor, e.g. /dev/ttyUSB0."
+        "", description="Serial port of the robot's own sensor, e.g. /dev/ttyUSB0 or usb:A50285BI."
     )
     actuator_port: str = Field(
-        "", description="Serial port of the robot's own actuators, e.g. /dev/ttyUSB1."
+        "",
+        description="Serial port of the robot's own actuators, e.g. /dev/ttyUSB1 or usb:A50285BJ.",
     )
     tracker: bool = Field(
         False,
@@ -113,7 +114,9 @@ class Experiment(BaseModel, extra="forbid"):
     firmware: Path = Field(
         Path("build/tendon"), description="Directory that `softctl build` wrote."
     )
-    port: str = Field("", description="Serial port of the board (hil only), e.g. /dev/ttyACM0.")
+    port: str = Field(
+        "", description="Serial port of the board (hil only), e.g. /dev/ttyACM0 or usb:066DFF."
+    )
     namespace: str = Field(
         "",
         description="Of the robot's nodes and topics in ROS, e.g. left; so that several robots can "

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from soft_control.control.controllers import MCU_NODE
 from soft_control.experiment.checks import cut_of
 from soft_control.experiment.record import RunRecord, write_json
 from soft_control.experiment.run_samples import Run, read_blocks
@@ -76,6 +77,7 @@ class Figures:
         self._until_s = 0.0
         self._late = self._supervised = self._outside = 0
         self._counted: dict[str, str] = {}
+        self._returns: dict[str, dict[str, int]] = {}
 
     def add(self, part: Run) -> None:
         """Takes in the next part."""
@@ -96,6 +98,7 @@ class Figures:
         counted = [s.step_cost for s in part.solver if s.step_cost_unit == "instructions"]
         self._costs.append(np.array(counted, dtype=np.int64))
         self._counted = part.mcu or self._counted
+        self._returns = part.returns or self._returns
         if part.reference is None:
             return
         told = ~np.isnan(part.seen.reference).any(axis=1)
@@ -141,6 +144,16 @@ class Figures:
                 of[name] = error_figures(part)[0] if part.size else None
         return found
 
+    def _lost(self, missing: int) -> int:
+        """Samples that the bag has no command for. Where nobody measures the robot, its nodes have
+        counted them."""
+        if self.record.measured:
+            return missing
+        instruments = self.record.robot.instruments
+        taker = MCU_NODE.node if MCU_NODE.node in self._returns else instruments.sensor.kind
+        counted = [self._returns.get(node, {}) for node in (taker, instruments.actuators.kind)]
+        return max(missing, sum(n.get("lost", 0) + n.get("lost_samples", 0) for n in counted))
+
     def summary(self) -> dict[str, Any]:
         """The figures of summary.json."""
         record = self.record
@@ -175,6 +188,8 @@ class Figures:
             "deadline_misses": int(counted["missed_samples"])
             if in_material and counted
             else self._late + unanswered,
+            "lost_samples": self._lost(taken - self._given),
+            "returns": self._returns,
             "cut": record.cut,
             "cut_rmse": self.cut_errors(),
             "mcu": {

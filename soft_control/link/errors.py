@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from soft_control.link import messages
-from soft_control.link.codes import Cause, ErrorCode, in_words
-from soft_control.link.messages import Error, Info
+from soft_control.link.codes import Cause, ErrorCode, ResetCause, in_words
+from soft_control.link.messages import Boot, Error, Info
 
 
 class LinkError(RuntimeError):
     """The microcontroller is silent, gone, or has refused a frame."""
+
+
+class Gone(LinkError):
+    """It is silent, its port is gone, or it has started again and knows nothing of the run: there
+    is nobody to go on with, but there may be again."""
 
 
 class TooLate(LinkError):
@@ -41,3 +46,12 @@ def refusal(error: Error) -> str:
     known = messages.MESSAGES.get(error.type)
     what = known.title() if known else f"message type 0x{error.type:02x}"
     return f"the microcontroller refused {what}: {in_words(ErrorCode, error.code)}"
+
+
+def restarted(boot: Boot, crash_record: bytes) -> str:
+    """Why the microcontroller has begun anew, in words; crash_record: empty where none was kept."""
+    where = ""
+    if crash_record:
+        where = f"; where it was says `softctl crash BUILD --record {crash_record.hex()}`"
+    cause = in_words(ResetCause, boot.reset_cause)
+    return f"the microcontroller has started again (cause: {cause}){where}"

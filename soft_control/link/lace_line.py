@@ -83,6 +83,11 @@ class LineReader(SensorReader):
         self._lines = self._returns = 0
         self._tail = b""
 
+    def rejoin(self) -> None:
+        """The end of a line may look like a whole one: what comes before the next line feed is not
+        taken."""
+        self._line, self._skipping = b"", True
+
     def feed(self, data: bytes, now_s: float) -> list[list[int]]:
         """The counts (channels,) of each sample that these bytes complete."""
         samples = []

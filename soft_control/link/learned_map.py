@@ -55,6 +55,12 @@ class LearnedMap:
             doubted=0,
         )
 
+    @property
+    def says_something(self) -> bool:
+        """Whether it is another than that."""
+        recorded = LearnedMap.as_recorded(len(self.offset))
+        return bool(np.any(self.gain != recorded.gain) or np.any(self.offset))
+
     @classmethod
     def of_rows(cls, rows: list[Adaptation]) -> LearnedMap:
         """Of the answers for each row."""

@@ -52,6 +52,12 @@ class MagneticReader(SensorReader):
         self._offset = [0] * channels
         self._last: deque[list[int]] = deque(maxlen=median)
 
+    def rejoin(self) -> None:
+        """A board that has been without power counts from anywhere, and what was before is too long
+        ago for a median; its zero stays."""
+        self._decoder.feed(b"\0")
+        self._counter = None
+
     def feed(self, data: bytes, now_s: float) -> list[list[int]]:
         """The counts (channels,) of each sample that these bytes complete."""
         bad = self._decoder.bad_frames

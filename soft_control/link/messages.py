@@ -6,7 +6,12 @@ docs/tutorials/new_message.md adds one.
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from soft_control.link.message_layout import (
     MESSAGES,
@@ -331,3 +336,16 @@ def decode(content: bytes, sizes: Sizes) -> Message:
             "build and flash its firmware with this soft_control"
         )
     return message.decode(content[1:], sizes)
+
+
+def host_us() -> int:
+    """This host's clock as messages carry it: us, 32 bits, from anywhere."""
+    return time.monotonic_ns() // 1000 & 0xFFFFFFFF
+
+
+def finite(values: Sequence[float]) -> Floats:
+    """Numbers of a message. Raises MessageError where one is not finite."""
+    numbers = tuple(float(value) for value in np.asarray(values, dtype=float))
+    if not all(map(math.isfinite, numbers)):
+        raise MessageError(f"{list(numbers)}: not all finite; nothing was sent")
+    return numbers

@@ -50,13 +50,14 @@ def open_session(
     instruments: tuple[Path, Path] | None = None,
     cut: range = range(0),
     realtime: bool = False,
+    start_timeout_s: float = 10.0,
 ) -> McuSession:
     """A session with a build, as `firmware_files.read_build` finds it; hil needs the port of the
     board that runs it.
 
     instruments: terminals of sensor and actuators that sil and pil own in wiring `mcu`; a board has
     its own. cut: samples that nobody hears of, as CutTransport says. realtime: as PilTransport
-    says.
+    says. start_timeout_s: it may take so long to start.
 
     Raises LinkError, also for an image that is damaged or another's, VersionError, ModelMismatch;
     ValueError for an unknown target.
@@ -87,6 +88,7 @@ def open_session(
     return McuSession(
         CutTransport(transport, cut) if cut else transport,
         timeout_s=timeout_s,
+        start_timeout_s=start_timeout_s,
         model_hash=firmware.model_hash,
         build_id=firmware.build_id,
     )

@@ -36,6 +36,11 @@ class SensorReader(ABC):
     def feed(self, data: bytes, now_s: float) -> list[list[int]]:
         """The counts (channels,) of each sample that these bytes complete."""
 
+    @abstractmethod
+    def rejoin(self) -> None:
+        """The line was away: what comes next may begin in the middle of a sample, which then is
+        none, and what has come of one before is the beginning of none."""
+
     def silent_s(self, now_s: float) -> float:
         """How long no valid sample has come, s."""
         return now_s - self._valid_s

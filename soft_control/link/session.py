@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TypeVar
 
-import numpy as np
-
 from soft_control.link import messages
-from soft_control.link.codes import (
-    Clock,
-    ErrorCode,
-    HostLost,
-    ResetCause,
-    Source,
-    State,
-    Wiring,
-    in_words,
+from soft_control.link.codes import Clock, ErrorCode, HostLost, Source, State, Wiring
+from soft_control.link.errors import (
+    Gone,
+    LinkError,
+    ModelMismatch,
+    TooLate,
+    check_identity,
+    refusal,
+    restarted,
 )
-from soft_control.link.errors import LinkError, ModelMismatch, TooLate, check_identity, refusal
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import (
@@ -53,6 +48,8 @@ from soft_control.link.messages import (
     Trajectory,
     TrajectoryEnd,
     VersionError,
+    finite,
+    host_us,
 )
 from soft_control.link.transport import NothingMore, Transport, TransportError
 
@@ -96,6 +93,7 @@ class McuSession:
         """TELEMETRY that has come since `arm`."""
         self.lost = 0
         """TELEMETRY since then that has not, by the numbers of those that have."""
+        self._rows: dict[int, Adaptation] = {}
         self._transport = transport
         self._writing = threading.Lock()
         self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
@@ -179,8 +177,8 @@ class McuSession:
             host_timeout_ms,
             sensor_timeout_ms,
             age_max_ms,
-            _finite(command),
-            _finite(outputs),
+            finite(command),
+            finite(outputs),
         )
         self._last_k = None
         self.received = self.lost = 0
@@ -203,7 +201,7 @@ class McuSession:
         """
         pieces = messages.points_max(self._sizes)
         for first in range(0, len(points), pieces):
-            piece = tuple(_finite(point) for point in points[first : first + pieces])
+            piece = tuple(finite(point) for point in points[first : first + pieces])
             self._send(Trajectory(first, piece))
         end = TrajectoryEnd(len(points), int(periodic), step, tuple(map(float, blend)))
         self.info = self._ask(end, Info, self._start_timeout_s)  # behind some 10 kB
@@ -217,7 +215,7 @@ class McuSession:
         """The reference of samples k, k+1, …, (T, n), none beyond the horizon."""
         step = messages.points_max(self._sizes)
         for first in range(0, len(reference), step):
-            points = tuple(_finite(point) for point in reference[first : first + step])
+            points = tuple(finite(point) for point in reference[first : first + step])
             self._send(Reference(k + first, points))
 
     def stop(self) -> None:
@@ -258,23 +256,39 @@ class McuSession:
 
     def measurement(self, k: int, outputs: Sequence[float]) -> None:
         """The measured outputs of sample k; to be told before the sample itself."""
-        self._send(Measurement(k, host_us(), _finite(outputs)))
+        self._send(Measurement(k, host_us(), finite(outputs)))
 
     def adapt(self, known: LearnedMap) -> None:
         """What the robot of today is like, before a run. Raises LinkError for a map that is further
         from a robot as it was recorded than the firmware takes, or that it has no room for."""
         for i, offset in enumerate(known.offset):
-            row = Adapt(i, _finite(known.gain[i]), float(offset), _finite(known.curve[i]))
+            row = Adapt(i, finite(known.gain[i]), float(offset), finite(known.curve[i]))
             self._ask(row, Adaptation, self._timeout_s)
 
     def adaptation(self) -> LearnedMap:
         """What has been learned of the robot of today; at any time."""
-        asked = map(AskAdaptation, range(self._sizes.outputs))
-        return LearnedMap.of_rows([self._ask(a, Adaptation, self._timeout_s) for a in asked])
+        self._rows.clear()
+        for row in range(self._sizes.outputs):
+            while row not in self._rows:  # an answer may be one to `ask_adaptation`
+                found = self._ask(AskAdaptation(row), Adaptation, self._timeout_s)
+                self._rows[found.row] = found
+        return self.learned
+
+    def ask_adaptation(self) -> None:
+        """Asks for the same and does not wait: `learned` has it when all answers have come in with
+        others. By the thread that takes these."""
+        for row in range(self._sizes.outputs):
+            self._send(AskAdaptation(row))
+
+    @property
+    def learned(self) -> LearnedMap | None:
+        """What it has said last of the robot of today; None: it has not been asked."""
+        rows = [self._rows.get(row) for row in range(self._sizes.outputs)]
+        return LearnedMap.of_rows(rows) if rows and all(rows) else None
 
     def drive(self, k: int, command: Sequence[float]) -> None:
         """The host's own command for sample k, where it is the source of them."""
-        self._send(Drive(k, host_us(), _finite(command)))
+        self._send(Drive(k, host_us(), finite(command)))
 
     def heartbeat(self) -> None:
         """The host is there; the microcontroller learns how much of what it has sent has come."""
@@ -297,12 +311,12 @@ class McuSession:
     def sample(self, k: int, signals: Sequence[float], reference: Sequence[float]) -> Telemetry:
         """The command for sample k, from its signals and the reference of sample k + N. Raises
         TooLate for a sample that took too long on its way."""
-        request = Sample(k, host_us(), _finite(signals), _finite(reference))
+        request = Sample(k, host_us(), finite(signals), finite(reference))
         return self._step(request, Telemetry)
 
     def observe(self, k: int, signals: Sequence[float], command: Sequence[float]) -> Telemetry:
         """The prediction for sample k + 1 if `command` is applied at k; nothing is controlled."""
-        return self._step(Observe(k, _finite(signals), _finite(command)), Telemetry)
+        return self._step(Observe(k, finite(signals), finite(command)), Telemetry)
 
     def close(self) -> None:
         """Never raises."""
@@ -311,12 +325,7 @@ class McuSession:
     def __enter__(self) -> McuSession:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # ----------------------------------------------------------------------- exchanges
@@ -369,7 +378,7 @@ class McuSession:
             with self._writing:
                 self._transport.write(encode_frame(message.encode(self._sizes)))
         except TransportError as error:
-            raise self._failed(str(error)) from error
+            raise self._failed(str(error), Gone) from error
 
     def _receive(self, wanted: type[M], deadline: float, may_be_silent: bool = False) -> M | None:
         """The next message of that type, or None at the deadline; what else comes is dealt with.
@@ -386,7 +395,7 @@ class McuSession:
             except TransportError as error:
                 if may_be_silent and isinstance(error, NothingMore):
                     return None
-                raise self._failed(str(error)) from error
+                raise self._failed(str(error), Gone) from error
             self._arrived += self._decoder.feed(data)
             if not data and left <= 0:
                 return None
@@ -403,9 +412,13 @@ class McuSession:
             if mine and late:
                 raise TooLate(str(self._failed(refusal(message))))
             if self._asked and (mine or (wanted is Telemetry and not late)):
-                raise self._failed(refusal(message))
+                in_run = self._last_k is not None and self._asked in (Sample.TYPE, Observe.TYPE)
+                forgot = message.code == ErrorCode.WRONG_STATE and in_run
+                raise self._failed(refusal(message), Gone if forgot else LinkError)
         elif isinstance(message, Crash):
             self.crash = message
+        elif isinstance(message, Adaptation):
+            self._rows[message.row] = message
         elif isinstance(message, Telemetry):
             self._unread.append(message)
         elif isinstance(message, Info):
@@ -415,36 +428,21 @@ class McuSession:
 
     # ----------------------------------------------------------------------- errors
 
-    def _restarted(self, boot: Boot) -> LinkError:
+    def _restarted(self, boot: Boot) -> Gone:
         """With what the microcontroller says of it, when it is asked who it is."""
         self._asked = 0
         self.crash = None
         with contextlib.suppress(LinkError):
             self._send(Hello())
             self.crash = self._receive(Crash, time.monotonic() + RETRY_S)
-        where = ""
-        if self.crash:
-            record = self.crash.encode(self._sizes)[1:].hex()
-            where = f"; where it was says `softctl crash BUILD --record {record}`"
-        cause = in_words(ResetCause, boot.reset_cause)
-        return self._failed(f"the microcontroller has started again (cause: {cause}){where}")
+        record = self.crash.encode(self._sizes)[1:] if self.crash else b""
+        return self._failed(restarted(boot, record), Gone)
 
-    def _silent(self, what: str, timeout_s: float) -> LinkError:
-        return self._failed(f"no answer to {what} within {timeout_s:g} s: {self._transport.advice}")
+    def _silent(self, what: str, timeout_s: float) -> Gone:
+        advice = self._transport.advice
+        return self._failed(f"no answer to {what} within {timeout_s:g} s: {advice}", Gone)
 
-    def _failed(self, reason: str) -> LinkError:
+    def _failed(self, reason: str, kind: type[LinkError] = LinkError) -> LinkError:
         name = self._transport.name
         last = "no good sample yet" if self._last_k is None else f"last good sample {self._last_k}"
-        return LinkError(f"{name}: {reason} ({last})")
-
-
-def host_us() -> int:
-    """This host's clock as messages carry it: us, 32 bits, from anywhere."""
-    return time.monotonic_ns() // 1000 & 0xFFFFFFFF
-
-
-def _finite(values: Sequence[float]) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in np.asarray(values, dtype=float))
-    if not all(map(math.isfinite, numbers)):
-        raise MessageError(f"{list(numbers)}: not all finite; nothing was sent")
-    return numbers
+        return kind(f"{name}: {reason} ({last})")

@@ -30,6 +30,7 @@ from typing import Protocol
 
 import serial
 
+from soft_control.link.returning import USB, PortFinder
 from soft_control.processes import die_with_parent
 
 
@@ -397,11 +398,12 @@ class HilTransport:
     advice = "check the board's power and cable, and that its firmware is flashed"
 
     def __init__(self, port: str, baud: int = BAUD) -> None:
-        """The port is ours alone: of two hosts each would take half of the answers. Raises
-        TransportError."""
+        """port: a path, a URL, or a USB serial number such as usb:066DFF. It is ours alone: of two
+        hosts each would take half of the answers. Raises TransportError."""
         try:
-            self._serial = serial.serial_for_url(port, baudrate=baud, exclusive=True)
-        except (OSError, ValueError) as error:
+            path = PortFinder(port).find() if port.startswith(USB) else port
+            self._serial = serial.serial_for_url(path or port, baudrate=baud, exclusive=True)
+        except (OSError, ValueError, termios.error) as error:
             if getattr(error, "errno", None) == errno.EAGAIN:
                 raise TransportError(f"{port} is in use by another host: end it first") from error
             raise TransportError(f"{port}: {error}") from error

@@ -21,11 +21,12 @@ from soft_control.experiment.health import INACTIVE, ActuatorWatch, Health
 from soft_control.experiment.ros_messages import by_name, joint_state, to_ns, to_stamp
 from soft_control.link.actuator_status import ActuatorStatus
 from soft_control.link.instruments import ACTUATORS as KINDS
+from soft_control.link.instruments import ActuatorMaster
 from soft_control.link.sensor_reader import WARNING_EVERY_S
 from soft_control.nodes._diagnostics import Diagnostics
 from soft_control.nodes._managed import ManagedNode, ManagedParameters
 from soft_control.nodes._node import Names, check_lengths
-from soft_control.nodes._port import CHECK_S, InstrumentPort
+from soft_control.nodes._port import CHECK_S, InstrumentPort, ReturningParameters
 from soft_control.safe_output import SafeOutput
 from soft_control.topics import ACTUATORS, COMMAND, COMMAND_ASKED
 
@@ -34,11 +35,15 @@ ENDING_S = 3.0
 """For the way to the safe output at the end; who stops a node waits for 5 s."""
 
 
-class ActuatorParameters(ManagedParameters):
+class ActuatorParameters(ManagedParameters, ReturningParameters):
     """The members of the driver's config that are of one kind alone are that kind's parameters,
     under their names in firmware_instruments.actuator_config."""
 
-    port: str = Field(min_length=1, description="Of the actuators, such as /dev/ttyUSB1.")
+    port: str = Field(
+        min_length=1,
+        description="Of the actuators: a path or a link, such as /dev/ttyUSB1, or a USB serial "
+        "number, such as usb:A50285BI.",
+    )
     baud: int = Field(1_000_000, gt=0, description="Of the port.")
     clock: Literal["lockstep", "realtime"] = Field(
         "realtime", description="Whether time goes on by the stamps of commands, or by itself."
@@ -73,6 +78,11 @@ class ActuatorParameters(ManagedParameters):
     )
     mean_s: float = Field(10.0, gt=0, description="Time constant of that mean, s.")
     port_timeout_s: float = Field(10.0, ge=0, description="The port may appear within, s.")
+    rearm: bool = Field(
+        True,
+        description="Realtime: whether actuators that come back in mid-run are driven again; else "
+        "the run ends when they go.",
+    )
 
     @model_validator(mode="after")
     def fits_together(self) -> ActuatorParameters:
@@ -126,7 +136,7 @@ class ActuatorNode(ManagedNode):
         self.lockstep = p.clock == "lockstep"
         self.config = p.gate_config()
         self.state = gate.reset(self.config)
-        self.master = KINDS[self.NAME].master(p.model_dump(), len(p.command_names))
+        self.master = self.new_master()
         self.sample_ns = 0
         self.first_ns: int | None = None
         self.taken = 0
@@ -147,8 +157,15 @@ class ActuatorNode(ManagedNode):
             self.diagnostics = Diagnostics(self, p.port, self.judge)
         self.start()
 
+    def new_master(self) -> ActuatorMaster:
+        """That has told nothing yet, and tells all."""
+        p: ActuatorParameters = self.parameters
+        return KINDS[self.NAME].master(p.model_dump(), len(p.command_names))
+
     def open(self) -> None:
-        self.port = InstrumentPort(self, "the line of the actuators", timeout_s=0)
+        # In lockstep a command that is lost is one that the rig waits for.
+        may_return = self.parameters.rearm and not self.lockstep
+        self.port = InstrumentPort(self, "the line of the actuators", 0, may_return)
 
     def begin(self) -> None:
         """From the neutral command on: nobody knows where actuators are that were let go."""
@@ -176,6 +193,10 @@ class ActuatorNode(ManagedNode):
             age_s = (now_ns - sample_ns) / 1e9
             self.ages_s.append(age_s)
         self.sample_ns = sample_ns
+        if not self.is_there():
+            self.lost += 1
+            return
+        before = self.state.command
         command = gate.step(self.config, self.state, asked, age_s, now_s)
         if command is None:
             self.get_logger().warning(
@@ -189,12 +210,18 @@ class ActuatorNode(ManagedNode):
             self.get_logger().info("commands come again")
         self.hear()
         self.tell(self.master.drive(command))
+        if self.port.failed:
+            self.state.command = before  # from which they go on, when they are back
+            self.lost += 1
+            return
         names = self.parameters.command_names
         self.told_commands.publish(joint_state(sample_ns, names, command))
         self.publish(now_ns)
 
     def on_tick(self) -> None:
         """Realtime, each control period: who is silent, and what the actuators have said."""
+        if not self.is_there():
+            return
         now_s = time.monotonic()
         silent = gate.is_silent(self.config, self.state, now_s)
         if silent and not self.was_silent:
@@ -207,6 +234,29 @@ class ActuatorNode(ManagedNode):
         if silent:
             self.tell(self.safe_bytes(now_s))
         self.publish(self.get_clock().now().nanoseconds)
+
+    def is_there(self) -> bool:
+        """Whether there is a port; one that has gone is looked for."""
+        if not self.port.failed:
+            return True
+        if not self.port.came_back():
+            return False
+        self.go_on()
+        return True
+
+    def go_on(self) -> None:
+        """The actuators are back, perhaps without having had power meanwhile: all is told again, at
+        bounded speed from where they were told to be last. What is let go by itself when nobody
+        speaks begins as it does at a start."""
+        self.master = self.new_master()
+        if self.config.safe_output == "disarm":
+            self.state.command, self.state.driving = self.config.neutral.copy(), False
+        if self.state.heard_s is not None and not self.state.silent:
+            self.state.heard_s = time.monotonic()  # who commands has been heard of all the time
+        self.get_logger().warning(
+            f"{self.port.where} was away for {self.port.gone_s:.2f} s and is back on "
+            f"{self.port.serial.port}: {self.lost} samples lost so far"
+        )
 
     def safe_bytes(self, now_s: float) -> bytes:
         """Of a sample on the way to the safe output."""
@@ -245,8 +295,9 @@ class ActuatorNode(ManagedNode):
             self.port.fail(error)
 
     def check(self) -> None:
-        """Raises RuntimeError where the port is gone."""
-        self.hear()
+        """Raises RuntimeError where the port is gone for good."""
+        if self.is_there():
+            self.hear()
         self.port.check(f"{self.told} samples")
 
     def publish(self, now_ns: int) -> None:
@@ -270,10 +321,12 @@ class ActuatorNode(ManagedNode):
             "limited": self.state.limited,
             "lost": self.lost,
             "bad": sum(status.bad for status in said),
+            "reconnections": self.port.reconnections,
         }
         errors = functools.reduce(operator.or_, (status.errors for status in said), 0)
+        safe_output, away_s = self.parameters.safe_output, self.port.away_s(time.monotonic())
         return self.watch.judge(
-            elapsed_s, counts, ages_s, self.was_silent, errors, self.parameters.safe_output
+            elapsed_s, counts, ages_s, self.was_silent, errors, safe_output, away_s
         )
 
     def diagnosis(self, index: int) -> DiagnosticStatus:
@@ -291,6 +344,12 @@ class ActuatorNode(ManagedNode):
     def name_of(self, index: int) -> str:
         """Of what answers under this number; by default one for all actuators does."""
         return self.NAME
+
+    def close(self) -> None:
+        """The last word on what was counted is that of the end."""
+        if self.is_active and not self.lockstep:
+            self.diagnostics.say_last()
+        super().close()
 
     def halt(self) -> None:
         """To the safe output, as far as there is a port and, in realtime, time."""

@@ -6,13 +6,15 @@ model goes on.
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from soft_control.control.controllers import HOLD
 from soft_control.control.turns import Turns
-from soft_control.experiment.replaceable_session import ReplaceableSession
+from soft_control.experiment.returning_session import GAP_MAX, ReturningSession
 from soft_control.experiment.ros_messages import (
     EVERY_SAMPLE,
     LATEST_SAMPLE,
@@ -22,6 +24,7 @@ from soft_control.experiment.ros_messages import (
     joint_state,
     to_ns,
 )
+from soft_control.link.errors import Gone
 from soft_control.link.messages import Telemetry
 from soft_control.link.sensor_reader import WARNING_EVERY_S
 from soft_control.link.session import LinkError, TooLate
@@ -30,8 +33,6 @@ from soft_control.nodes._swap import OWN, Swap
 from soft_control.topics import COMMAND, FIRST_NS, OUTPUTS, REFERENCE, SIGNALS
 
 CHECK_S = 0.05
-GAP_MAX = 100
-"""Samples that the firmware bridges in one go (firmware/src/loop/control_loop.h)."""
 
 
 class AtHost:
@@ -42,6 +43,7 @@ class AtHost:
         self.node = node
         p: McuParameters = node.parameters
         self.k: int | None = None
+        self.answered_k = 0
         self.last_ns = 0
         self.seen: JointState | None = None
         self.applied = np.array(p.command_neutral)
@@ -69,9 +71,16 @@ class AtHost:
         if node.swap.others:
             node.listen(JointState, COMMAND, self.on_command, queue)
             node.create_timer(CHECK_S, node.swap.check_release)
+        if node.realtime:
+            node.create_timer(CHECK_S, self.look)
+
+    def look(self) -> None:
+        """For a microcontroller that has gone; raises as `Absence.look`."""
+        if self.node.is_active and self.node.absence.lasts:
+            self.node.absence.look(self.k + 1)
 
     @property
-    def session(self) -> ReplaceableSession:
+    def session(self) -> ReturningSession:
         return self.node.session
 
     def begin(self) -> None:
@@ -170,33 +179,59 @@ class AtHost:
         command: np.ndarray | None,
     ) -> Telemetry | None:
         """Of the firmware; with a command that somebody else has found, or None. Returns None for a
-        sample that has become too old on its way."""
-        node, missed = self.node, 0
+        sample that nobody answers: it has become too old on its way, or the firmware has gone."""
+        node, absence = self.node, self.node.absence
         if self.k is None:
-            self.k = 0
+            self.k, self.answered_k = 0, -1
             # The emulator's clock stands still between samples of a lockstep run.
             timeout_ms = node.parameters.host_timeout_ms if node.realtime else 0
             node.arm(horizon[:-1], host_timeout_ms=timeout_ms)
         else:
+            missed = 0
             if node.realtime:
-                missed = min((now_ns - self.last_ns) // node.period_ns - 1, GAP_MAX)
-            self.k += 1 + max(missed, 0)
+                missed = max((now_ns - self.last_ns) // node.period_ns - 1, 0)
+            absence.lost_samples += missed
+            self.k += 1 + min(missed, GAP_MAX)
         self.last_ns = now_ns
-        self.measure(now_ns, outputs)
-        try:
-            told = self.ask(live, horizon, command)
-        except TooLate as refused:
-            # The firmware holds its command for this sample, as for one that never came.
-            node.get_logger().warning(str(refused), throttle_duration_sec=WARNING_EVERY_S)
-            if node.health:
-                node.health.on_too_late()
+        told = None if absence.lasts else self.tell(now_ns, live, horizon, outputs, command)
+        if told is None:
+            absence.lost_samples += 1
             return None
+        missed, self.answered_k = self.k - self.answered_k - 1, self.k
         if missed > 0 and horizon:
             # The firmware held its command for the samples that never came, and it lacks the points
             # that these would have brought.
             self.session.preload(self.k + 1, horizon[1:-1])
         node.send_ahead(self.k)
         return told
+
+    def tell(
+        self,
+        now_ns: int,
+        live: np.ndarray,
+        horizon: list[list[float]],
+        outputs: JointState | None,
+        command: np.ndarray | None,
+    ) -> Telemetry | None:
+        """What the firmware answers to all that is known of the sample; None: nothing in time."""
+        node = self.node
+        try:
+            self.measure(now_ns, outputs)
+            return self.ask(live, horizon, command)
+        except TooLate as refused:
+            # The firmware holds its command for this sample, as for one that never came.
+            node.get_logger().warning(str(refused), throttle_duration_sec=WARNING_EVERY_S)
+            if node.health:
+                node.health.on_too_late()
+            return None
+        except Gone as gone:
+            node.absence.begin(gone)
+        while node.absence.lasts:
+            self.look()
+            if node.realtime:
+                return None  # who comes back later than that has newer samples to answer
+            time.sleep(CHECK_S)
+        return self.tell(now_ns, live, horizon, outputs, command)
 
     def ask(
         self, live: np.ndarray, horizon: list[list[float]], command: np.ndarray | None

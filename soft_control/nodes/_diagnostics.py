@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -14,6 +15,8 @@ from soft_control.experiment.ros_messages import RECENT, joint_state, to_stamp
 from soft_control.topics import DIAGNOSTICS, STATISTICS
 
 EVERY_S = 1.0
+LAST_S = 0.5
+"""The last word has so long to get through."""
 
 
 class Diagnostics:
@@ -33,12 +36,8 @@ class Diagnostics:
         node.create_timer(every_s, self.say)
 
     def say(self) -> None:
-        now_s = time.monotonic()
-        health = self._judge(max(now_s - self._asked_s, 1e-3))
-        self._asked_s = now_s
-        now_ns = self._node.get_clock().now().nanoseconds
+        health, now_ns = self._count()
         numbers = health.numbers
-        self.statistics.publish(joint_state(now_ns, list(numbers), list(numbers.values())))
         status = DiagnosticStatus(
             level=bytes([health.level]),
             name=self._node.get_fully_qualified_name().lstrip("/"),
@@ -49,3 +48,18 @@ class Diagnostics:
         message = DiagnosticArray(status=[status])
         message.header.stamp = to_stamp(now_ns)
         self.diagnostics.publish(message)
+
+    def _count(self) -> tuple[Health, int]:
+        """The numbers are told; how the node is by them, and the time, ns."""
+        now_s, now_ns = time.monotonic(), self._node.get_clock().now().nanoseconds
+        health = self._judge(max(now_s - self._asked_s, 1e-3))
+        self._asked_s = now_s
+        numbers = health.numbers
+        self.statistics.publish(joint_state(now_ns, list(numbers), list(numbers.values())))
+        return health, now_ns
+
+    def say_last(self) -> None:
+        """At the end of the node: what was counted since it was said last is told, too. How it is
+        is nobody's business any more: a simulated device goes a moment before its node."""
+        self._count()
+        self.statistics.wait_for_all_acked(Duration(seconds=LAST_S))

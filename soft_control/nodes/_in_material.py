@@ -15,9 +15,11 @@ from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 
 from soft_control.control.controllers import HOLD, MCU_NODE
-from soft_control.experiment.replaceable_session import ReplaceableSession
+from soft_control.experiment.returning_session import ReturningSession
 from soft_control.experiment.ros_messages import by_name, joint_state, to_ns
+from soft_control.firmware_instruments import telemetry_every
 from soft_control.link.codes import Cause, HostLost, Source, State, Wiring, in_words
+from soft_control.link.errors import Gone
 from soft_control.link.mcu_clock import McuClock
 from soft_control.link.messages import Info, Telemetry
 from soft_control.link.session import LinkError
@@ -78,7 +80,7 @@ class InMaterial:
         node.create_timer(CHECK_S, self.check)
 
     @property
-    def session(self) -> ReplaceableSession:
+    def session(self) -> ReturningSession:
         return self.node.session
 
     def nothing_told(self) -> None:
@@ -86,6 +88,8 @@ class InMaterial:
         self.mcu_clock, self.generation = McuClock(), 0
         self.newest: Telemetry | None = None
         self.k: int | None = None
+        self.every = 1
+        """So many samples a TELEMETRY."""
         self.last_ns = 0
         self.state, self.cause = int(State.ARMED), int(Cause.NONE)
         self.info: Info | None = None
@@ -127,6 +131,8 @@ class InMaterial:
             sensor_timeout_ms=p.sensor_timeout_ms if self.node.realtime else 0,
         )
         self.info = self.session.info
+        length = Telemetry.length_min(self.info.sizes)
+        self.every = telemetry_every(length, self.info.rate_hz)
         self.generation = self.session.generation
         self.thread.start()
 
@@ -174,6 +180,8 @@ class InMaterial:
         it raises."""
         if not self.thread.is_alive():
             return action()
+        if self.node.absence.lasts:
+            raise RuntimeError(f"the microcontroller is away ({self.node.absence.reason})")
         request = Request(action)
         self.asked.put(request)
         try:
@@ -189,47 +197,90 @@ class InMaterial:
         k = self.sample_of(message)
         if k < p.told_samples:
             seen = by_name(message, p.output_names, OUTPUTS, others=True, frame=p.frame)
-            self.session.measurement(k, seen)
+            self.tell(lambda: self.session.measurement(k, seen))
 
     def on_asked(self, message: JointState) -> None:
         if not (self.node.swap.by_host and self.thread.is_alive()):
             return  # it came when another one had taken over
         command = by_name(message, self.node.parameters.command_names, COMMAND_ASKED)
-        self.session.drive(self.sample_of(message), command)
+        self.tell(lambda: self.session.drive(self.sample_of(message), command))
+
+    def tell(self, action: Callable[[], None]) -> None:
+        """The firmware, while it is there; the thread finds out that it is not."""
+        if self.node.absence.lasts:
+            return
+        try:
+            action()
+        except Gone:
+            if not self.node.absence.may_end:
+                raise
 
     def follow(self) -> None:
-        """The thread: telemetry in, heartbeats out, of which the firmware counts the time between
-        them in samples where these are its clock, however fast they come."""
-        beat_s, beat_k = time.monotonic(), 0
-        every = max(1, round(HEARTBEAT_S * self.node.parameters.rate_hz))
+        """The thread: what the firmware says, until the end; one that goes is looked for."""
+        absence = self.node.absence
         try:
             while not self.closing.is_set():
-                if (told := self.session.telemetry(HEARTBEAT_S)) is not None:
-                    self.on_telemetry(told)
-                while not self.asked.empty():
-                    self.asked.get().carry_out()
-                if self.node.realtime:
-                    self.count()
-                k = self.k or 0
-                if time.monotonic() - beat_s >= HEARTBEAT_S or k - beat_k >= every:
-                    beat_s, beat_k = time.monotonic(), k
-                    self.session.heartbeat()
+                try:
+                    self.listen()
+                except Gone as gone:
+                    absence.begin(gone)
+                while absence.lasts and not self.closing.is_set():
+                    if absence.look() is None:
+                        self.closing.wait(absence.wait_s)
         except BaseException as ended:
             self.ended = ended
 
+    def listen(self) -> None:
+        """Telemetry in, heartbeats out, of which the firmware counts the time between them in
+        samples where these are its clock, however fast they come. Raises Gone where it goes."""
+        beat_s, beat_k = time.monotonic(), self.k or 0
+        every = max(1, round(HEARTBEAT_S * self.node.parameters.rate_hz))
+        self.heard_s = time.monotonic()
+        while not self.closing.is_set():
+            if (told := self.session.telemetry(HEARTBEAT_S)) is not None:
+                self.on_telemetry(told)
+            while not self.asked.empty():
+                self.asked.get().carry_out()
+            if self.node.realtime:
+                self.count()
+                self.check_silence()
+            k = self.k or 0
+            if time.monotonic() - beat_s >= HEARTBEAT_S or k - beat_k >= every:
+                beat_s, beat_k = time.monotonic(), k
+                self.session.heartbeat()
+
+    def check_silence(self) -> None:
+        """In a run it speaks each sample: one that does not is asked whether it is there. Raises
+        Gone where it is not."""
+        p: McuParameters = self.node.parameters
+        silent_s = time.monotonic() - self.heard_s
+        if self.newest is None or p.cut or silent_s < p.answer_timeout_s:
+            return
+        self.heard_s = time.monotonic()
+        self.session.hello()
+
     def count(self) -> None:
         """Each second the microcontroller is asked for its counters, which are told as they come;
-        in lockstep there are no seconds."""
+        in lockstep there are no seconds. Raises Gone where they are of one that knows no run."""
+        p: McuParameters = self.node.parameters
         if time.monotonic() - self.asked_s >= EVERY_S:
             self.asked_s = time.monotonic()
             self.session.ask_info()
+            if p.learns:
+                self.session.ask_adaptation()
         if self.session.info is not self.info:
             self.info = self.session.info
+            forgot = self.info.state == State.IDLE or self.info.cause == Cause.CRASHED
+            if self.newest is not None and forgot:
+                raise Gone(f"{p.target}: the microcontroller has started again unheard")
             self.counted.publish(self.counters(self.info))
 
     def on_telemetry(self, told: Telemetry) -> None:
         now_ns = self.stamp_ns(told)
+        if self.k is not None:
+            self.node.absence.lost_samples += max((told.k - self.k) // self.every - 1, 0)
         self.newest, self.k, self.last_ns = told, told.k, now_ns
+        self.heard_s = time.monotonic()
         if self.signals:
             names = self.node.parameters.signal_names
             self.signals.publish(joint_state(now_ns, names, told.signals))
@@ -285,6 +336,7 @@ class InMaterial:
             "cause": Cause(self.cause).name.lower(),
             **{name: getattr(info, name) for name in COUNTERS},
             "telemetry_missing": self.session.lost,
+            **self.node.absence.counts(),
         }
         bad = self.state in AT_REST
         level = DiagnosticStatus.ERROR if bad else DiagnosticStatus.OK

@@ -16,7 +16,7 @@ from trajectory_msgs.msg import JointTrajectory
 from soft_control.control.controllers import CHOICES, MCU_NODE
 from soft_control.control.sampled_reference import read_reference
 from soft_control.experiment.learned_file import read_learned, write_learned
-from soft_control.experiment.replaceable_session import ReplaceableSession
+from soft_control.experiment.returning_session import ReturningSession
 from soft_control.experiment.ros_messages import joint_state, to_stamp, trajectory
 from soft_control.experiment.trajectory import ToldReference
 from soft_control.firmware_files import read_build
@@ -24,19 +24,25 @@ from soft_control.link.codes import TETHERED, Cause, Clock, SolverStatus, State,
 from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import Telemetry
 from soft_control.link.session import ACTIVE
+from soft_control.nodes._absence import Absence
 from soft_control.nodes._managed import ManagedNode, ManagedParameters
 from soft_control.nodes._mcu_health import McuHealth
 from soft_control.nodes._mpc_parameters import MpcParameters, asked, configuration
 from soft_control.nodes._node import LIVE, Names, check_lengths
-from soft_control.nodes._restart import replaceable_session
+from soft_control.nodes._port import ReturningParameters
+from soft_control.nodes._restart import returning_session
 from soft_control.nodes._swap import Swap
 from soft_control.topics import COMMAND, COMMAND_ASKED, PREDICTED_OUTPUTS, REFERENCE, SOLVER
 
 
-class McuParameters(MpcParameters, ManagedParameters):
+class McuParameters(MpcParameters, ManagedParameters, ReturningParameters):
     target: Literal["sil", "pil", "hil"] = Field("pil", description="Where the firmware runs.")
     firmware: str = Field(min_length=1, description="Directory that `softctl build` wrote.")
-    port: str = Field("", description="Serial port of the board, hil only.")
+    port: str = Field(
+        "",
+        description="Serial port of the board, hil only: a path or a link, or a USB serial number, "
+        "such as usb:066DFF.",
+    )
     wiring: Literal["host", "mcu"] = Field(
         "host", description="Where sensor and actuators are: at the host's nodes, or at the MCU."
     )
@@ -79,6 +85,11 @@ class McuParameters(MpcParameters, ManagedParameters):
     )
     host_lost: Literal["continue", "hold", "stop"] = Field(
         "continue", description="Wiring mcu: what the MCU does then."
+    )
+    rearm: bool = Field(
+        True,
+        description="Whether a microcontroller that has started again in mid-run is armed again; "
+        "else the run ends.",
     )
     sensor_timeout_ms: int = Field(
         50,
@@ -163,7 +174,8 @@ class McuNode(ManagedNode):
         self.owns_instruments = p.wiring == "mcu"
         self.period_ns = round(1e9 / p.rate_hz)
         self.build = read_build(p.firmware)
-        self.session: ReplaceableSession
+        self.session: ReturningSession
+        self.absence = Absence(self)
         self.unit: str
         self.known_doubted = 0
         self.health: McuHealth | None = None
@@ -183,7 +195,8 @@ class McuNode(ManagedNode):
     def open(self) -> None:
         """Starts the firmware, or reaches the board, and tells it what it was not built with."""
         p: McuParameters = self.parameters
-        self.session = replaceable_session(self)
+        self.session = returning_session(self)
+        self.absence.forget()
         unit = StepCostUnit(self.session.info.step_cost_unit)
         if p.target == "pil" and self.realtime:
             unit = StepCostUnit.NONE  # the emulator keeps our time, and counts no instructions

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-from soft_control.experiment.health import INACTIVE, Health, McuWatch
+from soft_control.experiment.health import INACTIVE, Health, Level, McuWatch
 from soft_control.link.codes import Cause, State, Supervisor, in_words
+from soft_control.link.errors import Gone
 from soft_control.link.messages import Info, Telemetry
 from soft_control.nodes._diagnostics import Diagnostics
 
@@ -49,14 +51,25 @@ class McuHealth:
         """A sample that the firmware has refused for its age."""
         self._deadline_misses += 1
 
+    def ask(self) -> None:
+        """For the counters, and for what has been learned, which another start would not know."""
+        self._node.session.ask_info()
+        if self._node.parameters.learns:
+            self._node.session.ask_adaptation()
+
     def judge(self, elapsed_s: float) -> Health:
         """Of the second that has passed; asks the microcontroller for its counters, which the next
         one will have, where no thread does."""
         if not self._node.is_active:
             return INACTIVE
+        absence = self._node.absence
+        if absence.lasts:
+            words = f"away for {absence.seconds():.1f} s: {absence.reason}"
+            return Health(Level.ERROR, words, dict(absence.counts()))
         info = self._node.session.info
         if not self._node.owns_instruments:
-            self._node.session.ask_info()
+            with contextlib.suppress(Gone):  # the next sample finds that out
+                self.ask()
             self._state, self._cause = info.state, info.cause
         latencies_ms, self._latencies_ms = self._latencies_ms, []
         step_costs, self._step_costs = self._step_costs, []
@@ -65,6 +78,7 @@ class McuHealth:
             "deadline_misses": self._deadline_misses,
             **{name: getattr(info, name) for name in COUNTERS},
             "telemetry_missing": self._node.session.lost,
+            **absence.counts(),
         }
         return self._watch.judge(
             elapsed_s,

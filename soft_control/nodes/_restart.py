@@ -2,45 +2,73 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from soft_control.experiment.replaceable_session import Lost, ReplaceableSession, Replaced
+from soft_control.experiment.replaceable_session import Lost, Replaced
+from soft_control.experiment.returning_session import ReturningSession
 from soft_control.experiment.ros_messages import LATCHED, to_stamp
 from soft_control.firmware_files import FirmwareBuild, KeptBuild, check_names, read_build
 from soft_control.firmware_instruments import sensor_config
 from soft_control.link.opening import FirmwareFiles, open_session
-from soft_control.link.session import McuSession
+from soft_control.link.returning import PortFinder
+from soft_control.link.session import LinkError, McuSession
 from soft_control.link.transport import discard_input
 from soft_control.nodes._mpc_parameters import asked, configuration
 from soft_control.nodes._node import RigNode
 from soft_control.plain_text import one_line
 from soft_control.topics import FIRMWARE, FIRST_NS
 
+START_S = 10.0
+"""A microcontroller may take so long to start, before a run."""
 
-def replaceable_session(node: Any) -> ReplaceableSession:
+
+def returning_session(node: Any) -> ReturningSession:
     """The session of the node mcu, as its parameters say. Raises as `open_session`."""
     p = node.parameters
-    ports = node.terminals() if node.owns_instruments else None
+    # A board has lines of its own to its instruments.
+    ports = node.terminals() if node.owns_instruments and p.target != "hil" else None
+    board = PortFinder(p.port)
+    opener = ThreadPoolExecutor(1)
+    in_run = False
 
     def open_firmware(firmware: FirmwareFiles, wired: bool) -> McuSession:
-        return open_session(
+        """An emulator ends with the thread that has started it: none that ends with a run does."""
+        if threading.current_thread() is threading.main_thread():
+            return opened(firmware, wired)
+        return opener.submit(opened, firmware, wired).result()
+
+    def opened(firmware: FirmwareFiles, wired: bool) -> McuSession:
+        nonlocal in_run
+        port = p.port
+        if p.target == "hil" and "://" not in port:
+            port = board.find()
+            if port is None:
+                raise LinkError(f"hil: {p.port} is not there")
+        session = open_session(
             p.target,
             firmware,
-            p.port,
+            port,
             timeout_s=p.answer_timeout_s,
             instruments=ports if wired else None,
             cut=p.cut if wired else range(0),
             realtime=node.realtime,
+            start_timeout_s=p.answer_timeout_s if in_run else START_S,
         )
+        in_run = True
+        if p.target == "hil" and port:
+            board.opened(port)
+        return session
 
     def discard() -> None:
         for port in ports or ():
             discard_input(port)
 
-    return ReplaceableSession(open_firmware, KeptBuild(node.build, p.target), discard)
+    return ReturningSession(open_firmware, KeptBuild(node.build, p.target), discard)
 
 
 class Restart:

@@ -15,16 +15,21 @@ from soft_control.experiment.health import INACTIVE, Health, SensorWatch
 from soft_control.experiment.ros_messages import EVERY_SAMPLE, joint_state, to_ns
 from soft_control.learning.calibration import Calibration
 from soft_control.link.instruments import SENSORS
+from soft_control.link.rhythm import Rhythm
 from soft_control.nodes._diagnostics import Diagnostics
 from soft_control.nodes._managed import ManagedNode, ManagedParameters
 from soft_control.nodes._node import Names, check_lengths
-from soft_control.nodes._port import CHECK_S, InstrumentPort
+from soft_control.nodes._port import CHECK_S, InstrumentPort, ReturningParameters
 from soft_control.nodes._run_length import RunLength
 from soft_control.topics import CLOCK, SIGNALS, SIGNALS_RAW
 
 
-class SensorParameters(ManagedParameters):
-    port: str = Field(min_length=1, description="Of the sensor board, such as /dev/ttyUSB0.")
+class SensorParameters(ManagedParameters, ReturningParameters):
+    port: str = Field(
+        min_length=1,
+        description="Of the sensor board: a path or a link, such as /dev/ttyUSB0, or a USB serial "
+        "number, such as usb:A50285BI.",
+    )
     baud: int = Field(2_000_000, gt=0, description="Of the port.")
     clock: Literal["lockstep", "realtime"] = Field(
         "realtime", description="What stamps a sample: /clock, or the time at which it came."
@@ -67,6 +72,9 @@ class SensorNode(ManagedNode):
         self.counts: deque[list[int]] = deque()
         self.pairing = threading.Lock()
         self.run_length = RunLength(p.duration_s)
+        self.rhythm = Rhythm()
+        self.lost = 0
+        """Samples that have passed while the port was away."""
 
         self.raw = self.publish_on(JointState, SIGNALS_RAW)
         self.calibrated = self.publish_on(JointState, SIGNALS)
@@ -82,7 +90,8 @@ class SensorNode(ManagedNode):
         self.run_length.begin()
 
     def open(self) -> None:
-        self.port = InstrumentPort(self, "the sensor", CHECK_S)
+        # In lockstep the samples after one that is lost would belong to other times.
+        self.port = InstrumentPort(self, "the sensor", CHECK_S, may_return=not self.lockstep)
 
     def begin(self) -> None:
         """The executor cannot wait for a serial port, so a thread does, and publishes itself:
@@ -93,7 +102,7 @@ class SensorNode(ManagedNode):
             len(p.full_scale_counts), p.silence_timeout_s, time.monotonic(), **self.settings()
         )
         if self.presented:
-            self.port.serial.reset_input_buffer()  # of the time when nobody wanted to know
+            self.port.discard_input()  # of the time when nobody wanted to know
         self.closing = threading.Event()
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
@@ -105,14 +114,30 @@ class SensorNode(ManagedNode):
 
     def read(self) -> None:
         """The reading thread; what ends it is told to the node."""
-        wire = self.port.serial
         try:
             while not self.closing.is_set():
-                data = wire.read(max(1, wire.in_waiting))
+                if self.port.failed:
+                    self.wait_for_port()
+                    continue
+                try:
+                    data = self.port.serial.read(max(1, self.port.serial.in_waiting))
+                except OSError as error:
+                    self.port.fail(error)
+                    if not self.port.may_return:
+                        return
+                    continue
                 for counts in self.reader.feed(data, time.monotonic()):
                     self.on_sample(counts)
         except BaseException as error:
             self.port.fail(error)
+
+    def wait_for_port(self) -> None:
+        """One look for it; what comes then may begin in the middle of a sample."""
+        if self.port.came_back():
+            self.reader.rejoin()
+            self.rhythm.interrupt()
+        else:
+            self.closing.wait(self.port.wait_s)
 
     def check(self) -> None:
         """Raises RuntimeError where the sensor is gone or what it sends is of no use, SystemExit at
@@ -131,11 +156,23 @@ class SensorNode(ManagedNode):
         """Of the last second."""
         if not self.is_active:
             return INACTIVE
-        reader = self.reader
-        silent_s = reader.silent_s(time.monotonic())
-        return self.watch.judge(elapsed_s, reader.samples, reader.dropped, silent_s)
+        reader, now_s = self.reader, time.monotonic()
+        counts = {
+            "samples": reader.samples,
+            "dropped": reader.dropped,
+            "reconnections": self.port.reconnections,
+            "lost": self.lost,
+        }
+        return self.watch.judge(elapsed_s, counts, reader.silent_s(now_s), self.port.away_s(now_s))
 
     def on_sample(self, counts: list[int]) -> None:
+        passed = self.rhythm.sample(time.monotonic())
+        if passed is not None:
+            self.lost += passed
+            self.get_logger().warning(
+                f"{self.port.where} was away for {self.port.gone_s:.2f} s and is back on "
+                f"{self.port.serial.port}: {passed} samples lost"
+            )
         if self.lockstep:
             self.counts.append(counts)
             self.pair()
@@ -156,10 +193,16 @@ class SensorNode(ManagedNode):
         self.raw.publish(joint_state(now_ns, self.names, counts))
         self.calibrated.publish(joint_state(now_ns, self.names, self.calibration.apply(counts)))
 
+    def close(self) -> None:
+        """The last word on what was counted is that of the end."""
+        if self.is_active and not self.lockstep:
+            self.diagnostics.say_last()
+        super().close()
+
     def halt(self) -> None:
         """Ends the thread: it publishes, which nobody may do on a node that is gone."""
         self.closing.set()
-        self.port.serial.cancel_read()
+        self.port.cancel_read()
         self.thread.join(2 * CHECK_S)
         self.destroy_timer(self.checking)
 

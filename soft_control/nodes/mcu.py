@@ -38,6 +38,12 @@ class Mcu(McuNode):
         super().begin()
         (self.material or self.at_host).begin()
 
+    def close(self) -> None:
+        """The last word on what was counted is that of the end."""
+        if self.is_active and self.health:
+            self.health.diagnostics.say_last()
+        super().close()
+
     def halt(self) -> None:
         (self.material or self.at_host).halt()
 

@@ -161,7 +161,8 @@ class MotionTracker(RigNode):
     def judge(self, elapsed_s: float) -> Health:
         """Of the last second."""
         silent_s = time.monotonic() - self.seen_s
-        return self.watch.judge(elapsed_s, self.samples, self.dropped, silent_s)
+        counts = {"samples": self.samples, "dropped": self.dropped}
+        return self.watch.judge(elapsed_s, counts, silent_s)
 
     def check(self) -> None:
         """Says once when the points are lost."""

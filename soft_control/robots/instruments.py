@@ -18,6 +18,10 @@ COUNT_MAX = 2_147_483_647
 """Of a sensor's channel: counts are of 32 bits."""
 
 
+HIGH_VOLTAGE = ("hasel_driver",)
+"""Kinds of actuators that nobody may find driven again without having asked for it."""
+
+
 class Sensor(Strict):
     """What gives the signals, all channels at once."""
 
@@ -71,6 +75,14 @@ class Actuators(Strict):
     """Largest mean of (command - its lower limit), in the unit of the commands; None: any."""
     mean_s: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 10.0
     """Time constant of that mean, s."""
+    rearm: bool | None = None
+    """Whether a robot in the middle of a run may be driven again by itself, where its actuators or
+    its microcontroller have gone and come back; None: it may, but not with high voltage."""
+
+    @property
+    def may_rearm(self) -> bool:
+        """The same as yes or no."""
+        return self.kind not in HIGH_VOLTAGE if self.rearm is None else self.rearm
 
 
 class Instruments(Strict):

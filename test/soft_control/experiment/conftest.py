@@ -93,7 +93,8 @@ def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., P
     """Writes a run whose outputs are off their reference by `off`, (n,) at all times or (T, n). Of
     samples `unheard` the bag has the outputs only; `late` more commands come after all outputs; the
     stamps of commands are `shift_ns` later; from sample `stopped` on the microcontroller says that
-    it is, and of its reference what it was then; `mcu` is what it has counted."""
+    it is, and of its reference what it was then; `mcu` is what it has
+    counted, `statistics` what nodes have."""
 
     def make(
         name: str = "run",
@@ -106,6 +107,7 @@ def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., P
         shift_ns: int = 0,
         stopped: int | None = None,
         mcu: dict[str, Any] | None = None,
+        statistics: dict[str, dict[str, float]] | None = None,
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir()
@@ -116,7 +118,8 @@ def run_dir(tmp_path: Path, record: Callable[..., RunRecord]) -> Callable[..., P
         wanted = kept.curve.values(t_s) if kept.curve else np.zeros((samples, n))
         m = len(kept.robot.commands) if commands is None else commands
         told = 1e4 * np.sin(0.1 * np.arange(samples + late)[:, None] + np.arange(m))
-        write_bag(folder / "bag", kept, wanted + off, told, unheard, shift_ns, stopped, mcu)
+        said = (unheard, shift_ns, stopped, mcu, statistics)
+        write_bag(folder / "bag", kept, wanted + off, told, *said)
         return folder
 
     return make
@@ -135,6 +138,7 @@ def write_bag(
     shift_ns: int = 0,
     stopped: int | None = None,
     mcu: dict[str, Any] | None = None,
+    statistics: dict[str, dict[str, float]] | None = None,
 ) -> None:
     """Messages of every topic that a report reads, one of each a sample: outputs (T, n), commands
     (T or more, m), and the reference of `record`."""
@@ -209,3 +213,8 @@ def write_bag(
                 solver(stamp, diagnosis(stamp, SOLVED | state))
         if mcu is not None:
             counted(stamp, diagnosis(stamp, mcu))
+        for node, numbers in (statistics or {}).items():
+            say = topic(f"/{node}/statistics", "sensor_msgs/msg/JointState")
+            for share in (0.5, 1.0):  # once a second, and at the end
+                said = share * np.array(list(numbers.values()))
+                say(stamp, vector(stamp, tuple(numbers), said))

@@ -21,24 +21,44 @@ def test_counts_since_they_were_looked_at_last():
     assert since.last(a=1, b=2) == {"a": 1, "b": 2}, "counted from 0 again after a reset"
 
 
+def heard(samples, dropped=0, reconnections=0, lost=0):
+    return dict(samples=samples, dropped=dropped, reconnections=reconnections, lost=lost)
+
+
 def test_a_sensor_has_a_rate_and_says_what_it_dropped_once():
     watch = SensorWatch()
-    good = watch.judge(2.0, samples=240, dropped=0, silent_s=0.008)
+    good = watch.judge(2.0, heard(240), silent_s=0.008, away_s=0.0)
     assert (good.level, good.message) == (Level.OK, "120 samples a second")
     assert good.numbers["rate_hz"] == 120 and good.numbers["samples"] == 240
-    bad = watch.judge(1.0, samples=350, dropped=10, silent_s=0.008)
+    bad = watch.judge(1.0, heard(350, 10), silent_s=0.008, away_s=0.0)
     assert (bad.level, bad.message) == (Level.WARN, "dropped 10 damaged samples (10 so far)")
     assert bad.numbers["rate_hz"] == 110
-    assert watch.judge(1.0, samples=470, dropped=10, silent_s=0.0).level is Level.OK
+    assert watch.judge(1.0, heard(470, 10), silent_s=0.0, away_s=0.0).level is Level.OK
 
 
 def test_a_silent_sensor_is_an_error():
-    health = SensorWatch().judge(1.0, samples=12, dropped=3, silent_s=0.9)
+    health = SensorWatch().judge(1.0, heard(12, 3), silent_s=0.9, away_s=0.0)
     assert (health.level, health.message) == (Level.ERROR, "no valid sample for 0.9 s")
 
 
+def test_who_is_unplugged_says_so_until_it_is_back_and_then_what_was_lost():
+    watch = SensorWatch()
+    gone = watch.judge(1.0, heard(100), silent_s=0.9, away_s=0.9)
+    assert (gone.level, gone.message) == (Level.ERROR, "unplugged for 0.9 s")
+    back = watch.judge(1.0, heard(130, 1, 1, 170), silent_s=0.0, away_s=0.0)
+    words = "plugged in again: 170 samples lost; dropped 1 damaged samples (1 so far)"
+    assert (back.level, back.message) == (Level.WARN, words)
+    assert watch.judge(1.0, heard(250, 1, 1, 170), 0.0, 0.0).level is Level.OK
+    watch = ActuatorWatch()
+    gone = watch.judge(1.0, counts(commands=9, lost=5), [], False, 0, "hold", away_s=0.8)
+    assert gone.level is Level.ERROR
+    assert gone.message == "unplugged for 0.8 s; 5 samples lost on the wire"
+    back = watch.judge(1.0, counts(commands=9, lost=5, reconnections=1), [], False, 0, "hold")
+    assert (back.level, back.message) == (Level.WARN, "plugged in again")
+
+
 def counts(**changes):
-    return dict(commands=0, refused=0, limited=0, lost=0, bad=0) | changes
+    return dict(commands=0, refused=0, limited=0, lost=0, bad=0, reconnections=0) | changes
 
 
 def test_actuators_say_who_is_silent_and_what_was_too_old():

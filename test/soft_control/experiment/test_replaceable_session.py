@@ -13,7 +13,7 @@ from soft_control.control.mpc_settings import MpcSettings
 from soft_control.control.references import Reference
 from soft_control.experiment.closed_loop import calibration
 from soft_control.experiment.node_parameters import mpc_settings
-from soft_control.experiment.replaceable_session import ReplaceableSession
+from soft_control.experiment.returning_session import ReturningSession
 from soft_control.experiment.trajectory import ToldReference, shifted, tabulate, trajectory
 from soft_control.firmware_build import build
 from soft_control.firmware_files import KeptBuild, read_build
@@ -55,7 +55,7 @@ class Run:
         self.rig.reset()
         self.calibrate = calibration(self.rig).apply
         self.live = [card.robot.signal_names.index(name) for name in card.signal_names]
-        self.session = ReplaceableSession(self.open, KeptBuild(read_build(tendon.firmware), target))
+        self.session = ReturningSession(self.open, KeptBuild(read_build(tendon.firmware), target))
         self.rest = card.robot.output_rest
         if not streamed:
             table = tabulate(SHAPE, RATE_HZ, 2000, 1200)

@@ -328,6 +328,25 @@ def test_a_clock_that_was_set_back_is_said_and_ends_nothing(run_dir, monkeypatch
         assert finish(folder) is None
 
 
+def test_what_nobody_was_told_of_is_counted(run_dir, record):
+    """By what was measured; where nobody measures, by what the nodes have counted at the end."""
+    returns = {
+        "lightlace": {"rate_hz": 20.0, "reconnections": 2, "lost": 6},
+        "mcu": {"rearmed": 4, "reconnections": 0, "lost_samples": 10},
+        "analogue": {"reconnections": 0, "lost": 2},
+    }
+    realtime = record(clock="realtime")
+    found = summarise(run_dir("seen", unheard=range(20, 50), given=realtime, statistics=returns))
+    assert (found["samples"], found["lost_samples"]) == (50, 30)
+    del returns["lightlace"]["rate_hz"]
+    assert found["returns"] == returns
+    unmeasured = record(clock="realtime", measured=False, sim=False)
+    found = summarise(run_dir("blind", given=unmeasured, statistics=returns))
+    assert found["lost_samples"] == 12
+    found = summarise(run_dir("lockstep", statistics=returns))
+    assert found["returns"] == {} and found["lost_samples"] == 0
+
+
 def test_a_run_without_a_bag_has_no_summary(tmp_path, record):
     write_record(tmp_path, record())
     with pytest.warns(RecordingWarning, match="no summary.json: .*not a finished rosbag2"):

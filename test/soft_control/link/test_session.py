@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from soft_control.firmware_crash import CrashRecord
 from soft_control.link.codes import Clock, ErrorCode, HostLost, ResetCause, Source, Wiring
+from soft_control.link.errors import Gone
 from soft_control.link.framing import (
     CONTENT_LIMIT,
     CONTENT_MAX,
@@ -24,7 +26,9 @@ from soft_control.link.framing import (
 from soft_control.link.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
+    Adaptation,
     Arm,
+    AskAdaptation,
     Boot,
     Crash,
     Drive,
@@ -459,6 +463,42 @@ def test_a_refusal_names_message_and_reason():
     session, _ = open_fake(refuses)
     with pytest.raises(LinkError, match="refused SAMPLE: out of order"):
         session.sample(0, SIGNALS, ORIGIN)
+
+
+def test_one_that_knows_nothing_of_the_run_is_gone():
+    """Its BOOT was damaged on the way. A first sample that is refused is another matter."""
+    answers = {0: [telemetry(0)]}
+
+    def forgets(message):
+        if isinstance(message, Sample):
+            return answers.get(message.k, [Error(ErrorCode.WRONG_STATE, Sample.TYPE)])
+        return well_behaved(message)
+
+    session, _ = open_fake(forgets)
+    with pytest.raises(LinkError, match="refused SAMPLE: wrong state") as refused:
+        session.sample(1, SIGNALS, ORIGIN)
+    assert not isinstance(refused.value, Gone)
+    session.sample(0, SIGNALS, ORIGIN)
+    with pytest.raises(Gone, match=r"refused SAMPLE: wrong state \(last good sample 0\)"):
+        session.sample(1, SIGNALS, ORIGIN)
+
+
+def test_what_was_learned_comes_with_other_answers_and_each_row_is_its_own():
+    def rows(message):
+        if isinstance(message, AskAdaptation):
+            gain = tuple(float(message.row == column) for column in range(3))
+            return [Adaptation(message.row, 7, 0, gain, 0.1 * message.row, 0.5, 0.5)]
+        return well_behaved(message)
+
+    session, _ = open_fake(rows)
+    session.arm(REST, ORIGIN)
+    session.ask_adaptation()
+    assert session.learned is None
+    found = session.adaptation()  # the answers to both are under way
+    session.sample(0, SIGNALS, ORIGIN)
+    for learned in (found, session.learned):
+        np.testing.assert_array_equal(learned.gain, np.eye(3))
+        np.testing.assert_allclose(learned.offset, [0.0, 0.1, 0.2], rtol=1e-6)
 
 
 def test_a_restart_in_mid_run_is_an_error_with_its_cause():

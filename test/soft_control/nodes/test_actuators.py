@@ -417,7 +417,7 @@ def test_a_port_that_is_not_there_is_named(make_node):
 
 def test_a_port_that_disappears_is_named(actuators, line, monkeypatch):
     monkeypatch.setattr(_port, "GRACE_S", 0.0)
-    node = actuators(safe_output="disarm")
+    node = actuators(safe_output="disarm", reconnect_s=0.0)
     now_ns = node.get_clock().now().nanoseconds
     node.on_command(joint_state(now_ns, ["left", "right"], [5.0, 5.0]))
     node.check()

@@ -110,32 +110,12 @@ def test_a_tracker_is_a_sensor(make_node, said):
     assert numbers["samples"] == 2 and numbers["dropped"] == 1
 
 
-class Counting(Session):
-    """That also counts, as a microcontroller's INFO does."""
-
-    lost = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        fields = dict.fromkeys(mcu_counters(), 0)
-        self.info = type("Info", (), dict(step_cost_unit=1, board="any", state=3, cause=0) | fields)
-
-    def ask_info(self):
-        self.asked.append(("ask_info",))
-
-
-def mcu_counters():
-    from soft_control.nodes._mcu_health import COUNTERS
-
-    return COUNTERS
-
-
 def test_the_microcontrollers_counters_reach_a_topic_while_the_run_goes_on(
     make_node, monkeypatch, said
 ):
-    session = Counting()
+    session = Session()
     monkeypatch.setattr(_mcu, "read_build", lambda folder: folder)
-    monkeypatch.setattr(_mcu, "replaceable_session", lambda node: session)
+    monkeypatch.setattr(_mcu, "returning_session", lambda node: session)
     node = make_node(
         mcu.Mcu,
         firmware="build",
@@ -158,6 +138,6 @@ def test_the_microcontrollers_counters_reach_a_topic_while_the_run_goes_on(
     assert {"bad_frames": 3.0, "lost_points": 2.0, "missed_samples": 1.0}.items() <= numbers.items()
     assert numbers["samples"] == 2 and numbers["deadline_misses"] == 2
     assert numbers["latency_ms_max"] >= 20.0 and numbers["step_cost"] == 100
-    assert status.level == DiagnosticStatus.WARN and status.hardware_id == "sil, any"
+    assert status.level == DiagnosticStatus.WARN and status.hardware_id == "sil, none"
     assert "2 missed deadlines" in status.message and "3 damaged frames" in status.message
     assert ("ask_info",) in session.asked

@@ -115,7 +115,7 @@ def test_whatever_ends_the_reading_thread_reaches_the_node(sensor, board, monkey
 def test_a_port_that_closes_is_named(board, tmp_path):
     """The whole process: one line, exit code 1."""
     file = tmp_path / "lightlace.yaml"
-    parameters = {"port": board[1], "full_scale_counts": [10.0, 10.0]}
+    parameters = {"port": board[1], "full_scale_counts": [10.0, 10.0], "reconnect_s": 0.0}
     file.write_text(yaml.safe_dump({"lightlace": {"ros__parameters": parameters}}))
     module = [sys.executable, "-m", "soft_control.nodes.lightlace"]
     with ros_domain():

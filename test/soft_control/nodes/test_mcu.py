@@ -13,6 +13,7 @@ from soft_control.experiment.ros_messages import joint_state, to_ns, trajectory 
 from soft_control.link.codes import Clock, Supervisor  # noqa: E402
 from soft_control.nodes import _mcu, mcu  # noqa: E402
 from soft_control.nodes._at_host import GAP_MAX  # noqa: E402
+from soft_control.nodes._mcu_health import COUNTERS  # noqa: E402
 from soft_control.topics import FIRST_NS, REFERENCE, SIGNALS  # noqa: E402
 
 HORIZON = 4
@@ -25,11 +26,21 @@ UNTETHERED = {"adapts": False, "tethered_samples": 0}
 class Session:
     """In place of a session with a microcontroller: writes down what it is asked."""
 
-    info = SimpleNamespace(step_cost_unit=1, board="none", horizon=HORIZON)
     uncertainty: tuple[float, ...] = ()
+    lost = 0
 
     def __init__(self) -> None:
         self.asked: list[tuple] = []
+        counted = dict.fromkeys(COUNTERS, 0)
+        self.info = SimpleNamespace(
+            step_cost_unit=1, board="none", horizon=HORIZON, state=3, cause=0, **counted
+        )
+
+    def ask_info(self):
+        self.asked.append(("ask_info",))
+
+    def ask_adaptation(self):
+        self.asked.append(("ask_adaptation",))
 
     def arm(self, *arguments, **choices):
         self.asked.append(("arm", *arguments, choices))
@@ -69,7 +80,7 @@ class Session:
 def node(make_node, monkeypatch):
     def make(**parameters):
         monkeypatch.setattr(_mcu, "read_build", lambda folder: folder)
-        monkeypatch.setattr(_mcu, "replaceable_session", lambda node: Session())
+        monkeypatch.setattr(_mcu, "returning_session", lambda node: Session())
         return make_node(
             mcu.Mcu,
             firmware="build",
