@@ -4,6 +4,8 @@ VENV := .venv
 comma := ,
 BIN := $(VENV)/bin
 APT := python3 python3-venv gcc g++ libc6-dev make cmake gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+# What looks at the firmware's C: make lint-c and make fuzz-decoders.
+APT_WATCH := clang clang-tidy cppcheck libclang-rt-14-dev
 # For the tests alone: the monitor's page in a browser.
 APT_TEST := chromium chromium-driver
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -13,7 +15,7 @@ EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)
 # Recordings of the trunk, as their laboratory publishes them: docs/trunk.md.
 TRUNK := ../shared/data/trunk_rig
 
-.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
+.PHONY: demo proved test test-long browser fuzz fuzz-instruments fuzz-decoders lint-c coverage day onnx swap lockstep realtime soak docs bench pictures trunk second-opinions results setup clean
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -51,6 +53,10 @@ fuzz:
 # Ten million damaged bytes for each instrument's driver, under the same, and for its Python twin.
 fuzz-instruments: setup
 	$(BIN)/python test/firmware/instruments/fuzz.py 10000000
+
+# Ten million inputs of libFuzzer for each decoder, then C and Python on what it has found. Half an hour at most.
+fuzz-decoders: setup watch-tools
+	$(BIN)/python test/firmware/decoders/decoders.py 10000000
 
 # docs/onnx.md: all of ONNX' own tests of what is read, all networks against onnxruntime. Some minutes.
 onnx: setup
@@ -186,6 +192,15 @@ browser:
 	  echo "Installing Debian packages:$$missing"; \
 	  $(SUDO) apt-get update -qq && \
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing || true; \
+	fi
+
+.PHONY: watch-tools
+watch-tools:
+	@missing=""; for p in $(APT_WATCH); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing Debian packages:$$missing"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 
 setup: $(VENV)/.ready
