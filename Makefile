@@ -145,12 +145,21 @@ models/hasel/fk.json: $(VENV)/.ready $(LEARNING) config/hasel.yaml config/robots
 	$(BIN)/softctl collect --rig hasel --runs 16 --out data/hasel
 	$(BIN)/softctl train data/hasel --rig hasel --out models/hasel
 
-# The demo's bounds against many samples that look for the worst: 100,000 in pil take some ten minutes,
-# ten million in sil with counted calls some two hours.
+# The demo's bounds against many samples that look for the worst: 100,000 in pil, ten million in sil with
+# counted calls, some ten minutes each.
 proved: models/tendon/fk.json
 	$(BIN)/softctl build models/tendon --out build/tendon
 	$(BIN)/softctl prove build/tendon --samples 100000
 	$(BIN)/python bench/proof_counts.py build/tendon 10000000
+
+# 10,368,000 samples in sil, each looked at: time, memory, counters across their wrap. Some ten minutes.
+day: models/tendon/fk.json
+	$(BIN)/softctl build models/tendon --out build/tendon
+	$(BIN)/python bench/day.py build/tendon
+
+# What the tests of test/firmware reach of the firmware's lines and branches: docs/coverage.md.
+coverage: setup
+	$(BIN)/python bench/coverage.py --missing
 
 # Counts instructions and reads no clock: the same numbers on any machine.
 bench: setup build/bench/.ready

@@ -1,7 +1,9 @@
-/* Counts calls of the firmware's functions on the host, which gcc's -finstrument-functions tells of,
- * those that are inlined too. */
+/* The firmware for the host, with a count of the calls of its functions, those that are inlined too:
+ * gcc's -finstrument-functions tells of them. */
 #include <stddef.h>
 #include <stdint.h>
+
+#include "boards/host/sil.c"
 
 #define PLACES 4096u /* a power of two, more than there are functions */
 #define QUIET __attribute__((no_instrument_function))

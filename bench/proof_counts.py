@@ -13,26 +13,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import host_build
 from elftools.elf.elffile import ELFFile
 
 from soft_control.firmware_files import FirmwareBuild, read_build
 from soft_control.link.messages import Message, Telemetry
 from soft_control.link.session import M, McuSession
 from soft_control.link.transport import NothingMore, SilTransport
-from soft_control.paths import share
 from soft_control.proof.adversary import Adversary
 from soft_control.proof.image import Image, read_image
 from soft_control.proof.prove import SAMPLE, executor_of, run_sample
 
 HERE = Path(__file__).parent
 PROGRESS = 100_000
-SOURCES = ("fk.c", "fk.h", "controller_config.c", "controller_config.h")
 
 
 class Teller(McuSession):
@@ -75,18 +72,9 @@ def inlined(elf: Path) -> set[str]:
 
 def instrumented(build: FirmwareBuild, folder: Path) -> Path:
     """The firmware for the host with counters in it."""
-    shutil.copytree(share() / "firmware", folder / "firmware")
-    shutil.copy(HERE / "call_counts.c", folder / "firmware" / "boards" / "host")
-    (folder / "build").mkdir()
-    for name in SOURCES:
-        shutil.copy(build.directory / name, folder / "build")
-    command = ["make", "-C", "firmware", "BUILD=../build", "BOARD=host"]
     # Arithmetic of a line is inlined on any board, and would take nine tenths of the time.
     counted = "-finstrument-functions -finstrument-functions-exclude-file-list=solver/number.h"
-    command += [f"COMPILER=gcc {counted}"]
-    command += ["ENTRANCE=boards/host/sil.c boards/host/call_counts.c"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder / "build" / "libfirmware.so"
+    return host_build.library(build, folder, HERE / "call_counts.c", counted)
 
 
 def functions_of(library: Path) -> dict[str, int]:

@@ -37,9 +37,11 @@ static bool passed(uint32_t since_us, uint32_t now_us, uint16_t limit_ms)
     return limit_ms > 0u && now_us - since_us > limit_ms * 1000u;
 }
 
+/* Once it is, until a frame comes: 71 minutes later the clock says that one has just come. */
 static bool host_silent(const control_loop_t *loop)
 {
-    return passed(loop->host_seen_us, loop_time(loop), loop->times.host_timeout_ms);
+    return loop->host_gone
+           || passed(loop->host_seen_us, loop_time(loop), loop->times.host_timeout_ms);
 }
 
 /* Samples without a measurement after which what was measured last fades: a slow tracker has some
@@ -450,6 +452,7 @@ static void take_host(control_loop_t *loop)
         const size_t size = frame_decode(&loop->decoder, byte);
         if (size > 0u) {
             loop->host_seen_us = loop_time(loop);
+            loop->host_gone = false;
             const message_error_t error = loop_answer(loop, loop->decoder.body, size);
             if (error != MESSAGE_OK) {
                 const error_t refusal = {.code = (uint8_t)error, .type = loop->decoder.body[0]};
@@ -559,6 +562,19 @@ static int32_t window_us(const sensing_t *sensing)
     return sensing->interval_us - least <= 2u * about ? (int32_t)(PERIOD_US / 2u) : 0;
 }
 
+/* The time of the next control period. Whole microseconds alone would lose 3.5 s a day at 120 Hz. */
+static void next_period(control_loop_t *loop, uint32_t from_us)
+{
+    const uint32_t rate_mhz = (uint32_t)(1000.0f * CONTROL_RATE_HZ + 0.5f);
+
+    loop->due_us = from_us + 1000000000u / rate_mhz;
+    loop->due_rest += 1000000000u % rate_mhz;
+    if (loop->due_rest >= rate_mhz) {
+        loop->due_rest -= rate_mhz;
+        loop->due_us++;
+    }
+}
+
 /* The board's timer is the clock, in step with the sensor where that can be. */
 static void follow_timer(control_loop_t *loop)
 {
@@ -578,7 +594,7 @@ static void follow_timer(control_loop_t *loop)
     const uint32_t missed = behind > 0 ? (uint32_t)behind / PERIOD_US : 0u;
     const uint32_t k = loop->next_k + (missed < GAP_MAX ? missed : GAP_MAX);
     const bool anew = missed > 0u || (came && window > 0);
-    loop->due_us = (anew ? now_us : loop->due_us) + PERIOD_US;
+    next_period(loop, anew ? now_us : loop->due_us);
     loop_sample(loop, k, NULL);
     loop->late = (int32_t)(board_microseconds(loop->board) - loop->due_us) > 0;
     supervisor_deadline(&loop->supervisor, loop->late);
@@ -595,7 +611,8 @@ static void watch_silences(control_loop_t *loop)
         && passed(loop->sensing.at_us, now_us, loop->times.sensor_timeout_ms)) {
         supervisor_enter(&loop->supervisor, STATE_STOPPED, CAUSE_SENSOR_SILENT);
     }
-    if (host_silent(loop)) {
+    loop->host_gone = host_silent(loop);
+    if (loop->host_gone) {
         if (loop->modes.host_lost == HOST_LOST_STOP) {
             supervisor_enter(&loop->supervisor, STATE_STOPPED, CAUSE_HOST_LOST);
         } else if (loop->modes.host_lost == HOST_LOST_HOLD) {
