@@ -297,12 +297,12 @@ static void control(control_loop_t *loop, sample_t *sample)
 static float share_of_period(control_loop_t *loop)
 {
     const uint32_t now_us = board_microseconds(loop->board);
-    const uint32_t passed = now_us - loop->gate_us;
+    const uint32_t since_us = now_us - loop->gate_us;
 
     loop->gate_us = now_us;
-    return loop->modes.clock == CLOCK_SAMPLES || passed >= PERIOD_US
+    return loop->modes.clock == CLOCK_SAMPLES || since_us >= PERIOD_US
                ? 1.0f
-               : (float)passed / (float)PERIOD_US;
+               : (float)since_us / (float)PERIOD_US;
 }
 
 /* The last gate before the actuators; an observed command has passed one already, and where the
@@ -350,12 +350,12 @@ static void tell_actuators(control_loop_t *loop, const float command[COMMANDS])
 {
     const actuator_config_t *config = &loop->config->actuator;
     const uint8_t state = loop->supervisor.state;
-    uint8_t bytes[ACTUATOR_BYTES_MAX];
 
     if ((state == STATE_STOPPED || state == STATE_FAULT)
         && loop->config->limits.safe_output == SAFE_DISARM) {
         loop_let_go(loop);
     } else {
+        uint8_t bytes[ACTUATOR_BYTES_MAX];
         const size_t size = actuator_drive(&loop->actuator, config, command, bytes);
         (void)board_write(loop->board, PORT_ACTUATOR, bytes, size);
     }
