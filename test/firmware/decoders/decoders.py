@@ -149,16 +149,25 @@ def program(name: str, folder: Path, compiler: Sequence[str]) -> Path:
     return built
 
 
-def found_by(built: Path, inputs: Sequence[bytes]) -> list[bytes]:
-    """What the program finds in each input."""
-    data = b"".join(struct.pack("<I", len(one)) + one for one in inputs)
-    said = subprocess.run([built], input=data, stdout=subprocess.PIPE, check=True).stdout
+def packed(inputs: Sequence[bytes]) -> bytes:
+    """As decoders.c reads them."""
+    return b"".join(struct.pack("<I", len(one)) + one for one in inputs)
+
+
+def unpacked(said: bytes) -> list[bytes]:
+    """What it has found in each."""
     found, at = [], 0
     while at < len(said):
         (size,) = struct.unpack_from("<I", said, at)
         found.append(said[at + 4 : at + 4 + size])
         at += 4 + size
     return found
+
+
+def found_by(built: Path, inputs: Sequence[bytes]) -> list[bytes]:
+    """What the program finds in each input."""
+    said = subprocess.run([built], input=packed(inputs), stdout=subprocess.PIPE, check=True).stdout
+    return unpacked(said)
 
 
 def differing(name: str, built: Path, inputs: Sequence[bytes]) -> list[bytes]:

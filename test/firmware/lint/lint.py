@@ -1,6 +1,6 @@
 """clang-tidy and cppcheck on the firmware's sources, with the settings of three robots.
 
-`make lint-c` runs it. firmware/.clang-tidy and firmware/cppcheck.txt say what is asked for. Exit code
+`make lint-c` runs it; firmware/.clang-tidy and firmware/cppcheck.txt say what is asked. Exit code
 1: there are findings, which are printed once each.
 """
 
