@@ -4,8 +4,9 @@ VENV := .venv
 comma := ,
 BIN := $(VENV)/bin
 APT := python3 python3-venv gcc g++ libc6-dev make cmake gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
-# What looks at the firmware's C: make lint-c and make fuzz-decoders.
-APT_WATCH := clang clang-tidy cppcheck libclang-rt-14-dev
+# What looks at the firmware's C, and for make fuzz-decoders alone libFuzzer.
+APT_WATCH := clang-tidy cppcheck
+APT_FUZZ := clang libclang-rt-14-dev
 # For the tests alone: the monitor's page in a browser.
 APT_TEST := chromium chromium-driver
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -38,7 +39,7 @@ models/tendon/fk.json: data/tendon/.recorded $(LEARNING)
 	$(BIN)/softctl train data/tendon --out models/tendon
 
 # A file at a time for each core: what a file's tests share is made once.
-test: setup browser
+test: setup browser watch-tools
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
@@ -55,6 +56,7 @@ fuzz-instruments: setup
 	$(BIN)/python test/firmware/instruments/fuzz.py 10000000
 
 # Ten million inputs of libFuzzer for each decoder, then C and Python on what it has found. Half an hour at most.
+fuzz-decoders: APT_WATCH += $(APT_FUZZ)
 fuzz-decoders: setup watch-tools
 	$(BIN)/python test/firmware/decoders/decoders.py 10000000
 
@@ -157,6 +159,10 @@ day: models/tendon/fk.json
 	$(BIN)/softctl build models/tendon --out build/tendon
 	$(BIN)/python bench/day.py build/tendon
 
+# clang-tidy and cppcheck on the firmware, with the settings of three robots; `make test` does it, too.
+lint-c: setup watch-tools
+	$(BIN)/python test/firmware/lint/lint.py
+
 # What the tests of test/firmware reach of the firmware's lines and branches: docs/coverage.md.
 coverage: setup
 	$(BIN)/python bench/coverage.py --missing
@@ -203,13 +209,14 @@ browser:
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing || true; \
 	fi
 
+# 10 MB. Where they cannot be had, the tests that need them skip and say so.
 .PHONY: watch-tools
 watch-tools:
 	@missing=""; for p in $(APT_WATCH); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 	  echo "Installing Debian packages:$$missing"; \
 	  $(SUDO) apt-get update -qq && \
-	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing || true; \
 	fi
 
 setup: $(VENV)/.ready
