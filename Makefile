@@ -6,6 +6,11 @@ BIN := $(VENV)/bin
 APT := python3 python3-venv gcc g++ libc6-dev make cmake gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 # For the tests alone: the monitor's page in a browser, and a DDS that has security.
 APT_TEST := chromium chromium-driver cyclonedds-tools
+# What looks at the firmware's C, and for make fuzz-decoders alone libFuzzer.
+APT_WATCH := clang-tidy cppcheck
+APT_FUZZ := clang libclang-rt-14-dev
+# For the tests alone: the monitor's page in a browser.
+APT_TEST := chromium chromium-driver
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
 EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)
@@ -14,7 +19,7 @@ EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)
 TRUNK := ../shared/data/trunk_rig
 TENDON_RECORDED := ../shared/data/tendon_rig
 
-.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk recorded-days second-opinions results setup clean recurrent faults unplug
+.PHONY: demo proved test test-long browser fuzz fuzz-instruments onnx swap lockstep realtime soak docs bench pictures trunk recorded-days second-opinions results setup clean recurrent faults unplug fuzz-decoders lint-c coverage day
 
 # Recorded and trained once; again only where what they come from has changed.
 demo: models/tendon/fk.json
@@ -37,7 +42,7 @@ models/tendon/fk.json: data/tendon/.recorded $(LEARNING)
 	$(BIN)/softctl train data/tendon --out models/tendon
 
 # A file at a time for each core: what a file's tests share is made once.
-test: setup browser
+test: setup browser watch-tools
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
@@ -52,6 +57,11 @@ fuzz:
 # Ten million damaged bytes for each instrument's driver, under the same, and for its Python twin.
 fuzz-instruments: setup
 	$(BIN)/python test/firmware/instruments/fuzz.py 10000000
+
+# Ten million inputs of libFuzzer for each decoder, then C and Python on what it has found. Half an hour at most.
+fuzz-decoders: APT_WATCH += $(APT_FUZZ)
+fuzz-decoders: setup watch-tools
+	$(BIN)/python test/firmware/decoders/decoders.py 10000000
 
 # docs/onnx.md: all of ONNX' own tests of what is read, all networks against onnxruntime. Some minutes.
 onnx: setup
@@ -158,12 +168,25 @@ models/hasel/fk.json: $(VENV)/.ready $(LEARNING) config/hasel.yaml config/robots
 	$(BIN)/softctl collect --rig hasel --runs 16 --out data/hasel
 	$(BIN)/softctl train data/hasel --rig hasel --out models/hasel
 
-# The demo's bounds against many samples that look for the worst: 100,000 in pil take some ten minutes,
-# ten million in sil with counted calls some two hours.
+# The demo's bounds against many samples that look for the worst: 100,000 in pil, ten million in sil with
+# counted calls, some ten minutes each.
 proved: models/tendon/fk.json
 	$(BIN)/softctl build models/tendon --out build/tendon
 	$(BIN)/softctl prove build/tendon --samples 100000
 	$(BIN)/python bench/proof_counts.py build/tendon 10000000
+
+# 10,368,000 samples in sil, each looked at: time, memory, counters across their wrap. Some ten minutes.
+day: models/tendon/fk.json
+	$(BIN)/softctl build models/tendon --out build/tendon
+	$(BIN)/python bench/day.py build/tendon
+
+# clang-tidy and cppcheck on the firmware, with the settings of three robots; `make test` does it, too.
+lint-c: setup watch-tools
+	$(BIN)/python test/firmware/lint/lint.py
+
+# What the tests of test/firmware reach of the firmware's lines and branches: docs/coverage.md.
+coverage: setup
+	$(BIN)/python bench/coverage.py --missing
 
 # Counts instructions and reads no clock: the same numbers on any machine.
 bench: setup build/bench/.ready
@@ -205,6 +228,16 @@ build/bench/.ready: bench/requirements.txt
 # 121 MB, 11 s where the mirror is near. Where it cannot be had, tests of the page skip and say so.
 browser:
 	@missing=""; for p in $(APT_TEST); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+	  echo "Installing Debian packages:$$missing"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing || true; \
+	fi
+
+# 10 MB. Where they cannot be had, the tests that need them skip and say so.
+.PHONY: watch-tools
+watch-tools:
+	@missing=""; for p in $(APT_WATCH); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 	  echo "Installing Debian packages:$$missing"; \
 	  $(SUDO) apt-get update -qq && \

@@ -1,30 +1,37 @@
-/* Counts calls of the firmware's functions on the host, which gcc's -finstrument-functions tells of,
- * those that are inlined too. */
+/* The firmware for the host, with a count of the calls of its functions, those that are inlined too:
+ * gcc's -finstrument-functions tells of them. */
 #include <stddef.h>
 #include <stdint.h>
+
+#include "boards/host/sil.c"
 
 #define PLACES 4096u /* a power of two, more than there are functions */
 #define QUIET __attribute__((no_instrument_function))
 
-static struct {
+typedef struct {
     void *function;
     uint32_t calls, most;
-} places[PLACES];
+} place_t;
 
 void __cyg_profile_func_enter(void *function, void *caller) QUIET;
 void __cyg_profile_func_exit(void *function, void *caller) QUIET;
 void counts_within(void *function) QUIET;
 uint32_t counts_most(void *function) QUIET;
+uint64_t counts_runs(void) QUIET;
 
+static place_t places[PLACES];
+static place_t *called[PLACES]; /* since the run began */
+static size_t called_count;
 static void *within;
+static uint64_t runs;
 
-QUIET static size_t place_of(const void *function)
+QUIET static place_t *place_of(const void *function)
 {
     size_t place = ((uintptr_t)function >> 4) & (PLACES - 1u);
     while (places[place].function != NULL && places[place].function != function) {
         place = (place + 1u) & (PLACES - 1u);
     }
-    return place;
+    return &places[place];
 }
 
 /* Calls count from when this function is called until it returns, each time anew. */
@@ -37,26 +44,37 @@ void __cyg_profile_func_enter(void *function, void *caller)
 {
     (void)caller;
     if (function == within) {
-        for (size_t i = 0; i < PLACES; i++) {
-            places[i].calls = 0u;
+        for (; called_count > 0u; called_count--) {
+            called[called_count - 1u]->calls = 0u;
         }
     }
-    const size_t place = place_of(function);
-    places[place].function = function;
-    places[place].calls++;
+    place_t *place = place_of(function);
+    place->function = function;
+    if (place->calls++ == 0u) {
+        called[called_count++] = place;
+    }
 }
 
 void __cyg_profile_func_exit(void *function, void *caller)
 {
     (void)caller;
-    for (size_t i = 0; i < PLACES && function == within; i++) {
-        if (places[i].calls > places[i].most) {
-            places[i].most = places[i].calls;
+    if (function == within) {
+        runs++;
+        for (size_t i = 0; i < called_count; i++) {
+            if (called[i]->calls > called[i]->most) {
+                called[i]->most = called[i]->calls;
+            }
         }
     }
 }
 
 uint32_t counts_most(void *function)
 {
-    return places[place_of(function)].most;
+    return place_of(function)->most;
+}
+
+/* How often that function has returned. */
+uint64_t counts_runs(void)
+{
+    return runs;
 }

@@ -10,7 +10,7 @@ static int32_t mean(int32_t sum, int32_t count)
 
 static int32_t median_of(const magnetic_t *decoder, int channel, int count)
 {
-    int16_t sorted[MAGNETIC_MEDIAN_MAX];
+    int16_t sorted[MAGNETIC_MEDIAN_MAX] = {0};
     for (int i = 0; i < count; i++) {
         const int16_t value = decoder->last[i][channel];
         int at = i;

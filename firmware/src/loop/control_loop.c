@@ -38,9 +38,11 @@ static bool passed(uint32_t since_us, uint32_t now_us, uint16_t limit_ms)
     return limit_ms > 0u && now_us - since_us > limit_ms * 1000u;
 }
 
+/* Once it is, until a frame comes: 71 minutes later the clock says that one has just come. */
 static bool host_silent(const control_loop_t *loop)
 {
-    return passed(loop->host_seen_us, loop_time(loop), loop->times.host_timeout_ms);
+    return loop->host_gone
+           || passed(loop->host_seen_us, loop_time(loop), loop->times.host_timeout_ms);
 }
 
 /* Samples without a measurement after which what was measured last fades: a slow tracker has some
@@ -309,12 +311,12 @@ static void control(control_loop_t *loop, sample_t *sample)
 static float share_of_period(control_loop_t *loop)
 {
     const uint32_t now_us = board_microseconds(loop->board);
-    const uint32_t passed = now_us - loop->gate_us;
+    const uint32_t since_us = now_us - loop->gate_us;
 
     loop->gate_us = now_us;
-    return loop->modes.clock == CLOCK_SAMPLES || passed >= PERIOD_US
+    return loop->modes.clock == CLOCK_SAMPLES || since_us >= PERIOD_US
                ? 1.0f
-               : (float)passed / (float)PERIOD_US;
+               : (float)since_us / (float)PERIOD_US;
 }
 
 /* The last gate before the actuators; an observed command has passed one already, and where the
@@ -362,12 +364,12 @@ static void tell_actuators(control_loop_t *loop, const float command[COMMANDS])
 {
     const actuator_config_t *config = &loop->config->actuator;
     const uint8_t state = loop->supervisor.state;
-    uint8_t bytes[ACTUATOR_BYTES_MAX];
 
     if ((state == STATE_STOPPED || state == STATE_FAULT)
         && loop->config->limits.safe_output == SAFE_DISARM) {
         loop_let_go(loop);
     } else {
+        uint8_t bytes[ACTUATOR_BYTES_MAX];
         const size_t size = actuator_drive(&loop->actuator, config, command, bytes);
         (void)board_write(loop->board, PORT_ACTUATOR, bytes, size);
     }
@@ -464,6 +466,7 @@ static void take_host(control_loop_t *loop)
         const size_t size = frame_decode(&loop->decoder, byte);
         if (size > 0u) {
             loop->host_seen_us = loop_time(loop);
+            loop->host_gone = false;
             const message_error_t error = loop_answer(loop, loop->decoder.body, size);
             if (error != MESSAGE_OK) {
                 const error_t refusal = {.code = (uint8_t)error, .type = loop->decoder.body[0]};
@@ -573,6 +576,19 @@ static int32_t window_us(const sensing_t *sensing)
     return sensing->interval_us - least <= 2u * about ? (int32_t)(PERIOD_US / 2u) : 0;
 }
 
+/* The time of the next control period. Whole microseconds alone would lose 3.5 s a day at 120 Hz. */
+static void next_period(control_loop_t *loop, uint32_t from_us)
+{
+    const uint32_t rate_mhz = (uint32_t)(1000.0f * CONTROL_RATE_HZ + 0.5f);
+
+    loop->due_us = from_us + 1000000000u / rate_mhz;
+    loop->due_rest += 1000000000u % rate_mhz;
+    if (loop->due_rest >= rate_mhz) {
+        loop->due_rest -= rate_mhz;
+        loop->due_us++;
+    }
+}
+
 /* The board's timer is the clock, in step with the sensor where that can be. */
 static void follow_timer(control_loop_t *loop)
 {
@@ -592,7 +608,7 @@ static void follow_timer(control_loop_t *loop)
     const uint32_t missed = behind > 0 ? (uint32_t)behind / PERIOD_US : 0u;
     const uint32_t k = loop->next_k + (missed < GAP_MAX ? missed : GAP_MAX);
     const bool anew = missed > 0u || (came && window > 0);
-    loop->due_us = (anew ? now_us : loop->due_us) + PERIOD_US;
+    next_period(loop, anew ? now_us : loop->due_us);
     loop_sample(loop, k, NULL);
     loop->late = (int32_t)(board_microseconds(loop->board) - loop->due_us) > 0;
     supervisor_deadline(&loop->supervisor, loop->late);
@@ -609,7 +625,8 @@ static void watch_silences(control_loop_t *loop)
         && passed(loop->sensing.at_us, now_us, loop->times.sensor_timeout_ms)) {
         supervisor_enter(&loop->supervisor, STATE_STOPPED, CAUSE_SENSOR_SILENT);
     }
-    if (host_silent(loop)) {
+    loop->host_gone = host_silent(loop);
+    if (loop->host_gone) {
         if (loop->modes.host_lost == HOST_LOST_STOP) {
             supervisor_enter(&loop->supervisor, STATE_STOPPED, CAUSE_HOST_LOST);
         } else if (loop->modes.host_lost == HOST_LOST_HOLD) {

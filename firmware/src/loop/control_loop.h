@@ -84,6 +84,7 @@ typedef struct {
     host_clock_t host_clock;
     uint32_t armed_us;     /* by the host's clock: an ARM that comes again is known by it */
     uint32_t host_seen_us; /* when the last good frame came, by loop_time() */
+    bool host_gone;        /* none has come for longer than it may be silent */
     bool measured;         /* outputs of sample measured_k have come: */
     uint32_t measured_k;
     float outputs[OUTPUTS]; /* normalised */
@@ -97,7 +98,8 @@ typedef struct {
     actuator_status_t status;
     uint16_t unanswered; /* samples since the last status of the actuators */
     uint32_t waiting;    /* samples of the sensor, for what the host has to say to the last */
-    uint32_t due_us;     /* of the next control period */
+    uint32_t due_us;     /* of the next control period, */
+    uint32_t due_rest;   /* and what it is behind that, in parts of a us: mHz of the control rate */
     uint32_t gate_us;    /* when the last command left */
     bool late;           /* the step before was not done when the next one was due */
     uint8_t safe_state;  /* in which the safe output was driven last */

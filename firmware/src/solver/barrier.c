@@ -23,6 +23,7 @@ static float barrier(float u, float low, float high, float *slope, float *curvat
 }
 #endif
 
+/* Only one method adds to `gradient`. NOLINTNEXTLINE(readability-non-const-parameter) */
 float barrier_add(const mpc_config_t *config, const float *variables, float *gradient)
 {
     float cost = 0.0f;

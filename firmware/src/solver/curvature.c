@@ -91,7 +91,7 @@ void curvature_add(const mpc_config_t *config, network_t *network, plan_t *plan,
         network_next(network);
     }
     float share = 1.0f;
-    for (int halving = 0; halving <= HALVINGS; ++halving, share *= 0.5f) {
+    for (int halving = 0; halving <= HALVINGS; ++halving) {
         float trial[LINSOLVE_STRIDE][LINSOLVE_STRIDE];
         memcpy(trial, hessian, sizeof trial);
         for (int v = 0; v < VARIABLES; ++v) {
@@ -106,6 +106,7 @@ void curvature_add(const mpc_config_t *config, network_t *network, plan_t *plan,
             memcpy(hessian, trial, sizeof trial);
             return;
         }
+        share *= 0.5f;
     }
 }
 

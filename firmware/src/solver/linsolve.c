@@ -58,7 +58,11 @@ static inline void factor_diagonal(float matrix[STRIDE][STRIDE], float factor[ST
  * at a time. Measured as in linsolve.h: 19,885 instructions and 16,140 bytes; all six at a time
  * 19,871 and 16,444, which is more than the 16 kB that solver and network may take; two at a
  * time 19,948. */
-#define WIDTH (TILE == 6 ? 3 : TILE)
+#if LINSOLVE_TILE == 6
+#define WIDTH 3
+#else
+#define WIDTH TILE
+#endif
 static inline void factor_left(float matrix[STRIDE][STRIDE], float factor[STRIDE][STRIDE], int j,
                                int i)
 {

@@ -14,6 +14,7 @@ enum { OWN_u8 = 1, OWN_u16 = 2, OWN_i16 = 2, OWN_u32 = 4, OWN_f32 = 4, OWN_text 
  * FRAME_CONTENT_MAX that is too small. Points are as many as fit. */
 enum { BYTES_u8 = 1, BYTES_u16 = 2, BYTES_i16 = 2, BYTES_u32 = 4, BYTES_f32 = 4, BYTES_text = 1 };
 enum { BYTES_points = 1 };
+/* A term of a sum: parentheses would end it. NOLINTNEXTLINE(bugprone-macro-parentheses) */
 #define BYTES(S, kind, count, member) +BYTES_##kind * (count)
 #define FITS(NAME) \
     typedef char NAME##_fits_a_frame[1 NAME##_FIELDS(BYTES, ) <= FRAME_CONTENT_MAX ? 1 : -1];

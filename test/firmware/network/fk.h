@@ -11,8 +11,11 @@
 
 #include "controller_config.h"
 
+#ifndef MEMORIES
+#define MEMORIES 0
+#endif
 #define LAG_INPUTS (INPUT_LAGS * COMMANDS + OUTPUT_LAGS * OUTPUTS)
-#define FK_INPUTS (LAG_INPUTS + SIGNALS)
+#define FK_INPUTS (LAG_INPUTS + SIGNALS + MEMORIES)
 #define FK_OUTPUTS OUTPUTS
 #define COLUMNS (LAG_INPUTS + STATES)
 #define HIDDEN 8
