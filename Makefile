@@ -9,8 +9,6 @@ APT_TEST := chromium chromium-driver cyclonedds-tools
 # What looks at the firmware's C, and for make fuzz-decoders alone libFuzzer.
 APT_WATCH := clang-tidy cppcheck
 APT_FUZZ := clang libclang-rt-14-dev
-# For the tests alone: the monitor's page in a browser.
-APT_TEST := chromium chromium-driver
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Where a system ROS 2 is sourced, it is the one to use: no ros-* wheel goes over it.
 EXTRAS := train,test,campaign,design,mujoco,onnx$(if $(ROS_DISTRO),,$(comma)ros)

@@ -45,7 +45,9 @@ class NetworkFunctions:
         self.lowered = lower(graph, mode != "size", by_unit, self.columns["jacobian"])
         self._options = options
         results = self.lowered.results
-        self.push = Push(self.lowered, options.push, mode) if options.push else None
+        self.push = None
+        if options.push:
+            self.push = Push(self.lowered, options.push, mode, options.stack_bytes)
         self.procedures = {"step": schedule(self.lowered.program, results, mode)}
         for kind in DERIVATIVES:
             if self.columns[kind]:

@@ -15,7 +15,7 @@ import numpy as np
 from nn4mc_codegen.graph.check import ModelError
 from nn4mc_codegen.graph.lower import Lowered
 from nn4mc_codegen.printing.c import index, moved
-from nn4mc_codegen.printing.schedule import STACK_FLOATS, Procedure, schedule
+from nn4mc_codegen.printing.schedule import Procedure, schedule
 from nn4mc_codegen.printing.source import Code
 from nn4mc_codegen.program.instructions import Elements
 from nn4mc_codegen.program.push import Gate, Own, Pass, Plan
@@ -97,9 +97,10 @@ class Push:
     """What the templates print of NAME_push. Raises `ModelError` where weights do not lie as the
     tiles read them."""
 
-    def __init__(self, lowered: Lowered, directions: int, mode: str):
+    def __init__(self, lowered: Lowered, directions: int, mode: str, stack_bytes: float):
         self._p = p = lowered.program
         self.directions = directions
+        self._stack_bytes = stack_bytes
         self.stride = -(-directions // TILE) * TILE
         wanted = [lowered.y, lowered.new_state]
         self.outputs = len(lowered.y)
@@ -281,7 +282,7 @@ class Push:
 
     @property
     def stack_slopes(self) -> bool:
-        return self.slopes <= STACK_FLOATS
+        return 4 * self.slopes <= self._stack_bytes
 
 
 def _cost(rows: int, tile: int) -> float:
