@@ -487,7 +487,8 @@ def test_what_was_learned_comes_with_other_answers_and_each_row_is_its_own():
     def rows(message):
         if isinstance(message, AskAdaptation):
             gain = tuple(float(message.row == column) for column in range(3))
-            return [Adaptation(message.row, 7, 0, gain, 0.1 * message.row, 0.5, 0.5)]
+            curves = (0.0, 0.01 * message.row, 0.0, 0.0, 0.0, 0.0)
+            return [Adaptation(message.row, 7, 0, gain, 0.1 * message.row, 0.5, 0.5, curves, 0.0)]
         return well_behaved(message)
 
     session, _ = open_fake(rows)
@@ -499,6 +500,7 @@ def test_what_was_learned_comes_with_other_answers_and_each_row_is_its_own():
     for learned in (found, session.learned):
         np.testing.assert_array_equal(learned.gain, np.eye(3))
         np.testing.assert_allclose(learned.offset, [0.0, 0.1, 0.2], rtol=1e-6)
+        np.testing.assert_allclose(np.array(learned.curve)[:, 1], [0.0, 0.01, 0.02], rtol=1e-6)
 
 
 def test_a_restart_in_mid_run_is_an_error_with_its_cause():
