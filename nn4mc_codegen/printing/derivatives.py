@@ -67,6 +67,11 @@ class NetworkFunctions:
         return max(p.memory_size for p in (*self.procedures.values(), *pushed))
 
     @property
+    def call_floats(self) -> int:
+        """The same with what NAME_push keeps, a part of which is static."""
+        return max(self.memory_floats, self.push.call_floats if self.push else 0)
+
+    @property
     def static_floats(self) -> int:
         """Size of the static array that those functions share which need more than the stack may
         hold; 0 if none does."""

@@ -58,7 +58,7 @@ def emit(graph: Graph, options: Options, origin: Origin) -> Emitted:
     return Emitted(
         texts=render_files(code.environment, options, templates, fill),
         macs=network.procedures["step"].macs,
-        memory_bytes=4 * network.memory_floats,
+        memory_bytes=4 * network.call_floats,
         columns=columns,
         jacobian_mode=network.jacobian_mode,
         procedures=network.procedures,

@@ -276,6 +276,19 @@ class Push:
         return self.procedure.macs + sums + (products + own) * self.stride
 
     @property
+    def call_floats(self) -> int:
+        """What a call keeps in arrays of its own: those of the step, slopes, sums of weights, the
+        runs of inputs that move, and what it keeps static."""
+        sums = max(
+            (TILE * (sum(len(s.elements) for s in m.sources) + self.outputs) for m in self._passes),
+            default=0,
+        )
+        runs = self.stride // TILE * (self._sizes["dx"] + 4) // 2  # of 16 bits
+        back = self.back_floats if self.with_last else 0
+        kept = self.static_floats + back
+        return self.procedure.memory_size + self.slopes + sums + runs + kept
+
+    @property
     def static_floats(self) -> int:
         """Of the static array that holds the tangents between layers; 0: there is none."""
         return self.work_rows * self.stride
