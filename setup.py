@@ -91,6 +91,7 @@ setup(
         "flatbuffers>=23.5.26",
         "h5py>=3.10",
         "jinja2>=3.1",
+        "lz4>=4.0",  # what rosbags unpacks, within limits
         "matplotlib>=3.10",
         "numpy>=1.26",
         "optuna>=4.0",
