@@ -152,8 +152,10 @@ def _check_ranges(settings: MpcSettings, card: ModelCard) -> None:
     for command, (low, high) in zip(card.command_names, limits, strict=True):
         if not low < high:
             raise ValueError(f"limits of {command!r}: {low} .. {high} is not a range")
-    soft = zip(settings.output_min or [], settings.output_max or [], strict=False)
-    for output, (low, high) in enumerate(soft):
+    outputs = len(card.output_offset)
+    lows = settings.output_min or [-math.inf] * outputs
+    highs = settings.output_max or [math.inf] * outputs
+    for output, (low, high) in enumerate(zip(lows, highs, strict=True)):
         if not low <= high or low == math.inf or high == -math.inf:
             raise ValueError(f"output_min, output_max.{output}: {low} .. {high} is no range")
 

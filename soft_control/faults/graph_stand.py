@@ -33,16 +33,25 @@ LONG_S = 600.0
 class Graph(Strict):
     """The run, beside what a fault does to it."""
 
+    rig: str = ""
+    """Another one than that of the model, which then takes no part; its controller needs none."""
     controller: str = "mpc"
     wiring: Literal["host", "mcu"] = "host"
     clock: Literal["lockstep", "realtime"] = "lockstep"
     target: Literal["sil", "pil"] = "sil"
     duration_s: float = 8.0
+    visual: bool = False
+    """Whether the node that says what viewers draw takes part."""
 
-    def arguments(self) -> list[object]:
+    def arguments(self, bench: Bench) -> list[object]:
         """Of `softctl run`."""
+        rig: list[object] = ["--rig", self.rig or bench.rig]
+        if not self.rig:
+            rig += ["--model", bench.model, "--firmware", bench.build.directory]
+        if self.visual:
+            rig.append("--visual")
         return [
-            "--controller", self.controller, "--target", self.target, "--clock", self.clock,
+            *rig, "--controller", self.controller, "--target", self.target, "--clock", self.clock,
             "--wiring", self.wiring, "--duration-s", self.duration_s,
         ]  # fmt: skip
 
@@ -106,10 +115,7 @@ class _Trial:
         self.outcome = Outcome(fault)
 
     def start(self, out: Path) -> subprocess.Popen:
-        return softctl(
-            "run", "--rig", self.bench.rig, "--model", self.bench.model, "--firmware",
-            self.bench.build.directory, "--out", out, *self.run.arguments(),
-        )  # fmt: skip
+        return softctl("run", "--out", out, *self.run.arguments(self.bench))
 
     def try_(self) -> None:
         fault = self.fault
@@ -184,7 +190,7 @@ class _Trial:
         self.outcome.fail_unless(messages > 20, f"the bag has {messages} messages alone")
         summary = _summary(self.out)
         if self.fault.expect.same:
-            whole = self.bench.remembered(str(self.run.arguments()), self.undisturbed)
+            whole = self.bench.remembered(str(self.run.arguments(self.bench)), self.undisturbed)
             self.outcome.fail_unless(
                 summary.get("commands_sha256") == whole["commands_sha256"],
                 "the commands are not those of the run without it",

@@ -19,7 +19,13 @@ from soft_control.link.transport import Port
 
 AFTER_S = 0.3
 """That a run goes on when its fault is over."""
-WIRES = {f"{port.name.lower()}_{way}": (port, way) for port in Port for way in Way}
+WIRES = {
+    f"{port.name.lower()}_{way}": (port, way)
+    for port in Port
+    for way in Way
+    if (port, way) != (Port.SENSOR, Way.OUT)
+}
+"""By the name that a fault has for them. A sensor is told nothing."""
 
 
 def check(fault: Fault) -> None:

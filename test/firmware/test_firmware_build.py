@@ -304,6 +304,8 @@ def test_a_literal_reads_back_exactly(value):
         ({"command_max": [math.nan, 0.5]}, "command_max.0 = .*: .*finite"),
         ({"command_reference": [1e30, 0.5]}, "command_reference.0 = .* less than or equal to 1"),
         ({"output_min": [1e30] * 3}, "output_min.0 = .*: must be infinite or within"),
+        ({"output_min": [math.inf] * 3}, "output_min, output_max.0: inf .. inf is no range"),
+        ({"output_max": [-math.inf] * 3}, "output_min, output_max.0: -inf .. -inf is no range"),
         ({"output_min": [math.nan] * 3}, "output_min.0 = .*: must be infinite or within"),
     ],
 )

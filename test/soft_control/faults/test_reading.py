@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 import pytest
 
 from soft_control.faults.fault import Fault
@@ -14,6 +17,7 @@ from soft_control.faults.session_stand import KINDS as SESSION_KINDS
 from soft_control.faults.sil_stand import WIRES
 from soft_control.faults.wire import DAMAGES
 from soft_control.link.messages import MESSAGES, Message
+from soft_control.paths import share
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +26,6 @@ def known() -> list[Fault]:
 
 
 def has_floats(kind: type[Message]) -> bool:
-    import dataclasses
-
     codes = {field.metadata["code"] for field in dataclasses.fields(kind)}
     return bool(codes & {"f", "points"})
 
@@ -41,7 +43,13 @@ def test_every_kind_of_fault_there_is_is_tried(known):
     assert codes == {*CODES}
 
 
-@pytest.mark.parametrize("wire", [name for name in WIRES if name != "sensor_out"])
+def test_the_page_has_a_line_for_each(known):
+    page = (share() / "docs" / "faults.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| ([a-z0-9_]{3,}) \|", page, re.MULTILINE)
+    assert sorted(set(lines) - {"fault"}) == sorted(fault.name for fault in known)
+
+
+@pytest.mark.parametrize("wire", WIRES)
 def test_every_wire_is_damaged_in_every_way(known, wire):
     ways = {fault.what for fault in known if fault.where == wire and fault.stand == "sil"}
     assert {"drop", "flip", "duplicate", "reorder", "truncate", "delay", "garbage"} <= ways
