@@ -95,8 +95,7 @@ class Int8Code:
         self.border = self.dilated or any(w.leaves_the_image for w in windows)
         """whether any convolution's patches must be put together, for they have taps outside"""
         self.patch = max([op.weights.shape[1] for op in conv], default=0)
-        rests = [w.windows.size[0] * (w.windows.size[1] * w.channels % 4) for w in windows]
-        self.rest = rounded_up(max(rests, default=0), 4)
+        self.rest = rounded_up(max(map(_rest, windows), default=0), 4)
         """most elements of a patch that are in no four of a row of taps"""
         runs = {w.windows.size[1] * w.channels for w in windows if w.windows.size[0] > 1}
         self.short_runs = sorted(run for run in runs if run < SHORT_RUN)
@@ -104,6 +103,7 @@ class Int8Code:
         self.conv_forms = [False] * (len(pooled) < len(conv)) + [True] * bool(pooled)
         sizes = [rounded_up(math.prod(op.pool), 2) * self._padded(op)[1] // 2 for op in pooled]
         self.pooled_columns = max(sizes, default=0)
+        self.odd_pools = any(math.prod(op.pool) % 2 for op in pooled)
         self.pooled_rows = max([len(op.weights) for op in pooled], default=0)
         depthwise = [op for op in ops if isinstance(op, Depthwise)]
         self.channel_by_channel = any(not _in_fours(op) for op in depthwise)
@@ -311,6 +311,7 @@ class Int8Code:
             *window.output,
             window.windows.size[1] * window.channels,
             window.windows.dilation[0] * window.width * window.channels,
+            max(_rest(window) - 1, 0) // 4,
         )
         return self._struct("window", f"g_{symbol}", [str(n) for n in numbers])
 
@@ -451,6 +452,11 @@ def _conv_cost(conv: Sequence[Conv], turn: int) -> float:
 def _fours(op: Linear, block: int, turn: int) -> int:
     rows, columns = op.weights.shape
     return rounded_up(rows, block) * rounded_up(columns, 4 * turn) // 4
+
+
+def _rest(window: Window) -> int:
+    """Elements of a patch that are in no four of a run."""
+    return window.windows.size[0] * (window.windows.size[1] * window.channels % 4)
 
 
 def _order(op: Linear) -> np.ndarray:
