@@ -18,7 +18,6 @@ from nn4mc_codegen.program.fold import fold
 from nn4mc_codegen.program.instructions import ONE, ZERO, Elements, Linear
 from nn4mc_codegen.program.program import Program
 
-
 # Only a mode that is expected to take more than so many times the other one's multiply-accumulates
 # is not tried: the estimate leaves out what zeros and ones save.
 SURELY = 4
