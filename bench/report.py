@@ -48,7 +48,8 @@ One step of each network, on the same emulated Cortex-M4F, built with the same c
 -mfloat-abi=hard`, unused sections removed, newlib-nano.
 
 - **instructions**: exact, the most of 50 random inputs (of one sequence of 50 steps where the
-  network is recurrent, of 2 inputs of a file that is int8 already), from the first instruction of the step to its return.
+  network is recurrent, of 2 inputs of a file that is int8 already), from the first instruction of
+  the step to its return.
 - **cycles**: an estimate, of the first input. The model (`nn4mc_codegen/trial/cycles.py`) uses the
   timings of Arm's Cortex-M4 Technical Reference Manual and memory without wait states; no silicon
   was used.
@@ -103,8 +104,8 @@ the reserved stack.
 TAIL = """
 ## Not run here
 
-onnx2c and TensorFlow Lite Micro (TFLM) are not to be had from PyPI as C. Their figures were measured
-by hand with the same toolchain; the versions were not noted, and `make bench` does not repeat them.
+onnx2c and TensorFlow Lite Micro (TFLM) are not to be had from PyPI as C. Their figures were
+measured by hand with the same toolchain; the versions were not noted, and `make bench` does not repeat them.
 So were those of this compiler here, on 2 inputs. emlearn has no figure for these.
 
 | network | tool | instructions | flash B |
