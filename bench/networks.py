@@ -22,6 +22,15 @@ NETWORKS = {
     "wide": [L.Input((64,)), L.Dense(64, activation="relu"), L.Dense(64)],
     "gru": [L.Input((None, 21)), L.GRU(10), L.Dense(3)],
     "lstm": [L.Input((None, 21)), L.LSTM(5), L.Dense(3)],
+    "lstm32": [L.Input((None, 16)), L.LSTM(32), L.Dense(3)],
+    "conv1d": [
+        L.Input((64, 4)),
+        L.Conv1D(16, 5, activation="relu"),
+        L.MaxPooling1D(2),
+        L.Conv1D(32, 3, activation="relu"),
+        L.GlobalAveragePooling1D(),
+        L.Dense(4),
+    ],
 }
 
 
@@ -32,7 +41,7 @@ def main(folder: Path) -> None:
         model = tf_keras.Sequential(layers, name=name)
         model.set_weights(
             [
-                random.normal(0.0, w.shape[0] ** -0.5 if w.ndim == 2 else 0.1, w.shape)
+                random.normal(0.0, np.prod(w.shape[:-1]) ** -0.5 if w.ndim > 1 else 0.1, w.shape)
                 for w in model.get_weights()
             ]
         )

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from nn4mc_codegen import compile_model
 from nn4mc_codegen.graph.check import ModelError
 from nn4mc_codegen.importers import read_model
+from nn4mc_codegen.int8.quantize import QuantGraph
 from nn4mc_codegen.trial.programs import run_bounded
 from nn4mc_codegen.trial.qemu import QemuError, measure, missing_tools, versions
 
@@ -30,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
 MODELS = BUILD / "models"
 PUBLISHED = ROOT.parent / "shared" / "data" / "published_models"
+CASES = ROOT.parent / "shared" / "cases" / "models"
 NETWORKS = {
     "dense": ("dense 36-10-5-3, tanh", MODELS / "dense.h5"),
     "hasel": (
@@ -40,7 +42,12 @@ NETWORKS = {
     "gru": ("GRU10 of 21 inputs, Dense 3", MODELS / "gru.h5"),
     "lstm": ("LSTM5 of 21 inputs, Dense 3", MODELS / "lstm.h5"),
     "tendon": ("published tendon network, GRU", PUBLISHED / "tendon_gru.hdf5"),
+    "lstm32": ("LSTM32 of 16 inputs, Dense 3", MODELS / "lstm32.h5"),
+    "conv1d": ("Conv1D 16 and 32 over 64 steps of 4 inputs", MODELS / "conv1d.h5"),
+    "lenet": ("LeNet, 28×28 pixels", CASES / "lenet.h5"),
 }
+# The networks on which the peers are run: of what the others have, they read dense layers alone.
+PEERS_RUN = ("dense", "hasel", "wide", "gru", "lstm", "tendon")
 OWN_MODES = ("speed", "balanced", "size", "int8")
 # Version and modes, with flags that suit the peer best: they come after the common ones, and win.
 PEERS = {
@@ -50,6 +57,9 @@ PEERS = {
 }
 COSTS = ("instructions", "cycles", "flash_bytes", "ram_bytes", "stack_bytes", "max_abs_error")
 SAMPLES = 50
+# Of files that are int8 already: their networks are large, and take the same number of instructions
+# for any input.
+SAMPLES_OF_FILES = 2
 # A peer that has not written its C by then never does.
 PEER_TIMEOUT_S = 120
 
@@ -79,9 +89,12 @@ def main() -> None:
 
 
 def all_combinations() -> Iterator[tuple[str, str, str]]:
-    for model in NETWORKS:
-        for mode in OWN_MODES:
+    for model, (_, path) in NETWORKS.items():
+        quantised = path.suffix == ".tflite"
+        for mode in OWN_MODES[-1:] if quantised else OWN_MODES:
             yield model, report.OWN, mode
+        if model not in PEERS_RUN:
+            continue
         for tool, (_, modes) in PEERS.items():
             for mode in modes:
                 yield model, tool, mode
@@ -93,7 +106,7 @@ def row_of(model: str, tool: str, mode: str) -> dict:
     row |= {**dict.fromkeys(COSTS), "failure": None}
     path = NETWORKS[model][1]
     if not path.exists():
-        return row | {"failure": f"skipped: {path.name} is not in ../shared/data"}
+        return row | {"failure": f"skipped: {path.name} is not in ../shared"}
     try:
         with tempfile.TemporaryDirectory() as folder:
             costs = measure_own if tool == report.OWN else measure_peer
@@ -104,8 +117,8 @@ def row_of(model: str, tool: str, mode: str) -> dict:
 
 def measure_own(folder: Path, path: Path, tool: str, mode: str) -> dict:
     graph, x, y = meaning(path)
-    options = {"optimize": mode}
-    if mode == "int8":
+    options = {"optimize": mode} if mode != "int8" else {}
+    if mode == "int8" and not isinstance(graph, QuantGraph):
         np.save(folder / "representative.npy", x)
         options = {"dtype": "int8", "representative": folder / "representative.npy"}
     compile_model(path, folder, "fk", **options)
@@ -134,7 +147,8 @@ def measure_peer(folder: Path, path: Path, tool: str, mode: str) -> dict:
 def meaning(path: Path):
     """Graph, inputs (samples, inputs) and the outputs that they mean, in float64."""
     graph, _ = read_model(path)
-    x = np.random.default_rng(1).normal(size=(SAMPLES, graph.input_size)).astype(np.float32)
+    samples = SAMPLES_OF_FILES if isinstance(graph, QuantGraph) else SAMPLES
+    x = np.random.default_rng(1).normal(size=(samples, graph.input_size)).astype(np.float32)
     return graph, x, graph.run(x)[0] if graph.states else np.array([graph.evaluate(r) for r in x])
 
 

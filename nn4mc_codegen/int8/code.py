@@ -11,7 +11,6 @@ units on 6 inputs, with rows of weights in blocks of 4 and columns in fours, is
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -36,20 +35,18 @@ from nn4mc_codegen.int8.operators import (
     Window,
 )
 from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QuantGraph, Rescaling
+from nn4mc_codegen.int8.shapes import (
+    DENSE_BLOCKS,
+    SHORT_RUN,
+    TURNS,
+    conv_cost,
+    dense_cost,
+    in_fours,
+    is_narrow,
+    order,
+    rest_of,
+)
 from nn4mc_codegen.int8.simplify import PooledConv, simplified
-
-# The instructions of four columns in the kernels' loops on a Cortex-M4: of the dense kernel, by the
-# number of rows that it sums at a time, and of that of convolutions, two rows of two patches. A
-# turn of the loop, which takes several fours, adds those of TURN.
-DENSE_BLOCKS = {2: 8, 4: 15}
-CONV_FOUR = 13
-TURN = 4
-# How many fours of columns a turn may take.
-TURNS = {"speed": range(1, 9), "balanced": range(1, 9), "size": range(1, 2)}
-# Runs of taps for which loops are printed with their lengths known.
-SHORT_RUN = 8
-# A sum of absolute value below this is narrow: 256 times as much fits 32 bits.
-NARROW = 1 << 23
 
 
 class Int8Code:
@@ -83,8 +80,8 @@ class Int8Code:
         conv = [op for op in ops if isinstance(op, Conv)]
         turns = TURNS[options.optimize]
         shapes = itertools.product(DENSE_BLOCKS, turns)
-        self.block, self.dense_turn = min(shapes, key=lambda shape: _dense_cost(dense, *shape))
-        self.conv_turn = min(turns, key=lambda turn: _conv_cost(conv, turn))
+        self.block, self.dense_turn = min(shapes, key=lambda shape: dense_cost(dense, *shape))
+        self.conv_turn = min(turns, key=lambda turn: conv_cost(conv, turn))
         # Lengths of the longest vectors that the kernels multiply, filled up; of the longest patch,
         # the elements of x under a convolution's window; and of a depthwise one's taps and channels
         self.dense_columns = max([self._padded(op)[1] for op in dense], default=0)
@@ -95,26 +92,24 @@ class Int8Code:
         self.border = self.dilated or any(w.leaves_the_image for w in windows)
         """whether any convolution's patches must be put together, for they have taps outside"""
         self.patch = max([op.weights.shape[1] for op in conv], default=0)
-        rests = [w.windows.size[0] * (w.windows.size[1] * w.channels % 4) for w in windows]
-        self.rest = rounded_up(max(rests, default=0), 4)
+        self.rest = rounded_up(max(map(rest_of, windows), default=0), 4)
         """most elements of a patch that are in no four of a row of taps"""
         runs = {w.windows.size[1] * w.channels for w in windows if w.windows.size[0] > 1}
         self.short_runs = sorted(run for run in runs if run < SHORT_RUN)
         pooled = [op for op in conv if isinstance(op, PooledConv)]
         self.conv_forms = [False] * (len(pooled) < len(conv)) + [True] * bool(pooled)
-        sizes = [rounded_up(math.prod(op.pool), 2) * self._padded(op)[1] // 2 for op in pooled]
-        self.pooled_columns = max(sizes, default=0)
+        self.pooled_columns = max([2 * self._padded(op)[1] for op in pooled], default=0)
         self.pooled_rows = max([len(op.weights) for op in pooled], default=0)
         depthwise = [op for op in ops if isinstance(op, Depthwise)]
-        self.channel_by_channel = any(not _in_fours(op) for op in depthwise)
-        self.in_fours = any(_in_fours(op) for op in depthwise)
-        counts = [op.weights.shape[1] for op in depthwise if _in_fours(op)]
+        self.channel_by_channel = any(not in_fours(op) for op in depthwise)
+        self.in_fours = any(in_fours(op) for op in depthwise)
+        counts = [op.weights.shape[1] for op in depthwise if in_fours(op)]
         self.tap_unroll = max(u for u in range(1, 6) if all(n % u == 0 for n in counts))
         self.taps = max([op.weights.shape[1] for op in depthwise], default=0)
         self.deepest = max([op.window.channels for op in depthwise], default=0)
-        self.narrow = any(_is_narrow(op) for op in (*dense, *conv))
+        self.narrow = any(is_narrow(op) for op in (*dense, *conv))
         """whether any layer's sums take at most 24 bits"""
-        self.wide = any(not _is_narrow(op) for op in (*dense, *conv))
+        self.wide = any(not is_narrow(op) for op in (*dense, *conv))
         """whether any layer's sums may take more"""
         self.clips = any(_clips(op) for op in ops)
         """whether any results have narrower limits than int8"""
@@ -180,11 +175,15 @@ class Int8Code:
         call = getattr(self, f"_{node.op.kind}")
         self.calls.extend(call(node.op, self.symbols[node], node, places, result))
 
+    def _block(self, op: Linear) -> int:
+        """How many rows the kernel of a layer sums at a time."""
+        return self.block if isinstance(op, Dense) else 1 if isinstance(op, PooledConv) else 2
+
     def _padded(self, op: Linear) -> tuple[int, int]:
         """Rows and columns of a layer with those of weight zero that fill up the kernel's blocks
         and turns."""
         dense = isinstance(op, Dense)
-        block, turn = (self.block, self.dense_turn) if dense else (2, self.conv_turn)
+        block, turn = self._block(op), self.dense_turn if dense else self.conv_turn
         rows, columns = op.weights.shape
         return rounded_up(rows, block), rounded_up(columns, 4 * turn)
 
@@ -222,13 +221,13 @@ class Int8Code:
         """
         rows, columns = op.weights.shape
         full = np.zeros(self._padded(op), np.int64)
-        full[:rows, :columns] = op.weights[:, _order(op)]
-        dense, narrow = isinstance(op, Dense), _is_narrow(op)
+        full[:rows, :columns] = op.weights[:, order(op)]
+        dense, narrow = isinstance(op, Dense), is_narrow(op)
         first, second = full[:, 0::2], full[:, 1::2]
         pairs = 256 * second - first if narrow else 256 * second + (first & 255)
         # A number holds two weights of a row. A block's rows come in turn, four columns of each:
         # with rows a and b in a block the numbers are a01 a23 b01 b23 a45 a67 b45 b67 …
-        block = self.block if dense else 2
+        block = self._block(op)
         blocks = pairs.reshape(-1, block, full.shape[1] // 4, 2).transpose(0, 2, 1, 3)
         bias = _padded(op.bias, len(full))
         narrow_bias = _wrapped(256 * bias - 129 * first.sum(axis=1)) if narrow else None
@@ -241,6 +240,7 @@ class Int8Code:
             str(columns),
             str(full.shape[1]),
             str(len(full) if dense else rows),
+            str(block),
             str(int(narrow)),
             str(1 << left if dense else 1),
             *_limits(op.rescaling),
@@ -276,7 +276,7 @@ class Int8Code:
     def _depthwise(self, op: Depthwise, symbol, node, places, result) -> Iterator[str]:
         rows, window = len(op.weights), self._window(symbol, op.window)
         order, weights = np.arange(rounded_up(rows, 4)), op.weights.T
-        if _in_fours(op):
+        if in_fours(op):
             # Of 6 channels the blocks are 0 1 2 3 and 2 3 4 5.
             order[-4:] = np.arange(rows - 4, rows)
             weights = op.weights[order].reshape(-1, 4, op.weights.shape[1]).transpose(0, 2, 1)
@@ -290,7 +290,7 @@ class Int8Code:
             self._rows(symbol, 4, rescaling, op.bias[order]),
             str(rows),
             str(op.per_channel),
-            str(int(_in_fours(op))),
+            str(int(in_fours(op))),
             str(op.input_zero),
             *_limits(op.rescaling),
         ]
@@ -311,6 +311,7 @@ class Int8Code:
             *window.output,
             window.windows.size[1] * window.channels,
             window.windows.dilation[0] * window.width * window.channels,
+            max(rest_of(window) - 1, 0) // 4,
         )
         return self._struct("window", f"g_{symbol}", [str(n) for n in numbers])
 
@@ -411,54 +412,12 @@ def _filled(values: np.ndarray, size: int) -> np.ndarray:
     return _padded(values, size) if len(values) > 1 else np.full(size, values)
 
 
-def _in_fours(op: Depthwise) -> bool:
-    """Whether the kernel takes four channels of a depthwise convolution at a time."""
-    return op.per_channel == 1 and len(op.weights) >= 4
-
-
 def _wrapped(values: np.ndarray) -> np.ndarray:
     """Values as int32, modulo 2^32 as the C computes."""
     return ((values + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
-
-
-def _is_narrow(op: Linear) -> bool:
-    """Whether every sum of the layer fits 24 bits, whatever x is, and its factor needs no more than
-    the 8 bits that are left above."""
-    low = np.where(op.weights > 0, -128, 127).astype(np.int64) * op.weights
-    high = np.where(op.weights > 0, 127, -128).astype(np.int64) * op.weights
-    least, most = op.bias + low.sum(axis=1), op.bias + high.sum(axis=1)
-    fits = np.all(least >= -NARROW) and np.all(most < NARROW)
-    return bool(fits and op.left <= 8)
 
 
 def _clips(op: QOp) -> bool:
     """Whether an operator's results have narrower limits than int8."""
     limits = op if isinstance(op, Pool) else getattr(op, "rescaling", None)
     return limits is not None and (limits.low, limits.high) != (LOW, HIGH)
-
-
-def _dense_cost(dense: Sequence[Dense], block: int, turn: int) -> float:
-    """Instructions of the layers' loops, those on padding included."""
-    four = DENSE_BLOCKS[block] + TURN / turn
-    return sum(four * _fours(op, block, turn) / block * op.count for op in dense)
-
-
-def _conv_cost(conv: Sequence[Conv], turn: int) -> float:
-    four = CONV_FOUR + TURN / turn
-    return sum(four * _fours(op, 2, turn) / 4 * op.window.positions for op in conv)
-
-
-def _fours(op: Linear, block: int, turn: int) -> int:
-    rows, columns = op.weights.shape
-    return rounded_up(rows, block) * rounded_up(columns, 4 * turn) // 4
-
-
-def _order(op: Linear) -> np.ndarray:
-    """The order of a layer's columns in C. The kernel of convolutions reads a patch by its runs,
-    the taps that lie side by side in x: the fours of all runs first, then what these leave."""
-    columns = np.arange(op.weights.shape[1])
-    if not isinstance(op, Conv):
-        return columns
-    runs = columns.reshape(op.window.windows.size[0], -1)
-    fours = runs.shape[1] // 4 * 4
-    return np.concatenate([runs[:, :fours].ravel(), runs[:, fours:].ravel()])

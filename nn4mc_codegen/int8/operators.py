@@ -7,7 +7,6 @@ let the C do with 32 bits are checked where an operator is made.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -24,7 +23,7 @@ from nn4mc_codegen.int8.fixed_point import (
     rescale_once,
 )
 from nn4mc_codegen.int8.quantize import HIGH, LOW, QOp, QTensor, Rescaling
-from nn4mc_codegen.ops.windows import OUTSIDE, Windows, gathered
+from nn4mc_codegen.int8.window import Window
 
 EVERY = np.arange(LOW, HIGH + 1)
 # The C doubles sums and products: they must stay below this.
@@ -129,48 +128,6 @@ class Dense(Linear):
 
     def _rescaled(self, sums: np.ndarray) -> np.ndarray:
         return self.rescaling(sums, rescale_once)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window of two axes that slides over an image (height, width, channels)."""
-
-    windows: Windows
-    height: int
-    width: int
-    channels: int
-
-    @property
-    def output(self) -> tuple[int, int]:
-        """Rows and columns of windows."""
-        return self.windows.extents((self.height, self.width))
-
-    @property
-    def positions(self) -> int:
-        return math.prod(self.output)
-
-    @property
-    def in_one_piece(self) -> bool:
-        """Whether the taps of a window inside the image lie side by side in memory."""
-        return self.windows.size[0] == 1 and 1 in (self.windows.size[1], self.windows.dilation[1])
-
-    @property
-    def leaves_the_image(self) -> bool:
-        """Whether any tap lies outside the image."""
-        return bool(np.any(self._places == OUTSIDE))
-
-    def patches(self, x: np.ndarray, fill: int) -> np.ndarray:
-        """(positions, taps, channels); `fill` where a tap lies outside the image."""
-        return gathered(x.reshape(-1, self.channels), self._places, fill)
-
-    @property
-    def counts(self) -> np.ndarray:
-        """Taps inside the image (positions,)."""
-        return np.count_nonzero(self._places != OUTSIDE, axis=1)
-
-    @property
-    def _places(self) -> np.ndarray:
-        return self.windows.places((self.height, self.width))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ import numpy as np
 from nn4mc_codegen.int8.operators import Conv, Depthwise, MaxPool
 from nn4mc_codegen.int8.quantize import QNode, QuantGraph
 
-MAX_POOLED = 16
-"""Most pixels of which a convolution keeps the largest: it has the patches of all at once."""
+POOLED = (3, 4)
+"""Pixels of which a convolution keeps the largest: its kernel has four patches at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,7 @@ def _pools(node: QNode, conv: QNode) -> bool:
     return (
         windows.strides == windows.size
         and windows.dilation == (1, 1)
-        and math.prod(windows.size) <= MAX_POOLED
+        and math.prod(windows.size) in POOLED
         and all(count * size <= extent for count, size, extent in sizes)
         and all(pad == 0 for pads in windows.pads(conv.op.window.output) for pad in pads)
         and op.low <= within.low

@@ -185,6 +185,74 @@ def test_extreme_factors_on_cortex_m4f(tmp_path, origin, emulator, seed):
     same_on_cortex_m4f(extremes(seed), tmp_path, origin)
 
 
+def windows(seed: int) -> q.QuantGraph:
+    """Convolutions with pools behind them, depthwise ones and pools, of any shape: channels that
+    leave a rest of four, dilation, taps outside, sums of more than 24 bits, dead rows."""
+    random = np.random.default_rng(seed)
+
+    def pick(*values):
+        return values[random.integers(len(values))]
+
+    tensors, nodes = [q.QTensor("x", (11, 9, pick(1, 2, 3, 4)), 0.02, pick(-128, -3, 40))], []
+
+    def add(op: q.QOp, *shape: int) -> None:
+        tensors.append(q.QTensor(f"t{len(tensors)}", shape, 0.02, int(random.integers(-60, 60))))
+        nodes.append(q.QNode(tensors[-1].name, op, (tensors[-2],), tensors[-1]))
+
+    def window(*sizes: int, strides=(1, 1), dilation=(1, 1), padding="same") -> o.Window:
+        return o.Window(Windows(sizes, strides, dilation, padding), *tensors[-1].shape)
+
+    def weighted(rows: int, columns: int):
+        """Some rows have sums that 24 bits cannot hold."""
+        weights = random.integers(-127, 128, (rows, columns)).astype(np.int8)
+        bias = random.integers(-20000, 20000, rows) + np.where(
+            random.random(rows) < 0.1, 1 << 23, 0
+        )
+        shift = random.integers(-10, -6, rows)
+        multiplier = random.integers(1 << 30, 1 << 31, rows)
+        return weights, bias, q.Rescaling(multiplier, shift, 0, *pick((-128, 127), (-30, 99)))
+
+    def conv(rows: int, w: o.Window) -> None:
+        taps = int(np.prod(w.windows.size))
+        op = o.Conv(*weighted(rows, taps * w.channels), w, tensors[-1].zero)
+        add(op, *w.output, rows)
+
+    def pool(kind: type, w: o.Window) -> None:
+        add(kind(w), *w.output, w.channels)
+
+    conv(pick(3, 5, 8), window(pick(1, 3), pick(2, 3), dilation=pick((1, 1), (1, 2), (2, 1))))
+    sizes = pick((2, 2), (1, 3), (2, 1), (3, 1), (3, 3))
+    pool(o.MaxPool, window(*sizes, strides=sizes, padding="valid"))
+    w = window(pick(1, 3), 3, strides=pick((1, 1), (2, 2)), dilation=pick((1, 1), (1, 2)))
+    rows = w.channels * pick(1, 1, 2)
+    add(o.Depthwise(*weighted(rows, 3 * w.windows.size[0]), w, tensors[-1].zero), *w.output, rows)
+    conv(pick(4, 6, 9), window(1, 1))
+    w = window(2, 2, strides=(1, 1))
+    add(o.Depthwise(*weighted(w.channels, 4), w, tensors[-1].zero), *w.output, w.channels)
+    pool(pick(o.MaxPool, o.AveragePool), window(2, 3, strides=(1, 2)))
+    conv(7, window(1, 2))
+    pool(o.AveragePool, window(2, 2, strides=(2, 2)))
+    return q.QuantGraph((tensors[0],), tensors[-1], tuple(nodes))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_windows_of_any_shape(tmp_path, origin, seed):
+    graph = windows(seed)
+    write(graph, tmp_path, origin)
+    build_library([tmp_path / "fk.c"], tmp_path / "fk.so", "-O1")
+    code = HostCode(tmp_path / "fk.so", tmp_path / "fk.h")
+    x = np.random.default_rng(seed).integers(-128, 128, (12, graph.input_size))
+    expected = np.array([graph.evaluate_q(row) for row in x])
+    assert len(np.unique(expected)) > 5
+    np.testing.assert_array_equal(code.run(x, "step_q")["y"], expected)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_windows_of_any_shape_on_cortex_m4f(tmp_path, origin, emulator, seed):
+    options = {"optimize": ("balanced", "size", "speed")[seed % 3]}
+    same_on_cortex_m4f(windows(seed + 20), tmp_path, origin, **options)
+
+
 @pytest.fixture
 def emulator():
     if missing_tools():

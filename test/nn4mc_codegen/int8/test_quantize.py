@@ -111,12 +111,16 @@ def test_convolution_is_a_sum_over_patches():
             assert np.abs(found[r, c] - np.clip(sums / 512, -128, 127)).max() <= 0.5 + 1e-6
 
 
+HEAVY = np.full((1, 5000), 127, np.int8)
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda: o.Dense(np.full((1, 4), -128, np.int8), np.zeros(1, np.int64), rescaling(1), 1),
-        lambda: o.Dense(np.ones((1, 4), np.int8), np.array([1 << 29]), rescaling(1), 1),
-        lambda: o.Dense(np.ones((1, 9), np.int8), np.array([1 << 20]), rescaling(1, 9), 1),
+        # Where the result depends on x: else a smaller bias has it too.
+        lambda: o.Dense(HEAVY, np.array([1 << 29]), rescaling(1, -21), 1),
+        lambda: o.Dense(HEAVY[:, :20], np.zeros(1, np.int64), rescaling(1, 9), 1),
         lambda: o.Softmax.of(300, UNIT, 1.0),
         lambda: o.Add.of(UNIT, UNIT, q.QTensor("y", (1,), 1e-9, 0)),
         lambda: o.Multiply.of(UNIT, UNIT, q.QTensor("y", (1,), 1e-9, 0)),
@@ -126,3 +130,19 @@ def test_convolution_is_a_sum_over_patches():
 def test_what_32_bits_cannot_hold_is_refused(make):
     with pytest.raises(ValueError):
         make()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("shift", [-31, -28, -24])
+def test_a_dead_channel_keeps_its_result(sign, shift):
+    """No weights, and a bias that the converter has clipped: 32 bits hold neither twice nor 256
+    times as much. The other row stays as it is."""
+    bias = np.array([sign << 30, 77])
+    weights = np.array([[0, 0], [3, -4]], np.int8)
+    r = q.Rescaling(np.array([1518500250, 1 << 30]), np.array([shift, -3]), -7)
+    op = o.Dense(weights, bias, r, 1)
+    x = np.array([[-128, 127], [5, 6], [127, -128]])
+    expected = r(x @ weights.T.astype(np.int64) + bias, rescale_once)
+    np.testing.assert_array_equal([op.evaluate(row)[0] for row in x], expected)
+    assert np.abs(op.bias).max() < 1 << 16
+    np.testing.assert_array_equal(op.weights[1], weights[1])
