@@ -52,13 +52,27 @@ def endless(
         if loop.head not in bounded
         and not (graph.function.name == PROGRAM and loop.depth == 1)
         and graph.function.name not in final
+        and _turns_without(graph, loop, _last_calls(image, graph, loop, final))
         and not counts(graph, loop)
     ]  # fmt: skip
+
+
+def _last_calls(image: Image, graph: Graph, loop: Loop, final: Set[str]) -> set[int]:
+    """Blocks of the loop that call what does not come back."""
+    found = set()
+    for start in loop.body:
+        block = graph.blocks[start]
+        called = image.function_at(block.target or 0) if block.ends == "call" else None
+        if called is not None and called.name in final:
+            found.add(start)
+    return found
 
 
 def counts(graph: Graph, loop: Loop) -> bool:
     """Is there a register that moves on in each turn, and is compared in each turn?"""
     blocks = {start: graph.blocks[start] for start in loop.body}
+    if len(blocks) == 1 and _copy_counts(blocks[loop.head]):
+        return True
     written = [found for block in blocks.values() for found in _writes(block)]
     moving = {r for _, r, step in written if step} - {r for _, r, step in written if not step}
     still = {*range(PC)} - {r for _, r, _ in written}
@@ -76,6 +90,37 @@ def counts(graph: Graph, loop: Loop) -> bool:
         if not _turns_without(graph, loop, moved) and not _turns_without(graph, loop, leaves):
             return True
     return False
+
+
+def _copy_counts(block: Block) -> bool:
+    """The same of a loop of one block, whose counter may pass through other registers on its way:
+    mov r2, r5; ldmia r2!, {r0, r1}; cmp r2, r6; mov r5, r2; bne."""
+    holds: dict[int, tuple[int, int] | None] = {r: (r, 0) for r in range(PC)}
+    compared: tuple[str, str] | None = None
+    tested: list[tuple[int, int] | None] = []
+    for at, instruction in block.code.items():
+        name, words = instruction.mnemonic, split(instruction.operands)
+        if name == "cmp":
+            compared = (words[0], words[1])
+            tested = [holds.get(NAMES.get(word, PC)) for word in words[:2]]
+        elif name.endswith("s") and name not in ("movs", "mvns"):
+            tested = []  # other flags
+        if name in ("mov", "movs") and at not in block.conditions and words[1] in NAMES:
+            holds[NAMES[words[0]]] = holds.get(NAMES[words[1]])
+            continue
+        for register, step in _written(instruction, block.conditions.get(at)).items():
+            before = holds.get(register)
+            known = step and before is not None and at not in block.conditions
+            by_shift = name.removesuffix("s") in SHIFTS
+            holds[register] = (before[0], before[1] + step) if known and not by_shift else None
+    if compared is None or not tested or block.ends != "branch":
+        return False
+    moving = {r for r, held in holds.items() if held is not None and held[0] == r and held[1]}
+    still = {r for r, held in holds.items() if held == (r, 0)}
+    first, second = tested
+    if first is None or first[0] not in moving:
+        return False
+    return immediate(compared[1]) is not None or (second is not None and second[0] in still)
 
 
 def _turns_without(graph: Graph, loop: Loop, blocks: Set[int]) -> bool:
