@@ -32,19 +32,34 @@ HIDDEN = ("arm-none-eabi-", "qemu-")
 COMPILER = """#!/bin/bash
 # The firmware's sources are those of the checkout, wherever a test has copied them to, and what
 # each call leaves for gcov has a folder of its own.
-words=() counts= checked=
+words=() counts= checked= made=
+[ "${PWD##*/}" = firmware ] && made=yes # by the firmware's own Makefile
 for word in "$@"; do
   case "$word" in
     src/*.c) word="$COVERAGE_ROOT/firmware/$word" counts=yes ;;
     */firmware/src/*.c) counts=yes ;;
     -Isrc) word="-I$COVERAGE_ROOT/firmware/src" ;;
-    -I.) word="-I$COVERAGE_ROOT/firmware" ;;
+    -I.) [ -n "$made" ] && word="-I$COVERAGE_ROOT/firmware" ;;
     *.o) counts=yes ;;
     -fsanitize=*) checked=yes ;;
   esac
   words+=("$word")
 done
 if [ -n "$counts" ] && [ -z "$checked" ]; then
+  # A test's own sources count nothing: one of them may have the name of one of the firmware's.
+  flags=() own=()
+  for word in "${words[@]}"; do
+    case "$word" in
+      -I*|-D*|-std=*|-f*) flags+=("$word") ;;
+      */firmware/src/*.c|*/build/*.c) ;;
+      *.c) own+=("$word") ;;
+    esac
+  done
+  for source in "${own[@]}"; do
+    object="$(mktemp "$COVERAGE_OBJECTS/XXXXXXXX.o")"
+    COMPILER -O1 "${flags[@]}" -c "$source" -o "$object" || exit
+    words=("${words[@]/#$source/$object}")
+  done
   words+=(--coverage -O0 -dumpdir "$(mktemp -d "$COVERAGE_NOTES/XXXXXXXX")/")
 fi
 exec COMPILER "${words[@]}"
@@ -142,7 +157,10 @@ def run_tests(tests: list[Path], folder: Path, notes: Path) -> bool:
         (tools / name).unlink()
         (tools / name).write_text(COMPILER.replace("COMPILER", f"/usr/bin/{name}"))
         (tools / name).chmod(0o755)
+    objects = folder / "objects"
+    objects.mkdir()
     changed = {"COVERAGE_ROOT": str(ROOT), "COVERAGE_NOTES": str(notes), "PATH": str(tools)}
+    changed["COVERAGE_OBJECTS"] = str(objects)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15"]
     command += map(str, tests or [ROOT / "test" / "firmware" / name for name in TESTS])
     return subprocess.run(command, cwd=ROOT, env=os.environ | changed).returncode != 0
@@ -156,7 +174,7 @@ def gathered(notes: Path) -> Lines:
         if not names:
             continue
         command = ["gcov", "--json-format", "--stdout", "--branch-probabilities", *names]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True)
         for document in done.stdout.splitlines():
             for file in json.loads(document)["files"]:
                 path = Path(file["file"])

@@ -94,6 +94,8 @@ class Findings:
     processor_s: float = 0.0
 
     def wrong(self, what: str, k: int) -> None:
+        if what not in self.first:
+            print(f"WRONG: {what}: first at sample {k:,}", flush=True)
         self.problems[what] += 1
         self.first.setdefault(what, k)
 
@@ -354,7 +356,7 @@ def main() -> None:
     seconds = samples / 120
     speed, by_clock = seconds / found.processor_s, seconds / found.wall_s
     for what, count in found.problems.items():
-        print(f"WRONG: {what}: {count:,} times, first at sample {found.first[what]:,}")
+        print(f"WRONG: {what}: {count:,} times")
     print(
         f"{found.samples:,} samples of {seconds / 3600:.2f} h: {len(found.problems)} things wrong; "
         f"timer alone: {found.drift_us:+.0f} us in {seconds / 7200:.2f} h; resident memory "

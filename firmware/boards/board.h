@@ -94,6 +94,10 @@ void board_feed(board_t *board);
 /* Bytes of the stack that were never used since power-on; 0 where nobody knows. */
 uint32_t board_stack_free(const board_t *board);
 
+/* No board keeps more bytes of a line; as many are taken at a time, so that a line that never ends
+ * keeps nobody from all else. */
+#define PORT_BYTES_MAX 4096u
+
 /* false: nothing has come */
 bool board_read_byte(board_t *board, port_t port, uint8_t *byte);
 

@@ -29,6 +29,7 @@ from soft_control.proof.report import (
     Unbounded,
     Work,
 )
+from soft_control.proof.rules import endless
 from soft_control.proof.state import SP, State
 
 SAMPLE = "loop_sample"
@@ -43,6 +44,8 @@ LOOP = "loop."
 CRASH = "crash_exception"
 FAULTS = "crash_handler"
 """What a fault begins, and where every crash ends: the program is over then."""
+FINAL = (CRASH, FAULTS, "crash_reset")
+"""They end the program, and wait for the restart."""
 ALLOCATION = ("malloc", "calloc", "realloc", "free", "_sbrk", "sbrk")
 LEAST_MHZ = 8
 """Ticks of a microsecond, below which they are no cycles of the core."""
@@ -69,6 +72,7 @@ def prove(build: FirmwareBuild, samples: int = 0, model: Model | None = None) ->
     interrupts = [run_alone(executor, name) for name in handlers_of(image)]
     problems = [*sample.problems, *(p for result in interrupts for p in result.problems)]
     problems += allocations(image)
+    problems += _endless(image, executor, [sample, *interrupts])
     regular = run_sample(executor_of(image, gap=False))
     chain, reserved = _stack(image, executor, problems)
     work = _work("sample", regular.whole)
@@ -163,6 +167,13 @@ def allocations(image: Image) -> list[Problem]:
         for name in ALLOCATION
         if name in image.named
     ]
+
+
+def _endless(image: Image, executor: Executor, results: list[Result]) -> list[Problem]:
+    """Loops of the whole image that neither execution nor a note bounds, and that do not count."""
+    bounded = set(executor.bounds) | {loop.head for result in results for loop in result.loops}
+    graphs = [executor.graph(function) for function in image.functions]
+    return endless(image, graphs, bounded, set(FINAL))
 
 
 def by_function(image: Image, count: Count) -> dict[str, int]:

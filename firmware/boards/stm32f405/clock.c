@@ -2,6 +2,7 @@
 
 #include "boards/cortex_m4/crash.h"
 #include "boards/stm32f405/stm32f405.h"
+#include "solver/loop_bound.h"
 
 /* PLLRDY comes within 0.2 ms, some 400 turns at 16 MHz; fifty times that is long enough to wait. */
 #define PLL_TURNS_MAX 20000u
@@ -15,12 +16,14 @@ void clock_start(void)
     RCC_PLLCFGR = (7u << 24) | (168u << 6) | 8u; /* 16 MHz / 8 * 168 / 2; Q = 7 */
     RCC_CR |= RCC_CR_PLLON;
     for (uint32_t turn = 0; (RCC_CR & RCC_CR_PLLRDY) == 0u; turn++) {
+        LOOP_BOUND(PLL_TURNS_MAX + 1u);
         if (turn == PLL_TURNS_MAX) {
             crash_reset(); /* at 16 MHz the baud rate is out of reach: try again */
         }
     }
     RCC_CFGR = (4u << 13) | (5u << 10) | 2u; /* APB2 = half, APB1 = a quarter, clock from the PLL */
     for (uint32_t turn = 0; (RCC_CFGR & (3u << 2)) != (2u << 2); turn++) {
+        LOOP_BOUND(PLL_TURNS_MAX + 1u);
         if (turn == PLL_TURNS_MAX) {
             crash_reset();
         }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "solver/loop_bound.h"
 #include "solver/number.h"
 
 enum { BROADCAST = 0xFE };
@@ -106,6 +107,7 @@ static void resynchronise(dynamixel_t *servos)
     while (from < servos->size
            && !(servos->packet[from] == 0xFFu
                 && (from + 1 == servos->size || servos->packet[from + 1] == 0xFFu))) {
+        LOOP_BOUND(sizeof servos->packet);
         from++;
     }
     drop(servos, from);
@@ -126,6 +128,7 @@ static bool checksum_right(const dynamixel_t *servos, size_t whole)
 {
     uint32_t sum = 0;
     for (size_t i = 2; i < whole; i++) {
+        LOOP_BOUND(sizeof servos->packet);
         sum += servos->packet[i];
     }
     return (sum & 0xFFu) == 0xFFu;
@@ -165,6 +168,7 @@ bool dynamixel_decode(dynamixel_t *servos, const dynamixel_config_t *config, uin
 
     servos->packet[servos->size++] = byte;
     while (servos->size > 0u) {
+        LOOP_BOUND(sizeof servos->packet); /* each turn but the last drops a byte */
         if (!may_begin(servos)) {
             resynchronise(servos);
         } else if (servos->size >= 4u && servos->size >= servos->packet[3] + 4u) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "loop/kept.h"
+#include "solver/loop_bound.h"
 #include "solver/number.h"
 
 void loop_send_info(control_loop_t *loop)
@@ -196,6 +197,7 @@ static message_error_t answer_stop(control_loop_t *loop, request_t *request)
 static message_error_t answer_reference(control_loop_t *loop, request_t *request)
 {
     for (uint32_t i = 0; i < request->points.count; i++) {
+        LOOP_BOUND(MESSAGE_POINTS_MAX);
         normalise_outputs(&loop->config->units, request->points.at[i]);
         reference_put(&loop->reference, request->k + i, request->points.at[i]);
     }
@@ -205,6 +207,7 @@ static message_error_t answer_reference(control_loop_t *loop, request_t *request
 static message_error_t answer_trajectory(control_loop_t *loop, request_t *request)
 {
     for (uint32_t i = 0; i < request->points.count; i++) {
+        LOOP_BOUND(MESSAGE_POINTS_MAX);
         normalise_outputs(&loop->config->units, request->points.at[i]);
     }
     /* The cast only adds the const that C99 does not add to arrays of arrays. */

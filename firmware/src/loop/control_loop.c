@@ -462,7 +462,8 @@ void loop_sample(control_loop_t *loop, uint32_t k, const float *observed)
 static void take_host(control_loop_t *loop)
 {
     uint8_t byte;
-    while (board_read_byte(loop->board, PORT_HOST, &byte)) {
+    for (uint32_t left = PORT_BYTES_MAX;
+         left > 0u && board_read_byte(loop->board, PORT_HOST, &byte); left--) {
         const size_t size = frame_decode(&loop->decoder, byte);
         if (size > 0u) {
             loop->host_seen_us = loop_time(loop);
@@ -490,7 +491,8 @@ static void take_actuator(control_loop_t *loop)
 {
     const limits_t *limits = &loop->config->limits;
     uint8_t byte;
-    while (board_read_byte(loop->board, PORT_ACTUATOR, &byte)) {
+    for (uint32_t left = PORT_BYTES_MAX;
+         left > 0u && board_read_byte(loop->board, PORT_ACTUATOR, &byte); left--) {
         if (actuator_decode(&loop->actuator, &loop->config->actuator, byte, &loop->status)) {
             const cause_t fault = actuator_fault(limits, &loop->status);
             loop->unanswered = 0;
@@ -506,13 +508,21 @@ static bool take_sensor(control_loop_t *loop)
 {
     const controller_config_t *config = loop->config;
     uint8_t byte;
-    while (board_read_byte(loop->board, PORT_SENSOR, &byte)) {
+    for (uint32_t left = PORT_BYTES_MAX;
+         left > 0u && board_read_byte(loop->board, PORT_SENSOR, &byte); left--) {
         if (sensing_take(&loop->sensing, &loop->sensor, &config->sensor, &config->limits, byte,
                          board_microseconds(loop->board))) {
             return true;
         }
     }
     return false;
+}
+
+/* Its newest sample counts, or none where nothing runs. */
+static void take_all_of_sensor(control_loop_t *loop)
+{
+    for (uint32_t left = PORT_BYTES_MAX; left > 0u && take_sensor(loop); left--) {
+    }
 }
 
 /* Have the parts of sample k that the host brings come, or is it of no use to wait for them? */
@@ -549,8 +559,10 @@ static void count_unanswered(control_loop_t *loop)
  * one comes: then it counts as missed. */
 static void follow_sensor(control_loop_t *loop)
 {
+    uint32_t left = PORT_BYTES_MAX;
     bool came;
     do {
+        left--;
         came = take_sensor(loop);
         if (came && may_begin(loop)) {
             loop->waiting++;
@@ -562,7 +574,7 @@ static void follow_sensor(control_loop_t *loop)
             loop->driven = loop->driven && loop->modes.source != SOURCE_HOST;
             count_unanswered(loop);
         }
-    } while (came && supervisor_active(&loop->supervisor));
+    } while (came && left > 0u && supervisor_active(&loop->supervisor));
 }
 
 /* How long before or behind the time of a control period its sample of the sensor is taken, where
@@ -592,8 +604,7 @@ static void next_period(control_loop_t *loop, uint32_t from_us)
 /* The board's timer is the clock, in step with the sensor where that can be. */
 static void follow_timer(control_loop_t *loop)
 {
-    while (take_sensor(loop)) {
-    }
+    take_all_of_sensor(loop);
     const bool came = loop->sensing.fresh || loop->sensing.fault != CAUSE_NONE;
     const uint32_t now_us = board_microseconds(loop->board);
     const int32_t window = window_us(&loop->sensing);
@@ -646,8 +657,7 @@ static void drive_safe(control_loop_t *loop)
     sample_t sample = {.k = loop->next_k, .time_us = now_us, .status = MESSAGE_STATUS_NONE};
 
     loop->safe_state = loop->supervisor.state;
-    while (take_sensor(loop)) {
-    }
+    take_all_of_sensor(loop);
     if (!entered && now_us - loop->gate_us < PERIOD_US) {
         return;
     }
@@ -672,8 +682,7 @@ void control_loop_poll(control_loop_t *loop)
         watch_silences(loop);
     }
     if (loop->modes.wiring != WIRING_MCU || *state == STATE_IDLE) {
-        while (take_sensor(loop)) {
-        }
+        take_all_of_sensor(loop);
     } else if (supervisor_active(&loop->supervisor)) {
         if (loop->modes.clock == CLOCK_SAMPLES) {
             follow_sensor(loop);

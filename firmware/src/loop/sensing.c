@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "solver/loop_bound.h"
+
 void sensing_start(sensing_t *sensing, uint32_t now_us)
 {
     sensing->any = false;
@@ -20,6 +22,7 @@ static cause_t plausible(sensing_t *sensing, const limits_t *limits,
     bool equal = sensing->any && SENSOR_CHANNELS > 0;
 
     for (int i = 0; i < SENSOR_CHANNELS; i++) {
+        LOOP_BOUND(SENSOR_SLOTS);
         /* Differences of counts may need 33 bits. */
         const int64_t step = (int64_t)counts[i] - sensing->counts[i];
         if (counts[i] < limits->count_min || counts[i] > limits->count_max) {

@@ -200,7 +200,7 @@ def fuzz(name: str, runs: int, folder: Path) -> int:
         made.mkdir()
     for number, one in enumerate(read_corpus(name)):
         (seeds / f"seed_{number:04}").write_bytes(one)
-    limits = [f"-max_len={INPUT_BYTES}", "-timeout=10", "-verbosity=0", "-print_final_stats=1"]
+    limits = [f"-max_len={INPUT_BYTES}", "-timeout=600", "-verbosity=0", "-print_final_stats=1"]
     run = [str(fuzzer), f"-runs={runs}", "-seed=1", *limits, str(seeds)]
     done = subprocess.run(run, cwd=folder, stderr=subprocess.PIPE, text=True)
     stats = [line for line in done.stderr.splitlines() if line.startswith("stat::")]
