@@ -106,7 +106,8 @@ TAIL = """
 
 onnx2c and TensorFlow Lite Micro (TFLM) are not to be had from PyPI as C. Their figures were
 measured by hand with the same toolchain; the versions were not noted, and `make bench` does not
-repeat them. So were those of this compiler here, on 2 inputs. emlearn has no figure for these.
+repeat them. So were those of this compiler here, on 2 inputs, DS-CNN in int8 on 50. emlearn
+has no figure for these.
 
 | network | tool | instructions | flash B |
 |---|---|---:|---:|
