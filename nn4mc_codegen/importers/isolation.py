@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import os
 import pickle
 import signal
@@ -63,6 +64,9 @@ def isolated(work: Callable[[], T]) -> T:
 def _answer(work: Callable[[], object], writing: int) -> None:
     """The child's whole life."""
     code = 1
+    # What the caller has left for the collector is not ours to end: the end of TensorFlow's objects
+    # waits for threads that this process does not have.
+    gc.disable()
     try:
         bound_resources()
         close_doors()

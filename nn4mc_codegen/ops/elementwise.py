@@ -97,8 +97,9 @@ class Elementwise(Op):
         return {"ab"[k]: o for k, o in enumerate(self.operands) if o is not None}
 
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
-        if len(shapes) != self.operands.count(None):
-            raise ValueError(f"takes {self.operands.count(None)} inputs but gets {len(shapes)}")
+        wanted = sum(operand is None for operand in self.operands)
+        if len(shapes) != wanted:
+            raise ValueError(f"takes {wanted} inputs but gets {len(shapes)}")
         given = iter(shapes)
         return np.broadcast_shapes(*(next(given) if o is None else o.shape for o in self.operands))
 

@@ -119,7 +119,7 @@ class ActuatorWatch:
         faults = []
         if away_s > AWAY_S:
             faults.append(f"{AWAY} for {away_s:.1f} s")
-        if new["reconnections"]:
+        if new.get("reconnections"):
             faults.append(BACK)
         if errors:
             faults.append(f"error bits 0x{errors:02x}")

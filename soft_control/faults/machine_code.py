@@ -5,11 +5,14 @@ The function is one that only CONFIGURE comes to, so that a host chooses the mom
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
 
 from soft_control.firmware_crash import CrashCause
+from soft_control.paths import share
 
 FUNCTION = "settings_valid"
 
@@ -68,4 +71,7 @@ def with_code(elf: Path, name: str, patched: Path, function: str = FUNCTION) -> 
                 start = segment["p_offset"] + at
                 data[start : start + len(code)] = code
     patched.write_bytes(data)
+    # The firmware starts no image that is not sealed as it is.
+    seal = [sys.executable, str(share() / "firmware" / "image_header.py"), str(patched)]
+    subprocess.run(seal, check=True, capture_output=True)
     return patched

@@ -24,6 +24,7 @@ from soft_control.link.framing import CONTENT_LIMIT, FrameDecoder, encode_frame
 from soft_control.link.hasel_driver import HaselDriverDevice
 from soft_control.link.instruments import ACTUATORS
 from soft_control.link.messages import (
+    CURVES,
     Adapt,
     Arm,
     Configure,
@@ -186,7 +187,7 @@ class SilRobot(WiredFirmware):
             Drive: self.drive_message,
             Trajectory: lambda: Trajectory(0, (rest, wanted)),
             TrajectoryEnd: lambda: TrajectoryEnd(2, 1, 2**20, (1.0,) * len(rest)),
-            Adapt: lambda: Adapt(0, one_row, 0.0),
+            Adapt: lambda: Adapt(0, one_row, 0.0, (0.0,) * CURVES),
         }
         return made[kind]()
 

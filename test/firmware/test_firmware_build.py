@@ -170,7 +170,7 @@ def test_a_network_of_the_demos_size_takes_three_percent(settings, has_board_com
         pytest.skip("arm-none-eabi-gcc is not installed")
     small = build(save_model(tmp_path, (16,)), settings, tmp_path / "build", ("stm32f405",))
     assert small.trajectory_points == 1200
-    assert small.flash_percent <= 3.3 and small.ram_bytes <= 24 << 10
+    assert small.flash_percent <= 3.4 and small.ram_bytes <= 24 << 10
 
 
 def test_no_heap_no_double_no_printf(firmware, has_board_compiler):

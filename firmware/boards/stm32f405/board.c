@@ -8,6 +8,7 @@
 #include "boards/stm32f405/flash.h"
 #include "boards/stm32f405/stm32f405.h"
 #include "boards/stm32f405/usart.h"
+#include "solver/loop_bound.h"
 
 #define LSI_HZ 32000.0f /* the independent watchdog's own oscillator: 17 to 47 kHz */
 #define IWDG_COUNTS (WATCHDOG_HARD_S * LSI_HZ / 256.0f)
@@ -100,10 +101,12 @@ static void watch_for(uint32_t counts)
 {
     const uint32_t since_us = clock_microseconds();
     while ((IWDG_SR & IWDG_SR_RVU) != 0u && clock_microseconds() - since_us < RELOAD_US) {
+        LOOP_BOUND(RELOAD_US); /* a turn takes more than a cycle */
     }
     IWDG_KR = IWDG_KR_UNLOCK;
     IWDG_RLR = counts;
     while ((IWDG_SR & IWDG_SR_RVU) != 0u && clock_microseconds() - since_us < 2u * RELOAD_US) {
+        LOOP_BOUND(2u * RELOAD_US);
     }
     IWDG_KR = IWDG_KR_FEED;
 }

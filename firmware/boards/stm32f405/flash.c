@@ -3,6 +3,7 @@
 
 #include "boards/stm32f405/clock.h"
 #include "boards/stm32f405/stm32f405.h"
+#include "solver/loop_bound.h"
 
 #define FIRST_SECTOR 10
 
@@ -13,6 +14,7 @@ static bool wait(void)
 {
     const uint32_t since_us = clock_microseconds();
     while ((FLASH_SR & FLASH_SR_BSY) != 0u) {
+        LOOP_BOUND(PATIENCE_US); /* a turn takes more than a cycle */
         if (clock_microseconds() - since_us > PATIENCE_US) {
             return false;
         }

@@ -167,18 +167,24 @@ static void slopes_of(const float row[FEATURES], const float phi[FEATURES], int 
     for (int p = 0; p < GROUP_SIZE; p++) {
         slopes[p] = bound == 0 ? row[p] : ADAPTATION_REACH * (float)(bound * sign(phi[p]));
     }
+#if CURVES > 0
     for (int c = 0; c < CURVES && bound == 0; c++) {
         const int i = first_of[c], j = second_of[c];
         const float slope = CURVE_SCALE * row[CURVE(c)];
         slopes[i] = mac(slope, phi[j], slopes[i]);
         slopes[j] = mac(slope, phi[i], slopes[j]);
     }
+#endif
 }
 
 void adaptation_linearise(const adaptation_t *adaptation, const float y[OUTPUTS],
                           float added[OUTPUTS], float slopes[OUTPUTS][OUTPUTS])
 {
-    memset(slopes, 0, OUTPUTS * sizeof *slopes);
+    for (int i = 0; i < OUTPUTS; i++) {
+        for (int j = 0; j < OUTPUTS; j++) {
+            slopes[i][j] = 0.0f;
+        }
+    }
     for (int g = 0; g < OUTPUT_GROUPS; g++) {
         float phi[FEATURES], by_place[GROUP_SIZE];
         see(g, y, phi);

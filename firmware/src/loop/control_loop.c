@@ -588,7 +588,8 @@ static int32_t window_us(const sensing_t *sensing)
     return sensing->interval_us - least <= 2u * about ? (int32_t)(PERIOD_US / 2u) : 0;
 }
 
-/* The time of the next control period. Whole microseconds alone would lose 3.5 s a day at 120 Hz. */
+/* The time of the next control period. Of whole microseconds alone a day at 120 Hz would lose
+ * 3.5 s. */
 static void next_period(control_loop_t *loop, uint32_t from_us)
 {
     const uint32_t rate_mhz = (uint32_t)(1000.0f * CONTROL_RATE_HZ + 0.5f);

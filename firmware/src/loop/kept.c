@@ -17,8 +17,8 @@ typedef struct {
 
 static bool ours(const kept_t *kept)
 {
-    return memcmp(kept->model_hash, image_header.model_hash, IMAGE_TEXT) == 0
-           && memcmp(kept->settings_hash, image_header.settings_hash, IMAGE_TEXT) == 0;
+    return pages_same(kept->model_hash, image_header.model_hash, IMAGE_TEXT)
+           && pages_same(kept->settings_hash, image_header.settings_hash, IMAGE_TEXT);
 }
 
 uint32_t kept_read(const board_t *board, settings_t *settings, output_map_t *map)

@@ -65,6 +65,17 @@ uint32_t pages_read(const board_t *board, void *content, size_t words)
     return number;
 }
 
+bool pages_same(const void *one, const void *other, size_t size)
+{
+    const uint8_t *a = one, *b = other;
+    bool same = true;
+
+    for (size_t i = 0; i < size; i++) {
+        same = same && a[i] == b[i];
+    }
+    return same;
+}
+
 uint32_t pages_write(board_t *board, const void *content, size_t words)
 {
     uint32_t number;
@@ -75,7 +86,7 @@ uint32_t pages_write(board_t *board, const void *content, size_t words)
     if (board_page_size(board) < size_of(words)) {
         return 0u;
     }
-    if (old >= 0 && memcmp(board_page(board, old) + sizeof(page_header_t), content, size) == 0) {
+    if (old >= 0 && pages_same(board_page(board, old) + sizeof(page_header_t), content, size)) {
         return number;
     }
     number = number + 1u == 0u ? 1u : number + 1u;

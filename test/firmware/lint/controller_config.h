@@ -14,6 +14,10 @@
 #define GROUP_SIZE 3
 #define OUTPUT_GROUP {0, 0, 0}
 #define OUTPUT_PLACE {0, 1, 2}
+#define CURVES 6
+#define GROUP_FEATURES {10}
+#define GROUP_CURVES {1}
+#define GROUP_ERROR {0.02f}
 #define SIGNALS 4
 #define SIGNAL_SLOTS 4
 #define MEMORIES 4
@@ -40,6 +44,9 @@
 #define GROUP_SIZE 3
 #define OUTPUT_GROUP {0, 0, 0, 1}
 #define OUTPUT_PLACE {0, 1, 2, 0}
+#define GROUP_FEATURES {4, 2}
+#define GROUP_CURVES {0, 0}
+#define GROUP_ERROR {0.02f, 0.02f}
 #define SIGNALS 18
 #define SIGNAL_SLOTS 18
 #define MEMORIES 0
@@ -65,6 +72,9 @@
 #define GROUP_SIZE 1
 #define OUTPUT_GROUP {0}
 #define OUTPUT_PLACE {0}
+#define GROUP_FEATURES {2}
+#define GROUP_CURVES {0}
+#define GROUP_ERROR {0.02f}
 #define SIGNALS 0
 #define SIGNAL_SLOTS 1
 #define MEMORIES 0

@@ -265,6 +265,14 @@ ROWS = {
         "14 crashed", "restart in fault", "at once",
         State.FAULT, {},  # test_a_fault_of_the_processor_restarts_in_fault
     ),
+    "an image that is damaged": Row(
+        "15 image damaged", "fault, from the start on", "at once",
+        State.FAULT, {},  # supply/test_image.py: an emulated board refuses it
+    ),
+    "an image for another board": Row(
+        "16 image of other board", "fault, from the start on", "at once",
+        State.FAULT, {},  # supply/test_image.py: a library that says another board
+    ),
 }  # fmt: skip
 
 
@@ -275,7 +283,9 @@ def test_every_row_of_the_page_has_its_test():
         assert row.cause.split(maxsplit=1)[1] == row.number.name.lower().replace("_", " ")
         assert row.state.name.lower() in row.reaction
     assert [row.number for row in ROWS.values()] == list(Cause)[1:]
-    assert [row.number for row in ROWS.values() if not row.bring_about] == [Cause.CRASHED]
+    assert [row.number for row in ROWS.values() if not row.bring_about] == [
+        Cause.CRASHED, Cause.IMAGE_DAMAGED, Cause.IMAGE_OF_OTHER_BOARD,
+    ]  # fmt: skip
 
 
 CASES = [

@@ -209,7 +209,10 @@ def narrow(built) -> Configure:
 
 def learned() -> LearnedMap:
     gain = np.array([[1.1, 0.02, 0.0], [0.01, 0.9, -0.03], [0.0, 0.05, 1.2]])
-    return LearnedMap(gain, np.array([1e-3, -2e-3, 5e-4]), np.ones(3), np.ones(3), 0, 0)
+    curve = np.zeros((3, 6))
+    curve[:, 1] = [0.02, -0.01, 0.03]
+    offset = np.array([1e-3, -2e-3, 5e-4])
+    return LearnedMap(gain, offset, curve, np.ones(3), np.ones(3), np.zeros(3), 0, 0)
 
 
 def far_commands(session: McuSession) -> np.ndarray:

@@ -101,7 +101,8 @@ def test_what_was_counted_before_a_long_training_holds_after_it(searched):
             assert before <= costs["instructions"]
         else:
             assert costs["instructions"] == pytest.approx(before, rel=0.05)
-        assert costs["flash_bytes"] == screened[number]["flash_bytes"]
+        # Of equal numbers the linker keeps one, and training makes others equal.
+        assert costs["flash_bytes"] == pytest.approx(screened[number]["flash_bytes"], abs=64)
         assert costs["ram_bytes"] == screened[number]["ram_bytes"]
 
 

@@ -21,7 +21,7 @@ from soft_control.learning.card import ModelCard
 from soft_control.link.codes import TETHERED, SolverStatus
 from soft_control.link.learned_map import LearnedMap
 from soft_control.link.opening import open_session
-from soft_control.link.session import LinkError, ModelMismatch
+from soft_control.link.session import LinkError
 from soft_control.rigs import make_rig
 
 RATE_HZ = 120.0
@@ -235,7 +235,7 @@ def test_one_that_does_not_fit_or_does_not_start_leaves_the_old_one(
     (other / "firmware.json").write_text(
         record.replace(read_build(other).build_id, "0123456789abcdef")
     )
-    with pytest.raises(ModelMismatch, match="0123456789abcdef"):
+    with pytest.raises(LinkError, match="0123456789abcdef"):
         one.replace(other)
     (other / "libfirmware.so").write_bytes(b"no library")
     with pytest.raises(LinkError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,10 +73,8 @@ def test_what_was_learned_is_told_again_as_it_was_heard_last(run):
 def test_what_an_earlier_run_has_learned_is_told_again_though_this_one_learns_nothing(run):
     one = run()
     recorded = LearnedMap.as_recorded(3)
-    known = LearnedMap(
-        np.diag([1.1, 0.9, 1.0]), np.array([1e-4, 0.0, 0.0]),
-        recorded.gain_ignorance, recorded.offset_ignorance, 0, 0,
-    )  # fmt: skip
+    gain, offset = np.diag([1.1, 0.9, 1.0]), np.array([1e-4, 0.0, 0.0])
+    known = replace(recorded, gain=gain, offset=offset)
     one.session.adapt(known)
     one.run(50)
     for _ in range(2):
