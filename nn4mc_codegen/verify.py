@@ -3,34 +3,41 @@
     source model -> meaning of the graph in float64 -> C on this machine -> C on the Cortex-M4F
 
 Every function of the generated C is compared, and the outputs of every layer: for that, the network
-is compiled once more for each layer, up to there.
+is compiled once more, with what all of its layers make as its output. What has no room on the
+emulated chip is compared on this machine alone.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nn4mc_codegen.compile import emit_graph, load_graph
-from nn4mc_codegen.graph.ir import Graph
+from nn4mc_codegen.graph.ir import Graph, Node, Tensor
 from nn4mc_codegen.graph.ir import Rewire as FloatRewire
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.importers import read_model
 from nn4mc_codegen.int8.operators import Rewire
-from nn4mc_codegen.int8.quantize import Accuracy, QuantGraph
+from nn4mc_codegen.int8.quantize import Accuracy, QNode, QTensor, QuantGraph
+from nn4mc_codegen.ops.concatenate import Concatenate
+from nn4mc_codegen.ops.reshape import Reshape
 from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.trial.host import HostCode, build_library
 from nn4mc_codegen.trial.interface import functions
 from nn4mc_codegen.trial.oracle import STEP_TOLERANCE, Case, make_cases, random_inputs
-from nn4mc_codegen.trial.qemu import measure, missing_tools
+from nn4mc_codegen.trial.qemu import TooLarge, measure, missing_tools
 from nn4mc_codegen.trial.reference import SourceVerdict, compare_with_source
 
 # Layers that only put elements elsewhere, and compute nothing.
 REWIRES = (FloatRewire, Rewire)
+LAYERS = "layers"
+"""Name of the network that gives out what all layers make."""
+# Most numbers of it, over all samples, that are held at once: 128 MiB in float64.
+MAX_NUMBERS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -157,50 +164,43 @@ def verify_graph(
     skipped = missing_tools()
     x = random_inputs(graph.input_size, samples, seed)
     resets = (samples // 2,)
-    prefixes = prefix_graphs(graph)
-    plain = Options(optimize=options.optimize, weights=options.weights)
+    whole, parts = all_layers(graph)
+    few = x[: max(2, min(samples, MAX_NUMBERS // whole.output.size))]
+    plain = Options(name=LAYERS, optimize=options.optimize, weights=options.weights)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         progress("compiling for this machine")
         emitted = emit_graph(graph, options, origin)
         _write(folder, emitted.texts)
-        for number, prefix in enumerate(prefixes):
-            texts = emit_graph(prefix, replace(plain, name=f"layer{number}"), origin).texts
-            _write(folder, texts)
+        _write(folder, emit_graph(whole, plain, origin).texts)
         build_library(sorted(folder.glob("*.c")), folder / "all.so")
 
-        def cases_of(name: str, part: Graph | QuantGraph, columns: dict) -> list[Case]:
+        def cases_of(name: str, part: Graph | QuantGraph, columns: dict, x: np.ndarray) -> list:
             header = (folder / f"{name}.h").read_text(encoding="utf-8")
             return make_cases(part, header, name, columns, x, resets, seed)
 
         code = HostCode(folder / "all.so", folder / f"{options.name}.h")
-        checked = []
-        for case in cases_of(options.name, graph, getattr(emitted, "columns", {})):
+        kept = functions(emitted.texts[f"{options.name}.h"], options.name)
+        size, checked = None, []
+        if skipped is None:
+            try:
+                size = measure(folder, options.name, x[:1], keep=kept)
+            except TooLarge as error:
+                skipped = str(error)
+        for case in cases_of(options.name, graph, getattr(emitted, "columns", {}), x):
             progress(case.function.name)
             checked.append(check_function(folder, options.name, code, case, skipped is None))
-        kept = functions(emitted.texts[f"{options.name}.h"], options.name)
         if getattr(graph, "states", ()):
             checked.append(_check_run(options.name, code, graph, x))
-        size = None
-        if skipped is None:
-            size = measure(folder, options.name, x[:1], keep=kept)
-        layers = []
-        for number, prefix in enumerate(prefixes):
-            name = f"layer{number}"
-            progress(f"layer {prefix.nodes[-1].name}")
-            code = HostCode(folder / "all.so", folder / f"{name}.h")
-            step = cases_of(name, prefix, {})[0]
-            verdict = check_function(folder, name, code, step, skipped is None, cycles=False)
-            layers.append(
-                LayerVerdict(
-                    prefix.nodes[-1].name, verdict.passed, verdict.host_error, verdict.arm_error
-                )
-            )
+        progress("layers")
+        code = HostCode(folder / "all.so", folder / f"{LAYERS}.h")
+        case = cases_of(LAYERS, whole, {}, few)[-1 if isinstance(graph, QuantGraph) else 0]
+        layers = _check_layers(folder, code, case, parts, skipped is None)
     return Verdict(
         samples=samples,
         source=source,
         functions=tuple(checked),
-        layers=tuple(layers),
+        layers=layers,
         arm_skipped=skipped,
         flash_bytes=size.flash_bytes if size else None,
         ram_bytes=size.ram_bytes if size else None,
@@ -221,6 +221,53 @@ def prefix_graphs(graph: Graph | QuantGraph) -> list[Graph | QuantGraph]:
                 nodes.append(node)
         found.append(type(graph)(graph.inputs, last.output, tuple(reversed(nodes))))
     return found
+
+
+def all_layers(graph: Graph | QuantGraph) -> tuple[Graph | QuantGraph, dict[str, slice]]:
+    """The network with what its layers make, one after the other, as its output, and where each
+    of those that compute something stands there."""
+    shown = [node for node in graph.nodes if not isinstance(node.op, REWIRES)]
+    ends = np.cumsum([0, *(node.output.size for node in shown)])
+    parts = {
+        node.name: slice(int(start), int(end))
+        for node, start, end in zip(shown, ends, ends[1:], strict=False)
+    }
+    outputs = tuple(node.output for node in shown)
+    if isinstance(graph, QuantGraph):
+        # Bytes as they are: each layer's have a scale of their own.
+        joined = QTensor(LAYERS, (int(ends[-1]),), 1.0, 0)
+        op = Rewire(np.arange(ends[-1]), 0, "y = all x")
+        nodes = (*graph.nodes, QNode(LAYERS, op, outputs, joined))
+        return QuantGraph(graph.inputs, joined, nodes), parts
+    flat = [Tensor(f"{LAYERS}_{k}", (t.size,)) for k, t in enumerate(outputs)]
+    rows = [Node(to.name, Reshape(to.shape), (t,), to) for t, to in zip(outputs, flat, strict=True)]
+    joined = Tensor(LAYERS, (int(ends[-1]),))
+    nodes = (*graph.nodes, *rows, Node(LAYERS, Concatenate(0), tuple(flat), joined))
+    return Graph(graph.inputs, joined, nodes), parts
+
+
+def _check_layers(
+    folder: Path, code: HostCode, case: Case, parts: dict[str, slice], on_arm: bool
+) -> tuple[LayerVerdict, ...]:
+    """What each layer makes, in `parts` of y, against the meaning."""
+    x, how = case.inputs["x"], {"resets": case.resets, "state": case.state}
+    found = [code.run(x, case.short_name, **how)["y"]]
+    if on_arm:
+        try:
+            found.append(measure(folder, LAYERS, x, case.short_name, **how).outputs["y"])
+        except TooLarge:
+            pass  # the network has room there, but not all that its layers make
+    expected = case.expected["y"]
+    tolerance = case.tolerance["y"] / case.scale["y"]
+    verdicts = []
+    for name, part in parts.items():
+        meant = expected[:, part].astype(np.float64)
+        is_exact = case.tolerance["y"] == 0.0
+        scale = 1.0 if is_exact else max(1.0, float(np.max(np.abs(meant))))
+        errors = [float(np.max(np.abs(y[:, part] - meant))) / scale for y in found]
+        passed = all(error <= tolerance for error in errors)
+        verdicts.append(LayerVerdict(name, passed, errors[0], errors[1] if errors[1:] else None))
+    return tuple(verdicts)
 
 
 def check_function(

@@ -40,11 +40,16 @@ _EXIT_CODES = {2: "it faulted (a stack of more than 48 KiB, or a wild pointer)",
 # A network of a million multiply-adds, emulated a thousand times, takes a minute.
 TIMEOUT_S = 300
 _RESET, _RESTORE = 1, 2
+_OVERFLOW = re.compile(r"region `(\w+)' overflowed by (\d+) bytes")
 _TRACE_LINE = re.compile(r"\[[0-9a-f]+/([0-9a-f]+)/")
 
 
 class QemuError(RuntimeError):
     """The toolchain is missing, or the network does not build or run; the message is one line."""
+
+
+class TooLarge(QemuError):
+    """The network has no room on the emulated chip; the message says by how much."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,10 @@ def _call(words: Sequence[str], **options) -> str:
     if done.returncode == 0:
         return done.stdout
     lines = done.stderr.splitlines() or ["no message"]
+    over = {name: int(n) for name, n in _OVERFLOW.findall(done.stderr)}
+    if over:
+        amounts = " and ".join(f"{n} B more of {name}" for name, n in sorted(over.items()))
+        raise TooLarge(f"it takes {amounts} than the emulated chip has")
     telling = [x for x in lines if re.search("error|undefined|overflow", x)]
     raise QemuError(f"{words[0]}: {(telling or lines)[0].strip()}")
 

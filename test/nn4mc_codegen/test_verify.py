@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,10 @@ from nn4mc_codegen import verify
 from nn4mc_codegen.compile import emit_graph
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.importers import read_model
-from nn4mc_codegen.ops.activation import Activation
+from nn4mc_codegen.ops.activation import LINEAR, Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.concatenate import Concatenate
+from nn4mc_codegen.ops.dense import Dense
 from nn4mc_codegen.ops.recurrent import SimpleRNN
 from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.trial import reference
@@ -128,7 +131,7 @@ def test_a_wrong_function_is_found(graph, sabotage, verdict_of, function, statem
 
 
 def test_a_wrong_layer_is_found(graph, sabotage, verdict_of):
-    sabotage("layer0.c", "layer0_step", "y[5] += 1e-5f;")
+    sabotage("layers.c", "layers_step", "y[5] += 1e-5f;")
     assert failed(verdict_of(graph)) == {"layer_0"}
 
 
@@ -140,6 +143,31 @@ def test_a_wrong_state_is_found(recurrent, sabotage, verdict_of):
     assert "fk_step" in failed(verdict_of(recurrent, Options()))
     sabotage("fk.c", "fk_run", "y[0] += 1e-5f;")
     assert failed(verdict_of(recurrent, Options())) == {"fk_run"}
+
+
+def test_a_layer_s_error_counts_beside_what_that_layer_makes(build, sabotage, verdict_of):
+    """A thousand times larger logits hide no error of the layer before, and need not be nearer than
+    their own size lets float32 be."""
+    b = build()
+    h = b.dense(b.input(4), 6, Activation("tanh"))
+    graph = b.graph(
+        b.apply(Dense(1e3 * np.ones((6, 3), np.float32), np.zeros(3, np.float32), LINEAR), h)
+    )
+    sabotage("layers.c", "layers_step", "y[5] += 1e-5f;")
+    assert failed(verdict_of(graph)) == {"layer_0"}
+    sabotage("layers.c", "layers_step", "y[6] += 1e-4f;")
+    assert not failed(verdict_of(graph))
+
+
+@needs_arm
+def test_what_the_emulated_chip_has_no_room_for_is_compared_here(build, verdict_of):
+    """A megabyte of weights and a few bytes more than there is flash."""
+    b = build()
+    graph = b.graph(b.dense(b.dense(b.input(512), 520), 2))
+    verdict = verdict_of(graph, Options(), on_arm=True, samples=4)
+    assert verdict.passed and verdict.flash_bytes is None
+    assert re.search(r"Cortex-M4F not run: it takes \d+ B more of \w+", verdict.line)
+    assert all(part.arm_error is None for part in (*verdict.functions, *verdict.layers))
 
 
 @needs_arm
