@@ -37,7 +37,7 @@ def run(folder: Path, change: tuple[str, str] = ("", "")) -> tuple[int, str]:
     (folder / "boards" / "stm32f405" / "stm32f405.h").write_text(header)
     program = folder / "program"
     subprocess.run(
-        ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{folder}", f"-I{BOARD.parents[1]}",
+        ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{folder}", f"-I{BOARD.parents[1]}", f"-I{BOARD.parents[1] / 'src'}",
          str(HERE / "flash_model.c"), "-o", str(program)],
         check=True,
     )  # fmt: skip
