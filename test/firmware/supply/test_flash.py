@@ -37,8 +37,8 @@ def run(folder: Path, change: tuple[str, str] = ("", "")) -> tuple[int, str]:
     (folder / "boards" / "stm32f405" / "stm32f405.h").write_text(header)
     program = folder / "program"
     subprocess.run(
-        ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{folder}", f"-I{BOARD.parents[1]}", f"-I{BOARD.parents[1] / 'src'}",
-         str(HERE / "flash_model.c"), "-o", str(program)],
+        ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", f"-I{folder}", f"-I{BOARD.parents[1]}",
+         f"-I{BOARD.parents[1] / 'src'}", str(HERE / "flash_model.c"), "-o", str(program)],
         check=True,
     )  # fmt: skip
     done = subprocess.run([str(program)], capture_output=True, text=True, timeout=60)
