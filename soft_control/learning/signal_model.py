@@ -32,8 +32,8 @@ from soft_control.learning.recording import Recording
 
 UNITS = 20
 RIDGE = 0.2
-"""On all weights, beside the sum of squared errors of normalised signals over FIT_SAMPLES of them; of
-fewer samples it grows as they are fewer, for what they leave open has to be smooth: where a load
+"""On all weights, beside the sum of squared errors of normalised signals over FIT_SAMPLES of them.
+Of fewer samples it grows as they are fewer, for what they leave open has to be smooth: where a load
 parts outputs and commands that always went together, an observer goes by the slope there."""
 FIT_SAMPLES = 20_000
 """Neighbours are nearly equal but for their noise: fitted to 4,000 or 8,000, the largest errors on
