@@ -41,7 +41,7 @@ def statistics(node: str) -> list[str]:
         counts = {"samples": 1, "deadline_misses": 0, **counters, "telemetry_missing": 0}
         health = McuWatch().judge(1.0, counts, [5.0], [1.0], "running", "", False)
     elif node == ROBOT.instruments.sensor.kind:
-        health = SensorWatch().judge(1.0, 1, 0, 0.0)
+        health = SensorWatch().judge(1.0, {"samples": 1, "dropped": 0}, 0.0)
     else:
         counts = dict.fromkeys(("commands", "refused", "limited", "lost", "bad"), 0)
         health = ActuatorWatch().judge(1.0, counts, [], False, 0, "hold")
