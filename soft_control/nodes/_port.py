@@ -125,15 +125,16 @@ class InstrumentPort:
         """Until it is worth to look again, s."""
         return self._backoff.wait_s
 
-    def check(self, after: str) -> None:
+    def check(self, after: str, is_over: bool = False) -> None:
         """Raises RuntimeError where the use of the port has ended `after` so much, and it has not
-        come back in time; at the end of a run the node is told to stop before that."""
+        come back in time: before the run `is_over`, if the node has the run's length. Else it is
+        told to stop before that."""
         away_s = self.away_s(time.monotonic())
         if away_s <= GRACE_S:
             return
         what = f"{self.where} is gone after {after}: {type(self._failure).__name__}: "
         what += " ".join(str(self._failure).split())
-        if not self.may_return or away_s > self._patience_s:
+        if is_over or not self.may_return or away_s > self._patience_s:
             raise RuntimeError(what) from self._failure
         if not self._said:
             self._said = True

@@ -21,9 +21,14 @@ class RunLength:
         """All are there: what comes from now on is of the run."""
         self._began_s = self._clock()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has had its length."""
+        if not self._duration_s or self._began_s is None:
+            return False
+        return self._clock() - self._began_s >= self._duration_s + SPARE_S
+
     def check(self) -> None:
         """Raises SystemExit where the run is over."""
-        if not self._duration_s or self._began_s is None:
-            return
-        if self._clock() - self._began_s >= self._duration_s + SPARE_S:
+        if self.is_over:
             raise SystemExit

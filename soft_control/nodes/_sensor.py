@@ -142,8 +142,8 @@ class SensorNode(ManagedNode):
     def check(self) -> None:
         """Raises RuntimeError where the sensor is gone or what it sends is of no use, SystemExit at
         the end of the run."""
+        self.port.check(f"{self.reader.samples} samples", self.run_length.is_over)
         self.run_length.check()
-        self.port.check(f"{self.reader.samples} samples")
         if self.port.failed:
             return
         now_s = time.monotonic()
