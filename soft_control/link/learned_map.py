@@ -58,8 +58,8 @@ class LearnedMap:
     @property
     def says_something(self) -> bool:
         """Whether it is another than that."""
-        recorded = LearnedMap.as_recorded(len(self.offset))
-        return bool(np.any(self.gain != recorded.gain) or np.any(self.offset))
+        gain = self.gain - np.eye(len(self.offset))
+        return any(map(np.any, (gain, self.offset, self.curve)))
 
     @classmethod
     def of_rows(cls, rows: list[Adaptation]) -> LearnedMap:

@@ -23,6 +23,7 @@ from soft_control.link.framing import (
     encode_frame,
     frame_size,
 )
+from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import (
     MESSAGES,
     PROTOCOL_VERSION,
@@ -501,6 +502,15 @@ def test_what_was_learned_comes_with_other_answers_and_each_row_is_its_own():
         np.testing.assert_array_equal(learned.gain, np.eye(3))
         np.testing.assert_allclose(learned.offset, [0.0, 0.1, 0.2], rtol=1e-6)
         np.testing.assert_allclose(np.array(learned.curve)[:, 1], [0.0, 0.01, 0.02], rtol=1e-6)
+
+
+@pytest.mark.parametrize("part", ["gain", "offset", "curve"])
+def test_a_map_in_which_one_number_was_learned_says_something(part):
+    recorded = LearnedMap.as_recorded(3)
+    assert not recorded.says_something
+    learned = getattr(recorded, part).copy()
+    learned.flat[1] = 0.1
+    assert replace(recorded, **{part: learned}).says_something
 
 
 def test_a_restart_in_mid_run_is_an_error_with_its_cause():
