@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -105,6 +105,14 @@ class Fault(Strict):
     def when(self) -> str:
         begins = f"at {self.at_s:g} s" if self.stand in ("sil", "pil") else "in mid-run"
         return f"{begins} for {self.for_s:g} s" if self.for_s else begins
+
+
+def check_settings(fault: Fault, kinds: Mapping[str, type[Strict]]) -> None:
+    """Raises ValueError where a stand whose faults have these settings, by their `what`, knows no
+    such fault, or takes no such settings."""
+    if fault.what not in kinds:
+        raise ValueError(f"what = {fault.what!r} is none of {', '.join(kinds)}")
+    kinds[fault.what].model_validate(fault.settings)
 
 
 class Supervised(Strict):

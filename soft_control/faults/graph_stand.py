@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from soft_control.experiment.bag_recovery import recover
-from soft_control.faults.fault import Fault
+from soft_control.faults.fault import Fault, check_settings
 from soft_control.faults.outcome import Loss, Outcome
 from soft_control.faults.processes import descendants, left_behind, softctl
 from soft_control.faults.sil import Bench
@@ -98,9 +98,7 @@ KINDS: dict[str, type[Graph]] = {
 
 def check(fault: Fault) -> None:
     """Raises ValueError where this stand knows no such fault."""
-    if fault.what not in KINDS:
-        raise ValueError(f"what = {fault.what!r} is none of {', '.join(KINDS)}")
-    KINDS[fault.what].model_validate(fault.settings)
+    check_settings(fault, KINDS)
     if fault.what in ("killed", "stopped") and not fault.where:
         raise ValueError("where is missing: a node, or softctl")
 

@@ -14,7 +14,7 @@ from pydantic import field_validator
 from soft_control.control.mpc_settings import physical_settings
 from soft_control.experiment.rig_device import sensor_writer
 from soft_control.faults.emulated import Emulated, EmulationError
-from soft_control.faults.fault import Fault
+from soft_control.faults.fault import Fault, check_settings
 from soft_control.faults.injections import ActuatorReports
 from soft_control.faults.machine_code import CODES, with_code
 from soft_control.faults.motion import beyond_limits, safe_begin, too_fast
@@ -81,17 +81,11 @@ def board_of(fault: Fault) -> str:
 
 def check(fault: Fault) -> None:
     """Raises ValueError where this stand knows no such fault."""
-    if fault.what in DAMAGES:
-        if fault.where not in WIRES:
-            raise ValueError(f"where = {fault.where!r} is none of {', '.join(WIRES)}")
-        DAMAGES[fault.what].model_validate(fault.settings)
-    elif fault.what in KINDS:
-        KINDS[fault.what].model_validate(fault.settings)
-        if board_of(fault) not in board_table():
-            raise ValueError(f"no board {board_of(fault)!r}: {', '.join(board_table())}")
-    else:
-        known = ", ".join([*DAMAGES, *KINDS])
-        raise ValueError(f"what = {fault.what!r} is none of {known}")
+    check_settings(fault, {**DAMAGES, **KINDS})
+    if fault.what in DAMAGES and fault.where not in WIRES:
+        raise ValueError(f"where = {fault.where!r} is none of {', '.join(WIRES)}")
+    if board_of(fault) not in board_table():
+        raise ValueError(f"no board {board_of(fault)!r}: {', '.join(board_table())}")
 
 
 class _Trial:

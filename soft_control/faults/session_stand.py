@@ -12,7 +12,7 @@ import tty
 from collections.abc import Callable
 from typing import Literal
 
-from soft_control.faults.fault import Fault
+from soft_control.faults.fault import Fault, check_settings
 from soft_control.faults.injections import spoilt_messages
 from soft_control.faults.outcome import Outcome
 from soft_control.faults.sil import Bench
@@ -269,9 +269,7 @@ KINDS: dict[str, type[Strict]] = {
 
 def check(fault: Fault) -> None:
     """Raises ValueError where this stand knows no such fault."""
-    if fault.what not in KINDS:
-        raise ValueError(f"what = {fault.what!r} is none of {', '.join(KINDS)}")
-    KINDS[fault.what].model_validate(fault.settings)
+    check_settings(fault, KINDS)
 
 
 def try_fault(bench: Bench, fault: Fault) -> Outcome:

@@ -6,7 +6,7 @@ import numpy as np
 
 from soft_control.control.actuator_gate import GAP_PERIODS
 from soft_control.control.mpc_settings import physical_settings
-from soft_control.faults.fault import Fault
+from soft_control.faults.fault import Fault, check_settings
 from soft_control.faults.injections import INJECTIONS, Injection
 from soft_control.faults.motion import beyond_limits, safe_begin, too_fast
 from soft_control.faults.outcome import Outcome
@@ -30,17 +30,11 @@ WIRES = {
 
 def check(fault: Fault) -> None:
     """Raises ValueError where this stand knows no such fault."""
-    if fault.what in DAMAGES:
-        if fault.where not in WIRES:
-            raise ValueError(f"where = {fault.where!r} is none of {', '.join(WIRES)}")
-        DAMAGES[fault.what].model_validate(fault.settings)
-    elif fault.what in INJECTIONS:
-        if fault.where:
-            raise ValueError(f"{fault.what} takes no where")
-        INJECTIONS[fault.what].model_validate(fault.settings)
-    else:
-        known = ", ".join([*DAMAGES, *INJECTIONS])
-        raise ValueError(f"what = {fault.what!r} is none of {known}")
+    check_settings(fault, {**DAMAGES, **INJECTIONS})
+    if fault.what in DAMAGES and fault.where not in WIRES:
+        raise ValueError(f"where = {fault.where!r} is none of {', '.join(WIRES)}")
+    if fault.what in INJECTIONS and fault.where:
+        raise ValueError(f"{fault.what} takes no where")
 
 
 class _Damaged(Injection):
