@@ -31,6 +31,15 @@ class EmulationError(RuntimeError):
     """The emulated robot did not do what it is waited for."""
 
 
+def terminal(stack: contextlib.ExitStack) -> tuple[int, Path]:
+    """A pseudo terminal: our end, and the name of the one that an emulator takes for a port. The
+    stack closes both."""
+    ours, theirs = os.openpty()
+    stack.callback(os.close, ours)
+    stack.callback(os.close, theirs)
+    return ours, Path(os.ttyname(theirs))
+
+
 class Emulated:
     """Armed with the session's `upload` and `arm`, then sample after sample with `step`."""
 
@@ -42,13 +51,7 @@ class Emulated:
         stack: contextlib.ExitStack,
     ) -> None:
         """elf: of the build, or a copy of it that was changed. The stack ends it."""
-        ends = []
-        for _ in range(2):
-            ours, theirs = os.openpty()
-            stack.callback(os.close, ours)
-            stack.callback(os.close, theirs)
-            ends.append((ours, Path(os.ttyname(theirs))))
-        (self.sensor, sensor), (self.actuator, actuator) = ends
+        (self.sensor, sensor), (self.actuator, actuator) = terminal(stack), terminal(stack)
         self.transport = PilTransport(elf, machine=built.machine, sensor=sensor, actuator=actuator)
         self.session = McuSession(self.transport)
         stack.callback(self.session.close)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from soft_control.faults.emulated import terminal
 from soft_control.firmware_build import board_table
 from soft_control.firmware_crash import CrashRecord
 from soft_control.link.transport import PilTransport
@@ -77,13 +78,7 @@ class Machine:
 
     def __init__(self, program: Program, stack: ExitStack) -> None:
         self.board = program.board
-        ends = []
-        for _ in range(2):
-            ours, theirs = os.openpty()
-            stack.callback(os.close, ours)
-            stack.callback(os.close, theirs)
-            ends.append((ours, Path(os.ttyname(theirs))))
-        (self.sensor, sensor), (self.actuator, actuator) = ends
+        (self.sensor, sensor), (self.actuator, actuator) = terminal(stack), terminal(stack)
         self.host = PilTransport(
             program.elf, machine=program.machine, sensor=sensor, actuator=actuator
         )
