@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from soft_control.experiment.bringup import NodeSpec
-from soft_control.experiment.runner import parameter_file
+from soft_control.experiment.runner import parameter_file, ros_domain
 from soft_control.firmware_build import build
 from soft_control.firmware_files import check_names, read_build
 from soft_control.learning.card import load_card
@@ -110,12 +110,13 @@ def test_ros_reads_the_same(tmp_path):
     file = tmp_path / "parameters.yaml"
     file.write_text(parameter_file(NodeSpec("hostile", {"names": HOSTILE})))
     context = rclpy.Context()
-    rclpy.init(context=context, args=["--ros-args", "--params-file", str(file)])
-    try:
-        node = rclpy.create_node(
-            "hostile", context=context, automatically_declare_parameters_from_overrides=True
-        )
-        assert list(node.get_parameter("names").value) == HOSTILE
-        node.destroy_node()
-    finally:
-        context.try_shutdown()
+    with ros_domain():
+        rclpy.init(context=context, args=["--ros-args", "--params-file", str(file)])
+        try:
+            node = rclpy.create_node(
+                "hostile", context=context, automatically_declare_parameters_from_overrides=True
+            )
+            assert list(node.get_parameter("names").value) == HOSTILE
+            node.destroy_node()
+        finally:
+            context.try_shutdown()

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("cryptography", reason="needs pip install soft_control[secure]")
 
+from soft_control.experiment.runner import ros_domain
 from soft_control.security.documents import governance, permissions
 from soft_control.security.enclaves import enclave_words, init_words
 from soft_control.security.keystore import KeystoreError, check_name, make_keystore
@@ -232,14 +233,15 @@ def test_the_wheels_rcl_finds_the_enclave_and_says_what_its_dds_lacks(keys):
     code = "import rclpy, sys; rclpy.init(args=sys.argv); rclpy.create_node('mcu')"
 
     def start(enclave: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", code, "--ros-args", "--enclave", enclave],
-            env=os.environ | {
-                "ROS_SECURITY_KEYSTORE": str(keys), "ROS_SECURITY_ENABLE": "true",
-                "ROS_SECURITY_STRATEGY": "Enforce", "ROS_DOMAIN_ID": "77",
-            },
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+        with ros_domain():
+            done = subprocess.run(
+                [sys.executable, "-c", code, "--ros-args", "--enclave", enclave],
+                env=os.environ | {
+                    "ROS_SECURITY_KEYSTORE": str(keys), "ROS_SECURITY_ENABLE": "true",
+                    "ROS_SECURITY_STRATEGY": "Enforce",
+                },
+                capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
         if done.returncode == 0:
             pytest.skip("this ROS has security, and the node has started with these keys")
         return done.stderr
