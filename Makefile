@@ -140,7 +140,7 @@ ROWS_FROM := $(STANDS) $(LEARNING) \
   $(wildcard config/tuned/*.yaml config/pid*.yaml config/static_inverse.yaml config/reference.yaml)
 
 # docs/results.md: both rigs recorded, trained and tracked in every way, whatever is wrong with them.
-# Some 25 minutes from nothing on two cores; of what is there only what comes from something newer is made.
+# 32 minutes from nothing on two cores; of what is there only what comes from something newer is made.
 # Training has one core to do with, so both rigs are trained at once; a campaign takes all there are.
 results:
 	$(MAKE) --jobs 2 $(STANDS)
