@@ -56,7 +56,7 @@ fuzz:
 fuzz-instruments: setup
 	$(BIN)/python test/firmware/instruments/fuzz.py 10000000
 
-# Ten million inputs of libFuzzer for each decoder, then C and Python on what it has found. Half an hour at most.
+# Ten million inputs of libFuzzer for each decoder, then C and Python on what it has found: eight minutes.
 fuzz-decoders: APT_WATCH += $(APT_FUZZ)
 fuzz-decoders: setup watch-tools
 	$(BIN)/python test/firmware/decoders/decoders.py 10000000
