@@ -30,39 +30,40 @@ whose own checks would count as branches."""
 HIDDEN = ("arm-none-eabi-", "qemu-")
 """Programs without which the tests do all that they can do on the host."""
 COMPILER = """#!/bin/bash
-# The firmware's sources are those of the checkout, wherever a test has copied them to, and what
-# each call leaves for gcov has a folder of its own.
-words=() counts= checked= made=
-[ "${PWD##*/}" = firmware ] && made=yes # by the firmware's own Makefile
+# The firmware's sources are those of the checkout, wherever a build has copied them to, and what
+# each call leaves for gcov has a folder of its own. Of other sources nothing is counted: one of
+# them may have the name of one of the firmware's.
+words=() flags=() own=() counts= links=yes
 for word in "$@"; do
   case "$word" in
-    src/*.c) word="$COVERAGE_ROOT/firmware/$word" counts=yes ;;
+    src/*.c)
+      cmp -s "$word" "$COVERAGE_ROOT/firmware/$word" || exec COMPILER "$@" # a copy that is changed
+      word="$COVERAGE_ROOT/firmware/$word" counts=yes ;;
     */firmware/src/*.c) counts=yes ;;
-    -Isrc) word="-I$COVERAGE_ROOT/firmware/src" ;;
-    -I.) [ -n "$made" ] && word="-I$COVERAGE_ROOT/firmware" ;;
-    *.o) counts=yes ;;
-    -fsanitize=*) checked=yes ;;
+    *.c) own+=("$word") ;;
+    -c) links= ;;
   esac
   words+=("$word")
 done
-if [ -n "$counts" ] && [ -z "$checked" ]; then
-  # A test's own sources count nothing: one of them may have the name of one of the firmware's.
-  flags=() own=()
-  for word in "${words[@]}"; do
-    case "$word" in
-      -I*|-D*|-std=*|-f*) flags+=("$word") ;;
-      */firmware/src/*.c|*/build/*.c) ;;
-      *.c) own+=("$word") ;;
-    esac
-  done
-  for source in "${own[@]}"; do
-    object="$(mktemp "$COVERAGE_OBJECTS/XXXXXXXX.o")"
-    COMPILER -O1 "${flags[@]}" -c "$source" -o "$object" || exit
-    words=("${words[@]/#$source/$object}")
-  done
-  words+=(--coverage -O0 -dumpdir "$(mktemp -d "$COVERAGE_NOTES/XXXXXXXX")/")
-fi
-exec COMPILER "${words[@]}"
+for word in "$@"; do
+  case "$word" in *.o) counts="${counts:-$links}" ;; esac
+done
+[ -n "$counts" ] || exec COMPILER "$@"
+kept=()
+for word in "${words[@]}"; do
+  case "$word" in
+    -fsanitize*|-fno-sanitize*) continue ;; # whose checks would be branches
+    -Isrc) word="-I$COVERAGE_ROOT/firmware/src" ;;
+    -I*|-D*|-std=*|-f*) flags+=("$word") ;;
+  esac
+  kept+=("$word")
+done
+for source in "${own[@]}"; do
+  object="$(mktemp "$COVERAGE_OBJECTS/XXXXXXXX.o")"
+  COMPILER -O1 "${flags[@]}" -c "$source" -o "$object" || exit
+  kept=("${kept[@]/#$source/$object}")
+done
+exec COMPILER "${kept[@]}" --coverage -O0 -dumpdir "$(mktemp -d "$COVERAGE_NOTES/XXXXXXXX")/"
 """
 HEAD = """# What the firmware's tests reach
 
