@@ -24,7 +24,7 @@ OF_BOARDS = "loop/main.c"
 """The program of a board; on the host boards/host/sil.c is in its place."""
 LEAST = {"lines": 95.0, "branches": 90.0}
 """Percent, of all files together."""
-TESTS = ("loop", "wire", "solver", "instruments/test_twins.py", "test_large_robot.py")
+TESTS = ("loop", "wire", "solver", "supply", "instruments/test_twins.py", "test_large_robot.py")
 """Of test/firmware: others look at the microcontroller's program, or at the same under sanitizers,
 whose own checks would count as branches."""
 HIDDEN = ("arm-none-eabi-", "qemu-")
