@@ -325,7 +325,6 @@ static void supervise(control_loop_t *loop, sample_t *sample)
 {
     const units_t *units = &loop->config->units;
     supervisor_t *supervisor = &loop->supervisor;
-    float asked[COMMANDS];
 
     supervisor_solver(supervisor, (sample->flags & SUPERVISOR_NOT_FINITE) != 0u);
     if (sample->observed != NULL) {
@@ -337,14 +336,12 @@ static void supervise(control_loop_t *loop, sample_t *sample)
     if (supervisor->state != STATE_RUNNING) {
         supervisor_safe(supervisor, &loop->config->limits, sample->command);
     }
-    memcpy(asked, sample->command, sizeof asked);
     sample->flags = supervisor_gate(supervisor, &loop->settings, &loop->config->limits,
                                     share_of_period(loop), sample->command, sample->flags);
-    for (int i = 0; i < COMMANDS; i++) {
-        /* Without an intervention the network goes on with the solver's own bits. */
-        if (supervisor->state != STATE_RUNNING
-            || (sample->flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_LIMITED)) != 0u
-            || !(sample->command[i] <= asked[i] && sample->command[i] >= asked[i])) {
+    /* Without an intervention the network goes on with the solver's own bits. */
+    if (supervisor->state != STATE_RUNNING
+        || (sample->flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_LIMITED)) != 0u) {
+        for (int i = 0; i < COMMANDS; i++) {
             sample->result.command[i] = normalised(sample->command[i], units->command_offset[i],
                                                    units->command_scale[i]);
         }
@@ -536,10 +533,11 @@ static bool host_ready(const control_loop_t *loop, uint32_t k)
            || loop->supervisor.state == STATE_HOLDING;
 }
 
-/* A run does not begin before the sensor has shown that it is there. */
+/* A run does not begin before the sensor has shown that it is there, not even one that holds
+ * because the host has gone meanwhile. */
 static bool may_begin(control_loop_t *loop)
 {
-    if (SIGNALS == 0 || loop->sensing.any || loop->supervisor.state != STATE_ARMED) {
+    if (SIGNALS == 0 || loop->sensing.any) {
         return true;
     }
     judge_sensor(loop);
