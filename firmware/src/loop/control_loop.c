@@ -299,6 +299,7 @@ static void control(control_loop_t *loop, sample_t *sample)
         sample->flags |= SUPERVISOR_NOT_FINITE;
     }
     for (int i = 0; i < COMMANDS; i++) {
+        /* The solver keeps its bounds; if it did not, it would be seen. */
         const float asked = sample->result.command[i];
         if (asked < loop->mpc_config.command_min[i] || asked > loop->mpc_config.command_max[i]) {
             sample->flags |= SUPERVISOR_LIMITED;

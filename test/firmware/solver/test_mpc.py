@@ -576,6 +576,12 @@ def test_advance_survives_a_bad_sample(tendon_firmware: Firmware) -> None:
     np.testing.assert_array_equal(array_of(c_state, "outputs")[0], before[0])
     c_state.signals[0] = 0.0
     assert tendon_firmware.advance(c_state, np.zeros(2))
+    before = array_of(c_state, "outputs")
+    network = random_network(rng, tendon_firmware.sizes)
+    network.b[1] = np.inf  # what comes of inputs that are finite
+    tendon_firmware.set_network(network)
+    assert not tendon_firmware.advance(c_state, np.zeros(2))
+    np.testing.assert_array_equal(array_of(c_state, "outputs")[0], before[0])
 
 
 def test_a_state_that_overflows_is_not_taken(tmp_path: Path) -> None:
