@@ -84,7 +84,7 @@ page, that it has every file and keeps the limits, and at the script, that it co
 REST = """
 ## What is not reached
 
-Lines, and how many of their branches where they have some:
+Lines, and how many of their branches where they have some; why stands beside them in the source:
 
 """
 

@@ -383,7 +383,7 @@ static void actuate(control_loop_t *loop, sample_t *sample)
         sample->latency_us = (uint16_t)(latency < UINT16_MAX ? latency : UINT16_MAX);
     }
     mpc_advance(&loop->mpc, sample->result.command);
-    sample->step_cost = board_step_cost_end(loop->board);
+    sample->step_cost = board_step_cost_end(loop->board); /* 0 where nothing counts, as in sil */
     if (sample->step_cost > loop->counters.step_cost_max) {
         loop->counters.step_cost_max = sample->step_cost;
     }
@@ -426,7 +426,7 @@ static void report(control_loop_t *loop, const sample_t *sample)
     telemetry->actuator_errors = loop->status.errors;
     telemetry->voltage = loop->status.voltage;
     telemetry->temperature = loop->status.temperature;
-    telemetry->doubted = 0u;
+    telemetry->doubted = 0u; /* of the first 32, should a robot have more */
     for (int i = 0; i < SIGNALS && i < 32; i++) {
         telemetry->doubted |= (uint32_t)loop->doubt.doubted[i] << i;
     }
@@ -558,7 +558,7 @@ static void count_unanswered(control_loop_t *loop)
  * one comes: then it counts as missed. */
 static void follow_sensor(control_loop_t *loop)
 {
-    uint32_t left = PORT_BYTES_MAX;
+    uint32_t left = PORT_BYTES_MAX; /* used up by samples of one byte only */
     bool came;
     do {
         left--;
