@@ -182,7 +182,8 @@ day: models/tendon/fk.json
 lint-c: setup watch-tools
 	$(BIN)/python test/firmware/lint/lint.py
 
-# What the tests of test/firmware reach of the firmware's lines and branches: docs/coverage.md.
+# What the tests of test/firmware reach of the firmware's lines and branches: docs/coverage.md. Below its limits it
+# fails. Two minutes of one core.
 coverage: setup
 	$(BIN)/python bench/coverage.py --missing
 
