@@ -13,7 +13,8 @@ unless the layer clips those (relu): its line is bent at zero, where c is less b
 nothing of that fits, the kernel multiplies and rounds as written.
 
 Example: a factor of 1/300 and a zero point of 0, k = 14, m = 2^38 / 300 = 916259690, c = 2^13.
-Steps to 0 and 1 lie at s = -150 and 150, halves up: of 149, (c + (X·m >> 32)) >> 14 is 0, of 150 1.
+The steps to 1 and 2 lie at s = 150 and 450: (c + (X·m >> 32)) >> 14 of 149 is 0, of 150 and 449 it
+is 1, of 450 it is 2.
 """
 
 from __future__ import annotations
@@ -102,7 +103,10 @@ class _Steps:
         reach = 256 * ends.max(axis=0) + 129 * np.abs(w).sum(axis=1)
         fits = bool(np.all(reach < INT32))
         rounded = rescale_once if isinstance(layer, Dense) else rescale
-        unclipped = lambda s: rounded(s, r.multiplier, r.shift) + r.zero  # noqa: E731
+
+        def unclipped(s: np.ndarray) -> np.ndarray:
+            return rounded(s, r.multiplier, r.shift) + r.zero
+
         sums = _first(unclipped, values, least, most) if fits else np.empty((0, rows))
         return cls(layer, extra, values, sums, least, most, factor, reach, fits)
 
