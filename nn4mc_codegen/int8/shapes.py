@@ -25,13 +25,13 @@ TURNS = {"speed": range(1, 9), "balanced": range(1, 9), "size": range(1, 2)}
 SHORT_RUN = 8
 
 
-def dense_cost(dense: Sequence[Dense], block: int, turn: int) -> float:
+def dense_cost(dense: Sequence[Dense | Conv], block: int, turn: int) -> float:
     """Instructions of the layers' loops, those on padding included."""
     four = DENSE_BLOCKS[block] + TURN / turn
-    return sum(four * _fours(op, block, turn) / block * op.count for op in dense)
+    return sum(four * _fours(op, block, turn) / block * vectors(op) for op in dense)
 
 
-def conv_cost(layers: Sequence[Linear], turn: int) -> float:
+def conv_cost(layers: Sequence[Dense | Conv], turn: int) -> float:
     four = CONV_FOUR + TURN / turn
     return sum(four * _fours(op, 2, turn) / 8 * vectors(op) for op in layers)
 
