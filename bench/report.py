@@ -106,8 +106,7 @@ TAIL = """
 
 onnx2c and TensorFlow Lite Micro (TFLM) are not to be had from PyPI as C. Their figures were
 measured by hand with the same toolchain; the versions were not noted, and `make bench` does not
-repeat them. So were those of this compiler here, on 2 inputs, DS-CNN in int8 on 50. emlearn
-has no figure for these.
+repeat them. emlearn has no figure for these.
 
 | network | tool | instructions | flash B |
 |---|---|---:|---:|
@@ -115,10 +114,6 @@ has no figure for these.
 | dense 36-10-5-3 | TFLM, float32 | 4307 | 33600 |
 | LeNet | onnx2c -O2, float32 | not measured | 34904 |
 | DS-CNN | TFLM with CMSIS-NN, int8 | 624839 | not measured |
-| DS-CNN | this compiler, float32 balanced | 195562 | 8932 |
-| DS-CNN | this compiler, int8 | 286858 | 5684 |
-| keyword spotting | this compiler, int8 | 4450721 | 32844 |
-| micro_speech | this compiler, int8 | 656441 | 20028 |
 | keyword spotting | TFLM with CMSIS-NN, int8 | 7520000 | not measured |
 | micro_speech | TFLM with CMSIS-NN, int8 | 1490000 | not measured |
 """
