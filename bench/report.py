@@ -1,15 +1,17 @@
 """From the benchmarks' results to docs/benchmarks.md and its plots.
 
 bench/results.json has "rows" of run.py and "solver" of solver.py; either may be missing.
+bench/by_hand.json has the rows of peers that `make bench` does not run, and stays as it is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+BY_HAND = Path(__file__).with_name("by_hand.json")
 OWN = "this compiler"
 COLUMNS = {
     "instructions": "instructions",
@@ -62,7 +64,8 @@ One step of each network, on the same emulated Cortex-M4F, built with the same c
 Peers are those that install from PyPI, unpatched; what fails is a row. emlearn also gets the flags
 that suit it best, and for its sake a Flatten that does nothing is left out of the HASEL network.
 int8 is post-training quantisation by the same 50 inputs, through `fk_step`, which takes and gives
-float32. Networks of other projects' tests are looked for in `../shared`.
+float32. Networks of other projects' tests are looked for in `../shared`. Rows **by hand** are of
+peers that PyPI does not have; [how they were measured](#measured-by-hand) stands at the end.
 """
 SOLVER_HEAD = """
 ## The solver: one Gauss-Newton iteration
@@ -102,25 +105,38 @@ the reserved stack.
 |---|---|---:|---:|---:|
 """
 TAIL = """
-## Not run here
+## Measured by hand
 
-onnx2c and TensorFlow Lite Micro (TFLM) are not to be had from PyPI as C. Their figures were
-measured by hand with the same toolchain; the versions were not noted, and `make bench` does not
-repeat them. So were those of this compiler here, on 2 inputs, DS-CNN in int8 on 50. emlearn
-has no figure for these.
+onnx2c and TensorFlow Lite Micro (TFLM) are not to be had from PyPI as C. On 29 November 2026 they
+were built unpatched and measured with the toolchain, the emulator and the counting of this page, on
+the same inputs; `make bench` does not repeat it. Nor does it run emlearn, which reads no `.tflite`
+file, on the networks of the table below: what it says is of the same layers in Keras.
 
-| network | tool | instructions | flash B |
-|---|---|---:|---:|
-| dense 36-10-5-3 | onnx2c -O2, float32 | 3056 | 3896 |
-| dense 36-10-5-3 | TFLM, float32 | 4307 | 33600 |
-| LeNet | onnx2c -O2, float32 | not measured | 34904 |
-| DS-CNN | TFLM with CMSIS-NN, int8 | 624839 | not measured |
+- **onnx2c**, commit ea045cc of 15 April 2026. Its ONNX files have the networks' weights, channels
+  first as ONNX has them, and each agrees with onnxruntime 1.32.0. Inputs come in that layout, so
+  that nothing is transposed, and dense layers are the form of Gemm that takes it the fewest
+  instructions. The second row has the flags that its README advises. The state of the LSTM goes in
+  and out. Keyword spotting and micro_speech are int8 files: their layers in float32 with
+  the weights that the int8 ones mean, the error from onnxruntime.
+- **TFLM**, commit 90b983c of 20 August 2026, with what its makefile names: CMSIS-NN 4ab83cc (33
+  commits after 7.0.0), CMSIS 5782d6f (17 after 6.1.0), FlatBuffers 25.9.23, gemmlowp 719139c, ruy
+  d371283. Built with its makefile's flags for `cortex_m_generic`, cortex-m4+fp, `cmsis_nn` and
+  release: kernels and CMSIS-NN with `-O2`, the rest with `-Os`. Instructions and cycles are of one
+  `Invoke()` alone: int8 goes in and comes out, while this compiler's step converts from float32
+  and back. Flash has the interpreter, the operators of this one network, for int8 alone where TFLM
+  has them so, and the file. RAM has the arena, as small as it will go to within 256 B. The files
+  are TensorFlow 2.21.0's, int8 by the same 50 inputs; in int8 DS-CNN, LeNet, keyword spotting and
+  micro_speech are files of `../shared`, on 2 inputs. The LSTM in float32 takes one step and keeps
+  its state; in int8 it takes whole sequences only.
+
+Rows of this compiler here are on 2 inputs, DS-CNN in int8 on 50.
+
+| network | tool | instructions | flash B | cycles (estimated) | RAM B | stack B | error |
+|---|---|---:|---:|---:|---:|---:|---:|
 | DS-CNN | this compiler, float32 balanced | 195562 | 8932 |
 | DS-CNN | this compiler, int8 | 286858 | 5684 |
 | keyword spotting | this compiler, int8 | 4450721 | 32844 |
 | micro_speech | this compiler, int8 | 656441 | 20028 |
-| keyword spotting | TFLM with CMSIS-NN, int8 | 7520000 | not measured |
-| micro_speech | TFLM with CMSIS-NN, int8 | 1490000 | not measured |
 """
 
 
@@ -146,7 +162,12 @@ def markdown(results: dict) -> str:
         parts += _compiler_parts(results)
     if "solver" in results:
         parts += _solver_parts(results["solver"])
-    return "".join([*parts, TAIL])
+    return "".join([*parts, TAIL, *_tail_parts()])
+
+
+def by_hand() -> dict:
+    """Keys "rows", as in bench/results.json, and "networks", those that are in no other table."""
+    return json.loads(BY_HAND.read_text(encoding="utf-8"))
 
 
 def _compiler_parts(results: dict) -> list[str]:
@@ -155,18 +176,36 @@ def _compiler_parts(results: dict) -> list[str]:
         parts.append(f"\n## {description[0].upper()}{description[1:]}\n\n")
         parts.append(f"| tool | mode | {' | '.join(COLUMNS.values())} |\n")
         parts.append(f"|---|---|{'---:|' * len(COLUMNS)}\n")
-        failures = []
-        for row in results["rows"]:
-            if row["model"] != name:
-                continue
-            if row["failure"]:
-                failures.append(f"- {_tool(row)}, {row['mode']}: {_cell(row['failure'])}\n")
-            else:
+        rows = [r for r in (*results["rows"], *by_hand()["rows"]) if r["model"] == name]
+        for row in rows:
+            if not row["failure"]:
                 cells = " | ".join(_number(row[column]) for column in COLUMNS)
                 parts.append(f"| {_tool(row)} | {row['mode']} | {cells} |\n")
-        if failures:
-            parts += ["\nNot possible:\n\n", *failures]
+        parts += _failures(rows, _tool)
     return parts
+
+
+def _tail_parts() -> list[str]:
+    """Networks that are by hand alone; costs in the order of the table in TAIL."""
+    found = by_hand()
+    columns = ["instructions", "flash_bytes", "cycles", "ram_bytes", "stack_bytes", "max_abs_error"]
+    rows = [row for row in found["rows"] if row["model"] in found["networks"]]
+    parts = []
+    for row in rows:
+        if not row["failure"]:
+            name = found["networks"][row["model"]]
+            cells = " | ".join(_number(row[column]) for column in columns)
+            parts.append(f"| {name} | {_tool(row)}, {row['mode']} | {cells} |\n")
+    return parts + _failures(rows, lambda row: f"{found['networks'][row['model']]}, {_tool(row)}")
+
+
+def _failures(rows: list[dict], named: Callable[[dict], str]) -> list[str]:
+    lines = [
+        f"- {named(row)}, {row['mode']}: {_cell(row['failure'])}\n"
+        for row in rows
+        if row["failure"]
+    ]
+    return ["\nNot possible:\n\n", *lines] if lines else []
 
 
 def _solver_parts(found: dict) -> list[str]:
@@ -319,7 +358,9 @@ def _label(row: dict) -> str:
     return f"{row['tool']}, {row['mode']}"
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
+    if value is None:
+        return "not measured"
     return f"{value:.1e}" if isinstance(value, float) else str(value)
 
 

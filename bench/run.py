@@ -46,8 +46,6 @@ NETWORKS = {
     "conv1d": ("Conv1D 16 and 32 over 64 steps of 4 inputs", MODELS / "conv1d.h5"),
     "lenet": ("LeNet, 28×28 pixels", CASES / "lenet.h5"),
 }
-# The networks on which the peers are run: of what the others have, they read dense layers alone.
-PEERS_RUN = ("dense", "hasel", "wide", "gru", "lstm", "tendon")
 OWN_MODES = ("speed", "balanced", "size", "int8")
 # Version and modes, with flags that suit the peer best: they come after the common ones, and win.
 PEERS = {
@@ -93,9 +91,7 @@ def all_combinations() -> Iterator[tuple[str, str, str]]:
         quantised = path.suffix == ".tflite"
         for mode in OWN_MODES[-1:] if quantised else OWN_MODES:
             yield model, report.OWN, mode
-        if model not in PEERS_RUN:
-            continue
-        for tool, (_, modes) in PEERS.items():
+        for tool, (_, modes) in () if quantised else PEERS.items():
             for mode in modes:
                 yield model, tool, mode
 

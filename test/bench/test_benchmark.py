@@ -108,6 +108,26 @@ def test_page_and_plot_are_of_these_results(modules, results):
     assert report.digest(results) in plot
 
 
+def test_what_was_measured_by_hand_is_whole(modules, results):
+    """Each network has each peer, with costs or the reason for none, and versions are told."""
+    run, report = modules
+    found = report.by_hand()
+    assert not set(found["networks"]) & set(run.NETWORKS)
+    for row in found["rows"]:
+        assert set(row) == {"model", "tool", "mode", "version", "failure", *run.COSTS}
+        costs = [row[cost] for cost in run.COSTS if cost != "cycles"]
+        assert all(c is None if row["failure"] else c >= 0 for c in costs), row
+        assert row["mode"].endswith(", by hand") and row["version"]
+    page = report.markdown(results)
+    assert all(
+        f"commit {row['version']}" in page for row in found["rows"] if row["tool"] != "emlearn"
+    )
+    rows = [*results["rows"], *found["rows"]]
+    for model in ("conv1d", "lenet", "lstm32", *found["networks"]):
+        tools = {row["tool"].split()[0] for row in rows if row["model"] == model}
+        assert tools >= {"onnx2c", "emlearn", "TFLM"}, model
+
+
 def test_the_solver_has_its_rows(modules, solver, results):
     _, report = modules
     rows = results["solver"]["rows"]
