@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 BY_HAND = Path(__file__).with_name("by_hand.json")
@@ -109,8 +109,8 @@ TAIL = """
 
 onnx2c and TensorFlow Lite Micro (TFLM) are not to be had from PyPI as C. On 29 November 2026 they
 were built unpatched and measured with the toolchain, the emulator and the counting of this page, on
-the same inputs; `make bench` does not repeat it. Nor does it run emlearn, which reads no `.tflite`
-file, on the networks of the table below: what it says is of the same layers in Keras.
+the same inputs; `make bench` does not repeat it. Nor does it run emlearn on networks that are
+`.tflite` files, which emlearn does not read: what it says is of the same layers in Keras.
 
 - **onnx2c**, commit ea045cc of 15 April 2026. Its ONNX files have the networks' weights, channels
   first as ONNX has them, and each agrees with onnxruntime 1.32.0. Inputs come in that layout, so
@@ -128,15 +128,6 @@ file, on the networks of the table below: what it says is of the same layers in 
   are TensorFlow 2.21.0's, int8 by the same 50 inputs; in int8 DS-CNN, LeNet, keyword spotting and
   micro_speech are files of `../shared`, on 2 inputs. The LSTM in float32 takes one step and keeps
   its state; in int8 it takes whole sequences only.
-
-Rows of this compiler here are on 2 inputs, DS-CNN in int8 on 50.
-
-| network | tool | instructions | flash B | cycles (estimated) | RAM B | stack B | error |
-|---|---|---:|---:|---:|---:|---:|---:|
-| DS-CNN | this compiler, float32 balanced | 195562 | 8932 |
-| DS-CNN | this compiler, int8 | 286858 | 5684 |
-| keyword spotting | this compiler, int8 | 4450721 | 32844 |
-| micro_speech | this compiler, int8 | 656441 | 20028 |
 """
 
 
@@ -162,11 +153,11 @@ def markdown(results: dict) -> str:
         parts += _compiler_parts(results)
     if "solver" in results:
         parts += _solver_parts(results["solver"])
-    return "".join([*parts, TAIL, *_tail_parts()])
+    return "".join([*parts, TAIL])
 
 
-def by_hand() -> dict:
-    """Keys "rows", as in bench/results.json, and "networks", those that are in no other table."""
+def by_hand() -> list[dict]:
+    """Rows as in bench/results.json."""
     return json.loads(BY_HAND.read_text(encoding="utf-8"))
 
 
@@ -176,36 +167,16 @@ def _compiler_parts(results: dict) -> list[str]:
         parts.append(f"\n## {description[0].upper()}{description[1:]}\n\n")
         parts.append(f"| tool | mode | {' | '.join(COLUMNS.values())} |\n")
         parts.append(f"|---|---|{'---:|' * len(COLUMNS)}\n")
-        rows = [r for r in (*results["rows"], *by_hand()["rows"]) if r["model"] == name]
+        rows = [r for r in (*results["rows"], *by_hand()) if r["model"] == name]
         for row in rows:
             if not row["failure"]:
                 cells = " | ".join(_number(row[column]) for column in COLUMNS)
                 parts.append(f"| {_tool(row)} | {row['mode']} | {cells} |\n")
-        parts += _failures(rows, _tool)
+        failed = [row for row in rows if row["failure"]]
+        if failed:
+            parts.append("\nNot possible:\n\n")
+        parts += [f"- {_tool(r)}, {r['mode']}: {_cell(r['failure'])}\n" for r in failed]
     return parts
-
-
-def _tail_parts() -> list[str]:
-    """Networks that are by hand alone; costs in the order of the table in TAIL."""
-    found = by_hand()
-    columns = ["instructions", "flash_bytes", "cycles", "ram_bytes", "stack_bytes", "max_abs_error"]
-    rows = [row for row in found["rows"] if row["model"] in found["networks"]]
-    parts = []
-    for row in rows:
-        if not row["failure"]:
-            name = found["networks"][row["model"]]
-            cells = " | ".join(_number(row[column]) for column in columns)
-            parts.append(f"| {name} | {_tool(row)}, {row['mode']} | {cells} |\n")
-    return parts + _failures(rows, lambda row: f"{found['networks'][row['model']]}, {_tool(row)}")
-
-
-def _failures(rows: list[dict], named: Callable[[dict], str]) -> list[str]:
-    lines = [
-        f"- {named(row)}, {row['mode']}: {_cell(row['failure'])}\n"
-        for row in rows
-        if row["failure"]
-    ]
-    return ["\nNot possible:\n\n", *lines] if lines else []
 
 
 def _solver_parts(found: dict) -> list[str]:
