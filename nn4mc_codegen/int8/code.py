@@ -35,6 +35,7 @@ from nn4mc_codegen.int8.operators import (
     Window,
 )
 from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QuantGraph, Rescaling
+from nn4mc_codegen.int8.recurrent_code import RecurrentCode
 from nn4mc_codegen.int8.shapes import (
     DENSE_BLOCKS,
     SHORT_RUN,
@@ -82,6 +83,7 @@ class Int8Code:
         shapes = itertools.product(DENSE_BLOCKS, turns)
         self.block, self.dense_turn = min(shapes, key=lambda shape: dense_cost(dense, *shape))
         self.conv_turn = min(turns, key=lambda turn: conv_cost(conv, turn))
+        self.recurrent = RecurrentCode(graph, self.constants, turns)
         # Lengths of the longest vectors that the kernels multiply, filled up; of the longest patch,
         # the elements of x under a convolution's window; and of a depthwise one's taps and channels
         self.dense_columns = max([self._padded(op)[1] for op in dense], default=0)
@@ -132,8 +134,9 @@ class Int8Code:
             self.calls.append(f"memcpy(y, {result}, {graph.output.size});")
 
     # Which helpers of the templates are used: `once` rounds a dense layer's sums, `products` are
-    # the structs and pairs of what multiplies matrices, `sliding` loads fours of channels,
-    # `windows` is the struct of a window.
+    # the structs and pairs of what multiplies matrices, `multiplies` counts recurrent layers in,
+    # which have structs of their own, `spreads` makes pairs of a whole vector, `sliding` loads
+    # fours of channels, `windows` is the struct of a window.
 
     @property
     def once(self) -> bool:
@@ -144,8 +147,17 @@ class Int8Code:
         return bool(self.kinds & {"dense", "conv"})
 
     @property
+    def multiplies(self) -> bool:
+        return self.products or bool(self.recurrent.forms)
+
+    @property
+    def spreads(self) -> bool:
+        return "dense" in self.kinds or bool(self.recurrent.forms)
+
+    @property
     def pair_kinds(self) -> list[str]:
-        return ["pairs"] * self.narrow + ["wide_pairs"] * self.wide
+        narrow = self.narrow or bool(self.recurrent.forms)
+        return ["pairs"] * narrow + ["wide_pairs"] * self.wide
 
     @property
     def pools(self) -> bool:
@@ -166,6 +178,7 @@ class Int8Code:
             self.patch + 4 * max(self.conv_columns, self.pooled_columns),
             2 * self.dense_columns,
             4 * self.taps + self.deepest,
+            self.recurrent.bytes,
         )
         return self.buffer + kernel + self.graph.input_size + self.graph.output.size
 
@@ -364,6 +377,11 @@ class Int8Code:
         layer = self._struct("product", f"l_{symbol}", list(map(str, numbers)))
         a, b = self._operands(op, symbol, node, places)
         yield f"{self.name}_multiply(&{layer}, {a}, {b}, {node.output.size}, {result});"
+
+    def _recurrent(self, op: QOp, symbol, node, places, result) -> Iterator[str]:
+        yield self.recurrent.call(self.name, self._struct, symbol, node, places[0], result)
+
+    _simple_rnn = _gru = _gru_reset_after = _lstm = _recurrent
 
     def _softmax(self, op: Softmax, symbol, node, places, result) -> Iterator[str]:
         table = self.constants.add("int32_t", f"e_{symbol}", op.exponentials)
