@@ -244,7 +244,7 @@ class Graph(Layers):
         return np.vstack([slopes[self.output], *rows])
 
     def values(
-        self, x: np.ndarray, state: np.ndarray | None
+        self, x: np.ndarray, state: np.ndarray | None = None
     ) -> tuple[dict[Tensor | Node, np.ndarray], dict[Node, list[np.ndarray]]]:
         """Values of all tensors, and by node the new states of the recurrent ones; and by node
         their old states, one array a state."""
