@@ -110,6 +110,8 @@ class Verdict:
             parts.append(self.source.runner)
         else:
             parts.append(f"{self.source.runner} differs by {self.source.error:.1e}")
+        if self.source.remark:
+            parts.append(self.source.remark)
         if self.arm_skipped:
             parts.append(f"Cortex-M4F not run: {self.arm_skipped}")
         else:

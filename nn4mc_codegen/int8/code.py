@@ -22,6 +22,7 @@ from nn4mc_codegen.int8.constants import Constants
 from nn4mc_codegen.int8.memory import Place, copies_of, places_of, rounded_up
 from nn4mc_codegen.int8.operators import (
     Add,
+    AveragePool,
     Conv,
     Dense,
     Depthwise,
@@ -114,6 +115,8 @@ class Int8Code:
         self.clips = any(_clips(op) for op in ops)
         """whether any results have narrower limits than int8"""
         layers = [*conv, *depthwise]
+        self.halves_up = any(isinstance(op, AveragePool) and op.halves_up for op in ops)
+        """whether any mean is that of numbers of uint8, which stand here 128 lower"""
         # A factor below 1/2 shifts to the right only, which takes a shorter function; the factors
         # of convolutions nearly always are.
         any_factor = any(np.any(op.rescaling.shift >= 0) for op in layers)
@@ -318,6 +321,8 @@ class Int8Code:
     def _pool(self, op: Pool, symbol, node, places, result) -> Iterator[str]:
         window = self._window(symbol, op.window)
         limits = f"{op.low}, {op.high}, " if self.clips else ""
+        if self.halves_up and isinstance(op, AveragePool):
+            limits += "128, " if op.halves_up else "0, "
         yield f"{self.name}_{op.kind}(&{window}, {limits}{places[0]}, {result});"
 
     _max_pool = _average_pool = _pool
