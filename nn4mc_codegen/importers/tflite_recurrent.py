@@ -95,11 +95,14 @@ def _cell(r: FloatReader, operator: Operator, steps: int) -> LSTM:
 
 def _require_zero(r: FloatReader, operator: Operator, position: int) -> None:
     """Of a state: a variable, or zeros."""
-    index = operator.inputs[position] if operator.has(position) else -1
-    if index in r.values or index in r.file.inputs:
-        raise operator.refusal("begins with a state that it is given", KERAS_ADVICE)
-    if index < 0:
+    if not operator.has(position):
         raise operator.refusal("lacks a state", "convert the model again")
+    index = operator.inputs[position]
     stored = r.file.tensor(index)
-    if not stored.variable and (stored.data is None or np.any(stored.data)):
+    if stored.variable and index not in r.values:
+        return
+    value = r.value(operator, position)
+    if not isinstance(value, np.ndarray):
+        raise operator.refusal("begins with a state that it is given", KERAS_ADVICE)
+    if np.any(value):
         raise operator.refusal("begins with a state that is not zero", KERAS_ADVICE)
