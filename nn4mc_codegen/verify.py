@@ -41,9 +41,9 @@ LAYERS = "layers"
 """Name of the network that gives out what all layers make."""
 # Most numbers of it, over all samples, that are held at once: 128 MiB in float64.
 MAX_NUMBERS = 1 << 24
-# Most instructions that the emulated chip is given for one function, which is fewer samples of a
-# large network; two at least. An emulated instruction takes INSTRUCTION_TIME.
-MAX_EMULATED = 1 << 29
+# Most instructions that the emulated chip is given for one function: of a large network that is
+# fewer samples, two at least. So many took 3 s of processor time, 2.7 ns each (MobileNet, 2026).
+MAX_EMULATED = 1 << 30
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,9 @@ class File:
         if unsigned:
             kind, zeros = "INT8", zeros - 128
             data = (data ^ 0x80).view(np.int8) if data is not None else None
+        beyond = zeros[(zeros < -128) | (zeros > 127)]
+        if kind == "INT8" and beyond.size:
+            raise refuse(name, f"has zero point {beyond[0]}", "convert the model again")
         variable = bool(table.IsVariable())
         return Stored(name, shape, kind, data, scales, zeros, axis, unsigned, variable)
 

@@ -92,10 +92,8 @@ class Int8Tensors(Reader):
         if stored.type != "INT8" or stored.scales.size != 1:
             reason = f"is {stored.type} with {stored.scales.size} scales"
             raise refuse(name, reason, FLOAT_ADVICE)
-        zero = int(stored.zeros[0])
-        if not LOW <= zero <= HIGH:
-            raise refuse(name, f"has zero point {zero}", "convert the model again")
-        return QTensor(name, without_batch(shape), float(stored.scales[0]), zero)
+        scale, zero = float(stored.scales[0]), int(stored.zeros[0])
+        return QTensor(name, without_batch(shape), scale, zero)
 
     def output(self, operator: Operator, shape: Shape) -> QTensor:
         return self.tensor(self.file.tensor(operator.outputs[0]), shape, operator.name)

@@ -630,6 +630,17 @@ def test_hostile_constants_are_refused(files, tmp_path, name):
     assert words in message
 
 
+def test_zero_points_that_are_no_bytes_are_refused(tmp_path):
+    """Of weights: taken for what it says, this one would have 10^16 parts."""
+
+    def change(model):
+        weights = operator_of(model, "CONV_2D").inputs[1]
+        model.subgraphs[0].tensors[weights].quantization.zeroPoint = [1 << 60]
+
+    message = refused(tmp_path, changed(in_uint8(uint8_windows), change))
+    assert "has zero point" in message
+
+
 def test_more_bounds_than_axes_are_refused(files, tmp_path):
     def change(model):
         for position, value in ((1, 0), (2, 1), (3, 1)):
