@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.graph.check import refuse
-from nn4mc_codegen.graph.ir import Graph, Node, Op, Shape, Tensor
-from nn4mc_codegen.importers.tflite_file import File, Operator, Stored
+from nn4mc_codegen.importers.tflite_file import Operator
+from nn4mc_codegen.importers.tflite_float_tensors import FloatTensors, Value
 from nn4mc_codegen.importers.tflite_reader import (
     ACTIVATION_KINDS,
     ACTIVATIONS,
     RESHAPES,
-    Reader,
     activation_of,
     concatenation_axis,
     pad_amounts,
     window_of,
-    without_batch,
 )
 from nn4mc_codegen.importers.tflite_recurrent import sequence_lstm
 from nn4mc_codegen.importers.tflite_shapes import CUTS, permutation
@@ -36,7 +32,6 @@ from nn4mc_codegen.ops.multiply import Multiply
 from nn4mc_codegen.ops.pad import Pad
 from nn4mc_codegen.ops.pool import AveragePool, MaxPool, Pool
 from nn4mc_codegen.ops.reduce import Reduce
-from nn4mc_codegen.ops.reshape import Reshape
 from nn4mc_codegen.ops.softmax import Softmax
 from nn4mc_codegen.ops.take import Slice
 from nn4mc_codegen.ops.transpose import Transpose
@@ -55,52 +50,7 @@ BINARY: dict[str, tuple[str, str | None]] = {
 FUNCTIONS = ("ABS", "NEG", "RSQRT", "SQRT", "SQUARE")
 
 
-@dataclass(frozen=True, eq=False)
-class Value:
-    tensor: Tensor
-    shape: Shape
-    """with the batch axis"""
-
-
-class FloatReader(Reader):
-    """`carries` says whether recurrent layers, which then all go one step, keep their state from
-    call to call; `steps` is how many steps each of them goes."""
-
-    def __init__(self, file: File, carries: bool = False):
-        super().__init__(file)
-        self.carries = carries
-        self.steps: list[int] = []
-
-    def constant_of(self, stored: Stored) -> np.ndarray:
-        return dequantized(stored) if stored.scales.size else super().constant_of(stored)
-
-    def input(self, index: int) -> Tensor:
-        shape = self.input_shape(index)
-        stored = self.file.tensor(index)
-        name = self.file.input_name(index)
-        if stored.type != "FLOAT32":
-            raise refuse(name, f"is {stored.type}", "convert with float32 inputs")
-        value = Value(Tensor(name, without_batch(shape)), shape)
-        self.values[index] = value
-        return value.tensor
-
-    def finish(self, inputs: list[Tensor], output: Value) -> Graph:
-        return Graph(tuple(inputs), output.tensor, tuple(self.nodes))
-
-    def node(self, operator: Operator, op: Op, *inputs: Value, part: str = "") -> Value:
-        """Apply an operator; the batch axis goes in front of what comes out."""
-        shape = op.output_shape([value.tensor.shape for value in inputs])
-        output = Tensor(operator.name + part, shape)
-        self.nodes.append(Node(output.name, op, tuple(v.tensor for v in inputs), output))
-        return Value(output, (1, *shape))
-
-    def shaped(self, operator: Operator, value: Value, shape: Shape, part: str = "") -> Value:
-        """The same elements in a shape with batch axis."""
-        if value.tensor.shape == without_batch(shape):
-            return Value(value.tensor, shape)
-        value = self.node(operator, Reshape(without_batch(shape)), value, part=part)
-        return Value(value.tensor, shape)
-
+class FloatReader(FloatTensors):
     def _then(self, operator: Operator, value: Value, fused: str) -> Value:
         """A fused activation, as a node of its own."""
         if fused == "NONE":
@@ -118,13 +68,6 @@ class FloatReader(Reader):
         found = self.node(operator, up, value, part="_up")
         found = self.node(operator, Activation("capped_relu", (("m", 2.0),)), found, part="_clip")
         return Value(self.node(operator, down, found, part="_down").tensor, value.shape)
-
-    def floats(self, operator: Operator, position: int) -> np.ndarray:
-        values = self.constant(operator, position)
-        if values.dtype != np.float32:
-            advice = "convert with a representative dataset, or without optimizations"
-            raise operator.refusal(f"has {values.dtype} weights in float32 arithmetic", advice)
-        return values
 
     def _bias(self, operator: Operator, outputs: int) -> np.ndarray:
         if not operator.has(2):
@@ -346,23 +289,6 @@ class FloatReader(Reader):
         "TRANSPOSE": _transpose,
         "UNIDIRECTIONAL_SEQUENCE_LSTM": sequence_lstm,
     }
-
-
-def dequantized(stored: Stored) -> np.ndarray:
-    """scale·(q - zero) of a quantised constant in float32, rounded once, as DEQUANTIZE has it.
-
-    Where float32 arithmetic reads int8 weights, TensorFlow Lite's own kernels round what they are
-    multiplied with to 8 bits too, anew at each call; the C does not: it multiplies floats.
-    """
-    assert stored.data is not None
-    shape = [1] * stored.data.ndim
-    if stored.scales.size > 1:
-        if not 0 <= stored.axis < len(shape) or stored.scales.size != stored.shape[stored.axis]:
-            reason = f"has {stored.scales.size} scales for shape {stored.shape}"
-            raise refuse(stored.name, reason, "convert the model again")
-        shape[stored.axis] = -1
-    steps = stored.data - stored.zeros.reshape(shape)
-    return steps.astype(np.float32) * stored.scales.reshape(shape)
 
 
 def _per_channel(value: Value, scale, offset) -> BatchNormalization:

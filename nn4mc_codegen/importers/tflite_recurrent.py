@@ -9,19 +9,16 @@ first, and kept from one call to the next.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nn4mc_codegen.importers.tflite_file import Operator
+from nn4mc_codegen.importers.tflite_float_tensors import FloatTensors, Value
 from nn4mc_codegen.importers.tflite_reader import ACTIVATIONS, KERAS_ADVICE
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.recurrent import LSTM
 from nn4mc_codegen.ops.take import Slice
 from nn4mc_codegen.ops.unrolled import Unrolled
-
-if TYPE_CHECKING:
-    from nn4mc_codegen.importers.tflite_float import FloatReader
 
 # Each step of a sequence that is read at once is code of its own.
 MAX_STEPS = 256
@@ -32,7 +29,7 @@ STATES = (18, 19)
 EXTRAS = {"peepholes": range(9, 12), "a projection": (16, 17), "a normalisation": range(20, 24)}
 
 
-def sequence_lstm(r: FloatReader, operator: Operator) -> Any:
+def sequence_lstm(r: FloatTensors, operator: Operator) -> Value:
     """What the layer makes of x (1, steps, inputs), or (steps, 1, inputs) where it says so."""
     options = operator.options(OPTIONS)
     x = r.result(operator)
@@ -57,7 +54,7 @@ def sequence_lstm(r: FloatReader, operator: Operator) -> Any:
     return r.shaped(operator, h, shape, "_sequence")
 
 
-def _cell(r: FloatReader, operator: Operator, steps: int) -> LSTM:
+def _cell(r: FloatTensors, operator: Operator, steps: int) -> LSTM:
     options = operator.options(OPTIONS)
     if not operator.has(1):
         raise operator.refusal("couples its input gate with its forget gate", KERAS_ADVICE)
@@ -93,7 +90,7 @@ def _cell(r: FloatReader, operator: Operator, steps: int) -> LSTM:
     return LSTM(kernel, recurrent, np.concatenate(biases), activation, gates, clip)
 
 
-def _require_zero(r: FloatReader, operator: Operator, position: int) -> None:
+def _require_zero(r: FloatTensors, operator: Operator, position: int) -> None:
     """Of a state: a variable, or zeros."""
     if not operator.has(position):
         raise operator.refusal("lacks a state", "convert the model again")

@@ -39,8 +39,8 @@ LINK_FLAGS = "-nostartfiles --specs=nano.specs -Wl,--gc-sections,--build-id=none
 
 # A network of a million multiply-adds, emulated a thousand times, takes a minute.
 TIMEOUT_S = 300
-# Most instructions of a sample that are traced for the estimate of cycles: they took 6 s of processor
-# time (2026).
+# Most instructions of a sample that are traced for the estimate of cycles: so many took 6 s of
+# processor time (2026).
 MAX_TRACED = 2_000_000
 _RESET, _RESTORE = 1, 2
 _OVERFLOW = re.compile(r"region `(\w+)' overflowed by (\d+) bytes")
