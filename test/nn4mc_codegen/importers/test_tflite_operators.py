@@ -23,6 +23,7 @@ from nn4mc_codegen.importers.tflite_file import File  # noqa: E402
 from nn4mc_codegen.importers.tflite_wide import split_channels, split_rows  # noqa: E402
 from nn4mc_codegen.ops.windows import Windows  # noqa: E402
 from nn4mc_codegen.trial.host import HostCode, build_library  # noqa: E402
+from nn4mc_codegen.trial.qemu import measure, missing_tools  # noqa: E402
 
 from .tflite_interpreter import (  # noqa: E402
     Interpreter,
@@ -537,6 +538,9 @@ def test_uint8_is_that_of_the_reference_kernels(network, origin, tmp_path):
     build_library([tmp_path / "net.c"], tmp_path / "net.so")
     code = HostCode(tmp_path / "net.so", tmp_path / "net.h")
     np.testing.assert_array_equal(code.run(x - 128, "step_q")["y"], expected - 128)
+    if missing_tools() is None:  # whose kernels take the DSP instructions
+        on_arm = measure(tmp_path, "net", x - 128, "step_q").outputs["y"]
+        np.testing.assert_array_equal(on_arm, expected - 128)
 
 
 def test_inputs_and_outputs_of_uint8_around_int8():
