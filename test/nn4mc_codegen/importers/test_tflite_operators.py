@@ -24,6 +24,7 @@ from nn4mc_codegen.importers.tflite_wide import split_channels, split_rows  # no
 from nn4mc_codegen.ops.windows import Windows  # noqa: E402
 from nn4mc_codegen.trial.host import HostCode, build_library  # noqa: E402
 from nn4mc_codegen.trial.qemu import measure, missing_tools  # noqa: E402
+from nn4mc_codegen.trial.reference import compare_with_source  # noqa: E402
 
 from .tflite_interpreter import (  # noqa: E402
     Interpreter,
@@ -237,6 +238,19 @@ def test_lstm_of_one_step_carries_its_state(lstm_step, compile_graphs):
     found = code.run(whole, resets=np.arange(35) == 30)["y"]
     np.testing.assert_allclose(found, expected, rtol=0, atol=OUTPUT_TOLERANCE)
     assert np.abs(found[30:] - found[:5]).max() < 1e-7 < np.abs(found[1] - found[0]).max()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["window", "step", "uint8"])
+def test_verify_runs_the_interpreter_as_it_means_the_file(kind, lstm_window, lstm_step, tmp_path):
+    """From zeros each time, or from call to call; and bytes as it takes them."""
+    content = lstm_window if kind == "window" else lstm_step
+    path = tmp_path / "m.tflite"
+    path.write_bytes(in_uint8(uint8_windows) if kind == "uint8" else content)
+    found = compare_with_source(path, read_model(path)[0], 10, seed=0)
+    assert found.error is not None and found.passed, found.runner
+    if kind == "uint8":
+        assert found.error == 0
 
 
 @pytest.mark.parametrize("clip,fused", [(0.3, "TANH"), (10.0, "RELU"), (0.3, "RELU6")])
