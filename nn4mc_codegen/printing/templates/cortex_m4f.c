@@ -1,4 +1,5 @@
-/* From reset to main on QEMU's netduinoplus2 and mps2-an386, and semihosting: files and the exit code go to the host. */
+/* From reset to main on QEMU's netduinoplus2 and mps2-an386, and semihosting: files and the exit
+ * code go to the host. */
 #include "cortex_m4f.h"
 
 #include <stddef.h>

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #ifdef MPS2_AN386
-/* Counts 25 million ticks a second, downwards; under -icount shift=8 an instruction takes 6.4 of them. */
+/* Counts down, 25 million ticks a second; under -icount shift=8 an instruction takes 6.4. */
 #define TICKS (~*(volatile uint32_t *)0x40000004u)
 #else
 /* Under -icount shift=0 this timer counts executed instructions. */
