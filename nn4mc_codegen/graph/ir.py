@@ -194,7 +194,7 @@ class Graph(Layers):
 
     def step(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Output (n,) and new state (states,) for x (inputs,) and the state, in float64."""
-        values, states = self._values(x, state)
+        values, states = self.values(x, state)
         made = [np.zeros(0), *(values[node].ravel() for node in self.nodes if node in states)]
         return values[self.output].ravel(), np.concatenate(made)
 
@@ -213,7 +213,7 @@ class Graph(Layers):
 
     def full_jacobian(self, x: np.ndarray, state: np.ndarray | None = None) -> np.ndarray:
         """Derivatives of [output, new state] with respect to [x, state], in float64."""
-        values, states = self._values(x, state)
+        values, states = self.values(x, state)
         columns = np.eye(self.input_size + self.state_size)
         ends = np.cumsum([t.size for t in self.inputs])
         slopes = dict(zip(self.inputs, np.split(columns, ends), strict=False))
@@ -235,8 +235,8 @@ class Graph(Layers):
             slopes[node.output] = slope[: node.output.size]
         return np.vstack([slopes[self.output], *rows])
 
-    def _values(
-        self, x: np.ndarray, state: np.ndarray | None
+    def values(
+        self, x: np.ndarray, state: np.ndarray | None = None
     ) -> tuple[dict[Tensor | Node, np.ndarray], dict[Node, list[np.ndarray]]]:
         """Values of all tensors, and by node the new states of the recurrent ones; and by node
         their old states, one array a state."""
