@@ -57,7 +57,7 @@ from nn4mc_codegen.ops.windows import Windows
 
 LSTM_ADVICE = (
     "convert without a representative dataset, which leaves float32 activations, or compile the "
-    "Keras file"
+    "Keras file, which --dtype int8 quantises here"
 )
 # Most elements that one operator puts elsewhere: in search of a few copies that do it, each
 # element's move is compared with those before it.
@@ -367,7 +367,7 @@ class Int8Reader(Int8Tensors):
         return self.node(operator, op, output, shape, *given)
 
     def _sequence_lstm(self, operator: Operator) -> Value:
-        reason = "computes in int8 with a state in int16, of which there is no C here"
+        reason = "computes in TensorFlow Lite's int8, with a state in int16, which is not read"
         raise operator.refusal(reason, LSTM_ADVICE)
 
     operators: dict[str, Callable] = {

@@ -18,7 +18,7 @@ import numpy as np
 
 from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
-from nn4mc_codegen.int8.constants import Constants
+from nn4mc_codegen.int8.constants import Constants, wrapped
 from nn4mc_codegen.int8.line import KINDS, LINE, PLAIN, Form, forms_of
 from nn4mc_codegen.int8.memory import Place, copies_of, places_of, rounded_up
 from nn4mc_codegen.int8.operators import (
@@ -37,6 +37,7 @@ from nn4mc_codegen.int8.operators import (
     Window,
 )
 from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QuantGraph, Rescaling
+from nn4mc_codegen.int8.recurrent_code import RecurrentCode
 from nn4mc_codegen.int8.shapes import (
     DENSE_BLOCKS,
     SHORT_RUN,
@@ -107,6 +108,11 @@ class Int8Code:
         shapes = itertools.product(DENSE_BLOCKS, turns)
         self.block, self.dense_turn = min(shapes, key=lambda shape: dense_cost(dense, *shape))
         self.conv_turn = min(turns, key=lambda turn: conv_cost(fours, turn))
+        self.recurrent = RecurrentCode(graph, self.constants, turns)
+        # Recurrent layers read narrow pairs of a whole vector, as dense layers do.
+        more = ["pairs"] * bool(self.recurrent.forms)
+        self.spread_kinds = more + [kind for kind in self.dense_kinds if kind not in more]
+        self.pair_kinds = more + [kind for kind in self.pair_kinds if kind not in more]
         # Lengths of the longest vectors that the kernels multiply, filled up; of the longest patch,
         # the elements of x under a convolution's window
         self.dense_columns = max([self._padded(op)[1] for op in dense], default=0)
@@ -167,12 +173,15 @@ class Int8Code:
         kinds = {self.forms[op].kind for op in ops}
         return ["pairs"] * bool(kinds - {PLAIN}) + ["wide_pairs"] * (PLAIN in kinds)
 
-    # Which helpers of the templates are used: `products` are the structs and pairs of what
-    # multiplies matrices, `sliding` and `loads` load fours of elements, `windows` is the struct of
-    # a window.
+    # Which helpers are used: `products` are the structs of what multiplies matrices, `multiplies`
+    # the pairs of that and of recurrent layers, `sliding` and `loads` load fours of elements.
 
     @property
     def products(self) -> bool:
+        return bool(self.route)
+
+    @property
+    def multiplies(self) -> bool:
         return bool(self.pair_kinds)
 
     @property
@@ -199,6 +208,7 @@ class Int8Code:
             8 * self.points_columns,
             2 * self.dense_columns,
             8 * self.ring + 4 * self.deepest_window,
+            self.recurrent.bytes,
         )
         return self.buffer + kernel + self.graph.input_size + self.graph.output.size
 
@@ -218,7 +228,7 @@ class Int8Code:
 
     def _numbers(self, symbol: str, op: Linear, rows: np.ndarray) -> str:
         """Name of the array of what the C reads a row: of these rows, and zeros from -1 on."""
-        numbers = _wrapped(self.forms[op].numbers[rows])
+        numbers = wrapped(self.forms[op].numbers[rows])
         numbers[rows < 0] = 0
         return self.constants.add("int32_t", f"r_{symbol}", numbers)
 
@@ -391,6 +401,11 @@ class Int8Code:
         a, b = self._operands(op, symbol, node, places)
         yield f"{self.name}_multiply(&{layer}, {a}, {b}, {node.output.size}, {result});"
 
+    def _recurrent(self, op: QOp, symbol, node, places, result) -> Iterator[str]:
+        yield self.recurrent.call(self.name, self._struct, symbol, node, places[0], result)
+
+    _simple_rnn = _gru = _gru_reset_after = _lstm = _recurrent
+
     def _softmax(self, op: Softmax, symbol, node, places, result) -> Iterator[str]:
         table = self.constants.add("int32_t", f"e_{symbol}", op.exponentials)
         words = f"{table}, {len(op.exponentials)}, {op.depth}"
@@ -427,11 +442,6 @@ def _limits(rescaling: Rescaling) -> list[str]:
 def _factor(rescaling: Rescaling) -> tuple[int, int]:
     """Multiplier and bits to shift to the right of a single factor, as in `_rescaling`."""
     return int(rescaling.multiplier[0]), -1 - int(rescaling.shift[0])
-
-
-def _wrapped(values: np.ndarray) -> np.ndarray:
-    """Values as int32, modulo 2^32 as the C computes."""
-    return ((values + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
 
 
 def _clips(op: QOp) -> bool:

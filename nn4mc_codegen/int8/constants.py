@@ -55,9 +55,9 @@ class Constants:
     def add(self, kind: str, name: str, values: np.ndarray) -> str:
         """C name of an array of this type; equal arrays are printed once, under the first name.
 
-        Names that begin with w_ are weights.
+        Names that begin with w are weights.
         """
-        in_ram = self.weights_in_ram and name.startswith("w_")
+        in_ram = self.weights_in_ram and name.startswith("w")
         storage, macro = "static" if in_ram else "static const", self.prefix.upper()
         place = f" {macro}_ALIGNED" * (kind == "int16_t") + f" {macro}_WEIGHTS" * in_ram
         items = [_integer(v) for v in values.ravel().tolist()]
@@ -70,3 +70,8 @@ class Constants:
             self._names[key] = constant.name
             self.arrays.append(constant)
         return self._names[key]
+
+
+def wrapped(values: np.ndarray) -> np.ndarray:
+    """Values as int32, modulo 2^32 as the C computes."""
+    return ((values + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
