@@ -195,8 +195,9 @@ def verify(
 
     Every function and every layer is compared, a recurrent network along a sequence with a reset
     midway. The Cortex-M4F is emulated by QEMU; it also gives flash, RAM, stack and exact
-    instruction counts. What is not installed is skipped, and the verdict says so. Exit code 1 where
-    anything differs by more than rounding explains.
+    instruction counts. What an STM32F405 has no room for runs on MPS2 with AN386, the same core
+    with 4 MiB for code and 16 MiB for constants and variables. What is not installed is skipped.
+    The verdict says all this. Exit code 1 where anything differs by more than rounding explains.
 
     \b
     Example: nn4mc verify fk.keras --jacobian all --optimize size

@@ -3,16 +3,18 @@
     source model -> meaning of the graph in float64 -> C on this machine -> C on the Cortex-M4F
 
 Every function of the generated C is compared, and the outputs of every layer: for that, the network
-is compiled once more, with what all of its layers make as its output. What has no room on the
-emulated chip is compared on this machine alone.
+is compiled once more, with what all of its layers make as its output. It runs on the smallest
+emulated chip that has room for it, and where none has, it is compared on this machine alone.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,10 +28,11 @@ from nn4mc_codegen.int8.quantize import Accuracy, QNode, QTensor, QuantGraph
 from nn4mc_codegen.ops.concatenate import Concatenate
 from nn4mc_codegen.ops.reshape import Reshape
 from nn4mc_codegen.printing.emitted import Origin
+from nn4mc_codegen.trial.chips import CHIPS, Chip
 from nn4mc_codegen.trial.host import HostCode, build_library
 from nn4mc_codegen.trial.interface import functions
 from nn4mc_codegen.trial.oracle import STEP_TOLERANCE, Case, make_cases, random_inputs
-from nn4mc_codegen.trial.qemu import TooLarge, measure, missing_tools
+from nn4mc_codegen.trial.qemu import Measurement, TooLarge, measure, missing_tools
 from nn4mc_codegen.trial.reference import SourceVerdict, compare_with_source
 
 # Layers that only put elements elsewhere, and compute nothing.
@@ -38,6 +41,9 @@ LAYERS = "layers"
 """Name of the network that gives out what all layers make."""
 # Most numbers of it, over all samples, that are held at once: 128 MiB in float64.
 MAX_NUMBERS = 1 << 24
+# Most instructions that the emulated chip is given for one function: of a large network that is
+# fewer samples, two at least. So many took 3 s of processor time, 2.7 ns each (MobileNet, 2026).
+MAX_EMULATED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,8 @@ class FunctionVerdict:
     that exceeds 1, of derivatives relative to the largest"""
     arm_error: float | None
     """the same on the Cortex-M4F; None where it was not run"""
+    arm_samples: int | None
+    """how many samples it was given there"""
     same_bits: bool | None
     """whether both machines gave the same bits"""
     instructions: int | None
@@ -78,6 +86,12 @@ class Verdict:
     layers: tuple[LayerVerdict, ...]
     arm_skipped: str | None
     """why nothing was run on the Cortex-M4F"""
+    chip: str | None
+    """the emulated one on which it was run"""
+    chip_reason: str | None
+    """why on no smaller one"""
+    arm_samples: int | None
+    """how many samples of a step it was given"""
     flash_bytes: int | None
     ram_bytes: int | None
     accuracy: Accuracy | None
@@ -110,20 +124,25 @@ class Verdict:
             parts.append(self.source.runner)
         else:
             parts.append(f"{self.source.runner} differs by {self.source.error:.1e}")
+        if self.source.remark:
+            parts.append(self.source.remark)
         if self.arm_skipped:
             parts.append(f"Cortex-M4F not run: {self.arm_skipped}")
         else:
             step = self.functions[0]
             bits = all(f.same_bits is not False for f in self.functions)
+            fewer = self.arm_samples is not None and self.arm_samples < self.samples
+            of_samples = f" on {self.arm_samples} samples" if fewer else ""
+            where = f" ({self.chip}, for {self.chip_reason})" if self.chip_reason else ""
             parts.append(
-                f"Cortex-M4F gives {'the same' if bits else 'other last'} bits as this host"
+                f"Cortex-M4F{where} gives {'the same' if bits else 'other last'} bits as this host"
+                f"{of_samples}"
             )
             parts.append(
                 f"flash {self.flash_bytes} B, RAM {self.ram_bytes} B, stack {self.stack_bytes} B"
             )
-            parts.append(
-                f"{step.instructions} instructions, about {step.cycles} cycles (estimated) a step"
-            )
+            cycles = f", about {step.cycles} cycles (estimated)" if step.cycles else ""
+            parts.append(f"{step.instructions} instructions{cycles} a step")
         if self.accuracy:
             parts.append(str(self.accuracy))
         return "; ".join(parts)
@@ -181,27 +200,34 @@ def verify_graph(
 
         code = HostCode(folder / "all.so", folder / f"{options.name}.h")
         kept = functions(emitted.texts[f"{options.name}.h"], options.name)
-        size, checked = None, []
-        if skipped is None:
+        size, chip, reasons, checked = None, None, [], []
+        for candidate in CHIPS if skipped is None else ():
             try:
-                size = measure(folder, options.name, x[:1], keep=kept)
+                size = measure(folder, options.name, x[:1], keep=kept, chip=candidate)
+                chip = candidate
+                break
             except TooLarge as error:
-                skipped = str(error)
+                reasons.append(str(error))
+        if skipped is None and chip is None:
+            skipped = reasons[-1]
         for case in cases_of(options.name, graph, getattr(emitted, "columns", {}), x):
             progress(case.function.name)
-            checked.append(check_function(folder, options.name, code, case, skipped is None))
+            checked.append(check_function(folder, options.name, code, case, chip))
         if graph.states:
             checked.append(_check_run(options.name, code, graph, x))
         progress("layers")
         code = HostCode(folder / "all.so", folder / f"{LAYERS}.h")
         case = cases_of(LAYERS, whole, {}, few)[-1 if isinstance(graph, QuantGraph) else 0]
-        layers = _check_layers(folder, code, case, parts, skipped is None)
+        layers = _check_layers(folder, code, case, parts, chip)
     return Verdict(
         samples=samples,
         source=source,
         functions=tuple(checked),
         layers=layers,
         arm_skipped=skipped,
+        chip=chip.name if chip else None,
+        chip_reason=reasons[-1] if chip and reasons else None,
+        arm_samples=checked[0].arm_samples,
         flash_bytes=size.flash_bytes if size else None,
         ram_bytes=size.ram_bytes if size else None,
         accuracy=getattr(graph, "accuracy", None),
@@ -247,16 +273,17 @@ def all_layers(graph: Graph | QuantGraph) -> tuple[Graph | QuantGraph, dict[str,
 
 
 def _check_layers(
-    folder: Path, code: HostCode, case: Case, parts: dict[str, slice], on_arm: bool
+    folder: Path, code: HostCode, case: Case, parts: dict[str, slice], chip: Chip | None
 ) -> tuple[LayerVerdict, ...]:
     """What each layer makes, in `parts` of y, against the meaning."""
-    x, how = case.inputs["x"], {"resets": case.resets, "state": case.state}
-    found = [code.run(x, case.short_name, **how)["y"]]
-    if on_arm:
+    found = [_run(code.run, case)["y"]]
+    # What all layers make may have no room where the network has.
+    for larger in CHIPS[CHIPS.index(chip) :] if chip else ():
         try:
-            found.append(measure(folder, LAYERS, x, case.short_name, **how).outputs["y"])
+            found.append(_measure(folder, LAYERS, case, larger).outputs["y"])
+            break
         except TooLarge:
-            pass  # the network has room there, but not all that its layers make
+            continue
     expected = case.expected["y"]
     tolerance = case.tolerance["y"] / case.scale["y"]
     verdicts = []
@@ -264,32 +291,32 @@ def _check_layers(
         meant = expected[:, part].astype(np.float64)
         is_exact = case.tolerance["y"] == 0.0
         scale = 1.0 if is_exact else max(1.0, float(np.max(np.abs(meant))))
-        errors = [float(np.max(np.abs(y[:, part] - meant))) / scale for y in found]
+        errors = [float(np.max(np.abs(y[:, part] - meant[: len(y)]))) / scale for y in found]
         passed = all(error <= tolerance for error in errors)
         verdicts.append(LayerVerdict(name, passed, errors[0], errors[1] if errors[1:] else None))
     return tuple(verdicts)
 
 
 def check_function(
-    folder: Path, name: str, code: HostCode, case: Case, on_arm: bool, cycles: bool = True
+    folder: Path, name: str, code: HostCode, case: Case, chip: Chip | None, cycles: bool = True
 ) -> FunctionVerdict:
     """One function of the network NAME.c in FOLDER, of which `code` is the library, against its
-    case; on the emulated Cortex-M4F too where `on_arm` says so. Raises QemuError."""
-    inputs = dict(case.inputs)
+    case; on an emulated chip too, if one is given. Raises QemuError."""
     if any(a.name == "folded" for a in case.function.inputs):
-        inputs["folded"] = code.run(inputs["x"], "fold")["folded"]
-    x = inputs.pop("x")
-    how = {"resets": case.resets, "state": case.state, **inputs}
-    host = code.run(x, case.short_name, **how)
-    passed, measured = case.passes(host), None
-    if on_arm:
-        measured = measure(folder, name, x, case.short_name, cycles=cycles, **how)
-        passed = passed and case.passes(measured.outputs)
+        folded = code.run(case.inputs["x"], "fold")["folded"]
+        case = replace(case, inputs={**case.inputs, "folded": folded})
+    host = _run(code.run, case)
+    passed, few, measured = case.passes(host), case, None
+    if chip is not None:
+        measured = _measure(folder, name, case, chip, cycles=cycles)
+        few = case.first(len(measured.instructions_each))
+        passed = passed and few.passes(measured.outputs)
     return FunctionVerdict(
         name=case.function.name,
         passed=bool(passed),
         host_error=_largest(case.errors(host)),
-        arm_error=_largest(case.errors(measured.outputs)) if measured else None,
+        arm_error=_largest(few.errors(measured.outputs)) if measured else None,
+        arm_samples=len(few.resets) if measured else None,
         same_bits=_same_bits(host, measured.outputs) if measured else None,
         instructions=measured.instructions if measured else None,
         cycles=measured.cycles if measured else None,
@@ -310,7 +337,19 @@ def _check_run(
         for found, expected in zip((y, state), meant, strict=True)
     ]
     error = float(np.max(errors))
-    return FunctionVerdict(f"{name}_run", error <= tolerance, error, None, None, None, None, None)
+    return FunctionVerdict(f"{name}_run", error <= tolerance, error, *[None] * 6)
+
+
+def _run(run: Callable, case: Case, **how) -> Any:
+    """A case's function, by what runs it."""
+    others = {name: values for name, values in case.inputs.items() if name != "x"}
+    state = {"resets": case.resets, "state": case.state}
+    return run(case.inputs["x"], case.short_name, **state, **others, **how)
+
+
+def _measure(folder: Path, name: str, case: Case, chip: Chip, **how) -> Measurement:
+    run = partial(measure, folder, name)
+    return _run(run, case, chip=chip, most_instructions=MAX_EMULATED, **how)
 
 
 def _largest(errors: dict[str, float]) -> float:
@@ -318,7 +357,8 @@ def _largest(errors: dict[str, float]) -> float:
 
 
 def _same_bits(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
-    return all(a[name].tobytes() == b[name].tobytes() for name in a)
+    """Of the samples that both have."""
+    return all(a[name][: len(b[name])].tobytes() == b[name].tobytes() for name in b)
 
 
 def _write(folder: Path, texts: dict[str, str]) -> Sequence[Path]:

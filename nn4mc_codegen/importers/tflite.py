@@ -1,6 +1,9 @@
 """TensorFlow Lite files (`.tflite`), read without TensorFlow.
 
-A file whose tensors are int8 becomes a `quantize.QuantGraph`, any other an `ir.Graph`.
+A file that computes in int8 or uint8 becomes a `quantize.QuantGraph`, any other an `ir.Graph`; int8
+weights of float32 arithmetic become float32. A network whose recurrent layers all go one step
+carries its state from call to call, as the interpreter does; where they go several, the sequence is
+the input, and each call begins at zero.
 """
 
 from __future__ import annotations
@@ -24,14 +27,26 @@ DAMAGE = (
     ValueError,
     struct.error,
 )
+INT16_ADVICE = (
+    "convert with supported_ops = [OpsSet.TFLITE_BUILTINS_INT8], or without optimizations and let "
+    "nn4mc quantise it (--dtype int8)"
+)
 
 
 def read(content: bytes) -> Graph | QuantGraph:
     """Graph of a `.tflite` file's bytes; raises `ModelError`."""
     try:
         file = File(content)
-        reader = Int8Reader if file.is_int8 else FloatReader
-        return reader(file).graph()
+        if "INT16" in file.types:
+            reason = "computes with int16 activations, of which there is no C here"
+            raise ModelError(f"{reason}; {INT16_ADVICE}")
+        if "INT8" in file.types:
+            return Int8Reader(file).graph()
+        reader = FloatReader(file)
+        graph = reader.graph()
+        if reader.steps and set(reader.steps) == {1}:
+            graph = FloatReader(file, carries=True).graph()
+        return graph
     except ModelError:
         raise
     except DAMAGE as error:

@@ -2,6 +2,9 @@
 
 It is read through the schema's own classes (package `tflite`). They stay inside the file whatever
 it says; the lengths that a file claims are checked here before anything is counted by them.
+
+A quantised uint8 is an int8 that is 128 higher, and so is its zero point: q - zero, which is all
+that counts, is the same. Such tensors are shown as int8 here, and nothing after this knows uint8.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ _DTYPES = {
     "FLOAT32": np.dtype("<f4"),
     "FLOAT16": np.dtype("<f2"),
     "INT8": np.dtype("i1"),
+    "UINT8": np.dtype("u1"),
     "INT32": np.dtype("<i4"),
     "INT64": np.dtype("<i8"),
 }
@@ -47,6 +51,10 @@ class Stored:
     zeros: np.ndarray
     axis: int
     """along which the scales differ, if there are several"""
+    unsigned: bool = False
+    """whether the file has it as uint8, 128 higher"""
+    variable: bool = False
+    """whether the interpreter keeps it from one call to the next, zero at first"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +65,10 @@ class Operator:
     """tensors; -1 is one that is left out"""
     outputs: tuple[int, ...]
     _table: Any
+
+    def has(self, position: int) -> bool:
+        """Whether there is an input at a position."""
+        return position < len(self.inputs) and self.inputs[position] >= 0
 
     def options(self, name: str) -> Any:
         """The operator's options, of the schema's class `name`."""
@@ -97,10 +109,10 @@ class File:
         self.operators = [self._operator(number) for number in range(count)]
 
     @property
-    def is_int8(self) -> bool:
-        """Whether any result is int8."""
+    def types(self) -> set[str]:
+        """Of the inputs and of all that operators make."""
         made = (i for operator in self.operators for i in operator.outputs)
-        return any(self.tensor(i).type == "INT8" for i in (*self.inputs, *made))
+        return {self.tensor(i).type for i in (*self.inputs, *made)}
 
     def tensor(self, index: int) -> Stored:
         if index not in self._read:
@@ -147,7 +159,15 @@ class File:
                 raise refuse(name, "its scales are damaged", "convert the model again")
         axis = quantization.QuantizedDimension() if quantization is not None else 0
         data = self._data(name, kind, shape, table.Buffer())
-        return Stored(name, shape, kind, data, scales, zeros, axis)
+        unsigned = kind == "UINT8" and scales.size > 0
+        if unsigned:
+            kind, zeros = "INT8", zeros - 128
+            data = (data ^ 0x80).view(np.int8) if data is not None else None
+        beyond = zeros[(zeros < -128) | (zeros > 127)]
+        if kind == "INT8" and beyond.size:
+            raise refuse(name, f"has zero point {beyond[0]}", "convert the model again")
+        variable = bool(table.IsVariable())
+        return Stored(name, shape, kind, data, scales, zeros, axis, unsigned, variable)
 
     def _data(self, name: str, kind: str, shape: Shape, index: int) -> np.ndarray | None:
         if not 0 <= index < self._buffers:

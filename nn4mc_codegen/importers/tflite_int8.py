@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from nn4mc_codegen.graph.check import ModelError, refuse
+from nn4mc_codegen.graph.check import MAX_ELEMENTS
 from nn4mc_codegen.graph.ir import Shape
-from nn4mc_codegen.importers.tflite_file import File, Operator, Stored
+from nn4mc_codegen.importers.tflite_file import Operator, Stored
+from nn4mc_codegen.importers.tflite_int8_tensors import (
+    CLIPS,
+    FLOAT_ADVICE,
+    Floating,
+    FloatInput,
+    Int8Tensors,
+    Value,
+)
 from nn4mc_codegen.importers.tflite_reader import (
     ACTIVATION_KINDS,
     RESHAPES,
-    Reader,
     activation_of,
     concatenation_axis,
     mean_shape,
@@ -26,6 +33,8 @@ from nn4mc_codegen.importers.tflite_reader import (
     window_of,
     without_batch,
 )
+from nn4mc_codegen.importers.tflite_shapes import CUTS, permutation
+from nn4mc_codegen.importers.tflite_wide import split_channels, split_rows
 from nn4mc_codegen.int8.fixed_point import fixed_point, hard_swish, rescale
 from nn4mc_codegen.int8.operators import (
     Add,
@@ -43,138 +52,43 @@ from nn4mc_codegen.int8.operators import (
     Softmax,
     Window,
 )
-from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QTensor, QuantGraph, Rescaling
+from nn4mc_codegen.int8.quantize import HIGH, LOW, QTensor, Rescaling
 from nn4mc_codegen.ops.windows import Windows
 
-FLOAT_ADVICE = (
-    "convert with a representative dataset and supported_ops = [OpsSet.TFLITE_BUILTINS_INT8]"
+LSTM_ADVICE = (
+    "convert without a representative dataset, which leaves float32 activations, or compile the "
+    "Keras file, which --dtype int8 quantises here"
 )
-# Real limits of the activations that only clip.
-CLIPS = {
-    "NONE": (-math.inf, math.inf),
-    "RELU": (0.0, math.inf),
-    "RELU6": (0.0, 6.0),
-    "RELU_0_TO_1": (0.0, 1.0),
-    "RELU_N1_TO_1": (-1.0, 1.0),
-}
+# Most elements that one operator puts elsewhere: in search of a few copies that do it, each
+# element's move is compared with those before it.
+MAX_MOVED = 1 << 16
 
 
-@dataclass(frozen=True, eq=False)
-class Value:
-    tensor: QTensor
-    shape: Shape
-    """with the batch axis"""
-
-
-@dataclass(frozen=True, eq=False)
-class Floating:
-    """A function of an int8 tensor, in float32 and not stored: of each element, in turn."""
-
-    source: Value
-    functions: tuple[tuple[str, Callable[[np.ndarray], np.ndarray]], ...] = ()
-
-    @property
-    def shape(self) -> Shape:
-        return self.source.shape
-
-    def evaluate(self, x: np.ndarray) -> np.ndarray:
-        for _, function in self.functions:
-            x = np.asarray(function(x.astype(np.float64)), np.float32)
-        return x
-
-
-@dataclass(frozen=True, eq=False)
-class FloatInput:
-    """An input of the model, until its QUANTIZE says what its int8 mean."""
-
-    name: str
-    shape: Shape
-
-
-class Int8Reader(Reader):
-    def __init__(self, file: File):
-        super().__init__(file)
-        self._inputs: dict[FloatInput, QTensor] = {}
-
-    def input(self, index: int) -> FloatInput | QTensor:
-        shape, stored = self.input_shape(index), self.file.tensor(index)
-        name = self.file.input_name(index)
-        if stored.type == "FLOAT32":
-            self.values[index] = FloatInput(name, shape)
-            return self.values[index]
-        self.values[index] = Value(self._tensor(stored, shape, name), shape)
-        return self.values[index].tensor
-
-    def finish(self, inputs: list[FloatInput | QTensor], output) -> QuantGraph:
-        tensors = []
-        for given in inputs:
-            if isinstance(given, FloatInput) and given not in self._inputs:
-                raise refuse(given.name, "this input is not used", "leave it out of the model")
-            tensors.append(self._inputs.get(given, given))
-        if isinstance(output, Floating) and not output.functions:
-            output = output.source
-        if not isinstance(output, Value):
-            raise ModelError(f"the model ends in float32 arithmetic; {FLOAT_ADVICE}")
-        return QuantGraph(tuple(tensors), output.tensor, tuple(self.nodes))
-
-    def _tensor(self, stored: Stored, shape: Shape, name: str) -> QTensor:
-        if stored.type != "INT8" or stored.scales.size != 1:
-            reason = f"is {stored.type} with {stored.scales.size} scales"
-            raise refuse(name, reason, FLOAT_ADVICE)
-        zero = int(stored.zeros[0])
-        if not LOW <= zero <= HIGH:
-            raise refuse(name, f"has zero point {zero}", "convert the model again")
-        return QTensor(name, without_batch(shape), float(stored.scales[0]), zero)
-
-    def _output(self, operator: Operator, shape: Shape) -> QTensor:
-        return self._tensor(self.file.tensor(operator.outputs[0]), shape, operator.name)
-
-    def _node(
-        self, operator: Operator, op: QOp, output: QTensor, shape: Shape, *inputs: Value
-    ) -> Value:
-        self.nodes.append(QNode(output.name, op, tuple(v.tensor for v in inputs), output))
-        return Value(output, shape)
-
-    def _int8(self, operator: Operator, position: int = 0) -> Value:
-        value = self.result(operator, position)
-        if not isinstance(value, Value):
-            raise operator.refusal("computes in float32 in an int8 model", FLOAT_ADVICE)
-        return value
-
-    def _clips(self, operator: Operator, kind: str, output: QTensor) -> tuple[int, int]:
-        """The int8 limits of an activation that only clips."""
-        if kind not in CLIPS:
-            raise operator.refusal(f"has the fused activation {kind}", "use a layer of its own")
-        low, high = (
-            output.zero + np.trunc(v + np.copysign(0.5, v))
-            for v in (np.float64(np.float32(c) / np.float32(output.scale)) for c in CLIPS[kind])
-        )
-        return int(max(low, LOW)), int(min(high, HIGH))
-
-    # The operators.
-
+class Int8Reader(Int8Tensors):
     def _quantize(self, operator: Operator) -> Value:
         value = self.result(operator)
-        output = self._output(operator, value.shape)
+        output = self.output(operator, value.shape)
         if isinstance(value, FloatInput):
-            if value in self._inputs:
+            if value in self.inputs:
                 raise operator.refusal("of an input that is quantised already", FLOAT_ADVICE)
-            self._inputs[value] = replace(output, name=value.name)
-            return Value(self._inputs[value], value.shape)
+            self.inputs[value] = replace(output, name=value.name)
+            return Value(self.inputs[value], value.shape)
         if isinstance(value, Value):
             return self._requantized(operator, value, output)
         words = "(".join(["y = ", *(name for name, _ in reversed(value.functions)), "x"])
         formula = words.replace("(", "", 1) + ")" * len(value.functions)
         table = Lut.of_float(value.source.tensor, output, value.evaluate, formula)
-        return self._node(operator, table, output, value.shape, value.source)
+        return self.node(operator, table, output, value.shape, value.source)
 
     def _requantized(self, operator: Operator, value: Value, output: QTensor) -> Value:
+        if (value.tensor.scale, value.tensor.zero) == (output.scale, output.zero):
+            return value  # uint8 as int8, or the other way
         factor = fixed_point(value.tensor.scale / output.scale)
         table = _table(value.tensor, output, lambda x: rescale(x, *factor), LOW, HIGH)
-        return self._node(operator, Lut(table, "y = x, rescaled"), output, value.shape, value)
+        return self.node(operator, Lut(table, "y = x, rescaled"), output, value.shape, value)
 
     def _dequantize(self, operator: Operator) -> Floating:
-        return Floating(self._int8(operator))
+        return Floating(self.int8(operator))
 
     def _reshape(self, operator: Operator) -> Value | Floating:
         shape = self.new_shape(operator)
@@ -184,22 +98,22 @@ class Int8Reader(Reader):
             tensor = replace(value.source.tensor, name=name, shape=without_batch(shape))
             moved = self._moved(operator, tensor, shape, value.source)
             return Floating(moved, value.functions)
-        return self._moved(operator, self._output(operator, shape), shape, self._int8(operator))
+        return self._moved(operator, self.output(operator, shape), shape, self.int8(operator))
 
     def _moved(self, operator: Operator, output: QTensor, shape: Shape, value: Value) -> Value:
         rewire = Rewire(np.arange(output.size), 0, "y = x, in another shape")
-        return self._node(operator, rewire, output, shape, value)
+        return self.node(operator, rewire, output, shape, value)
 
     def _activation(self, operator: Operator) -> Value | Floating:
         value = self.result(operator)
         if isinstance(value, Floating):
             function = activation_of(operator).evaluate
             return Floating(value.source, (*value.functions, (operator.kind.lower(), function)))
-        x, y = self._int8(operator).tensor, self._output(operator, value.shape)
+        x, y = self.int8(operator).tensor, self.output(operator, value.shape)
         name = operator.kind.lower()
         if operator.kind in CLIPS:
             factor = fixed_point(float(np.float32(x.scale) / np.float32(y.scale)))
-            limits = self._clips(operator, operator.kind, y)
+            limits = self.clips(operator, operator.kind, y)
             lut = Lut(_table(x, y, lambda d: rescale(d, *factor), *limits), f"y = {name}(x)")
         elif operator.kind == "LEAKY_RELU":
             slope = np.float32(operator.options("LeakyReluOptions").Alpha())
@@ -216,18 +130,21 @@ class Int8Reader(Reader):
             lut = Lut(table, f"y = {name}(x)")
         else:
             lut = Lut.of(x, y, activation_of(operator).evaluate, f"y = {name}(x)")
-        return self._node(operator, lut, y, value.shape, value)
+        return self.node(operator, lut, y, value.shape, value)
 
     def _weights(self, operator: Operator, axis: int) -> tuple[np.ndarray, Stored]:
-        """int8 weights, their scales along `axis`."""
+        """int8 weights less their zero point, as int64; their scales are along `axis`."""
         weights, stored = self.constant(operator, 1), self.file.tensor(operator.inputs[1])
-        if weights.dtype != np.int8 or np.any(stored.zeros):
+        if weights.dtype != np.int8:
             raise operator.refusal(f"has {weights.dtype} weights", FLOAT_ADVICE)
         if stored.scales.size not in (1, weights.shape[axis]) or (
             stored.scales.size > 1 and stored.axis != axis
         ):
             raise operator.refusal(f"has {stored.scales.size} weight scales", FLOAT_ADVICE)
-        return weights, stored
+        along = [1] * weights.ndim
+        along[axis] = -1
+        zeros = np.broadcast_to(stored.zeros, stored.scales.size).reshape(along)
+        return weights.astype(np.int64) - zeros, stored
 
     def _linear(
         self,
@@ -245,7 +162,7 @@ class Int8Reader(Reader):
         else:
             factors = x.scale * stored.scales.astype(np.float64) / y.scale
         rescaling = Rescaling.of(
-            np.broadcast_to(factors, len(rows)), y.zero, *self._clips(operator, fused, y)
+            np.broadcast_to(factors, len(rows)), y.zero, *self.clips(operator, fused, y)
         )
         bias = np.zeros(len(rows), np.int64)
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
@@ -256,7 +173,7 @@ class Int8Reader(Reader):
         return rows, bias - x.zero * rows.sum(axis=1, dtype=np.int64), rescaling
 
     def _fully_connected(self, operator: Operator) -> Value:
-        options, value = operator.options("FullyConnectedOptions"), self._int8(operator)
+        options, value = operator.options("FullyConnectedOptions"), self.int8(operator)
         weights, stored = self._weights(operator, 0)
         if options.WeightsFormat() or weights.ndim != 2:
             raise operator.refusal("has shuffled weights", "convert the model again")
@@ -264,14 +181,34 @@ class Int8Reader(Reader):
         if size % weights.shape[1]:
             raise operator.refusal(f"takes {weights.shape[1]} inputs of {size}", "convert it again")
         count = size // weights.shape[1]
+        value, weights = self._fitting(operator, value, (count, weights.shape[1]), weights)
         outer = value.shape[:-1] if options.KeepNumDims() else (count,)
         if math.prod(outer) != count:
             raise operator.refusal(f"has inputs of shape {value.shape}", "convert it again")
         shape = (*outer, weights.shape[0])
-        output = self._output(operator, shape)
+        output = self.output(operator, shape)
         fused = operator.activation("FullyConnectedOptions")
         linear = self._linear(operator, value.tensor, output, weights, stored, fused)
-        return self._node(operator, Dense(*linear, count), output, shape, value)
+        return self.node(operator, Dense(*linear, count), output, shape, value)
+
+    def _fitting(
+        self, operator: Operator, value: Value, shape: Shape, weights: np.ndarray
+    ) -> tuple[Value, np.ndarray]:
+        """int8 weights (…, columns), and x (…, columns) of a shape with all that they meet."""
+        weights, chosen = split_channels(weights)
+        if len(chosen) > shape[-1]:
+            numbers = np.arange(value.tensor.size).reshape(shape)[..., chosen]
+            value = self._again(operator, value, numbers)
+        return value, weights
+
+    def _again(self, operator: Operator, value: Value, numbers: np.ndarray) -> Value:
+        """x with elements that stand in it several times."""
+        if numbers.size > MAX_ELEMENTS:
+            raise operator.refusal(f"needs {numbers.size} inputs", "use a smaller model")
+        shape = numbers.shape
+        tensor = replace(value.tensor, name=f"{operator.name}_wide", shape=without_batch(shape))
+        op = Rewire(numbers.ravel(), 0, "y = x, some of it again")
+        return self.node(operator, op, tensor, shape, value)
 
     def _window(self, value: Value, operator: Operator, options: str, sizes: Shape) -> Window:
         if len(value.shape) != 4 or value.shape[0] != 1:
@@ -288,69 +225,95 @@ class Int8Reader(Reader):
         window = self._window(value, operator, options, weights.shape[1:3])
         if op is Conv:
             fits = weights.shape[3] == window.channels
-            rows = weights.reshape(weights.shape[0], -1)
         else:
             fits = weights.shape[0] == 1 and weights.shape[3] % window.channels == 0
-            rows = weights.reshape(-1, weights.shape[3]).T
         if not fits:
             reason = f"has a filter of shape {weights.shape} for {window.channels} channels"
             raise operator.refusal(reason, "convolutions in groups are not supported in int8")
+        if op is Conv:
+            value, weights = self._fitting(operator, value, value.shape, weights)
+            window = replace(window, channels=value.shape[-1])
+            rows = weights.reshape(weights.shape[0], -1)
+        else:
+            size = window.height, window.width
+            weights, windows, times = split_rows(weights, window.windows, *size)
+            if times > 1:
+                numbers = np.arange(value.tensor.size).reshape(value.shape)
+                value = self._again(operator, value, np.repeat(numbers, times, axis=1))
+                window = replace(window, windows=windows, height=window.height * times)
+            rows = weights.reshape(-1, weights.shape[3]).T
         shape = (1, *window.output, len(rows))
-        output = self._output(operator, shape)
+        output = self.output(operator, shape)
         fused = operator.activation(options)
         linear = self._linear(operator, value.tensor, output, rows, stored, fused)
-        return self._node(operator, op(*linear, window, value.tensor.zero), output, shape, value)
+        return self.node(operator, op(*linear, window, value.tensor.zero), output, shape, value)
 
     def _conv_2d(self, operator: Operator) -> Value:
-        return self._convolution(operator, "Conv2DOptions", Conv, self._int8(operator), 0)
+        return self._convolution(operator, "Conv2DOptions", Conv, self.int8(operator), 0)
 
     def _depthwise_conv_2d(self, operator: Operator) -> Value:
-        value = self._int8(operator)
+        value = self.int8(operator)
         return self._convolution(operator, "DepthwiseConv2DOptions", Depthwise, value, 3)
 
-    def _pool(self, operator: Operator, op: type[Pool]) -> Value:
-        options, value = operator.options("Pool2DOptions"), self._int8(operator)
+    def _pool(self, operator: Operator, op: type[Pool], **more: bool) -> Value:
+        options, value = operator.options("Pool2DOptions"), self.int8(operator)
         sizes = (options.FilterHeight(), options.FilterWidth())
         window = self._window(value, operator, "Pool2DOptions", sizes)
         shape = (1, *window.output, window.channels)
-        output = self._same_scale(operator, value, shape)
-        limits = self._clips(operator, operator.activation("Pool2DOptions"), output)
-        return self._node(operator, op(window, *limits), output, shape, value)
-
-    def _same_scale(self, operator: Operator, value: Value, shape: Shape) -> QTensor:
-        output = self._output(operator, shape)
-        if (output.scale, output.zero) != (value.tensor.scale, value.tensor.zero):
-            raise operator.refusal("changes the scale", "convert the model again")
-        return output
+        output = self.same_scale(operator, value, shape)
+        limits = self.clips(operator, operator.activation("Pool2DOptions"), output)
+        return self.node(operator, op(window, *limits, **more), output, shape, value)
 
     def _max_pool(self, operator: Operator) -> Value:
         return self._pool(operator, MaxPool)
 
     def _average_pool(self, operator: Operator) -> Value:
-        return self._pool(operator, AveragePool)
+        unsigned = self.file.tensor(operator.outputs[0]).unsigned
+        return self._pool(operator, AveragePool, halves_up=unsigned)
 
     def _mean(self, operator: Operator) -> Value:
-        value, axes = self._int8(operator), self.integers(operator, 1)
+        value, axes = self.int8(operator), self.integers(operator, 1)
         shape = mean_shape(operator, value.shape, axes)
-        output = self._output(operator, shape)
+        output = self.output(operator, shape)
         positions = math.prod(value.shape) // value.shape[-1]
         op = Mean.of(positions, value.tensor, output)
-        return self._node(operator, op, output, shape, value)
+        return self.node(operator, op, output, shape, value)
 
     def _pad(self, operator: Operator) -> Value:
-        value = self._int8(operator)
+        value = self.int8(operator)
         amounts = pad_amounts(operator, value.shape, self.constant(operator, 1))
         shape = tuple(n + sum(pair) for n, pair in zip(value.shape, amounts, strict=True))
-        output = self._same_scale(operator, value, shape)
+        output = self.same_scale(operator, value, shape)
         if any(amounts[0]) or output.size > 1 << 20:
             raise operator.refusal(f"to shape {shape}", "pad one sample, by a little")
         numbers = np.arange(1, value.tensor.size + 1).reshape(value.shape)
         source = np.pad(numbers, amounts).ravel() - 1
         rewire = Rewire(source, output.zero, "y = x with zeros around it")
-        return self._node(operator, rewire, output, shape, value)
+        return self.node(operator, rewire, output, shape, value)
+
+    def _transpose(self, operator: Operator) -> Value:
+        value = self.int8(operator)
+        axes = permutation(self, operator, value.shape)
+        words = f"y = x with its axes in the order {', '.join(map(str, axes))}"
+        return self._put(operator, value, lambda x: x.transpose(axes), words)
+
+    def _cut(self, operator: Operator) -> Value:
+        value = self.int8(operator)
+        parts = CUTS[operator.kind](self, operator, value.shape)
+        return self._put(operator, value, parts.of, "y = a part of x")
+
+    def _put(self, operator: Operator, value: Value, where: Callable, words: str) -> Value:
+        """What becomes of x where `where` puts its elements, in their own scale."""
+        numbers = where(np.arange(value.tensor.size).reshape(value.shape))
+        if numbers.size > MAX_MOVED:
+            reason = f"moves {numbers.size} elements"
+            raise operator.refusal(reason, f"at most {MAX_MOVED} are moved in int8")
+        output = self.same_scale(operator, value, numbers.shape)
+        rewire = Rewire(numbers.ravel(), 0, words)
+        return self.node(operator, rewire, output, numbers.shape, value)
 
     def _concatenation(self, operator: Operator) -> Value:
-        values = [self._int8(operator, p) for p in range(len(operator.inputs))]
+        values = [self.int8(operator, p) for p in range(len(operator.inputs))]
         axis = concatenation_axis(operator, [v.shape for v in values])
         ends = np.cumsum([v.tensor.size for v in values])
         numbers = [
@@ -358,29 +321,29 @@ class Int8Reader(Reader):
             for v, end in zip(values, ends, strict=True)
         ]
         source = np.concatenate(numbers, axis=axis)
-        output = self._output(operator, source.shape)
+        output = self.output(operator, source.shape)
         if operator.activation("ConcatenationOptions") != "NONE":
             raise operator.refusal("has a fused activation", "use a layer of its own")
         for value in values:
-            self._same_scale(operator, value, source.shape)
+            self.same_scale(operator, value, source.shape)
         rewire = Rewire(source.ravel(), 0, "y = [x0, x1, …]")
-        return self._node(operator, rewire, output, source.shape, *values)
+        return self.node(operator, rewire, output, source.shape, *values)
 
     def _softmax(self, operator: Operator) -> Value:
-        value = self._int8(operator)
-        output = self._output(operator, value.shape)
+        value = self.int8(operator)
+        output = self.output(operator, value.shape)
         if (output.scale, output.zero) != (1 / 256, LOW):
             raise operator.refusal(f"has output scale {output.scale:g}", "convert it again")
         beta = operator.options("SoftmaxOptions").Beta()
         op = Softmax.of(value.shape[-1], value.tensor, beta)
-        return self._node(operator, op, output, value.shape, value)
+        return self.node(operator, op, output, value.shape, value)
 
     def _operand(self, operator: Operator, position: int) -> tuple[Value, np.ndarray | None]:
         value = self.value(operator, position)
         if not isinstance(value, np.ndarray):
-            return self._int8(operator, position), None
+            return self.int8(operator, position), None
         stored = self.file.tensor(operator.inputs[position])
-        return Value(self._tensor(stored, value.shape, stored.name), value.shape), value
+        return Value(self.tensor(stored, value.shape, stored.name), value.shape), value
 
     def _binary(self, operator: Operator) -> Value:
         name = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[operator.kind]
@@ -391,8 +354,8 @@ class Int8Reader(Reader):
             if inner != shape[len(shape) - len(inner) :]:
                 reason = f"of shapes {a.shape} and {b.shape} is not supported"
                 raise operator.refusal(reason, "make the shapes alike")
-        output = self._output(operator, shape)
-        limits = self._clips(operator, operator.activation(name), output)
+        output = self.output(operator, shape)
+        limits = self.clips(operator, operator.activation(name), output)
         if first is not None and second is not None:
             raise operator.refusal("of two constants is not supported", "convert it again")
         operands = (a.tensor, b.tensor, output, (first, second))
@@ -401,12 +364,17 @@ class Int8Reader(Reader):
         else:
             op = Add.of(*operands, 1 if operator.kind == "ADD" else -1, *limits)
         given = [v for v, constant in ((a, first), (b, second)) if constant is None]
-        return self._node(operator, op, output, shape, *given)
+        return self.node(operator, op, output, shape, *given)
+
+    def _sequence_lstm(self, operator: Operator) -> Value:
+        reason = "computes in TensorFlow Lite's int8, with a state in int16, which is not read"
+        raise operator.refusal(reason, LSTM_ADVICE)
 
     operators: dict[str, Callable] = {
         **dict.fromkeys(RESHAPES, _reshape),
         **dict.fromkeys((*ACTIVATION_KINDS, "RELU_N1_TO_1"), _activation),
         **dict.fromkeys(("ADD", "MUL", "SUB"), _binary),
+        **dict.fromkeys(CUTS, _cut),
         "AVERAGE_POOL_2D": _average_pool,
         "CONCATENATION": _concatenation,
         "CONV_2D": _conv_2d,
@@ -418,6 +386,8 @@ class Int8Reader(Reader):
         "PAD": _pad,
         "QUANTIZE": _quantize,
         "SOFTMAX": _softmax,
+        "TRANSPOSE": _transpose,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": _sequence_lstm,
     }
 
 

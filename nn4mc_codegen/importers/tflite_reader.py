@@ -11,7 +11,7 @@ import numpy as np
 
 from nn4mc_codegen.graph.check import MAX_ELEMENTS, ModelError, refuse
 from nn4mc_codegen.graph.ir import Graph, Shape
-from nn4mc_codegen.importers.tflite_file import MAX_RANK, File, Operator
+from nn4mc_codegen.importers.tflite_file import MAX_RANK, File, Operator, Stored
 from nn4mc_codegen.int8.quantize import QuantGraph
 from nn4mc_codegen.ops.activation import LINEAR, Activation
 
@@ -62,15 +62,20 @@ class Reader(ABC):
 
     def value(self, operator: Operator, position: int) -> Any:
         """What the operator's input of this position is: an array if it is constant."""
-        index = operator.inputs[position] if position < len(operator.inputs) else -1
-        if index < 0:
+        if not operator.has(position):
             raise operator.refusal("lacks an input", "convert the model again")
+        index = operator.inputs[position]
         if index not in self.values:
-            data = self.file.tensor(index).data
-            if data is None:
+            stored = self.file.tensor(index)
+            if stored.data is None:
                 raise operator.refusal("reads what no operator before it makes", "convert it again")
-            self.values[index] = data
+            self.values[index] = self.constant_of(stored)
         return self.values[index]
+
+    def constant_of(self, stored: Stored) -> np.ndarray:
+        """What stands for a constant of the file."""
+        assert stored.data is not None
+        return stored.data
 
     def result(self, operator: Operator, position: int = 0) -> Any:
         """An input that must not be constant."""
@@ -115,9 +120,11 @@ class Reader(ABC):
             raise self._unsupported(operator)
 
     def _unsupported(self, operator: Operator) -> ModelError:
+        if operator.kind == "WHILE":
+            reason = "is a loop, as Keras 3 writes recurrent layers"
+            return operator.refusal(reason, KERAS_ADVICE)
         if operator.kind in RECURRENT:
-            reason = "is recurrent: in a .tflite file its state is lost between samples"
-            return operator.refusal(reason, "compile the Keras file, which keeps it")
+            return operator.refusal("is recurrent and not supported", f"{KERAS_ADVICE}{ONE_WAY}")
         if operator.kind == "SPACE_TO_BATCH_ND":
             reason = "stands for a dilated convolution of an open batch size"
             return operator.refusal(reason, "give the model's Input batch_size=1 and convert again")
@@ -171,10 +178,9 @@ RECURRENT = (
     "LSTM",
     "RNN",
     "SVDF",
-    "UNIDIRECTIONAL_SEQUENCE_LSTM",
     "UNIDIRECTIONAL_SEQUENCE_RNN",
-    "WHILE",
 )
+ONE_WAY = ", or use UNIDIRECTIONAL_SEQUENCE_LSTM, as Keras 2 writes an LSTM of a fixed batch size"
 
 
 def _slice(operator: Operator, x: np.ndarray, *bounds: np.ndarray) -> np.ndarray:
@@ -191,8 +197,9 @@ def _concatenation(operator: Operator, *values: np.ndarray) -> np.ndarray:
 
 
 def _dequantize(operator: Operator, x: np.ndarray) -> np.ndarray:
-    """Weights that are stored as float16."""
-    if x.dtype != np.float16:
+    """Weights that are stored as float16; those in int8 are float32 already where floats compute
+    with them."""
+    if x.dtype not in (np.float16, np.float32):
         advice = "convert with a representative dataset, or without optimizations"
         raise operator.refusal(f"of {x.dtype} weights for float32 arithmetic", advice)
     return x.astype(np.float32)

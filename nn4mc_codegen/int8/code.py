@@ -18,11 +18,12 @@ import numpy as np
 
 from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
-from nn4mc_codegen.int8.constants import Constants
+from nn4mc_codegen.int8.constants import Constants, wrapped
 from nn4mc_codegen.int8.line import KINDS, LINE, PLAIN, Form, forms_of
 from nn4mc_codegen.int8.memory import Place, copies_of, places_of, rounded_up
 from nn4mc_codegen.int8.operators import (
     Add,
+    AveragePool,
     Conv,
     Dense,
     Depthwise,
@@ -140,6 +141,8 @@ class Int8Code:
         """whether the channels of x for four of y do not lie side by side in any"""
         self.clips = any(_clips(op) for op in ops)
         """whether any results have narrower limits than int8"""
+        self.halves_up = any(isinstance(op, AveragePool) and op.halves_up for op in ops)
+        """whether any mean is that of numbers of uint8, which stand here 128 lower"""
         kinds = {form.kind for form in self.forms.values()}
         self.line, self.plain = LINE in kinds, PLAIN in kinds
         self.once = PLAIN in self.dense_forms
@@ -225,7 +228,7 @@ class Int8Code:
 
     def _numbers(self, symbol: str, op: Linear, rows: np.ndarray) -> str:
         """Name of the array of what the C reads a row: of these rows, and zeros from -1 on."""
-        numbers = _wrapped(self.forms[op].numbers[rows])
+        numbers = wrapped(self.forms[op].numbers[rows])
         numbers[rows < 0] = 0
         return self.constants.add("int32_t", f"r_{symbol}", numbers)
 
@@ -349,6 +352,8 @@ class Int8Code:
     def _pool(self, op: Pool, symbol, node, places, result) -> Iterator[str]:
         window = self._window(symbol, op.window)
         limits = f"{op.low}, {op.high}, " if self.clips else ""
+        if self.halves_up and isinstance(op, AveragePool):
+            limits += "128, " if op.halves_up else "0, "
         yield f"{self.name}_{op.kind}(&{window}, {limits}{places[0]}, {result});"
 
     _max_pool = _average_pool = _pool
@@ -437,11 +442,6 @@ def _limits(rescaling: Rescaling) -> list[str]:
 def _factor(rescaling: Rescaling) -> tuple[int, int]:
     """Multiplier and bits to shift to the right of a single factor, as in `_rescaling`."""
     return int(rescaling.multiplier[0]), -1 - int(rescaling.shift[0])
-
-
-def _wrapped(values: np.ndarray) -> np.ndarray:
-    """Values as int32, modulo 2^32 as the C computes."""
-    return ((values + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
 
 
 def _clips(op: QOp) -> bool:

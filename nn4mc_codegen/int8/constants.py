@@ -70,3 +70,8 @@ class Constants:
             self._names[key] = constant.name
             self.arrays.append(constant)
         return self._names[key]
+
+
+def wrapped(values: np.ndarray) -> np.ndarray:
+    """Values as int32, modulo 2^32 as the C computes."""
+    return ((values + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)

@@ -192,12 +192,17 @@ class MaxPool(Pool):
 class AveragePool(Pool):
     """Of the elements inside the image."""
 
+    halves_up: bool = False
+    """whether halves are rounded up, as the kernels of uint8 do, whose numbers are never negative;
+    else away from zero"""
+
     kind = "average_pool"
     formula = "y = mean(patch(x))"
 
     def evaluate(self, *values: np.ndarray) -> np.ndarray:
-        sums = self.window.patches(values[0], 0).sum(axis=1)
-        return np.clip(divide(sums, self.window.counts[:, None]), self.low, self.high)
+        sums, counts = self.window.patches(values[0], 0).sum(axis=1), self.window.counts[:, None]
+        means = (sums + counts // 2) // counts if self.halves_up else divide(sums, counts)
+        return np.clip(means, self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,12 @@ MEANINGS = {
     "subtract": Meaning("a - b", lambda a, b: a - b, np.subtract, lambda a, b: (1.0, -1.0)),
     "multiply": Meaning("a·b", lambda a, b: a * b, np.multiply, lambda a, b: (b, a)),
     "divide": Meaning("a / b", lambda a, b: a / b, np.divide, lambda a, b: (1.0 / b, -a / (b * b))),
+    "squared_difference": Meaning(
+        "(a - b)²",
+        lambda a, b: (a - b) * (a - b),
+        lambda a, b: np.square(a - b),
+        lambda a, b: (2.0 * (a - b), -2.0 * (a - b)),
+    ),
     "minimum": Meaning(
         "min(a, b)",
         lambda a, b: where(b, a, a, b),

@@ -16,7 +16,7 @@ import numpy as np
 from nn4mc_codegen.graph.check import refuse
 from nn4mc_codegen.graph.ir import Op, Shape
 from nn4mc_codegen.ops.activation import Activation, read_activation
-from nn4mc_codegen.program.expression import var
+from nn4mc_codegen.program.expression import var, where
 from nn4mc_codegen.program.program import Elements, Program
 
 
@@ -257,9 +257,11 @@ class GRU(Recurrent):
 
 @dataclass(frozen=True, eq=False)
 class LSTM(Recurrent):
-    """Gates i (input), f (forget), k (candidate), o (output)."""
+    """Gates i (input), f (forget), k (candidate), o (output). The state c stays within ±`cell_clip`
+    where that is above 0."""
 
     recurrent_activation: Activation
+    cell_clip: float = 0.0
 
     kind = "lstm"
     keras_layers = ("LSTM",)
@@ -277,10 +279,15 @@ class LSTM(Recurrent):
     @property
     def formula(self) -> str:
         s, f = self.recurrent_activation.term, self.activation.term
+        limit = f"{self.cell_clip:g}"
+        c = f"min(max(f∘c + i∘k, -{limit}), {limit})" if self.cell_clip else "f∘c + i∘k"
         return (
-            "i, f, o = s(W·x + U·h + b), k = g(Wk·x + Uk·h + bk), c = f∘c + i∘k, h = o∘g(c), "
+            f"i, f, o = s(W·x + U·h + b), k = g(Wk·x + Uk·h + bk), c = {c}, h = o∘g(c), "
             f"s(x) = {s}, g(x) = {f}"
         )
+
+    def _clipped(self, c: np.ndarray) -> np.ndarray:
+        return np.clip(c, -self.cell_clip, self.cell_clip) if self.cell_clip else c
 
     def _gates(self, x: np.ndarray, h: np.ndarray) -> list[np.ndarray]:
         W, U, b = _f64(self.kernel, self.recurrent, self.bias)
@@ -290,14 +297,16 @@ class LSTM(Recurrent):
         x, h, c = values
         s, g = self.recurrent_activation.evaluate, self.activation.evaluate
         i, f, k, o = self._gates(x, h)
-        c = s(f) * c + s(i) * g(k)
+        c = self._clipped(s(f) * c + s(i) * g(k))
         return np.concatenate([s(o) * g(c), c])
 
     def jacobians(self, *values: np.ndarray) -> list[np.ndarray]:
         x, h, c = values
         s, g = self.recurrent_activation, self.activation
         i, f, k, o = self._gates(x, h)
-        new_c = s.evaluate(f) * c + s.evaluate(i) * g.evaluate(k)
+        sums = s.evaluate(f) * c + s.evaluate(i) * g.evaluate(k)
+        new_c = self._clipped(sums)
+        free = (np.abs(sums) < self.cell_clip) if self.cell_clip else np.ones(len(sums))
         to_h = s.evaluate(o) * g.derivative(new_c)
         result = []
         for array in _f64(self.kernel, self.recurrent):
@@ -306,10 +315,10 @@ class LSTM(Recurrent):
                 (c * s.derivative(f))[:, None] * Af
                 + (g.evaluate(k) * s.derivative(i))[:, None] * Ai
                 + (s.evaluate(i) * g.derivative(k))[:, None] * Ak
-            )
+            ) * free[:, None]
             o_slope = (g.evaluate(new_c) * s.derivative(o))[:, None] * Ao
             result.append(np.vstack([to_h[:, None] * c_slope + o_slope, c_slope]))
-        forget = np.diag(s.evaluate(f))
+        forget = np.diag(s.evaluate(f) * free)
         return [*result, np.vstack([to_h[:, None] * forget, forget])]
 
     def lower(self, p: Program, *x: Elements) -> Elements:
@@ -319,5 +328,8 @@ class LSTM(Recurrent):
         i, f, o = self.recurrent_activation.lower(p, sums[:3])
         k = self.activation.lower(p, sums[3])
         c = p.map(var(0) * var(1) + var(2) * var(3), f, c, i, k)
+        if self.cell_clip:
+            below = where(var(0), self.cell_clip, self.cell_clip, var(0))
+            c = p.map(where(-self.cell_clip, below, -self.cell_clip, below), c)
         h = p.map(var(0) * var(1), o, self.activation.lower(p, c))
         return np.concatenate([h, c])

@@ -7,7 +7,7 @@ come from its Jacobian, second-order products from central differences of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,6 +45,15 @@ class Case:
     """largest absolute error of each that float32 explains"""
     scale: dict[str, float]
     """what errors of each are stated relative to"""
+
+    def first(self, samples: int) -> Case:
+        """The case of so many of its samples, with the tolerances of all."""
+        parts = {
+            name: {key: values[:samples] for key, values in getattr(self, name).items()}
+            for name in ("inputs", "expected")
+        }
+        state = None if self.state is None else self.state[:samples]
+        return replace(self, resets=self.resets[:samples], state=state, **parts)
 
     def errors(self, found: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Largest error of each array, relative to its scale; NaN where one is not finite."""

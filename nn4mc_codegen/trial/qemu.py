@@ -1,8 +1,8 @@
 """Generated C on an emulated Cortex-M4F: the exact outputs, and what they cost.
 
-qemu-system-arm's machine netduinoplus2 is an STM32F405; with `-icount shift=0` its timer TIM2
-counts executed instructions exactly. The network is linked with templates/measure.c.j2, which reads
-samples from a file of the host, calls one function on each and writes results and costs back.
+With `-icount` a timer of the emulated chip counts executed instructions exactly. The network is
+linked with templates/measure.c.j2, which reads samples from a file of the host, calls one function
+on each and writes results and costs back.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 from elftools.elf.elffile import ELFFile
 
 from nn4mc_codegen.printing.c import TEMPLATES, template_environment
+from nn4mc_codegen.trial.chips import STM32F405, Chip
 from nn4mc_codegen.trial.cycles import Cost, cost_of_trace, disassembly
 from nn4mc_codegen.trial.interface import TYPES, Function, Samples, make_samples, read_function
 from nn4mc_codegen.trial.programs import run_bounded
@@ -36,9 +37,11 @@ FLAGS = (
 ).split()
 LINK_FLAGS = "-nostartfiles --specs=nano.specs -Wl,--gc-sections,--build-id=none".split()
 
-_EXIT_CODES = {2: "it faulted (a stack of more than 48 KiB, or a wild pointer)", 3: "file error"}
 # A network of a million multiply-adds, emulated a thousand times, takes a minute.
 TIMEOUT_S = 300
+# Most instructions of a sample that are traced for the estimate of cycles: so many took 6 s of
+# processor time (2026).
+MAX_TRACED = 2_000_000
 _RESET, _RESTORE = 1, 2
 _OVERFLOW = re.compile(r"region `(\w+)' overflowed by (\d+) bytes")
 _TRACE_LINE = re.compile(r"\[[0-9a-f]+/([0-9a-f]+)/")
@@ -71,7 +74,8 @@ class Measurement:
     ram_bytes: int
     """static variables beyond an empty program; neither the stack nor the caller's arrays"""
     cycles: int | None
-    """estimated, of the first sample (see cycles.py); None unless asked for"""
+    """estimated, of the first sample (see cycles.py); None unless asked for, or where that sample
+    takes more than `MAX_TRACED` instructions"""
     cost: Cost | None
     """the same by kinds of instruction"""
     profile: dict[tuple[str, str], int] | None
@@ -104,6 +108,8 @@ def measure(
     cycles: bool = False,
     sources: Sequence[Path] | None = None,
     flags: Sequence[str] = (),
+    chip: Chip = STM32F405,
+    most_instructions: int | None = None,
     **others: np.ndarray,
 ) -> Measurement:
     """Run `name`_`function` of the network in `folder` on samples, on the emulated Cortex-M4F.
@@ -117,39 +123,42 @@ def measure(
     and where `resets` says so, and carried on between; or it is set to `state` (samples, states)
     before each. `keep` names the functions whose flash is counted, by default this one. `cycles`
     asks for the estimate and the profile too, which takes a second run. `sources` are the C files,
-    by default `name`.c in `folder`; `flags` are added to the reference flags.
+    by default `name`.c in `folder`; `flags` are added to the reference flags. After
+    `most_instructions`, all samples together, those that are left are not run; two at least are.
 
-    Raises `QemuError` or `InterfaceError`.
+    Raises `QemuError` or `InterfaceError`; `TooLarge` where the chip has no room.
     """
     folder = Path(folder)
     header = (folder / f"{name}.h").read_text(encoding="utf-8")
     measured = read_function(header, name, function)
     records = _records(measured, make_samples(measured, {"x": x, **others}, resets, state))
     sources = [Path(s).resolve() for s in sources or [folder / f"{name}.c"]]
-    flags = [*flags, f"-I{folder.resolve()}"]
+    most_ticks = None if most_instructions is None else int(most_instructions * chip.ticks)
+    flags = [*chip.flags, *flags, f"-I{folder.resolve()}"]
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
-        (work / "measure.c").write_text(_program(name, measured), encoding="utf-8")
+        (work / "measure.c").write_text(_program(name, measured, most_ticks), encoding="utf-8")
         objects = compile_objects(work, [work / "measure.c", *sources], flags)
-        _link(work / "measure.elf", objects)
-        size = size_beyond_empty(work, objects[1:], [f"{name}_{f}" for f in keep or [function]])
-        raw = _run(work, records)
+        _link(work / "measure.elf", objects, chip)
+        kept = [f"{name}_{f}" for f in keep or [function]]
+        size = size_beyond_empty(work, objects[1:], kept, chip)
+        results = np.frombuffer(_run(work, records, chip), _output_type(measured))
+        if len(results) < min(len(records), len(records) if most_ticks is None else 2):
+            raise QemuError(f"{measured.name}: {len(results)} of {len(records)} samples came back")
+        instructions = _instructions(results, chip)
         cost = profile = None
-        if cycles:
-            trace = _trace(work, records[:1])
+        if cycles and instructions[0] <= MAX_TRACED:
+            trace = _trace(work, records[:1], chip)
             listing = _call(["arm-none-eabi-objdump", "-d", str(work / "measure.elf")])
             cost = cost_of_trace(trace, disassembly(listing))
             profile = _profile(trace, work / "measure.elf", objects)
-    results = np.frombuffer(raw, _output_type(measured))
-    if len(results) != len(records):
-        raise QemuError(f"{measured.name}: {len(results)} of {len(records)} samples came back")
     arrays = {a.name: results[a.name].copy() for a in measured.outputs}
     if measured.states:
         arrays["state"] = results["after"].copy()
     return Measurement(
         outputs=arrays,
-        instructions=int(results["instructions"].max()),
-        instructions_each=results["instructions"].astype(int),
+        instructions=int(instructions.max()),
+        instructions_each=instructions,
         stack_bytes=int(results["stack_bytes"].max()),
         flash_bytes=size.flash_bytes,
         ram_bytes=size.ram_bytes,
@@ -169,18 +178,28 @@ def compile_objects(work: Path, sources: Sequence[Path], flags: Sequence[str]) -
     return objects
 
 
-def size_beyond_empty(work: Path, objects: Sequence[Path], functions: Sequence[str]) -> Size:
+def _instructions(results: np.ndarray, chip: Chip) -> np.ndarray:
+    """From the function's first to its return, of each sample (samples,)."""
+    ticks = results["ticks"].astype(np.int64) - results["ticks_of_nothing"]
+    return np.rint(ticks / chip.ticks).astype(int) + 1  # the return, which nothing had too
+
+
+def size_beyond_empty(
+    work: Path, objects: Sequence[Path], functions: Sequence[str], chip: Chip
+) -> Size:
     """Flash and RAM that the functions add to a program that does nothing."""
     empty = work / "empty.c"
     empty.write_text("int main(void)\n{\n    return 0;\n}\n", encoding="utf-8")
-    _link(work / "empty.elf", [empty])
-    _link(work / "network.elf", [empty, *objects], [f"-Wl,--undefined={f}" for f in functions])
+    _link(work / "empty.elf", [empty], chip)
+    undefined = [f"-Wl,--undefined={f}" for f in functions]
+    _link(work / "network.elf", [empty, *objects], chip, undefined)
     without, with_it = elf_size(work / "empty.elf"), elf_size(work / "network.elf")
     return Size(with_it.flash_bytes - without.flash_bytes, with_it.ram_bytes - without.ram_bytes)
 
 
-def _program(name: str, function: Function) -> str:
-    return template_environment().get_template("measure.c.j2").render(name=name, function=function)
+def _program(name: str, function: Function, most_ticks: int | None) -> str:
+    template = template_environment().get_template("measure.c.j2")
+    return template.render(name=name, function=function, most_ticks=most_ticks)
 
 
 def _input_type(function: Function) -> np.dtype:
@@ -194,7 +213,7 @@ def _output_type(function: Function) -> np.dtype:
     state = TYPES[function.state_type]
     after = [("after", state, (function.states,))] if function.states else []
     arrays = [(a.name, TYPES[a.type], (a.size,)) for a in function.outputs]
-    costs = [("instructions", np.uint32), ("stack_bytes", np.uint32)]
+    costs = [(name, np.uint32) for name in ("ticks", "ticks_of_nothing", "stack_bytes")]
     return np.dtype([*costs, *after, *arrays], align=True)
 
 
@@ -210,10 +229,14 @@ def _records(function: Function, samples: Samples) -> np.ndarray:
     return records
 
 
-def _link(elf: Path, files: Sequence[Path], options: Sequence[str] = ()) -> None:
-    words = [COMPILER, *FLAGS, *LINK_FLAGS, *options, "-T", str(TEMPLATES / "cortex_m4f.ld")]
+def _link(elf: Path, files: Sequence[Path], chip: Chip, options: Sequence[str] = ()) -> None:
+    words = [COMPILER, *FLAGS, *chip.flags, *LINK_FLAGS, *options]
     files = [str(TEMPLATES / "cortex_m4f.c"), *map(str, files)]
-    _call([*words, *files, "-lm", "-o", str(elf)])
+    script = str(TEMPLATES / chip.script)
+    try:
+        _call([*words, "-T", script, *files, "-lm", "-o", str(elf)])
+    except TooLarge as error:
+        raise TooLarge(f"{error} than an {chip.name} has") from None
 
 
 def _call(words: Sequence[str], **options) -> str:
@@ -227,29 +250,33 @@ def _call(words: Sequence[str], **options) -> str:
     over = {name: int(n) for name, n in _OVERFLOW.findall(done.stderr)}
     if over:
         amounts = " and ".join(f"{n} B more of {name}" for name, n in sorted(over.items()))
-        raise TooLarge(f"it takes {amounts} than the emulated chip has")
+        raise TooLarge(f"it takes {amounts}")
     telling = [x for x in lines if re.search("error|undefined|overflow", x)]
     raise QemuError(f"{words[0]}: {(telling or lines)[0].strip()}")
 
 
-def _emulate(work: Path, records: np.ndarray, options: Sequence[str]) -> bytes:
+def _emulate(work: Path, records: np.ndarray, chip: Chip, options: Sequence[str]) -> bytes:
     """Run measure.elf on the records; what it wrote."""
     (work / "in").write_bytes(records.tobytes())
-    board = [EMULATOR, "-M", "netduinoplus2", "-display", "none", "-monitor", "none"]
+    board = [EMULATOR, "-M", chip.machine, "-display", "none", "-monitor", "none"]
     board += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
     words = [*board, *options, "-kernel", "measure.elf"]
     done = run_bounded(words, TIMEOUT_S, QemuError, f"{EMULATOR}: no end", cwd=work, text=True)
     if done.returncode:
-        reason = _EXIT_CODES.get(done.returncode) or (done.stderr.splitlines() or ["no message"])[0]
+        known = {
+            2: f"it faulted (a stack of more than {chip.stack_kib} KiB, or a wild pointer)",
+            3: "file error",
+        }
+        reason = known.get(done.returncode) or (done.stderr.splitlines() or ["no message"])[0]
         raise QemuError(f"{EMULATOR}: {reason}")
     return (work / "out").read_bytes()
 
 
-def _run(work: Path, records: np.ndarray) -> bytes:
-    return _emulate(work, records, ["-icount", "shift=0"])
+def _run(work: Path, records: np.ndarray, chip: Chip) -> bytes:
+    return _emulate(work, records, chip, ["-icount", f"shift={chip.shift}"])
 
 
-def _trace(work: Path, records: np.ndarray) -> list[int]:
+def _trace(work: Path, records: np.ndarray, chip: Chip) -> list[int]:
     """Addresses of the instructions that the measured call executes, one block an instruction.
 
     The functions `marker` of the program stand before and after the call that is measured; what
@@ -257,9 +284,10 @@ def _trace(work: Path, records: np.ndarray) -> list[int]:
     """
     functions = {f.name: f for f in _functions(work / "measure.elf")}
     measure, marker = functions["measure"], functions["marker"]
-    ranges = f"0x08000000..{measure.start - 1:#x},{measure.end:#x}..0x080fffff"
+    first, last = chip.code
+    ranges = f"{first:#x}..{measure.start - 1:#x},{measure.end:#x}..{last:#x}"
     options = ["-d", "exec,nochain", "-dfilter", ranges, "-D", "trace"]
-    _emulate(work, records, [*_one_instruction_a_block(), *options])
+    _emulate(work, records, chip, [*_one_instruction_a_block(), *options])
     with (work / "trace").open() as file:
         trace = [int(m.group(1), 16) for m in map(_TRACE_LINE.search, file) if m]
     marks = [i for i, address in enumerate(trace) if address == marker.start]

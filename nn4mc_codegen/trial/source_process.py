@@ -155,22 +155,31 @@ def tflite():
     # The reference kernels, whose integers are exact; where they lack an operator the others.
     kinds = OpResolverType.BUILTIN_REF, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 
-    def run(content: bytes, sizes: list[int], x: np.ndarray, q: np.ndarray | None):
-        content = rewritten(schema, content)
+    def interpreter(content: bytes) -> Any:
         for kind in kinds:
             try:
-                interpreter = Interpreter(model_content=content, experimental_op_resolver_type=kind)
-                break
+                return Interpreter(model_content=content, experimental_op_resolver_type=kind)
             except ValueError:
                 if kind is kinds[-1]:
                     raise
-        return run_tflite(interpreter, sizes, x, q)
+
+    def run(
+        content: bytes, sizes: list[int], x: np.ndarray, q: np.ndarray | None, carries: bool
+    ) -> tuple[dict, np.ndarray]:
+        given = sizes, x, q, carries
+        as_stored, as_floats = (rewritten(schema, content, floats) for floats in (False, True))
+        head, y = run_tflite(interpreter(as_floats), *given)
+        if as_floats != as_stored:
+            _, own = run_tflite(interpreter(as_stored), *given)
+            head["own_kernels"] = float(np.max(np.abs(own - y)))
+        return head, y
 
     return "TensorFlow Lite interpreter", run
 
 
-def rewritten(schema: Any, content: bytes) -> bytes:
-    """The main graph of a `.tflite` file alone, in a new flatbuffer.
+def rewritten(schema: Any, content: bytes, floats: bool = False) -> bytes:
+    """The main graph of a `.tflite` file alone, in a new flatbuffer; with `floats` the int8 weights
+    of float32 arithmetic are float32 there.
 
     Other graphs, metadata and operators that it does not use, which our reader did not look at, are
     left out. Raises ValueError where it uses an operator that is not built in.
@@ -187,23 +196,57 @@ def rewritten(schema: Any, content: bytes) -> bytes:
         operator.opcodeIndex = used.index(operator.opcodeIndex)
     model.operatorCodes, model.subgraphs = codes, [main]
     model.metadata = model.metadataBuffer = model.signatureDefs = None
+    if floats:
+        make_floats(schema, model)
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
+def make_floats(schema: Any, model: Any) -> None:
+    """Replace the 8-bit constants that operators on float32 read, but for those of a DEQUANTIZE,
+    which makes floats of them itself."""
+    main, types = model.subgraphs[0], schema.TensorType
+    wanted: set[int] = set()
+    read_as_stored: set[int] = set()
+    for operator in main.operators:
+        code = model.operatorCodes[operator.opcodeIndex]
+        kind = max(code.builtinCode, code.deprecatedBuiltinCode)
+        computes = main.tensors[operator.outputs[0]].type == types.FLOAT32
+        is_own = kind == schema.BuiltinOperator.DEQUANTIZE or not computes
+        (read_as_stored if is_own else wanted).update(i for i in operator.inputs if i >= 0)
+    for tensor in (main.tensors[i] for i in sorted(wanted - read_as_stored)):
+        data, quantization = model.buffers[tensor.buffer].data, tensor.quantization
+        if tensor.type not in (types.INT8, types.UINT8) or data is None or quantization is None:
+            continue
+        shape = np.ones(len(tensor.shape), int)
+        if len(quantization.scale) > 1:
+            shape[quantization.quantizedDimension] = -1
+        scale, zero = np.float32(quantization.scale), np.array(quantization.zeroPoint)
+        q = np.array(data, np.uint8).view(np.int8 if tensor.type == types.INT8 else np.uint8)
+        steps = q.reshape(tensor.shape).astype(np.int64) - zero.reshape(shape)
+        made = schema.BufferT()
+        made.data = (steps.astype(np.float32) * scale.reshape(shape)).view(np.uint8).ravel()
+        tensor.type, tensor.buffer, tensor.quantization = types.FLOAT32, len(model.buffers), None
+        model.buffers.append(made)
+
+
 def run_tflite(
-    interpreter: Any, sizes: list[int], x: np.ndarray, q: np.ndarray | None
+    interpreter: Any, sizes: list[int], x: np.ndarray, q: np.ndarray | None, carries: bool
 ) -> tuple[dict, np.ndarray]:
-    """Outputs (samples, n) for x (samples, inputs), which is q in int8, inputs being of `sizes`."""
+    """Outputs (samples, n) for x (samples, inputs), which is q in int8, inputs being of `sizes`;
+    the samples are steps of one sequence where the network carries a state."""
     interpreter.allocate_tensors()
     inputs, output = interpreter.get_input_details(), interpreter.get_output_details()[0]
-    given = q if inputs[0]["dtype"] == np.int8 else x
+    kind = np.dtype(inputs[0]["dtype"])
+    given = x if kind == np.float32 else q + 128 if kind == np.uint8 else q
     found = []
     for row in given:
         for part, details in zip(np.split(row, np.cumsum(sizes)[:-1]), inputs, strict=True):
             values = part.reshape(details["shape"]).astype(details["dtype"])
             interpreter.set_tensor(details["index"], values)
+        if not carries:
+            interpreter.reset_all_variables()
         interpreter.invoke()
         found.append(interpreter.get_tensor(output["index"]).ravel())
     return {"output_type": np.dtype(output["dtype"]).name}, np.array(found)

@@ -15,6 +15,7 @@ import numpy as np
 from nn4mc_codegen.compile import emit_graph, load_graph
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.printing.emitted import Origin
+from nn4mc_codegen.trial.chips import STM32F405
 from nn4mc_codegen.trial.host import HostCode, build_library
 from nn4mc_codegen.trial.oracle import make_cases
 from nn4mc_codegen.verify import FunctionVerdict, check_function
@@ -168,9 +169,8 @@ def _functions(
         build_library([build.directory / f"{NETWORK_NAME}.c"], library)
         code = HostCode(library, header)
         for case in make_cases(graph, text, NETWORK_NAME, columns, x):
-            verdict = check_function(
-                build.directory, NETWORK_NAME, code, case, on_arm, cycles=False
-            )
+            chip = STM32F405 if on_arm else None
+            verdict = check_function(build.directory, NETWORK_NAME, code, case, chip, cycles=False)
             allowed = max(case.tolerance[name] / case.scale[name] for name in case.expected)
             found.append((verdict, _worst(verdict) <= ROUNDING * allowed))
     return found

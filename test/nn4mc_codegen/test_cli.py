@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -130,6 +133,25 @@ def test_verify_without_an_emulator_says_so(model, monkeypatch, tmp_path, withou
     assert result.exit_code == 0, result.output
     assert "Cortex-M4F not run: arm-none-eabi-gcc and qemu-system-arm not found" in result.stdout
     assert "apt install gcc-arm-none-eabi" in result.stdout.splitlines()[-1]
+
+
+@pytest.mark.long
+@needs_arm
+def test_a_large_network_within_bounds_of_time_and_memory(tmp_path):
+    """MobileNet on 96×96 pixels: processor time of all that takes part, memory of the largest."""
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
+    path = tmp_path / "mobilenet.keras"
+    keras.applications.MobileNet(input_shape=(96, 96, 3), alpha=0.25, weights=None).save(path)
+    for words, seconds in ((["compile", path, "-o", tmp_path / "out"], 10), (["verify", path], 60)):
+        command = [sys.executable, "-m", "nn4mc_codegen", *map(str, words)]
+        with (tmp_path / "output").open("w") as output:
+            child = subprocess.Popen(command, stdout=output)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0 and used.ru_utime + used.ru_stime < seconds
+        assert used.ru_maxrss < 1 << 20  # in KiB
+    verdict = (tmp_path / "output").read_text().splitlines()[-1]
+    assert verdict.startswith("same: ") and "MPS2 with AN386" in verdict and "same bits" in verdict
 
 
 def test_without_a_c_compiler(model, monkeypatch, without_source):

@@ -18,6 +18,7 @@ from nn4mc_codegen.ops.dense import Dense
 from nn4mc_codegen.ops.recurrent import SimpleRNN
 from nn4mc_codegen.printing.emitted import Origin
 from nn4mc_codegen.trial import reference
+from nn4mc_codegen.trial.chips import MPS2, STM32F405
 from nn4mc_codegen.trial.host import HostError
 from nn4mc_codegen.trial.qemu import missing_tools
 from nn4mc_codegen.trial.reference import SourceVerdict
@@ -160,14 +161,32 @@ def test_a_layer_s_error_counts_beside_what_that_layer_makes(build, sabotage, ve
 
 
 @needs_arm
-def test_what_the_emulated_chip_has_no_room_for_is_compared_here(build, verdict_of):
-    """A megabyte of weights and a few bytes more than there is flash."""
+def test_what_a_chip_has_no_room_for_runs_on_a_larger_one(build, verdict_of, monkeypatch):
+    """A megabyte of weights and a few bytes more than there is flash; and where there is no larger
+    chip, it is compared here."""
     b = build()
     graph = b.graph(b.dense(b.dense(b.input(512), 520), 2))
     verdict = verdict_of(graph, Options(), on_arm=True, samples=4)
-    assert verdict.passed and verdict.flash_bytes is None
+    assert verdict.passed and verdict.chip == MPS2.name and verdict.flash_bytes > 1 << 20
+    why = r"for it takes \d+ B more of FLASH than an STM32F405 has"
+    same = r"gives the same bits as this host; flash"
+    assert re.search(rf"Cortex-M4F \(MPS2 with AN386, {why}\) {same}", verdict.line)
+    assert all(part.arm_error is not None for part in (*verdict.functions, *verdict.layers))
+    monkeypatch.setattr(verify, "CHIPS", (STM32F405,))
+    verdict = verdict_of(graph, Options(), on_arm=True, samples=4)
+    assert verdict.passed and verdict.flash_bytes is None and verdict.chip is None
     assert re.search(r"Cortex-M4F not run: it takes \d+ B more of \w+", verdict.line)
     assert all(part.arm_error is None for part in (*verdict.functions, *verdict.layers))
+
+
+@needs_arm
+def test_a_large_network_is_given_fewer_samples_there(graph, verdict_of, monkeypatch):
+    monkeypatch.setattr(verify, "MAX_EMULATED", 4000)
+    verdict = verdict_of(graph, ALL, on_arm=True, samples=60)
+    step = verdict.functions[0]
+    assert verdict.passed and 2 < step.arm_samples == -(-4000 // step.instructions) < 60
+    assert all(2 <= f.arm_samples < 60 and f.same_bits for f in verdict.functions)
+    assert f"same bits as this host on {step.arm_samples} samples" in verdict.line
 
 
 @needs_arm

@@ -1,4 +1,5 @@
-/* From reset to main on QEMU's netduinoplus2, and semihosting: files and the exit code go to the host. */
+/* From reset to main on QEMU's netduinoplus2 and mps2-an386, and semihosting: files and the exit
+ * code go to the host. */
 #include "cortex_m4f.h"
 
 #include <stddef.h>
@@ -77,10 +78,15 @@ void reset_handler(void)
     for (uint32_t *to = bss_start; to < bss_end; to++) {
         *to = 0u;
     }
+#ifdef MPS2_AN386
+    REGISTER(0x40000008u) = 0xFFFFFFFFu; /* Timer 0 of the CMSDK: all 32 bits, */
+    REGISTER(0x40000000u) = 1u;          /* and count. */
+#else
     REGISTER(0x40000028u) = 0u;          /* TIM2: no prescaler, */
     REGISTER(0x4000002Cu) = 0xFFFFFFFFu; /* all 32 bits, */
     REGISTER(0x40000014u) = 1u;          /* take both over, */
     REGISTER(0x40000000u) = 1u;          /* and count. */
+#endif
     leave((uint32_t)main());
 }
 

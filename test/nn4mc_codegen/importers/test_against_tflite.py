@@ -21,10 +21,12 @@ from nn4mc_codegen.compile import emit_graph  # noqa: E402
 from nn4mc_codegen.graph.check import ModelError, check_graph  # noqa: E402
 from nn4mc_codegen.graph.ir import Graph  # noqa: E402
 from nn4mc_codegen.graph.options import Options  # noqa: E402
-from nn4mc_codegen.importers import read_model, tflite  # noqa: E402
+from nn4mc_codegen.importers import tflite  # noqa: E402
 from nn4mc_codegen.int8.calibrate import quantize_graph  # noqa: E402
 from nn4mc_codegen.int8.quantize import QuantGraph  # noqa: E402
 from nn4mc_codegen.trial.host import STRICT_FLAGS, HostCode  # noqa: E402
+
+from .tflite_interpreter import Interpreter  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TensorFlow's own, of which there are many
 
@@ -171,30 +173,6 @@ def convert(model, kind):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return converter.convert()
-
-
-class Interpreter:
-    """The flat output of a flat input, by TensorFlow Lite itself."""
-
-    def __init__(self, content: bytes, reference: bool):
-        types = tf.lite.experimental.OpResolverType
-        self._of = tf.lite.Interpreter(
-            model_content=content,
-            experimental_op_resolver_type=types.BUILTIN_REF if reference else types.AUTO,
-        )
-        self._of.allocate_tensors()
-        self.inputs, (self.output,) = self._of.get_input_details(), self._of.get_output_details()
-
-    @property
-    def is_int8(self) -> bool:
-        return self.output["dtype"] == np.int8
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        ends = np.cumsum([np.prod(i["shape"]) for i in self.inputs])
-        for i, part in zip(self.inputs, np.split(x, ends[:-1]), strict=True):
-            self._of.set_tensor(i["index"], part.reshape(i["shape"]).astype(i["dtype"]))
-        self._of.invoke()
-        return self._of.get_tensor(self.output["index"]).ravel()
 
 
 @dataclass
@@ -364,19 +342,6 @@ def test_quantised_here_is_as_good_as_by_the_converter(cases, name):
     assert quantised.accuracy.rms < 0.02 * quantised.accuracy.range
 
 
-def test_half_precision_weights_become_float32(tmp_path):
-    model = perceptron("tanh")
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_types = [tf.float16]
-    path = tmp_path / "m.tflite"
-    path.write_bytes(converter.convert())
-    graph, _ = read_model(path)
-    interpreter = Interpreter(path.read_bytes(), reference=False)
-    for x in np.random.default_rng(0).normal(size=(10, 7)).astype(np.float32):
-        np.testing.assert_allclose(graph.evaluate(x), interpreter(x), atol=OUTPUT_TOLERANCE)
-
-
 def refused(tmp_path: Path, content: bytes) -> str:
     path = tmp_path / "m.tflite"
     path.write_bytes(content)
@@ -385,18 +350,6 @@ def refused(tmp_path: Path, content: bytes) -> str:
     assert not (tmp_path / "out").exists()
     assert "\n" not in str(error.value)
     return str(error.value)
-
-
-def test_weights_alone_in_int8_are_refused(tmp_path):
-    converter = tf.lite.TFLiteConverter.from_keras_model(perceptron("relu", units=300))
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    assert "representative dataset" in refused(tmp_path, converter.convert())
-
-
-def test_recurrent_layers_are_refused(tmp_path):
-    model = sequential(L.Input(batch_shape=(1, 6, 3)), L.LSTM(4), L.Dense(2))
-    message = refused(tmp_path, convert(model, "float32"))
-    assert "recurrent" in message and "compile the Keras file" in message
 
 
 def test_unknown_operators_are_refused_by_name(tmp_path):

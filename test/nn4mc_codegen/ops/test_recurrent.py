@@ -43,8 +43,8 @@ class Layers:
     def gru(self, inputs, units, f=TANH, gate=SIGMOID, reset_after=True, biases=2):
         return GRU(*self._arrays(inputs, units, 3, biases), f, gate, reset_after)
 
-    def lstm(self, inputs, units, f=TANH, gate=SIGMOID):
-        return LSTM(*self._arrays(inputs, units, 4, 1), f, gate)
+    def lstm(self, inputs, units, f=TANH, gate=SIGMOID, cell_clip=0.0):
+        return LSTM(*self._arrays(inputs, units, 4, 1), f, gate, cell_clip)
 
 
 STACKS = {
@@ -55,9 +55,10 @@ STACKS = {
     "gru_hard": lambda a: [a.gru(INPUTS, 4, gate=HARD, reset_after=False, biases=1)],
     "lstm": lambda a: [a.lstm(INPUTS, 5)],
     "lstm_softsign": lambda a: [a.lstm(INPUTS, 2, f=Activation("softsign"))],
+    "lstm_clipped": lambda a: [a.lstm(INPUTS, 3, cell_clip=0.3)],
     "stack": lambda a: [a.gru(INPUTS, 4), a.lstm(4, 3), a.rnn(3, 6)],
 }
-SMOOTH = [name for name in STACKS if name != "gru_hard"]
+SMOOTH = [name for name in STACKS if name not in ("gru_hard", "lstm_clipped")]
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nn4mc_codegen.trial import qemu
-from nn4mc_codegen.trial.qemu import QemuError, measure, missing_tools
+from nn4mc_codegen.trial.chips import CHIPS, MPS2
+from nn4mc_codegen.trial.qemu import QemuError, TooLarge, measure, missing_tools
 
 needs_arm = pytest.mark.skipif(missing_tools() is not None, reason=str(missing_tools()))
 
@@ -97,14 +98,62 @@ def test_int8(net):
 
 
 @needs_arm
-def test_instructions_are_exact(net):
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.machine)
+def test_instructions_are_exact(net, chip):
     """Each turn of a loop costs the same, and a trace of all instructions has as many."""
-    costs = [measure(net, "net", np.array([[n]]), "count", cycles=True) for n in (10, 20, 21)]
+    x = np.array([[10], [20], [21]])
+    costs = [measure(net, "net", n, "count", cycles=True, chip=chip) for n in x]
     a, b, c = (m.instructions for m in costs)
     assert b - a == 10 * (c - b) and 5 <= c - b <= 10
     assert all(m.cost.instructions == m.instructions for m in costs)
-    each = measure(net, "net", np.array([[20], [10], [20], [21]]), "count").instructions_each
-    assert each.tolist() == [b, a, b, c]
+    again = measure(net, "net", x[[1, 0, 1, 2]], "count", chip=chip)
+    assert again.instructions_each.tolist() == [b, a, b, c]
+
+
+@needs_arm
+def test_a_larger_chip_counts_the_same(net):
+    """To an instruction, whatever the ticks of its timer make of it: no remainder is left out."""
+    x = np.arange(64)[:, None]
+    each = [measure(net, "net", x, "count", chip=chip).instructions_each for chip in CHIPS]
+    np.testing.assert_array_equal(*each)
+
+
+@needs_arm
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.machine)
+def test_samples_end_where_enough_was_executed(net, chip):
+    x = np.full((9, 1), 90.0)
+    (one, *_) = measure(net, "net", x[:1], "count", chip=chip).instructions_each
+    for most, wanted in ((0, 2), (int(3.5 * one), 4), (99 * one, 9)):
+        found = measure(net, "net", x, "count", chip=chip, most_instructions=most)
+        assert len(found.instructions_each) == len(found.outputs["y"]) == wanted
+
+
+LARGE = """
+#include "net.h"
+static const unsigned char first[3 << 20] = {[(3 << 20) - 1] = 5}, second[3 << 20] = {[9] = 7};
+static float kept[2 << 20];
+void net_count(const float x[1], float y[1])
+{
+    const int i = (int)x[0];
+    kept[i] += 1.0f;
+    y[0] = (float)(first[i] + 10 * second[i]) + 100.0f * kept[i];
+}
+"""
+
+
+@needs_arm
+def test_what_a_small_chip_has_no_room_for_runs_on_a_large_one(net):
+    """6 MiB of constants and 8 MiB of variables, which its 16 MiB of PSRAM hold."""
+    (net / "net.c").write_text(LARGE)
+    x = np.array([[9], [(3 << 20) - 1], [9]])
+    with pytest.raises(TooLarge, match=r"B more of FLASH and \d+ B more of RAM than an STM32F405"):
+        measure(net, "net", x, "count")
+    found = measure(net, "net", x, "count", chip=MPS2)
+    assert found.outputs["y"].ravel().tolist() == [170, 105, 270]
+    assert found.flash_bytes > 6 << 20 and found.ram_bytes == 8 << 20
+    (net / "net.c").write_text(LARGE.replace("[2 << 20]", "[6 << 20]"))
+    with pytest.raises(TooLarge, match="B more of PSRAM than an MPS2"):
+        measure(net, "net", x, "count", chip=MPS2)
 
 
 @needs_arm

@@ -110,6 +110,24 @@ def test_same_as_the_tflite_interpreter(dtype, tmp_path):
     assert found.error <= (1 if dtype == "int8" else 2e-6)
 
 
+def test_8_bit_weights_of_float_arithmetic_are_compared_as_floats(tmp_path):
+    """The interpreter's own kernels, which round activations too, are far from them."""
+    model = keras.Sequential([L.Input((40,)), L.Dense(40, activation="tanh"), L.Dense(2)])
+    converter = tensorflow.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+    path = tmp_path / "m.tflite"
+    path.write_bytes(converter.convert())
+    found = compare_with_source(path, read_model(path)[0], 10, seed=0)
+    assert found.passed and 0 < found.error < 2e-6
+    assert found.runner == "TensorFlow Lite interpreter with its 8-bit weights as float32"
+    own = float(
+        found.remark.removeprefix(
+            "on these weights it rounds activations to 8 bits too and differs by "
+        )
+    )
+    assert 1e-4 < own < 0.1
+
+
 def test_another_model_differs(tmp_path):
     one = save(seven_steps(), tmp_path / "one.keras")
     other = save(seven_steps(), tmp_path / "other.keras")
