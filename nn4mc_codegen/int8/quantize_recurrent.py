@@ -86,6 +86,11 @@ class _Layer:
             return r.SimpleRNN((self._sums(bias, 1.0, W, U),), *last)
         s = self._gate.factor
         if isinstance(op, LSTM):
+            if op.cell_clip and highest >= op.cell_clip:
+                raise ValueError(
+                    f"has a cell state that is held at {op.cell_clip:g}; its int8 form saturates "
+                    "at powers of two alone"
+                )
             cell = _bits_above(highest, 1.0)
             if cell > r.ONE:
                 raise ValueError(f"has a cell state of {highest:.3g}; int16 holds up to 2^15")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -334,8 +335,9 @@ def test_samples_of_a_recurrent_network(network, tmp_path):
         (layer("lstm", 3, 2, TANH), "has the recurrent activation tanh; its int8 form has sigmoid"),
         (layer("lstm", 3, 2, scale=np.inf), "has weights or states that are not finite"),
         (layer("lstm", 3, 2, scale=2000.0), "has gates that a single input moves by hundreds"),
+        (replace(layer("lstm", 3, 2), cell_clip=0.01), "has a cell state that is held at 0.01"),
     ],
-    ids=["relu", "gate", "infinite", "weights"],
+    ids=["relu", "gate", "infinite", "weights", "clip"],
 )
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_refusals(network, op, message):
