@@ -50,6 +50,6 @@ def test_the_page_has_a_line_for_each_fault_and_escapes_what_is_in_it():
     assert len(lines) == 2 and "| 108.0 | 2 samples |" in lines[0]
     assert r"a \| b" in lines[1] and "**said 'x'" in lines[1]
     assert "the longest was 8.0" in text
-    said = in_a_line([good, bad])
+    said = in_a_line([good, bad], 3.0)
     assert said.startswith("2 faults, 1 not as expected; safe output at most 8.0 ms")
-    assert "2 samples, reports and frames lost, none uncounted" in said
+    assert "2 samples, reports and frames lost, none uncounted; 3 s" in said
