@@ -183,6 +183,7 @@ class _Trial:
             wanted is None or process.returncode == wanted,
             f"exit code {process.returncode}, not {wanted}: {said[-200:]}",
         )
+        self.fail_unless("Traceback" not in said, f"said {said[-400:]!r}")
         if not storage:
             self.judge()
 
@@ -267,6 +268,11 @@ class _Trial:
         summary = _summary(self.out)
         beyond = summary.get("commands_outside_bounds", 0)
         self.fail_unless(not beyond, f"{beyond} commands beyond a limit")
+        whole = self.run.duration_s < LONG_S
+        self.fail_unless(
+            summary.get("complete", whole) == whole or self.run.own_robot,
+            f"the summary says that the run was {'not ' * whole}complete",
+        )
         if self.expected.same:
             rig = ["--rig", self.run.rig or self.bench.rig]
             arguments = [*rig, *self.run.arguments(self.bench)]
