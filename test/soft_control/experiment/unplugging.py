@@ -139,11 +139,11 @@ class Waiting:
 
     @staticmethod
     def _waited_s(pid: int | None) -> float | None:
-        """All threads of a process, s; None: there is none."""
+        """Of a process the thread that has waited longest, s; None: there is none."""
         try:
             threads = list(Path(f"/proc/{pid}/task").iterdir())
-            return sum(int((t / "schedstat").read_text().split()[1]) for t in threads) / 1e9
-        except (OSError, IndexError):
+            return max(int((t / "schedstat").read_text().split()[1]) for t in threads) / 1e9
+        except (OSError, IndexError, ValueError):
             return None
 
     def until_s(self, at_ns: int, since_ns: int = 0) -> float:
