@@ -56,7 +56,7 @@ fuzz:
 fuzz-instruments: setup
 	$(BIN)/python test/firmware/instruments/fuzz.py 10000000
 
-# Ten million inputs of libFuzzer for each decoder, then C and Python on what it has found. Half an hour at most.
+# Ten million inputs of libFuzzer for each decoder, then C and Python on what it has found: eight minutes.
 fuzz-decoders: APT_WATCH += $(APT_FUZZ)
 fuzz-decoders: setup watch-tools
 	$(BIN)/python test/firmware/decoders/decoders.py 10000000
@@ -140,7 +140,7 @@ ROWS_FROM := $(STANDS) $(LEARNING) \
   $(wildcard config/tuned/*.yaml config/pid*.yaml config/static_inverse.yaml config/reference.yaml)
 
 # docs/results.md: both rigs recorded, trained and tracked in every way, whatever is wrong with them.
-# Some 25 minutes from nothing on two cores; of what is there only what comes from something newer is made.
+# 32 minutes from nothing on two cores; of what is there only what comes from something newer is made.
 # Training has one core to do with, so both rigs are trained at once; a campaign takes all there are.
 results:
 	$(MAKE) --jobs 2 $(STANDS)
@@ -182,7 +182,8 @@ day: models/tendon/fk.json
 lint-c: setup watch-tools
 	$(BIN)/python test/firmware/lint/lint.py
 
-# What the tests of test/firmware reach of the firmware's lines and branches: docs/coverage.md.
+# What the tests of test/firmware reach of the firmware's lines and branches: docs/coverage.md. Below its limits it
+# fails. Two minutes of one core.
 coverage: setup
 	$(BIN)/python bench/coverage.py --missing
 

@@ -7,6 +7,7 @@ the tool makes into FOLDER, and prints {"sources": …, "include": …} as the l
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -116,7 +117,9 @@ def keras2c(mode: str, model: Path, folder: Path) -> dict:
 def main(tool: str, mode: str, model: str, folder: str) -> None:
     out = Path(folder).resolve()
     network = load(Path(model).resolve())
-    sizes = {"inputs": network.input_shape[-1], "outputs": network.output_shape[-1]}
+    # Of a sequence one time step, the axis without an extent left out.
+    inputs = math.prod(extent for extent in network.input_shape[1:] if extent)
+    sizes = {"inputs": inputs, "outputs": network.output_shape[-1]}
     (out / "peer.h").write_text(HEADER.format(**sizes))
     made = {"emlearn": emlearn, "nn4mc": nn4mc, "keras2c": keras2c}[tool]
     print(json.dumps(made(mode, Path(model).resolve(), out)))

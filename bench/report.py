@@ -1,6 +1,7 @@
 """From the benchmarks' results to docs/benchmarks.md and its plots.
 
 bench/results.json has "rows" of run.py and "solver" of solver.py; either may be missing.
+bench/by_hand.json has the rows of peers that `make bench` does not run, and stays as it is.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+BY_HAND = Path(__file__).with_name("by_hand.json")
 OWN = "this compiler"
 COLUMNS = {
     "instructions": "instructions",
@@ -62,7 +64,8 @@ One step of each network, on the same emulated Cortex-M4F, built with the same c
 Peers are those that install from PyPI, unpatched; what fails is a row. emlearn also gets the flags
 that suit it best, and for its sake a Flatten that does nothing is left out of the HASEL network.
 int8 is post-training quantisation by the same 50 inputs, through `fk_step`, which takes and gives
-float32. Networks of other projects' tests are looked for in `../shared`.
+float32. Networks of other projects' tests are looked for in `../shared`. Rows **by hand** are of
+peers that PyPI does not have; [how they were measured](#measured-by-hand) stands at the end.
 """
 SOLVER_HEAD = """
 ## The solver: one Gauss-Newton iteration
@@ -102,25 +105,31 @@ the reserved stack.
 |---|---|---:|---:|---:|
 """
 TAIL = """
-## Not run here
+## Measured by hand
 
-onnx2c and TensorFlow Lite Micro (TFLM) are not to be had from PyPI as C. Their figures were
-measured by hand with the same toolchain; the versions were not noted, and `make bench` does not
-repeat them. So were those of this compiler here, on 2 inputs, DS-CNN in int8 on 50. emlearn
-has no figure for these.
+onnx2c and TensorFlow Lite Micro (TFLM) are not to be had from PyPI as C. On 29 November 2026 they
+were built unpatched and measured with the toolchain, the emulator and the counting of this page, on
+the same inputs; `make bench` does not repeat it. Nor does it run emlearn on networks that are
+`.tflite` files, which emlearn does not read: what it says is of the same layers in Keras.
 
-| network | tool | instructions | flash B |
-|---|---|---:|---:|
-| dense 36-10-5-3 | onnx2c -O2, float32 | 3056 | 3896 |
-| dense 36-10-5-3 | TFLM, float32 | 4307 | 33600 |
-| LeNet | onnx2c -O2, float32 | not measured | 34904 |
-| DS-CNN | TFLM with CMSIS-NN, int8 | 624839 | not measured |
-| DS-CNN | this compiler, float32 balanced | 195562 | 8932 |
-| DS-CNN | this compiler, int8 | 286858 | 5684 |
-| keyword spotting | this compiler, int8 | 4450721 | 32844 |
-| micro_speech | this compiler, int8 | 656441 | 20028 |
-| keyword spotting | TFLM with CMSIS-NN, int8 | 7520000 | not measured |
-| micro_speech | TFLM with CMSIS-NN, int8 | 1490000 | not measured |
+- **onnx2c**, commit ea045cc of 15 April 2026. Its ONNX files have the networks' weights, channels
+  first as ONNX has them, and each agrees with onnxruntime 1.32.0. Inputs come in that layout, so
+  that nothing is transposed, and dense layers are the form of Gemm that takes it the fewest
+  instructions. The second row has the flags that its README advises. The state of the LSTM goes in
+  and out. Of keyword spotting and micro_speech, whose files are int8, it computes the same layers
+  in float32 with the weights that the int8 ones mean; the error is from onnxruntime.
+- **TFLM**, commit 90b983c of 20 August 2026, with what its makefile names: CMSIS-NN 4ab83cc (33
+  commits after 7.0.0), CMSIS 5782d6f (17 after 6.1.0), FlatBuffers 25.9.23, gemmlowp 719139c, ruy
+  d371283. Built with its makefile's flags for `cortex_m_generic`, cortex-m4+fp, `cmsis_nn` and
+  release: kernels and CMSIS-NN with `-O2`, the rest with `-Os`. CMSIS-NN's own default, `-Ofast`,
+  changes the instructions by -1.3 to +2.6 %.
+    - Instructions and cycles are of one `Invoke()` alone: int8 goes in and comes out, while this
+      compiler's step converts from float32 and back.
+    - Flash has the interpreter, the operators of this one network, for int8 alone where TFLM has
+      them so, and the file. RAM has the arena, as small as it will go to within 256 B.
+    - The files are TensorFlow 2.21.0's, int8 by the same 50 inputs; in int8 DS-CNN, LeNet, keyword
+      spotting and micro_speech are files of `../shared`, the last two on 2 inputs.
+    - The LSTM in float32 takes one step and keeps its state; in int8 it takes whole sequences only.
 """
 
 
@@ -149,23 +158,26 @@ def markdown(results: dict) -> str:
     return "".join([*parts, TAIL])
 
 
+def by_hand() -> list[dict]:
+    """Rows as in bench/results.json."""
+    return json.loads(BY_HAND.read_text(encoding="utf-8"))
+
+
 def _compiler_parts(results: dict) -> list[str]:
     parts = ["\n![Instructions and flash of each tool](benchmarks.svg)\n"]
     for name, description in results["networks"].items():
         parts.append(f"\n## {description[0].upper()}{description[1:]}\n\n")
         parts.append(f"| tool | mode | {' | '.join(COLUMNS.values())} |\n")
         parts.append(f"|---|---|{'---:|' * len(COLUMNS)}\n")
-        failures = []
-        for row in results["rows"]:
-            if row["model"] != name:
-                continue
-            if row["failure"]:
-                failures.append(f"- {_tool(row)}, {row['mode']}: {_cell(row['failure'])}\n")
-            else:
+        rows = [r for r in (*results["rows"], *by_hand()) if r["model"] == name]
+        for row in rows:
+            if not row["failure"]:
                 cells = " | ".join(_number(row[column]) for column in COLUMNS)
                 parts.append(f"| {_tool(row)} | {row['mode']} | {cells} |\n")
-        if failures:
-            parts += ["\nNot possible:\n\n", *failures]
+        failed = [row for row in rows if row["failure"]]
+        if failed:
+            parts.append("\nNot possible:\n\n")
+        parts += [f"- {_tool(r)}, {r['mode']}: {_cell(r['failure'])}\n" for r in failed]
     return parts
 
 
@@ -319,7 +331,9 @@ def _label(row: dict) -> str:
     return f"{row['tool']}, {row['mode']}"
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
+    if value is None:
+        return "not measured"
     return f"{value:.1e}" if isinstance(value, float) else str(value)
 
 

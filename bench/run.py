@@ -45,9 +45,10 @@ NETWORKS = {
     "lstm32": ("LSTM32 of 16 inputs, Dense 3", MODELS / "lstm32.h5"),
     "conv1d": ("Conv1D 16 and 32 over 64 steps of 4 inputs", MODELS / "conv1d.h5"),
     "lenet": ("LeNet, 28×28 pixels", CASES / "lenet.h5"),
+    "dscnn": ("DS-CNN, 24×24 pixels", CASES / "dscnn.h5"),
+    "kws": ("keyword spotting of MLPerf Tiny, int8", CASES / "kws_mlperf_int8.tflite"),
+    "micro_speech": ("micro_speech, int8", CASES / "micro_speech_int8.tflite"),
 }
-# The networks on which the peers are run: of what the others have, they read dense layers alone.
-PEERS_RUN = ("dense", "hasel", "wide", "gru", "lstm", "tendon")
 OWN_MODES = ("speed", "balanced", "size", "int8")
 # Version and modes, with flags that suit the peer best: they come after the common ones, and win.
 PEERS = {
@@ -93,9 +94,7 @@ def all_combinations() -> Iterator[tuple[str, str, str]]:
         quantised = path.suffix == ".tflite"
         for mode in OWN_MODES[-1:] if quantised else OWN_MODES:
             yield model, report.OWN, mode
-        if model not in PEERS_RUN:
-            continue
-        for tool, (_, modes) in PEERS.items():
+        for tool, (_, modes) in () if quantised else PEERS.items():
             for mode in modes:
                 yield model, tool, mode
 

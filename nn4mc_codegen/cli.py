@@ -95,7 +95,10 @@ OPTIONS: dict[str, Any] = {
     "dtype": _choice("float32, or int8: quantised by the ranges of --representative."),
     "representative": Annotated[
         Path | None,
-        typer.Option(help="Typical inputs for int8: .npy, .npz or .csv, a sample a row."),
+        typer.Option(
+            help="Typical inputs for int8: .npy, .npz or .csv, a sample a row; of a recurrent "
+            "network the steps of one sequence, or an array (sequences, steps, inputs)."
+        ),
     ],
     "layout": _choice(
         "plain: two files. cmake: with a CMakeLists.txt. arduino: a library folder with "

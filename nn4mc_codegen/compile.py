@@ -12,9 +12,10 @@ from nn4mc_codegen.graph.columns import Column
 from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.graph.options import Columns, Options
 from nn4mc_codegen.importers import read_model
-from nn4mc_codegen.int8.calibrate import load_samples, quantize_graph
+from nn4mc_codegen.int8.calibrate import quantize_graph
 from nn4mc_codegen.int8.emit import emit_int8
 from nn4mc_codegen.int8.quantize import Accuracy, QuantGraph
+from nn4mc_codegen.int8.samples import load_samples
 from nn4mc_codegen.printing.emit import emit
 from nn4mc_codegen.printing.emitted import Emitted, Origin
 from nn4mc_codegen.printing.layout import arrange

@@ -67,7 +67,7 @@ def inspect_model(
     return Inspection(
         model_hash=model_hash,
         inputs={t.name: t.shape for t in graph.inputs},
-        states={s.name: s.size for s in getattr(graph, "states", ())},
+        states={s.name: s.size for s in graph.states},
         layers=layers,
         layer_instructions=costs,
         parameters=graph.parameters,

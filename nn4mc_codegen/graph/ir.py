@@ -72,6 +72,11 @@ class Op(ABC):
         """
         return {}
 
+    @property
+    def state_scales(self) -> dict[str, float]:
+        """What 1 stands for in each of them, where that is not 1."""
+        return {}
+
     @abstractmethod
     def output_shape(self, shapes: Sequence[Shape]) -> Shape:
         """Shape of the result; raises ValueError where the inputs do not fit."""
@@ -141,6 +146,8 @@ class State:
     node: Node
     offset: int
     size: int
+    scale: float
+    """what 1 stands for: of floats 1"""
 
 
 class Layers:
@@ -160,6 +167,22 @@ class Layers:
     def macs(self) -> int:
         return sum(node.macs for node in self.nodes)
 
+    @property
+    def states(self) -> tuple[State, ...]:
+        """What the network carries from step to step, in the order of the flat state."""
+        found, offset = [], 0
+        for node in self.nodes:
+            for letter, size in node.op.states.items():
+                name = node.name if len(node.op.states) == 1 else f"{node.name}_{letter}"
+                scale = node.op.state_scales.get(letter, 1.0)
+                found.append(State(name, node, offset, size, scale))
+                offset += size
+        return tuple(found)
+
+    @property
+    def state_size(self) -> int:
+        return sum(state.size for state in self.states)
+
 
 @dataclass(frozen=True, eq=False)
 class Graph(Layers):
@@ -173,28 +196,13 @@ class Graph(Layers):
     output: Tensor
     nodes: tuple[Node, ...]
 
-    @property
-    def states(self) -> tuple[State, ...]:
-        """What the network carries from step to step, in the order of the flat state."""
-        found, offset = [], 0
-        for node in self.nodes:
-            for letter, size in node.op.states.items():
-                name = node.name if len(node.op.states) == 1 else f"{node.name}_{letter}"
-                found.append(State(name, node, offset, size))
-                offset += size
-        return tuple(found)
-
-    @property
-    def state_size(self) -> int:
-        return sum(state.size for state in self.states)
-
     def evaluate(self, x: np.ndarray, state: np.ndarray | None = None) -> np.ndarray:
         """Output (n,) for the flat input x (inputs,), in float64; by default after a reset."""
         return self.step(x, state)[0]
 
     def step(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Output (n,) and new state (states,) for x (inputs,) and the state, in float64."""
-        values, states = self._values(x, state)
+        values, states = self.values(x, state)
         made = [np.zeros(0), *(values[node].ravel() for node in self.nodes if node in states)]
         return values[self.output].ravel(), np.concatenate(made)
 
@@ -213,7 +221,7 @@ class Graph(Layers):
 
     def full_jacobian(self, x: np.ndarray, state: np.ndarray | None = None) -> np.ndarray:
         """Derivatives of [output, new state] with respect to [x, state], in float64."""
-        values, states = self._values(x, state)
+        values, states = self.values(x, state)
         columns = np.eye(self.input_size + self.state_size)
         ends = np.cumsum([t.size for t in self.inputs])
         slopes = dict(zip(self.inputs, np.split(columns, ends), strict=False))
@@ -235,8 +243,8 @@ class Graph(Layers):
             slopes[node.output] = slope[: node.output.size]
         return np.vstack([slopes[self.output], *rows])
 
-    def _values(
-        self, x: np.ndarray, state: np.ndarray | None
+    def values(
+        self, x: np.ndarray, state: np.ndarray | None = None
     ) -> tuple[dict[Tensor | Node, np.ndarray], dict[Node, list[np.ndarray]]]:
         """Values of all tensors, and by node the new states of the recurrent ones; and by node
         their old states, one array a state."""

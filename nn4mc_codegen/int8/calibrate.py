@@ -8,11 +8,8 @@ the result resembles what its converter would make.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
@@ -20,6 +17,8 @@ from nn4mc_codegen.graph.check import ModelError, refuse
 from nn4mc_codegen.graph.ir import Graph, Node, Op, Rewire, Tensor
 from nn4mc_codegen.int8 import operators as o
 from nn4mc_codegen.int8 import quantize as q
+from nn4mc_codegen.int8.quantize_recurrent import peak, quantized
+from nn4mc_codegen.int8.samples import sequences_of
 from nn4mc_codegen.ops.activation import LINEAR, Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.batch_normalization import BatchNormalization
@@ -29,13 +28,10 @@ from nn4mc_codegen.ops.depthwise import DepthwiseConv
 from nn4mc_codegen.ops.multiply import Multiply
 from nn4mc_codegen.ops.pad import Pad
 from nn4mc_codegen.ops.pool import AveragePool, MaxPool, Pool
+from nn4mc_codegen.ops.recurrent import Recurrent
 from nn4mc_codegen.ops.softmax import Softmax
 from nn4mc_codegen.ops.windows import Windows
 
-MAX_FILE_BYTES = 1 << 28
-# Of more samples than this, evenly spread ones are taken: each is evaluated in float64, and
-# calibration is to end soon whatever the file holds.
-MAX_SAMPLES = 1000
 # (scale, zero) of activations whose results have a known range, as TensorFlow Lite fixes them.
 FIXED = {"tanh": (1 / 128, 0), "sigmoid": (1 / 256, q.LOW), "hard_sigmoid": (1 / 256, q.LOW)}
 # Operators that move or choose elements: their inputs get the scale of their result, so that the
@@ -50,17 +46,14 @@ CLIPS = ("relu", "capped_relu")
 def quantize_graph(graph: Graph, samples: np.ndarray) -> q.QuantGraph:
     """int8 form of a graph by typical flat inputs (samples, inputs), with what it costs on them.
 
-    Raises `ModelError` for what has no int8 form.
+    To a recurrent network they are the steps of one sequence, or (sequences, steps, inputs). Raises
+    `ModelError` for what has no int8 form.
     """
-    if graph.states:
-        layers = ", ".join(dict.fromkeys(state.node.name for state in graph.states))
-        raise ModelError(f"recurrent layers ({layers}) have no int8 form; compile them as float32")
-    chosen = np.linspace(0, len(samples) - 1, min(len(samples), MAX_SAMPLES)).astype(int)
-    samples = np.asarray(samples, np.float64)[np.unique(chosen)]
+    sequences = sequences_of(graph, samples)
     simple = _simplified(graph)
-    quantised = _Quantizer(simple, _ranges(simple, samples)).graph()
-    wanted = np.array([graph.evaluate(x) for x in samples])
-    found = np.array([quantised.evaluate(x) for x in samples])
+    quantised = _Quantizer(simple, *_ranges(simple, sequences)).graph()
+    wanted = np.concatenate([graph.run(x)[0] for x in sequences])
+    found = np.concatenate([quantised.run(x)[0] for x in sequences])
     difference = found - wanted
     accuracy = q.Accuracy(
         rms=float(np.sqrt(np.mean(difference**2))),
@@ -68,49 +61,6 @@ def quantize_graph(graph: Graph, samples: np.ndarray) -> q.QuantGraph:
         range=float(np.ptp(wanted)),
     )
     return replace(quantised, accuracy=accuracy)
-
-
-def load_samples(path: Path, graph: Graph) -> np.ndarray:
-    """(samples, inputs) from a file: .npy and .csv with a flat input a row, .npz with one such
-    array or one for each input by its name. Raises `ModelError`."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelError(f"{path.name}: larger than {MAX_FILE_BYTES >> 20} MiB")
-        rows = _read(path, graph)
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, EOFError, KeyError, MemoryError, BadZipFile, zlib.error) as error:
-        if isinstance(error, ModelError):
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path.name}: no table of numbers ({reason})") from None
-    if rows.ndim < 2 or math.prod(rows.shape[1:]) != graph.input_size or not len(rows):
-        raise ModelError(
-            f"{path.name}: shape {rows.shape}, but a sample has {graph.input_size} numbers"
-        )
-    rows = rows.reshape(len(rows), -1)
-    if not np.isfinite(rows).all():
-        raise ModelError(f"{path.name}: some numbers are NaN or infinite")
-    return rows.astype(np.float64)
-
-
-def _read(path: Path, graph: Graph) -> np.ndarray:
-    if path.suffix == ".csv":
-        with path.open(encoding="utf-8") as file:
-            has_names = any(c.isalpha() and c not in "eE" for c in file.readline())
-        return np.loadtxt(path, delimiter=",", skiprows=int(has_names), ndmin=2)
-    if path.suffix == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False), np.float64)
-    if path.suffix == ".npz":
-        with ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
-                raise ModelError(f"{path.name}: unpacks to more than {MAX_FILE_BYTES >> 20} MiB")
-        with np.load(path, allow_pickle=False) as arrays:
-            if len(arrays.files) == 1:
-                return np.asarray(arrays[arrays.files[0]], np.float64)
-            parts = [np.asarray(arrays[t.name], np.float64) for t in graph.inputs]
-        return np.hstack([part.reshape(len(part), -1) for part in parts])
-    raise ModelError(f"{path.name}: samples are read from .npy, .npz and .csv files")
 
 
 def _simplified(graph: Graph) -> Graph:
@@ -138,31 +88,37 @@ def _simplified(graph: Graph) -> Graph:
 
 
 Ranges = dict[Tensor, tuple[float, float]]
+Peaks = dict[Node, float]
 
 
-def _ranges(graph: Graph, samples: np.ndarray) -> Ranges:
-    """Smallest and largest element of every tensor over the samples; zero is in all of them."""
+def _ranges(graph: Graph, sequences: np.ndarray) -> tuple[Ranges, Peaks]:
+    """Smallest and largest element of every tensor along the sequences, each from a reset state;
+    zero is in all of them. And what else of recurrent nodes has a range."""
     ranges = dict.fromkeys((*graph.inputs, *(n.output for n in graph.nodes)), (0.0, 0.0))
-    ends = np.cumsum([t.size for t in graph.inputs])
-    for x in samples:
-        parts = np.split(x, ends[:-1])
-        values = {t: part.reshape(t.shape) for t, part in zip(graph.inputs, parts, strict=True)}
-        for node in graph.nodes:
-            values[node.output] = node.op.evaluate(*(values[t] for t in node.inputs))
-        for tensor, value in values.items():
-            low, high = ranges[tensor]
-            ranges[tensor] = min(low, float(value.min())), max(high, float(value.max()))
+    peaks = dict.fromkeys((state.node for state in graph.states), 0.0)
+    for sequence in sequences:
+        state = np.zeros(graph.state_size)
+        for x in sequence:
+            values, states = graph.values(x, state)
+            for tensor in ranges:
+                low, high = ranges[tensor]
+                value = values[tensor]
+                ranges[tensor] = min(low, float(value.min())), max(high, float(value.max()))
+            for node in peaks:
+                found = peak(node.op, values[node.inputs[0]].ravel(), states[node], values[node])
+                peaks[node] = max(peaks[node], found)
+            state = np.concatenate([np.zeros(0), *(values[node] for node in peaks)])
     for node in reversed(graph.nodes):
         if isinstance(node.op, KEEP_SCALE):
             ranges |= dict.fromkeys(node.inputs, ranges[node.output])
-    return ranges
+    return ranges, peaks
 
 
 class _Quantizer:
     """Makes the nodes of the `QuantGraph`, one method an operator."""
 
-    def __init__(self, graph: Graph, ranges: Ranges):
-        self._graph, self._ranges = graph, ranges
+    def __init__(self, graph: Graph, ranges: Ranges, peaks: Peaks):
+        self._graph, self._ranges, self._peaks = graph, ranges, peaks
         self._nodes: list[q.QNode] = []
         self._tensors: dict[Tensor, q.QTensor] = {}
         readers = [t for node in graph.nodes for t in node.inputs] + [graph.output]
@@ -262,6 +218,10 @@ class _Quantizer:
         y = self._fixed(node.output, *fixed) if fixed else self._tensor(node.output)
         self._add(node.output, o.Lut.of(x, y, node.op.evaluate, node.op.formula), y, x)
 
+    def _recurrent(self, node: Node, x: q.QTensor) -> None:
+        y = self._tensor(node.output)
+        self._add(node.output, quantized(node.op, x, y, self._peaks[node]), y, x)
+
     def _softmax(self, node: Node, x: q.QTensor) -> None:
         y = self._fixed(node.output, 1 / 256, q.LOW)
         self._add(node.output, o.Softmax.of(x.shape[-1], x, 1.0), y, x)
@@ -340,6 +300,7 @@ METHODS: dict[type[Op], Callable] = {
     AveragePool: _Quantizer._pool,
     Multiply: _Quantizer._product,
     Pad: _Quantizer._pad,
+    Recurrent: _Quantizer._recurrent,
     Rewire: _Quantizer._rewire,
     Softmax: _Quantizer._softmax,
 }

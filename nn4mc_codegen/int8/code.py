@@ -4,7 +4,8 @@ The kernels (templates/int8_kernels.j2) are C functions that know no network. A 
 units on 6 inputs, with rows of weights in blocks of 4 and columns in fours, is
 
     static const int16_t fk_w_h[32] = …               8 rows × 8 columns of int8, two in a number
-    static const fk_linear fk_l_h = { fk_w_h, … };    its struct: weights, biases, factors, sizes
+    static const int32_t fk_r_h[16] = …               two numbers a row: how a sum becomes int8
+    static const fk_linear fk_l_h = { fk_w_h, … };    its struct: these and sizes
     fk_dense(&fk_l_h, x, h);                          its call, in fk_step_q
 """
 
@@ -12,13 +13,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.int8.constants import Constants
+from nn4mc_codegen.int8.line import KINDS, LINE, PLAIN, Form, forms_of
 from nn4mc_codegen.int8.memory import Place, copies_of, places_of, rounded_up
 from nn4mc_codegen.int8.operators import (
     Add,
@@ -35,16 +36,18 @@ from nn4mc_codegen.int8.operators import (
     Window,
 )
 from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QuantGraph, Rescaling
+from nn4mc_codegen.int8.recurrent_code import RecurrentCode
 from nn4mc_codegen.int8.shapes import (
     DENSE_BLOCKS,
     SHORT_RUN,
     TURNS,
     conv_cost,
     dense_cost,
-    in_fours,
-    is_narrow,
     order,
     rest_of,
+    ring_size,
+    route,
+    vectors,
 )
 from nn4mc_codegen.int8.simplify import PooledConv, simplified
 
@@ -68,84 +71,115 @@ class Int8Code:
         self.is_static = options.stack_bytes == 0
         """whether the buffer is a static array"""
         self.constants = Constants(self.name, self.in_ram)
-        self.record_sizes: list[int] = []
-        """of the blocks of rows that the layers have"""
         self.layers: list[str] = []
         self.calls: list[str] = []
         ops = [node.op for node in graph.nodes]
-        self.kinds = {op.kind for op in ops} | (
-            {"conv"} if any(isinstance(op, Conv) for op in ops) else set()
+        self.kinds = {op.kind for op in ops}
+        products = [op for op in ops if isinstance(op, Dense | Conv)]
+        depthwise = [op for op in ops if isinstance(op, Depthwise)]
+        self.bits, forms = forms_of(
+            products,
+            [
+                129 * op.weights.astype(np.int64)[:, order(op)][:, 0::2].sum(axis=1)
+                for op in products
+            ],
         )
-        dense = [op for op in ops if isinstance(op, Dense)]
-        conv = [op for op in ops if isinstance(op, Conv)]
+        self.depthwise_bits, more = forms_of(depthwise, [np.zeros(1, np.int64)] * len(depthwise))
+        self.forms: dict[Linear, Form] = dict(zip(products + depthwise, forms + more, strict=True))
+        self.route = {op: route(op, self.forms[op].kind == PLAIN) for op in products}
+        by_route: dict[str, list[Linear]] = {}
+        for op in products:
+            by_route.setdefault(self.route[op], []).append(op)
+        dense = by_route.pop("dense", [])
+        self.routes = set(by_route)
+        """of what the kernel of four patches multiplies"""
+        fours = [op for ops in by_route.values() for op in ops]
+        patches = by_route.get("windows", []) + by_route.get("pooled", [])
+        points, pooled = by_route.get("points", []), by_route.get("pooled", [])
+        # Forms that each kernel is printed for, and the kinds of pairs that they multiply
+        self.dense_forms, self.conv_forms = self._kinds(dense), self._kinds(fours)
+        self.pooled_forms, self.depthwise_forms = self._kinds(pooled), self._kinds(depthwise)
+        self.four_forms = self._kinds([op for op in fours if op not in pooled])
+        self.conv_kernels = [False] * bool(self.four_forms) + [True] * bool(pooled)
+        self.dense_kinds, self.points_kinds = self._pairs(dense), self._pairs(points)
+        self.patch_kinds, self.pair_kinds = self._pairs(patches), self._pairs(products)
         turns = TURNS[options.optimize]
         shapes = itertools.product(DENSE_BLOCKS, turns)
         self.block, self.dense_turn = min(shapes, key=lambda shape: dense_cost(dense, *shape))
-        self.conv_turn = min(turns, key=lambda turn: conv_cost(conv, turn))
+        self.conv_turn = min(turns, key=lambda turn: conv_cost(fours, turn))
+        self.recurrent = RecurrentCode(graph, self.constants, turns)
+        # Recurrent layers read narrow pairs of a whole vector, as dense layers do.
+        more = ["pairs"] * bool(self.recurrent.forms)
+        self.spread_kinds = more + [kind for kind in self.dense_kinds if kind not in more]
+        self.pair_kinds = more + [kind for kind in self.pair_kinds if kind not in more]
         # Lengths of the longest vectors that the kernels multiply, filled up; of the longest patch,
-        # the elements of x under a convolution's window; and of a depthwise one's taps and channels
+        # the elements of x under a convolution's window
         self.dense_columns = max([self._padded(op)[1] for op in dense], default=0)
-        self.conv_columns = max([self._padded(op)[1] for op in conv], default=0)
-        windows = [op.window for op in conv]
+        self.conv_columns = max([self._padded(op)[1] for op in patches], default=0)
+        self.points_columns = max([self._padded(op)[1] for op in points], default=0)
+        windows = [op.window for op in patches]
         self.dilated = any(1 < w.windows.dilation[1] and 1 < w.windows.size[1] for w in windows)
         """whether the taps of any convolution's rows do not lie side by side in x"""
         self.border = self.dilated or any(w.leaves_the_image for w in windows)
         """whether any convolution's patches must be put together, for they have taps outside"""
-        self.patch = max([op.weights.shape[1] for op in conv], default=0)
+        self.patch = max([op.weights.shape[1] for op in patches], default=0)
         self.rest = rounded_up(max(map(rest_of, windows), default=0), 4)
         """most elements of a patch that are in no four of a row of taps"""
         runs = {w.windows.size[1] * w.channels for w in windows if w.windows.size[0] > 1}
         self.short_runs = sorted(run for run in runs if run < SHORT_RUN)
-        pooled = [op for op in conv if isinstance(op, PooledConv)]
-        self.conv_forms = [False] * (len(pooled) < len(conv)) + [True] * bool(pooled)
-        self.pooled_columns = max([2 * self._padded(op)[1] for op in pooled], default=0)
         self.pooled_rows = max([len(op.weights) for op in pooled], default=0)
-        depthwise = [op for op in ops if isinstance(op, Depthwise)]
-        self.channel_by_channel = any(not in_fours(op) for op in depthwise)
-        self.in_fours = any(in_fours(op) for op in depthwise)
-        counts = [op.weights.shape[1] for op in depthwise if in_fours(op)]
-        self.tap_unroll = max(u for u in range(1, 6) if all(n % u == 0 for n in counts))
-        self.taps = max([op.weights.shape[1] for op in depthwise], default=0)
-        self.deepest = max([op.window.channels for op in depthwise], default=0)
-        self.narrow = any(is_narrow(op) for op in (*dense, *conv))
-        """whether any layer's sums take at most 24 bits"""
-        self.wide = any(not is_narrow(op) for op in (*dense, *conv))
-        """whether any layer's sums may take more"""
+        # Of depthwise convolutions: widths, strides and dilations; elements of the rows of four
+        # channels that their windows need; most rows of a window
+        windows = [op.window for op in depthwise]
+        self.depthwise_shapes = sorted(
+            {(w.windows.size[1], w.windows.strides[1], w.windows.dilation[1]) for w in windows}
+        )
+        self.ring = max(map(ring_size, windows), default=0)
+        self.deepest_window = max([w.windows.size[0] for w in windows], default=0)
+        self.gathers = any(op.per_channel > 1 or len(op.weights) < 4 for op in depthwise)
+        """whether the channels of x for four of y do not lie side by side in any"""
         self.clips = any(_clips(op) for op in ops)
         """whether any results have narrower limits than int8"""
-        layers = [*conv, *depthwise]
-        # A factor below 1/2 shifts to the right only, which takes a shorter function; the factors
-        # of convolutions nearly always are.
-        any_factor = any(np.any(op.rescaling.shift >= 0) for op in layers)
-        self.of_layers = "_twice_any" if any_factor else "_twice"
-        self.twice = {any_factor} if layers else set()
-        """which forms of the function that rounds twice are used: True is the one for any factor,
-        False the shorter one"""
-        self.twice |= {True} if self.kinds & {"mean", "add", "multiply"} else set()
-        self.doubled = bool(layers) and not any_factor
+        kinds = {form.kind for form in self.forms.values()}
+        self.line, self.plain = LINE in kinds, PLAIN in kinds
+        self.once = PLAIN in self.dense_forms
+        self.twice = PLAIN in self.conv_forms + self.depthwise_forms or bool(
+            self.kinds & {"mean", "add", "multiply"}
+        )
+        lined = [(products, self.bits), (depthwise, self.depthwise_bits)]
+        self.lines = sorted(
+            {bits for ops, bits in lined if any(self.forms[op].kind != PLAIN for op in ops)}
+        )
         self.symbols = dict(zip(graph.nodes, unique([n.name for n in graph.nodes]), strict=True))
-        self.places, self.buffer = places_of(graph, self.block)
+        self.places, self.buffer = places_of(graph, self._surplus)
         for node in graph.nodes:
             self._call(node)
         result = self.places[graph.output]
         if result.array != "y":
             self.calls.append(f"memcpy(y, {result}, {graph.output.size});")
 
-    # Which helpers of the templates are used: `once` rounds a dense layer's sums, `products` are
-    # the structs and pairs of what multiplies matrices, `sliding` loads fours of channels,
-    # `windows` is the struct of a window.
+    def _surplus(self, op: QOp) -> int:
+        """Elements that a kernel writes beyond a result: the last block writes all its rows."""
+        return -len(op.weights) % self.block if self.route.get(op) == "dense" else 0
 
-    @property
-    def once(self) -> bool:
-        return "dense" in self.kinds
+    def _kinds(self, ops: Sequence[Linear]) -> list[str]:
+        kinds = {self.forms[op].kind for op in ops}
+        return [kind for kind in KINDS if kind in kinds]
+
+    def _pairs(self, ops: Sequence[Linear]) -> list[str]:
+        kinds = {self.forms[op].kind for op in ops}
+        return ["pairs"] * bool(kinds - {PLAIN}) + ["wide_pairs"] * (PLAIN in kinds)
+
+    # Which helpers are used: `products` are the structs of what multiplies matrices, `multiplies`
+    # the pairs of that and of recurrent layers, `sliding` and `loads` load fours of elements.
 
     @property
     def products(self) -> bool:
-        return bool(self.kinds & {"dense", "conv"})
+        return bool(self.route)
 
     @property
-    def pair_kinds(self) -> list[str]:
-        return ["pairs"] * self.narrow + ["wide_pairs"] * self.wide
+    def multiplies(self) -> bool:
+        return bool(self.pair_kinds)
 
     @property
     def pools(self) -> bool:
@@ -156,16 +190,22 @@ class Int8Code:
         return self.pools or "depthwise" in self.kinds
 
     @property
+    def loads(self) -> bool:
+        return self.sliding or "mean" in self.kinds or "points" in self.routes
+
+    @property
     def windows(self) -> bool:
-        return self.sliding or "conv" in self.kinds
+        return self.sliding or bool(self.patch_kinds)
 
     @property
     def memory_bytes(self) -> int:
         """The buffer, what the largest kernel adds, and the int8 input and output of a step."""
         kernel = max(
-            self.patch + 4 * max(self.conv_columns, self.pooled_columns),
+            self.patch + 8 * self.conv_columns,
+            8 * self.points_columns,
             2 * self.dense_columns,
-            4 * self.taps + self.deepest,
+            8 * self.ring + 4 * self.deepest_window,
+            self.recurrent.bytes,
         )
         return self.buffer + kernel + self.graph.input_size + self.graph.output.size
 
@@ -175,75 +215,60 @@ class Int8Code:
         call = getattr(self, f"_{node.op.kind}")
         self.calls.extend(call(node.op, self.symbols[node], node, places, result))
 
-    def _block(self, op: Linear) -> int:
-        """How many rows the kernel of a layer sums at a time."""
-        return self.block if isinstance(op, Dense) else 1 if isinstance(op, PooledConv) else 2
-
-    def _padded(self, op: Linear) -> tuple[int, int]:
+    def _padded(self, op: Dense | Conv) -> tuple[int, int]:
         """Rows and columns of a layer with those of weight zero that fill up the kernel's blocks
         and turns."""
-        dense = isinstance(op, Dense)
-        block, turn = self._block(op), self.dense_turn if dense else self.conv_turn
+        dense = self.route[op] == "dense"
+        block, turn = (self.block, self.dense_turn) if dense else (2, self.conv_turn)
         rows, columns = op.weights.shape
         return rounded_up(rows, block), rounded_up(columns, 4 * turn)
 
-    def _rows(
-        self,
-        symbol: str,
-        block: int,
-        rescaling: Rescaling,
-        bias: np.ndarray,
-        narrow_bias: np.ndarray | None = None,
-        more: int = 0,
-    ) -> str:
-        """Name of an array of blocks of rows, which `bias` fills: what to add to each row's sum,
-        multiply by, and shift to the right by.
+    def _numbers(self, symbol: str, op: Linear, rows: np.ndarray) -> str:
+        """Name of the array of what the C reads a row: of these rows, and zeros from -1 on."""
+        numbers = _wrapped(self.forms[op].numbers[rows])
+        numbers[rows < 0] = 0
+        return self.constants.add("int32_t", f"r_{symbol}", numbers)
 
-        A row's factor is multiplier·2^(shift - 31). The kernel makes twice the result, and rounds
-        by halving it in the end. Convolutions take product·2^-31, so that -1 - shift bits remain to
-        be shifted. Dense layers shift `more` bits: see `_linear`.
-        """
-        # A shift by 31 bits leaves nothing but the sign; C does not define a longer one.
-        shift = np.minimum(_filled(more - 1 - rescaling.shift, len(bias)), 31)
-        multiplier = _filled(rescaling.multiplier, len(bias))
-        self.record_sizes = sorted({*self.record_sizes, block})
-        parts = [bias, multiplier, shift]
-        other = [narrow_bias, multiplier, shift] if narrow_bias is not None else None
-        return self.constants.add_records(f"rows_{block}", f"r_{symbol}", block, parts, other)
+    def _form(self, op: Linear) -> tuple[int, list[str]]:
+        """Number of the form, and fields of the structs that end with what only some layers have:
+        the offset of a plain layer, twice the zero point and 1 for rounding; lowest and highest."""
+        r = op.rescaling
+        kind = KINDS.index(self.forms[op].kind)
+        limits = [str(r.low), str(r.high)] if self.clips else []
+        return kind, [str(1 + 2 * r.zero)] * self.plain + limits
 
     def _linear(self, symbol: str, op: Dense | Conv) -> str:
         """Name of the struct of a dense layer or convolution, which is appended to `layers`.
 
-        A narrow layer has other biases on a core with DSP instructions. Of two weights p and q that
-        stand in one number, 256·q - p, that core computes 256·(p·a + q·b) + 129·p, as
-        int8_linear.j2 derives: so a bias is 256 times as large, less the sum of 129·p. The numbers
-        of a wide layer are two bytes, p and q.
+        Two weights p and q stand in one number, 256·q - p, of which a core with DSP instructions
+        computes 256·(p·a + q·b) + 129·p, as int8_linear.j2 derives. The numbers of a plain layer
+        are two bytes, p and q.
         """
         rows, columns = op.weights.shape
         full = np.zeros(self._padded(op), np.int64)
         full[:rows, :columns] = op.weights[:, order(op)]
-        dense, narrow = isinstance(op, Dense), is_narrow(op)
+        plain = self.forms[op].kind == PLAIN
         first, second = full[:, 0::2], full[:, 1::2]
-        pairs = 256 * second - first if narrow else 256 * second + (first & 255)
+        pairs = 256 * second + (first & 255) if plain else 256 * second - first
         # A number holds two weights of a row. A block's rows come in turn, four columns of each:
         # with rows a and b in a block the numbers are a01 a23 b01 b23 a45 a67 b45 b67 …
-        block = self._block(op)
+        block = self.block if self.route[op] == "dense" else 2
         blocks = pairs.reshape(-1, block, full.shape[1] // 4, 2).transpose(0, 2, 1, 3)
-        bias = _padded(op.bias, len(full))
-        narrow_bias = _wrapped(256 * bias - 129 * first.sum(axis=1)) if narrow else None
-        left = 8 if narrow else op.left
+        filled = np.append(np.arange(rows), np.full(len(full) - rows, -1))
+        kind, more = self._form(op)
+        # A plain dense layer's sums are multiplied by 2^left, after which every row's factor is a
+        # shift to the right.
+        factor = [str(1 << op.left if isinstance(op, Dense) else 1)] * self.plain
         fields = [
             self.constants.add("int16_t", f"w_{symbol}", blocks),
-            # The sums of a dense layer are multiplied by 2^left, after which every row's factor is
-            # a shift to the right; and the kernel takes product·2^-32, the upper 32 bits.
-            self._rows(symbol, block, op.rescaling, bias, narrow_bias, left - 1 if dense else 0),
+            self._numbers(symbol, op, filled),
             str(columns),
             str(full.shape[1]),
-            str(len(full) if dense else rows),
-            str(block),
-            str(int(narrow)),
-            str(1 << left if dense else 1),
-            *_limits(op.rescaling),
+            str(len(full) if self.route[op] == "dense" else rows),
+            str(kind),
+            *([str(self.forms[op].c)] * self.line),
+            *factor,
+            *more,
         ]
         return self._struct("linear", f"l_{symbol}", fields)
 
@@ -253,18 +278,27 @@ class Int8Code:
         return name
 
     def _dense(self, op: Dense, symbol, node, places, result) -> Iterator[str]:
-        layer = self._linear(symbol, op)
-        rows, columns = op.weights.shape
-        if op.count == 1:
-            yield f"{self.name}_dense(&{layer}, {places[0]}, {result});"
-            return
-        yield f"for (int i = 0; i < {op.count}; i++) {{"
-        yield (
-            f"    {self.name}_dense(&{layer}, {places[0]} + i * {columns}, {result} + i * {rows});"
-        )
-        yield "}"
+        yield from self._vectors(op, symbol, places[0], op.weights.shape[1], result)
+
+    def _vectors(
+        self, op: Dense | Conv, symbol: str, x: Place, step: int, y: Place
+    ) -> Iterator[str]:
+        """Calls for vectors that lie a step after each other."""
+        layer, count, rows = self._linear(symbol, op), vectors(op), len(op.weights)
+        if self.route[op] == "points":
+            yield f"{self.name}_points(&{layer}, {x}, {step}, {count}, {y});"
+        elif count == 1:
+            yield f"{self.name}_dense(&{layer}, {x}, {y});"
+        else:
+            yield f"for (int i = 0; i < {count}; i++) {{"
+            yield f"    {self.name}_dense(&{layer}, {x} + i * {step}, {y} + i * {rows});"
+            yield "}"
 
     def _conv(self, op: Conv, symbol, node, places, result) -> Iterator[str]:
+        if self.route[op] != "windows":
+            step = op.window.windows.strides[1] * op.window.channels
+            yield from self._vectors(op, symbol, places[0], step, result)
+            return
         layer, window = self._linear(symbol, op), self._window(symbol, op.window)
         yield f"{self.name}_conv(&{layer}, &{window}, {op.input_zero}, {places[0]}, {result});"
 
@@ -275,24 +309,21 @@ class Int8Code:
 
     def _depthwise(self, op: Depthwise, symbol, node, places, result) -> Iterator[str]:
         rows, window = len(op.weights), self._window(symbol, op.window)
-        order, weights = np.arange(rounded_up(rows, 4)), op.weights.T
-        if in_fours(op):
-            # Of 6 channels the blocks are 0 1 2 3 and 2 3 4 5.
-            order[-4:] = np.arange(rows - 4, rows)
-            weights = op.weights[order].reshape(-1, 4, op.weights.shape[1]).transpose(0, 2, 1)
-        order = np.minimum(order, rows - 1)
-        r = op.rescaling
-        rescaling = replace(
-            r, multiplier=_filled(r.multiplier, rows)[order], shift=_filled(r.shift, rows)[order]
-        )
+        lanes = np.arange(rounded_up(rows, 4))
+        # Of 6 channels the groups are 0 1 2 3 and 2 3 4 5, of two 0 1 1 1.
+        lanes[-4:] = np.minimum(np.arange(4) + max(rows - 4, 0), rows - 1)
+        plain = self.forms[op].kind == PLAIN
+        weights = op.weights[lanes].astype(np.int64) * (1 if plain else 256)
+        groups = weights.reshape(-1, 4, weights.shape[1]).transpose(0, 2, 1)[:, :, [0, 2, 1, 3]]
+        kind, more = self._form(op)
         fields = [
-            self.constants.add("int8_t", f"w_{symbol}", weights),
-            self._rows(symbol, 4, rescaling, op.bias[order]),
+            self.constants.add("int16_t", f"w_{symbol}", groups),
+            self._numbers(symbol, op, lanes),
             str(rows),
             str(op.per_channel),
-            str(int(in_fours(op))),
             str(op.input_zero),
-            *_limits(op.rescaling),
+            str(kind),
+            *more,
         ]
         layer = self._struct("depthwise_layer", f"l_{symbol}", fields)
         yield f"{self.name}_depthwise(&{layer}, &{window}, {places[0]}, {result});"
@@ -365,6 +396,11 @@ class Int8Code:
         a, b = self._operands(op, symbol, node, places)
         yield f"{self.name}_multiply(&{layer}, {a}, {b}, {node.output.size}, {result});"
 
+    def _recurrent(self, op: QOp, symbol, node, places, result) -> Iterator[str]:
+        yield self.recurrent.call(self.name, self._struct, symbol, node, places[0], result)
+
+    _simple_rnn = _gru = _gru_reset_after = _lstm = _recurrent
+
     def _softmax(self, op: Softmax, symbol, node, places, result) -> Iterator[str]:
         table = self.constants.add("int32_t", f"e_{symbol}", op.exponentials)
         words = f"{table}, {len(op.exponentials)}, {op.depth}"
@@ -394,22 +430,13 @@ class Int8Code:
 
 
 def _limits(rescaling: Rescaling) -> list[str]:
-    """The offset, twice the zero point and 1 for rounding; the lowest and the highest result."""
+    """Twice the zero point and 1 for rounding; the lowest and the highest result."""
     return [str(1 + 2 * rescaling.zero), str(rescaling.low), str(rescaling.high)]
 
 
 def _factor(rescaling: Rescaling) -> tuple[int, int]:
     """Multiplier and bits to shift to the right of a single factor, as in `_rescaling`."""
     return int(rescaling.multiplier[0]), -1 - int(rescaling.shift[0])
-
-
-def _padded(values: np.ndarray, size: int) -> np.ndarray:
-    return np.append(values, np.zeros(size - len(values), np.int64))
-
-
-def _filled(values: np.ndarray, size: int) -> np.ndarray:
-    """A number a row, or one for all, filled up to a size with zeros."""
-    return _padded(values, size) if len(values) > 1 else np.full(size, values)
 
 
 def _wrapped(values: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,30 +16,21 @@ class Constant:
     type: str
     name: str
     items: list[str]
-    narrow: list[str] | None
-    """what a core with DSP instructions reads in place of `items`, if that differs"""
     bytes: int
     storage: str
     place: str
 
     @property
     def text(self) -> str:
-        return self._declared(self.items)
-
-    @property
-    def narrow_text(self) -> str:
-        return self._declared(self.narrow)
-
-    def _declared(self, items: list[str]) -> str:
         lines, line = [], ""
-        for item in items:
+        for item in self.items:
             if len(line) + len(item) > 108:
                 lines.append(line.rstrip())
                 line = ""
             line += item + ", "
         lines.append(line.rstrip(", "))
         body = "\n    ".join(lines)
-        array = f"{self.type} {self.name}[{len(items)}]{self.place}"
+        array = f"{self.type} {self.name}[{len(self.items)}]{self.place}"
         return f"{self.storage} {array} = {{\n    {body}}};"
 
 
@@ -65,40 +55,17 @@ class Constants:
     def add(self, kind: str, name: str, values: np.ndarray) -> str:
         """C name of an array of this type; equal arrays are printed once, under the first name.
 
-        Names that begin with w_ are weights.
+        Names that begin with w are weights.
         """
-        in_ram = self.weights_in_ram and name.startswith("w_")
+        in_ram = self.weights_in_ram and name.startswith("w")
         storage, macro = "static" if in_ram else "static const", self.prefix.upper()
         place = f" {macro}_ALIGNED" * (kind == "int16_t") + f" {macro}_WEIGHTS" * in_ram
         items = [_integer(v) for v in values.ravel().tolist()]
         size = _BYTES[kind] * len(items)
-        return self._add(Constant(kind, f"{self.prefix}_{name}", items, None, size, storage, place))
-
-    def add_records(
-        self,
-        kind: str,
-        name: str,
-        block: int,
-        parts: Sequence[np.ndarray],
-        narrow: Sequence[np.ndarray] | None = None,
-    ) -> str:
-        """C name of an array of structs, each of so many elements of every part; `narrow` is what a
-        core with DSP instructions reads in place of these."""
-
-        def records(parts: Sequence[np.ndarray]) -> list[str]:
-            groups = [np.reshape(p, (-1, block)).tolist() for p in parts]
-            return [
-                "{ " + ", ".join(f"{{ {', '.join(map(_integer, g))} }}" for g in group) + " }"
-                for group in zip(*groups, strict=True)
-            ]
-
-        items, other = records(parts), None if narrow is None else records(narrow)
-        size = (8 * block + 4) * len(items)
-        names = f"{self.prefix}_{kind}", f"{self.prefix}_{name}"
-        return self._add(Constant(*names, items, other, size, "static const", ""))
+        return self._add(Constant(kind, f"{self.prefix}_{name}", items, size, storage, place))
 
     def _add(self, constant: Constant) -> str:
-        key = constant.type, *constant.items, "", *(constant.narrow or ())
+        key = constant.type, *constant.items
         if key not in self._names:
             self._names[key] = constant.name
             self.arrays.append(constant)

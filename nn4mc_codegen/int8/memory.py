@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from nn4mc_codegen.int8.operators import Add, Dense, Lut, Multiply, Rewire
-from nn4mc_codegen.int8.quantize import QTensor, QuantGraph
+from nn4mc_codegen.int8.operators import Add, Lut, Multiply, Rewire
+from nn4mc_codegen.int8.quantize import QOp, QTensor, QuantGraph
 
 # These read element i of their operands before they write element i: the result may lie where an
 # operand lies.
@@ -31,13 +31,13 @@ class Place:
         return f"{self.array} + {self.start}" if self.start else self.array
 
 
-def places_of(graph: QuantGraph, block: int) -> tuple[dict[QTensor, Place], int]:
+def places_of(graph: QuantGraph, surplus: Callable[[QOp], int]) -> tuple[dict[QTensor, Place], int]:
     """Where each tensor lies, and the size of the buffer h that those inside the network share.
 
     A tensor lives from the node that makes it to the last one that reads it, and takes the first
     gap between those that live meanwhile. What only has another shape than its operand lies where
-    that lies; the network's result lies in y. `block` is how many rows a dense kernel writes at a
-    time: what it makes is filled up to whole blocks.
+    that lies; the network's result lies in y. `surplus` says how many elements beyond its result an
+    operator's kernel writes.
     """
     places: dict[QTensor, Place] = {}
     offset = 0
@@ -62,9 +62,7 @@ def places_of(graph: QuantGraph, block: int) -> tuple[dict[QTensor, Place], int]
         if owner[node.output] is not node.output:
             places[node.output] = places[owner[node.output]]
             continue
-        size = node.output.size
-        if isinstance(node.op, Dense):  # the last block writes all its rows
-            size += -node.op.weights.shape[0] % block
+        size = node.output.size + surplus(node.op)
         if owner[graph.output] is node.output and size == node.output.size:
             places[node.output] = Place("y", 0)
             continue

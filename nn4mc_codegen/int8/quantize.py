@@ -60,6 +60,17 @@ class QOp(ABC):
     def macs(self) -> int:
         return 0
 
+    @property
+    def states(self) -> dict[str, int]:
+        """Sizes of what a recurrent operator carries from step to step, by name: int16 numbers. It
+        takes them after its inputs, and returns the new ones, flat, after its result."""
+        return {}
+
+    @property
+    def state_scales(self) -> dict[str, float]:
+        """What 1 stands for in each of them."""
+        return {}
+
     @abstractmethod
     def evaluate(self, *values: np.ndarray) -> np.ndarray:
         """Result, flat or in any shape of its size, from int64 arrays in the tensors' shapes."""
@@ -126,20 +137,42 @@ class QuantGraph(Layers):
     nodes: tuple[QNode, ...]
     accuracy: Accuracy | None = None
     """of a network that was quantised here"""
-    states: ClassVar[tuple] = ()
-    """int8 graphs are not recurrent"""
 
-    def evaluate_q(self, q: np.ndarray) -> np.ndarray:
-        """int8 output (n,) of the flat int8 input q (inputs,), both as int64."""
+    def evaluate_q(self, q: np.ndarray, state: np.ndarray | None = None) -> np.ndarray:
+        """int8 output (n,) of the flat int8 input q (inputs,), both as int64; by default after a
+        reset."""
+        return self.step_q(q, state)[0]
+
+    def step_q(self, q: np.ndarray, state: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """int8 output (n,) and new int16 state (states,) of the flat int8 input q (inputs,) and the
+        state, None after a reset; all as int64."""
         q = np.asarray(q, np.int64)
         if q.shape != (self.input_size,):
             raise ValueError(f"input has shape {q.shape}, the model takes ({self.input_size},)")
+        state = np.zeros(self.state_size) if state is None else state
+        sizes = [size for node in self.nodes for size in node.op.states.values()]
+        given = np.split(np.asarray(state, np.int64), np.cumsum(sizes))
         parts = self._split(q)
         values = {t: part.reshape(t.shape) for t, part in zip(self.inputs, parts, strict=True)}
+        made = [np.zeros(0, np.int64)]
         for node in self.nodes:
-            result = node.op.evaluate(*(values[t] for t in node.inputs))
+            states = [given.pop(0) for _ in node.op.states]
+            result = node.op.evaluate(*(values[t] for t in node.inputs), *states)
+            if states:
+                result, new = np.split(result, [node.output.size])
+                made.append(new)
             values[node.output] = result.reshape(node.output.shape)
-        return values[self.output].ravel()
+        return values[self.output].ravel(), np.concatenate(made)
+
+    def run(self, x: np.ndarray, state: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Float32 outputs (steps, n) and int16 states (steps, states) along the float32 sequence x
+        (steps, inputs)."""
+        outputs, states = [], []
+        for row in x:
+            y, state = self.step_q(self.quantize(row), state)
+            outputs.append(self.output.dequantize(y))
+            states.append(state)
+        return np.array(outputs), np.array(states)
 
     def quantize(self, x: np.ndarray) -> np.ndarray:
         """Flat int8 input of the flat float32 input x (inputs,)."""

@@ -10,46 +10,55 @@ from collections.abc import Sequence
 import numpy as np
 
 from nn4mc_codegen.int8.memory import rounded_up
-from nn4mc_codegen.int8.operators import Conv, Dense, Depthwise, Linear, Window
+from nn4mc_codegen.int8.operators import Conv, Dense, Linear, Window
+from nn4mc_codegen.int8.simplify import PooledConv
 
 # The instructions of four columns in the kernels' loops on a Cortex-M4: of the dense kernel, by the
-# number of rows that it sums at a time, and of that of convolutions, two rows of two patches. A
+# number of rows that it sums at a time, and of that of convolutions, two rows of four patches. A
 # turn of the loop, which takes several fours, adds those of TURN.
 DENSE_BLOCKS = {2: 8, 4: 15}
-CONV_FOUR = 13
+CONV_FOUR = 23
 TURN = 4
 # How many fours of columns a turn may take.
 TURNS = {"speed": range(1, 9), "balanced": range(1, 9), "size": range(1, 2)}
 # Runs of taps for which loops are printed with their lengths known.
 SHORT_RUN = 8
-# A sum of absolute value below this is narrow: 256 times as much fits 32 bits.
-NARROW = 1 << 23
 
 
-def in_fours(op: Depthwise) -> bool:
-    """Whether the kernel takes four channels of a depthwise convolution at a time."""
-    return op.per_channel == 1 and len(op.weights) >= 4
-
-
-def is_narrow(op: Linear) -> bool:
-    """Whether every sum of the layer fits 24 bits, whatever x is, and its factor needs no more than
-    the 8 bits that are left above."""
-    low = np.where(op.weights > 0, -128, 127).astype(np.int64) * op.weights
-    high = np.where(op.weights > 0, 127, -128).astype(np.int64) * op.weights
-    least, most = op.bias + low.sum(axis=1), op.bias + high.sum(axis=1)
-    fits = np.all(least >= -NARROW) and np.all(most < NARROW)
-    return bool(fits and op.left <= 8)
-
-
-def dense_cost(dense: Sequence[Dense], block: int, turn: int) -> float:
+def dense_cost(dense: Sequence[Dense | Conv], block: int, turn: int) -> float:
     """Instructions of the layers' loops, those on padding included."""
     four = DENSE_BLOCKS[block] + TURN / turn
-    return sum(four * _fours(op, block, turn) / block * op.count for op in dense)
+    return sum(four * _fours(op, block, turn) / block * vectors(op) for op in dense)
 
 
-def conv_cost(conv: Sequence[Conv], turn: int) -> float:
+def conv_cost(layers: Sequence[Dense | Conv], turn: int) -> float:
     four = CONV_FOUR + TURN / turn
-    return sum(four * _fours(op, 2, turn) / 4 * op.window.positions for op in conv)
+    return sum(four * _fours(op, 2, turn) / 8 * vectors(op) for op in layers)
+
+
+def vectors(op: Dense | Conv) -> int:
+    """How many vectors the weights are multiplied by."""
+    return op.count if isinstance(op, Dense) else op.window.positions
+
+
+def route(op: Dense | Conv, plain: bool) -> str:
+    """Which kernel takes a layer: "dense" takes one vector, "points" four of vectors at equal
+    distances, "windows" four patches of an image, "pooled" keeps their largest. Where sums are
+    rounded as TensorFlow Lite has it, dense layers are rounded once and convolutions twice."""
+    if isinstance(op, PooledConv):
+        return "pooled"
+    if isinstance(op, Dense):
+        return "dense" if plain or op.count < 3 else "points"
+    if not at_equal_distances(op.window):
+        return "windows"
+    return "dense" if not plain and op.window.positions < 3 else "points"
+
+
+def at_equal_distances(window: Window) -> bool:
+    """Whether every window is a vector in x, and they lie at equal distances."""
+    (rows, columns), (down, right) = window.output, window.windows.strides
+    in_step = rows == 1 or columns * right == window.width * down
+    return window.in_one_piece and in_step and not window.leaves_the_image
 
 
 def _fours(op: Linear, block: int, turn: int) -> int:
@@ -60,6 +69,17 @@ def _fours(op: Linear, block: int, turn: int) -> int:
 def rest_of(window: Window) -> int:
     """Elements of a patch that are in no four of a run."""
     return window.windows.size[0] * (window.windows.size[1] * window.channels % 4)
+
+
+def ring_size(window: Window) -> int:
+    """Elements of the rows of four channels that a depthwise kernel keeps: those under a row of
+    windows, and under one window more where their number is odd."""
+    (rows, columns), (_, right) = window.windows.size, window.windows.strides
+    deep, wide = (
+        (n - 1) * step + 1 for n, step in zip((rows, columns), window.windows.dilation, strict=True)
+    )
+    across = rounded_up(window.output[1], 2) - 1
+    return deep * (across * right + wide)
 
 
 def order(op: Linear) -> np.ndarray:

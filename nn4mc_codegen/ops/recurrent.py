@@ -188,7 +188,7 @@ class GRU(Recurrent):
         )
 
     @cached_property
-    def _biases(self) -> tuple[np.ndarray, np.ndarray]:
+    def biases(self) -> tuple[np.ndarray, np.ndarray]:
         """Of W·x with what always adds to it, and of U·h of the candidate."""
         u = self.units
         if self.bias.ndim == 1:
@@ -239,7 +239,7 @@ class GRU(Recurrent):
 
     def lower(self, p: Program, *x: Elements) -> Elements:
         x, h = x
-        bias, inner_bias = self._biases
+        bias, inner_bias = self.biases
         z, r = self.recurrent_activation.lower(p, self._sums(p, h, x, bias, 0, 1))
         W = p.constant(f"W2_{p.label}", self._columns(self.kernel, 2)).T
         U = p.constant(f"U2_{p.label}", self._columns(self.recurrent, 2)).T

@@ -99,7 +99,9 @@ def _input_macros(graph: Graph) -> list[dict]:
         place = {"name": tensor.name, "offset": offset, "size": tensor.size, "tensor": tensor}
         found.append(place)
         offset += tensor.size
-    found += [{"name": s.name, "offset": s.offset, "size": s.size} for s in graph.states]
+    found += [
+        {"name": s.name, "offset": s.offset, "size": s.size, "scale": s.scale} for s in graph.states
+    ]
     # A sequential model's input has its first layer's name, and so may its state.
     inputs = [t.name for t in graph.inputs]
     names = [s.name if s.name not in inputs else f"{s.name}_state" for s in graph.states]

@@ -10,7 +10,14 @@ from nn4mc_codegen.printing.linear_blocks import BlockedLinear
 from nn4mc_codegen.printing.linear_dots import Dots, dots_of
 from nn4mc_codegen.printing.linear_loops import SumLoop, sum_loops
 from nn4mc_codegen.printing.linear_operands import operand_lines
-from nn4mc_codegen.printing.registers import BODY_MACS, LARGE_WEIGHTS, READ_AT_ONCE_MIN
+from nn4mc_codegen.printing.registers import (
+    BODY_MACS,
+    LARGE_WEIGHTS,
+    NEAR,
+    READ_AT_ONCE_MIN,
+    STRAIGHT_INPUTS,
+    STRAIGHT_MACS,
+)
 
 
 class PrintedLinear(BlockedLinear):
@@ -23,12 +30,14 @@ class PrintedLinear(BlockedLinear):
     def loops(self, rows: Tile, outputs: Tile, body: int = 0) -> list[SumLoop]:
         """The loops that make a block's sums, each of at most `body` multiply-accumulates a turn,
         by default what suits the mode."""
+        shorter = body
         if body == 0:
             large = self.head.W.size > LARGE_WEIGHTS and len(self.head.x) == 1
             body = BODY_MACS["balanced" if large and self.mode == "speed" else self.mode]
+            shorter = min(body, BODY_MACS["balanced"])
         W = self.head.W[outputs.begin : outputs.end]
         x = self.head.x[rows.begin : rows.end]
-        limit = body // (rows.size * outputs.size)
+        sums = rows.size * outputs.size
         found: list[SumLoop] = []
         for begin, end in self.locator.spans(W, x):
             (W_access,) = self.locator.single([W[:, begin:end]])
@@ -37,8 +46,21 @@ class PrintedLinear(BlockedLinear):
             else:  # `packed`: the rows of one column after the other
                 x_access = Access(self.feed.result, rows.begin, 1, len(self.head.x))
             if not self.is_zero(W_access):
+                limit = self._inputs_of_turn(end - begin, rows.size, sums, body, shorter, x_access)
                 found += sum_loops(self, rows, outputs, end - begin, limit, W_access, x_access)
         return found
+
+    def _inputs_of_turn(
+        self, length: int, rows: int, sums: int, body: int, shorter: int, x: Access
+    ) -> int:
+        """Most inputs of a turn, by the multiply-accumulates of a body; more than those of a
+        shorter body only where they pay."""
+        limit, least = body // sums, shorter // sums
+        few = rows == 1 and length <= STRAIGHT_INPUTS
+        if limit > least and length * sums > STRAIGHT_MACS and not few:
+            near = (NEAR - (rows - 1) * x.row_step) // max(x.step, 1) + 1
+            limit = max(least, min(limit, length // 2, near))
+        return limit
 
     # ------------------------------------------------------------------ what is switched on
     #

@@ -50,8 +50,8 @@ class HostCode:
         samples = make_samples(called, {"x": x, **others}, resets, state)
         c_function = getattr(self._library, called.name)
         outputs = {a.name: _unwritten(len(samples), a) for a in called.outputs}
-        carried = np.zeros(called.states, np.float32)
-        states = np.empty((len(samples), called.states), np.float32)
+        carried = np.zeros(called.states, TYPES[called.state_type])
+        states = np.empty((len(samples), called.states), carried.dtype)
         for i in range(len(samples)):
             if called.states and samples.state is not None:
                 carried[:] = samples.state[i]
@@ -77,7 +77,8 @@ class HostCode:
         if x.shape[1:] != (sizes[f"{prefix}_INPUTS"],):
             raise ValueError(f"input has shape {x.shape}")
         y = np.full(sizes[f"{prefix}_OUTPUTS"], np.nan, np.float32)
-        state = np.full(sizes[f"{prefix}_STATES"], np.nan, np.float32)
+        kind = TYPES[read_function(self._header, self._name, "step").state_type]
+        state = np.full(sizes[f"{prefix}_STATES"], -1, kind)
         getattr(self._library, f"{self._name}_reset")(_pointer(state))
         getattr(self._library, f"{self._name}_run")(
             _pointer(state), _pointer(x), ctypes.c_int(len(x)), _pointer(y)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TYPES = {"float": np.float32, "int8_t": np.int8, "int": np.int32}
+TYPES = {"float": np.float32, "int8_t": np.int8, "int16_t": np.int16, "int": np.int32}
 
 
 class InterfaceError(ValueError):
@@ -53,6 +53,8 @@ class Function:
 
     name: str
     arguments: tuple[Argument, ...]
+    state_type: str = "float"
+    """of a state's values: float, or int16_t of an int8 network"""
 
     @property
     def inputs(self) -> tuple[Argument, ...]:
@@ -126,7 +128,9 @@ def read_function(header: str, name: str, function: str) -> Function:
         factors = [f.strip() for f in (extent or f"{name.upper()}_STATES").split("*")]
         size = int(np.prod([values[f] if f in values else int(f) for f in factors]))
         arguments.append(Argument(kind, state or array, size, bool(const)))
-    return Function(f"{name}_{function}", tuple(arguments))
+    state_type = re.search(rf"\b(\w+)\s+value\[{name.upper()}_STATES\]", header)
+    more = (state_type.group(1),) if state_type else ()
+    return Function(f"{name}_{function}", tuple(arguments), *more)
 
 
 def make_samples(
@@ -156,7 +160,8 @@ def make_samples(
             )
     first = np.arange(count) == 0
     if state is not None:
-        state = np.broadcast_to(np.asarray(state, np.float32), (count, function.states))
+        state = np.asarray(state, TYPES[function.state_type])
+        state = np.broadcast_to(state, (count, function.states))
     return Samples(
         inputs={
             a.name: np.ascontiguousarray(

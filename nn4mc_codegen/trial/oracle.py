@@ -117,16 +117,23 @@ def _int8_cases(
 ) -> list[Case]:
     """Integers have no rounding to allow for; what float32 adds are two exact conversions."""
     q = np.array([graph.quantize(row) for row in x])
+    y, after, state = [], [], None
+    for row, again in zip(q, reset, strict=True):
+        output, state = graph.step_q(row, None if again else state)
+        y.append(output)
+        after.append(state)
+    states = {"state": np.array(after)} if graph.states else {}
     meant = {
-        "step": ({"x": x}, np.array([graph.evaluate(row) for row in x])),
-        "step_q": ({"x": q.astype(np.int8)}, np.array([graph.evaluate_q(row) for row in q])),
+        "step": ({"x": x}, graph.output.dequantize(np.array(y))),
+        "step_q": ({"x": q.astype(np.int8)}, np.array(y)),
     }
-    return [
-        Case(
-            read_function(header, name, f), f, inputs, reset, None, {"y": y}, {"y": 0.0}, {"y": 1.0}
-        )
-        for f, (inputs, y) in meant.items()
-    ]
+    cases = []
+    for short_name, (inputs, outputs) in meant.items():
+        function = read_function(header, name, short_name)
+        expected = {"y": outputs, **states}
+        exact, one = dict.fromkeys(expected, 0.0), dict.fromkeys(expected, 1.0)
+        cases.append(Case(function, short_name, inputs, reset, None, expected, exact, one))
+    return cases
 
 
 def _scale(name: str, values: np.ndarray) -> float:

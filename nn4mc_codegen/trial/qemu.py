@@ -184,13 +184,15 @@ def _program(name: str, function: Function) -> str:
 
 
 def _input_type(function: Function) -> np.dtype:
-    before = [("before", np.float32, (function.states,))] if function.states else []
+    state = TYPES[function.state_type]
+    before = [("before", state, (function.states,))] if function.states else []
     arrays = [(a.name, TYPES[a.type], (a.size,)) for a in function.inputs]
     return np.dtype([("action", np.uint32), *before, *arrays], align=True)
 
 
 def _output_type(function: Function) -> np.dtype:
-    after = [("after", np.float32, (function.states,))] if function.states else []
+    state = TYPES[function.state_type]
+    after = [("after", state, (function.states,))] if function.states else []
     arrays = [(a.name, TYPES[a.type], (a.size,)) for a in function.outputs]
     costs = [("instructions", np.uint32), ("stack_bytes", np.uint32)]
     return np.dtype([*costs, *after, *arrays], align=True)

@@ -154,10 +154,12 @@ def adopt(
 
     Its input is [commands, output, past outputs, signals], newest first, as one vector or as named
     inputs, its output the next outputs, all in the units of the robot's description: y(k) + f(x),
-    where f is made of linear layers with tanh between them and of scales. Lags, delay and whether
-    it sees signals are those of --settings and of the description, as for `train`. What it becomes
-    predicts what it predicts, or is refused; then it is checked as by `check-model`, and what is
-    unfit is not written: exit code 1.
+    where f is made of linear layers with tanh between them and of scales. A recurrent network (RNN,
+    GRU, LSTM, with dense layers after them) takes one time step after the other, mostly with one
+    lag of each, '{"input_lags": 1, "output_lags": 1}', and may leave y(k) out. Lags, delay and
+    whether it sees signals are those of --settings and of the description, as for `train`. What it
+    becomes predicts what it predicts, or is refused; then it is checked as by `check-model`, and
+    what is unfit is not written: exit code 1.
 
     \b
     softctl adopt arm.onnx --robot arm.yaml --recording monday.csv --recording friday.csv --out m

@@ -72,15 +72,20 @@ def prove(
 
 
 def _model_of(build: Path, model: Path | None, wanted: str) -> Model | None:
-    from soft_control.learning.model import ModelError, load_model
+    from soft_control.learning.model import ModelError, RecurrentModel, load_model
 
-    if model is not None:
-        return load_model(model)
     try:
-        found = load_model(Path("models") / build.name)
+        found = load_model(model or Path("models") / build.name)
     except (ModelError, OSError):
+        if model is not None:
+            raise
         return None
-    return found if found.card.model_hash == wanted else None
+    if model is None and found.card.model_hash != wanted:
+        return None
+    if isinstance(found, RecurrentModel):
+        warn(f"the model {wanted} is recurrent: its derivatives are not bounded")
+        return None
+    return found
 
 
 def _show(proof: Proof) -> None:

@@ -2,8 +2,9 @@
 
 It takes what the controller's networks take, x = [commands, outputs, signals] with their lags,
 newest first, in the units of the robot's description, and gives the next outputs in theirs; scales
-may be inside of it. Its layers are rewritten for the card's scales, and must then predict what the
-network itself predicts.
+may be inside of it. One with a state of its own takes one time step after the other, from a state
+of zeros. Its layers are rewritten for the card's scales, and must then predict what the network
+itself predicts.
 """
 
 from __future__ import annotations
@@ -20,22 +21,22 @@ from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.importers import read_model
 from soft_control.learning.blank_card import blank_card, checked_card, robot_of
 from soft_control.learning.dataset import Recording, resample, window_samples
-from soft_control.learning.foreign_layers import Layers, increment_layers
+from soft_control.learning.foreign_layers import Chain, read_chain
 from soft_control.learning.model import (
     CARD_FILE,
     NETWORK_FILE,
     ROLLOUT_SAMPLES,
-    IncrementNetwork,
     Model,
     ModelCard,
     ModelError,
     card_windows,
     evaluate,
     file_hash,
+    model_of,
     normalised_windows,
 )
 from soft_control.learning.model_check import ModelReport, check
-from soft_control.learning.network_file import write_increment_network
+from soft_control.learning.network_file import write_increment_network, write_recurrent_network
 from soft_control.learning.rest import fit_rest_signals
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.signal_doubt import fit_signal_doubt
@@ -43,7 +44,7 @@ from soft_control.learning.signal_model import fit_signal_model
 from soft_control.learning.suitability import check_long_enough
 
 COMPARED = 300
-"""Windows of the recordings."""
+"""Windows of the recordings; of a recurrent network the first ones, one after the other."""
 AGREEMENT = 1e-4
 """Of the outputs' scale: float32 weights that scales of float32 have been multiplied into."""
 
@@ -73,16 +74,17 @@ def adopt(
     for run in judged:
         check_long_enough(run, shortest + ROLLOUT_SAMPLES - 1)
     card = blank_card(robot, runs, judged, settings)
-    try:
-        order = _columns(graph, card)
-        layers = _normalised(card, increment_layers(graph, _newest(card, order)), order)
-        model = Model(card, IncrementNetwork(layers, card.command_columns))
-        _check_same(graph, model, order, judged)
-    except ModelError as error:
-        raise ModelError(f"{network.name}: {error}") from None
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder)
-        write_increment_network(made / NETWORK_FILE, layers, card.input_sizes())
+        try:
+            order = _columns(graph, card)
+            chain = _normalised(card, read_chain(graph, _newest(card, order)), order)
+            _write(made / NETWORK_FILE, chain, card)
+            card = checked_card(**(dict(card) | {"states": graph.state_size}))
+            model = model_of(card, made / NETWORK_FILE)
+            _check_same(graph, model, order, judged)
+        except ModelError as error:
+            raise ModelError(f"{network.name}: {error}") from None
         felt = fit_signal_model(model, runs, judged, settings.seed)
         found = {
             "signal_model": felt,
@@ -127,32 +129,36 @@ def _newest(card: ModelCard, order: np.ndarray) -> slice:
     return slice(first, first + len(card.output_names))
 
 
-def _normalised(card: ModelCard, layers: Layers, order: np.ndarray) -> Layers:
-    """Layers on physical inputs in the file's order -> on normalised ones in the card's.
-
-    With x = o + s·z of each input, W·x + b = (W·s)·z + (W·o + b); of the last layer the increment
-    is divided by the outputs' scale.
-    """
+def _normalised(card: ModelCard, chain: Chain, order: np.ndarray) -> Chain:
+    """From a chain on physical inputs in the file's order one on normalised ones in the card's."""
     zero = np.zeros((1, sum(card.input_sizes().values())))
     offset = -normalised_windows(card, zero)[0]  # in units of the scale
     scale = 1.0 / (normalised_windows(card, zero + 1.0)[0] + offset)
-    (first, bias), *rest = layers
-    kernel = np.empty_like(first)
-    kernel[order] = first
-    scaled = kernel * scale[:, None]
-    layers = [(scaled, bias + offset @ scaled), *rest]
-    last, bias = layers[-1]
+    taken = np.zeros((len(order), len(order)))
+    taken[np.arange(len(order)), order] = scale[order]
     outputs = np.array(card.output_scale)
-    return [*layers[:-1], (last / outputs, bias / outputs)]
+    return chain.scaled(taken, (scale * offset)[order], outputs, np.array(card.output_offset))
+
+
+def _write(path: Path, chain: Chain, card: ModelCard) -> None:
+    if any(op.states for op in chain.hidden):
+        write_recurrent_network(path, chain, card.input_sizes())
+        return
+    layers = [*((op.kernel, op.bias) for op in chain.hidden), (chain.kernel, chain.bias)]
+    write_increment_network(path, layers, card.input_sizes())
 
 
 def _check_same(graph: Graph, model: Model, order: np.ndarray, runs: Sequence[Recording]) -> None:
     """Raises ModelError where the layers do not predict what the network predicts."""
     card = model.card
     x = np.vstack([card_windows(card, run)[0] for run in runs])
-    x = x[:: max(len(x) // COMPARED, 1)]
-    meant = np.array([graph.evaluate(row[order]) for row in x])
-    found = card.outputs(model.step(normalised_windows(card, x)))
+    if graph.states:
+        x = x[:COMPARED]
+        meant = graph.run(x[:, order])[0]
+    else:
+        x = x[:: max(len(x) // COMPARED, 1)]
+        meant = np.array([graph.evaluate(row[order]) for row in x])
+    found = card.outputs(model.run(normalised_windows(card, x)))
     error = float(np.max(np.abs(found - meant) / np.array(card.output_scale)))
     if not error < AGREEMENT:
         raise ModelError(

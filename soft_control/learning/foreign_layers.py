@@ -1,15 +1,17 @@
 """Layers of a network that was trained elsewhere, in the form of those that are trained here.
 
 What is known here, by host, firmware and oracle alike, is y(k+1) = y(k) + W·h + b, with h = tanh(…)
-of tanh(…) of a linear function of the inputs. Other frameworks write the same in other words: with
-scales before and after, sums and products of constants, parts of the input cut out and joined. So
-each tensor of the graph is followed as a linear function of the inputs and of the tanh layers
-before it, and what cannot be one is refused by its name.
+of tanh(…) of a linear function of the inputs. Of a network with a state of its own, h is that of
+recurrent layers and of layers with any activation between and after them, and y(k) may be left out.
+Other frameworks write the same in other words: with scales before and after, sums and products of
+constants, parts of the input cut out and joined. So each tensor of the graph is followed as a
+linear function of the inputs and of the layers before it, and what cannot be one is refused by its
+name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,14 +22,40 @@ from nn4mc_codegen.ops.batch_normalization import BatchNormalization
 from nn4mc_codegen.ops.constant import Constant
 from nn4mc_codegen.ops.dense import Dense
 from nn4mc_codegen.ops.elementwise import Elementwise
+from nn4mc_codegen.ops.recurrent import Recurrent
 from nn4mc_codegen.ops.reduce import Reduce
 from soft_control.learning.card import ModelError
 
-Layers = list[tuple[np.ndarray, np.ndarray]]
-"""Kernel (inputs, units) and bias (units,) of each, float64; the last one has no tanh."""
+Hidden = Dense | Recurrent
 LINEAR_OPS = (Rewire, Add, BatchNormalization, Constant, Reduce)
 ROUNDING = 1e-5
 """Of a factor 1 that float32 scales have made, such as by dividing and multiplying again."""
+
+
+@dataclass
+class Chain:
+    """Layers one after the other: y(k+1) = h @ kernel + bias with h of the last hidden one, and
+    y(k) more where it is `increments`; float64."""
+
+    hidden: list[Hidden] = field(default_factory=list)
+    kernel: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    """(units, outputs)"""
+    bias: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    increments: bool = True
+
+    def scaled(
+        self, x_scale: np.ndarray, x_offset: np.ndarray, y_scale: np.ndarray, y_offset: np.ndarray
+    ) -> Chain:
+        """The same from and to other numbers: x_scale @ z + x_offset is what this one takes of z,
+        and y_scale times the result plus y_offset what it gives."""
+        first, *others = self.hidden
+        bias = self.bias if self.increments else self.bias - y_offset
+        return Chain(
+            [_fed(first, x_scale, x_offset), *others],
+            self.kernel / y_scale,
+            bias / y_scale,
+            self.increments,
+        )
 
 
 @dataclass
@@ -39,16 +67,14 @@ class _Linear:
     """of the tensor's shape"""
 
 
-def increment_layers(graph: Graph, newest: slice) -> Layers:
-    """The layers of y(k+1) = y(k) + f(x), where y(k) are the elements `newest` of the flat input.
+def read_chain(graph: Graph, newest: slice) -> Chain:
+    """The layers of a network whose newest outputs y(k) are the elements `newest` of its flat
+    input, and which gives y(k+1).
 
     Raises ModelError, naming the layer of the graph and what it should be.
     """
-    if graph.states:
-        raise ModelError(
-            f"it carries the state {graph.states[0].name}; the controller knows networks of lags"
-        )
-    layers: Layers = []
+    recurrent = bool(graph.states)
+    chain = Chain()
     values: dict[Tensor, _Linear] = {}
     column = 0
     for tensor in graph.inputs:
@@ -56,18 +82,29 @@ def increment_layers(graph: Graph, newest: slice) -> Layers:
         values[tensor] = _Linear({0: matrix}, np.zeros(tensor.shape))
         column += tensor.size
     for node in graph.nodes:
-        op = node.op
-        activation = LINEAR
-        if isinstance(op, Dense) and op.activation != LINEAR:
-            op, activation = replace(op, activation=LINEAR), op.activation
-        elif isinstance(op, Activation):
-            activation = op
-        given = [values[tensor] for tensor in node.inputs]
-        found = given[0] if isinstance(op, Activation) else _applied(node, op, given)
-        if activation != LINEAR:
-            found = _hidden(node, activation, found, layers)
-        values[node.output] = found
-    return [*layers, _last(values[graph.output], len(layers), newest)]
+        values[node.output] = _value(node, [values[t] for t in node.inputs], chain, recurrent)
+    _end(values[graph.output], chain, newest, recurrent)
+    return chain
+
+
+def _value(node: Node, given: list[_Linear], chain: Chain, recurrent: bool) -> _Linear:
+    op = node.op
+    if isinstance(op, Recurrent):
+        return _hidden(node, op, given[0], chain)
+    activation = LINEAR
+    if isinstance(op, Dense) and op.activation != LINEAR:
+        op, activation = replace(op, activation=LINEAR), op.activation
+    elif isinstance(op, Activation):
+        activation = op
+    found = given[0] if isinstance(op, Activation) else _applied(node, op, given)
+    if activation == LINEAR:
+        return found
+    if activation.name != "tanh" and not recurrent:
+        raise ModelError(
+            f"layer '{node.name}': {activation.name}; the controller's networks have tanh alone"
+        )
+    units = found.constant.size
+    return _hidden(node, Dense(np.eye(units), np.zeros(units), activation), found, chain)
 
 
 def _applied(node: Node, op: Op, given: list[_Linear]) -> _Linear:
@@ -79,7 +116,7 @@ def _applied(node: Node, op: Op, given: list[_Linear]) -> _Linear:
     if not isinstance(op, LINEAR_OPS + (Dense,)) and not scaled:
         raise ModelError(
             f"layer '{node.name}' ({op.kind}, {op.formula}): the controller knows networks of "
-            "linear layers with tanh between them"
+            "linear layers with tanh between them, and recurrent ones"
         )
     points = [g.constant for g in given]
     matrices: dict[int, np.ndarray] = {}
@@ -89,38 +126,47 @@ def _applied(node: Node, op: Op, given: list[_Linear]) -> _Linear:
     return _Linear(matrices, op.evaluate(*points))
 
 
-def _hidden(node: Node, activation: Activation, inner: _Linear, layers: Layers) -> _Linear:
-    if activation.name != "tanh":
-        raise ModelError(
-            f"layer '{node.name}': {activation.name}; the controller's networks have tanh alone"
-        )
-    others = [k for k, matrix in inner.matrices.items() if k != len(layers) and np.any(matrix)]
-    if others or len(layers) not in inner.matrices:
+def _hidden(node: Node, op: Hidden, inner: _Linear, chain: Chain) -> _Linear:
+    """The next layer of the chain: `op` on `inner`, which is folded into its kernel and bias."""
+    before = len(chain.hidden)
+    others = [k for k, matrix in inner.matrices.items() if k != before and np.any(matrix)]
+    if others or before not in inner.matrices:
         raise ModelError(
             f"layer '{node.name}': reads something else than all of the layer before it; the "
             "controller knows layers one after the other"
         )
-    layers.append((inner.matrices[len(layers)].T, inner.constant.ravel()))
-    shape = inner.constant.shape
-    units = inner.constant.size
-    return _Linear({len(layers): np.eye(units)}, np.zeros(shape))
+    chain.hidden.append(_fed(op, inner.matrices[before], inner.constant.ravel()))
+    units = node.output.size
+    return _Linear({before + 1: np.eye(units)}, np.zeros(node.output.shape))
 
 
-def _last(output: _Linear, hidden: int, newest: slice) -> tuple[np.ndarray, np.ndarray]:
-    if not hidden:
+def _fed(op: Hidden, matrix: np.ndarray, constant: np.ndarray) -> Hidden:
+    """The layer that does with x what `op` does with matrix @ x + constant. Of a GRU's two biases
+    that of the inputs takes the constant."""
+    bias = op.bias.astype(float)
+    given, *others = np.atleast_2d(bias)
+    bias = np.vstack([given + constant @ op.kernel, *others]).reshape(bias.shape)
+    return replace(op, kernel=matrix.T @ op.kernel, bias=bias)
+
+
+def _end(output: _Linear, chain: Chain, newest: slice, recurrent: bool) -> None:
+    last = len(chain.hidden)
+    if not chain.hidden:
         raise ModelError("it has no tanh layer; the controller's networks have at least one")
-    between = [k for k, m in output.matrices.items() if k not in (0, hidden) and np.any(m)]
-    if between or hidden not in output.matrices:
-        raise ModelError("its output reads other layers than the last tanh layer and the input")
-    matrix = output.matrices[hidden]
+    between = [k for k, m in output.matrices.items() if k not in (0, last) and np.any(m)]
+    if between or last not in output.matrices:
+        what = "last layer" if recurrent else "last tanh layer"
+        raise ModelError(f"its output reads other layers than the {what} and the input")
+    matrix = output.matrices[last]
     skip = output.matrices.get(0, np.zeros((len(matrix), newest.stop)))
     if len(matrix) != newest.stop - newest.start:
         raise ModelError(f"it has {len(matrix)} outputs, the robot {newest.stop - newest.start}")
     wanted = np.zeros_like(skip)
     wanted[:, newest] = np.eye(len(matrix))
-    if not np.allclose(skip, wanted, rtol=0, atol=ROUNDING):
+    chain.increments = not recurrent or bool(np.any(skip))
+    if chain.increments and not np.allclose(skip, wanted, rtol=0, atol=ROUNDING):
         raise ModelError(
             "its outputs are no increments: let it give y(k) + f(x), with the newest outputs y(k) "
             "added at the end"
         )
-    return matrix.T, output.constant.ravel()
+    chain.kernel, chain.bias = matrix.T, output.constant.ravel()

@@ -31,13 +31,15 @@ from soft_control.learning.errors import distances, rmse
 __all__ = [
     "CARD_FILE", "NETWORK_FILE", "ROLLOUT_SAMPLES", "Errors", "IncrementNetwork", "Model",
     "ModelCard", "ModelError", "card_samples", "card_windows", "evaluate", "file_hash",
-    "free_run", "least_squares_baseline", "load_card", "load_model",
+    "free_run", "least_squares_baseline", "load_card", "load_model", "model_of",
     "RecurrentModel", "error_weights", "normalised_windows", "overall", "rollouts",
 ]  # fmt: skip
 
 ROLLOUT_SAMPLES = 10
 REST_SAMPLES = 40
 """After so many samples of rest a run of a recurrent network begins; mpc.c has the same."""
+RECURRENT_ROLLOUTS = 300
+"""Of a recurrent network, evenly over a recording: each is made sample by sample."""
 BASELINE_LAGS_S = (0.05, 0.2)  # the transport delay of the tendon rig, and its faster creep
 BASELINE_RIDGE = 1e-3
 
@@ -81,6 +83,10 @@ class Model:
         """Normalised x (…, inputs) -> normalised y(k+1) (…, n)."""
         return self.network.step(x)
 
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Normalised x (S, inputs), one sample after the other -> normalised y (S, n)."""
+        return self.step(x)
+
     def jacobian(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """y(k+1) (n,) and its derivatives (n, nd·m + dd·n) by the command and output lags."""
         return self.network.jacobian(x, self.card.command_columns + self.card.output_columns)
@@ -91,7 +97,7 @@ class RecurrentModel(Model):
 
     def __init__(self, card: ModelCard, graph: Graph):
         self.card = card
-        self._graph = graph
+        self.graph = graph
         self._state = np.zeros(graph.state_size)
 
     @property
@@ -106,9 +112,9 @@ class RecurrentModel(Model):
         rest = np.array(x, dtype=float)
         first = self.card.command_columns + self.card.output_columns
         rest[first : first + len(self.card.signal_names)] = 0.0
-        self._state = np.zeros(self._graph.state_size)
+        self._state = np.zeros(self.graph.state_size)
         for _ in range(REST_SAMPLES):
-            _, self._state = self._graph.step(rest, self._state)
+            _, self._state = self.graph.step(rest, self._state)
 
     def step(self, x: np.ndarray) -> np.ndarray:
         """Normalised x (inputs,) -> normalised y(k+1) (n,), one sample after the other. Raises
@@ -118,8 +124,36 @@ class RecurrentModel(Model):
                 f"the model {self.card.model_hash} is recurrent: it predicts whole runs, sample "
                 "after sample, and no windows that are taken out of them"
             )
-        y, self._state = self._graph.step(x, self._state)
+        y, self._state = self.graph.step(x, self._state)
         return y
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """From a state of zeros, as the network of a file is run."""
+        return self.graph.run(x)[0]
+
+    def states_before(self, x: np.ndarray, k: np.ndarray) -> np.ndarray:
+        """State (S, states) before each of the windows x (S, inputs), normalised, which are those
+        of the samples k (S,): what the samples before have made of it, and after a gap rest."""
+        found = np.empty((len(x), self.graph.state_size))
+        for i, row in enumerate(x):
+            if not i or k[i] != k[i - 1] + 1:
+                self.start(row)
+            found[i] = self._state
+            self.step(row)
+        return found
+
+
+class _SideBySide:
+    """A recurrent model with a state for each of several rows."""
+
+    def __init__(self, model: RecurrentModel, states: np.ndarray):
+        self._graph, self._states = model.graph, states
+
+    def step(self, x: np.ndarray) -> np.ndarray:
+        """x (S, inputs) -> y (S, n), normalised."""
+        made = [self._graph.step(*pair) for pair in zip(x, self._states, strict=True)]
+        self._states = np.array([state for _, state in made])
+        return np.array([y for y, _ in made])
 
 
 class Predictor(Protocol):
@@ -193,7 +227,8 @@ def rollouts(model: Predictor, recording: Recording, samples: int, held: bool) -
     of the recording after which so many samples follow without a gap.
 
     The commands are those of the run; signals are live, or `held` at their first value as they are
-    in the MPC's horizon.
+    in the MPC's horizon. A recurrent network has its state from the samples before, and begins at
+    RECURRENT_ROLLOUTS of the windows.
     """
     card = model.card
     x, _, k = card_windows(card, recording)
@@ -202,6 +237,9 @@ def rollouts(model: Predictor, recording: Recording, samples: int, held: bool) -
     starts = np.flatnonzero(k[last:] - k[: max(len(k) - last, 0)] == last)
     if not len(starts):
         raise ModelError(f"{recording.source}: too short for a rollout over {samples} samples")
+    if isinstance(model, RecurrentModel):
+        starts = starts[:: -(-len(starts) // RECURRENT_ROLLOUTS)]
+        model = _SideBySide(model, model.states_before(x, k)[starts])
     n = len(card.output_offset)
     command_end = card.command_columns
     output_end = command_end + card.output_columns
@@ -379,8 +417,11 @@ def _quadratic_terms(recording: Recording, names: Sequence[str], rate_hz: float)
 def load_model(directory: str | Path) -> Model:
     """Card and network, read without TensorFlow. Raises ModelError as `load_card` does, and for a
     network that is not the card's."""
-    card = load_card(directory)
-    path = Path(directory) / NETWORK_FILE
+    return model_of(load_card(directory), Path(directory) / NETWORK_FILE)
+
+
+def model_of(card: ModelCard, path: Path) -> Model:
+    """The network of a file with its card. Raises ModelError where it is not the card's."""
     graph, _ = read_model(path)
     _check_network(path, graph, card)
     if graph.states:
@@ -394,7 +435,8 @@ def _check_network(path: Path, graph: Graph, card: ModelCard) -> None:
     """Raises ModelError where the network's inputs and outputs are not those of the card."""
     sizes = {tensor.name: tensor.size for tensor in graph.inputs}
     outputs = graph.output.size
-    if sizes != card.input_sizes() or outputs != len(card.output_names):
+    wanted = list(card.input_sizes().items())  # in their order: x is flat
+    if list(sizes.items()) != wanted or outputs != len(card.output_names):
         raise ModelError(
             f"{path}: a network from {sizes} to {outputs} outputs, but its card is of one from "
             f"{card.input_sizes()} to {len(card.output_names)}"

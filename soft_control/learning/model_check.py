@@ -17,11 +17,14 @@ from nn4mc_codegen import compile_model
 from nn4mc_codegen.graph.ir import Graph
 from nn4mc_codegen.importers import read_model
 from nn4mc_codegen.trial.host import HostCode, build_library
+from nn4mc_codegen.trial.oracle import make_cases
+from soft_control.learning.card import ModelCard
 from soft_control.learning.dataset import Recording
 from soft_control.learning.errors import rmse
 from soft_control.learning.model import (
     NETWORK_FILE,
     Model,
+    RecurrentModel,
     card_samples,
     card_windows,
     free_run,
@@ -33,6 +36,11 @@ from soft_control.learning.suitability import check_long_enough, suited
 
 HORIZONS = (1, 2, 5, 10, 20, 40)
 """Samples."""
+COMPARED = 300
+"""Samples of the recordings, on which the compiled C is compared; of a recurrent network the first
+ones, one after the other."""
+PUSHED = 8
+"""Directions at once in which the compiled C of a recurrent network differentiates."""
 UNIT_SAMPLES = 3000
 """Of the recordings, on which units are watched."""
 LINEARISED_SAMPLES = 60
@@ -133,12 +141,14 @@ def check(model_dir: Path, recordings: Sequence[Recording], seed: int = 0) -> Mo
     for run in runs:
         check_long_enough(run, max(_gain_lag(model), max(HORIZONS)) + card_samples(card))
     graph, _ = read_model(model_dir / NETWORK_FILE)
-    windows = np.vstack([normalised_windows(card, card_windows(card, run)[0]) for run in runs])
+    moments = _moments(model, graph, runs)
     rng = np.random.default_rng(seed)
-    step_error, jacobian_error = _compiled(
-        model_dir / NETWORK_FILE, graph, _some(windows, 300, rng)
+    compiled = _compiled_recurrent if graph.states else _compiled
+    chosen = moments[:COMPARED] if graph.states else _some(moments, COMPARED, rng)
+    step_error, jacobian_error = compiled(
+        model_dir / NETWORK_FILE, graph, chosen[:, : graph.input_size]
     )
-    radii = _radii(model, _some(windows, LINEARISED_SAMPLES, rng))
+    radii = _radii(card, graph, _some(moments, LINEARISED_SAMPLES, rng))
     free = np.vstack([free_run(model, run) - run.outputs for run in runs])
     outputs = np.vstack([run.outputs for run in runs])
     robot = card.robot
@@ -151,7 +161,7 @@ def check(model_dir: Path, recordings: Sequence[Recording], seed: int = 0) -> Mo
         step_error=step_error,
         jacobian_error=jacobian_error,
         c_agrees=step_error < STEP_TOLERANCE and jacobian_error < JACOBIAN_TOLERANCE,
-        layers=_layers(graph, _some(windows, UNIT_SAMPLES, rng)),
+        layers=_layers(graph, _some(moments, UNIT_SAMPLES, rng)),
         rollouts=[found for samples in HORIZONS for found in _rollouts(model, runs, samples)],
         free_runs=[
             FreeRun(group=group.name, unit=group.unit, error=error, spread=spread)
@@ -219,19 +229,46 @@ def _compiled(path: Path, graph: Graph, inputs: np.ndarray) -> tuple[float, floa
     return float(np.max(step_errors)), float(np.max(jacobian_errors) / np.max(largest))
 
 
+def _compiled_recurrent(path: Path, graph: Graph, inputs: np.ndarray) -> tuple[float, float]:
+    """The same along a sequence, of the derivatives that the solver takes: those of directions that
+    are pushed through the cell."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        compile_model(path, folder, name="fk", push=PUSHED)
+        build_library([folder / "fk.c"], folder / "fk.so")
+        code = HostCode(folder / "fk.so", folder / "fk.h")
+        errors = {}
+        for case in make_cases(graph, (folder / "fk.h").read_text(), "fk", {}, inputs):
+            how = {"resets": case.resets, "state": case.state, **case.inputs}
+            found = case.errors(code.run(how.pop("x"), case.short_name, **how))
+            errors[case.short_name] = found
+    step = float(np.max([*errors.pop("step").values()]))
+    return step, float(np.max([value for found in errors.values() for value in found.values()]))
+
+
+def _moments(model: Model, graph: Graph, runs: Sequence[Recording]) -> np.ndarray:
+    """(S, inputs + states), normalised: each window of the runs, and the state before it."""
+    found = []
+    for run in runs:
+        x, _, k = card_windows(model.card, run)
+        x = normalised_windows(model.card, x)
+        states = np.zeros((len(x), 0))
+        if isinstance(model, RecurrentModel):
+            states = model.states_before(x, k)
+        found.append(np.hstack([x, states]))
+    return np.vstack(found)
+
+
 def _some(rows: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     return rows[rng.choice(len(rows), min(count, len(rows)), replace=False)]
 
 
-def _layers(graph: Graph, inputs: np.ndarray) -> list[Units]:
-    """Units of every layer with relu or tanh, watched over `inputs` (S, inputs)."""
+def _layers(graph: Graph, moments: np.ndarray) -> list[Units]:
+    """Units of every layer with relu or tanh, watched over `moments` (S, inputs + states)."""
     watched: dict[str, tuple[str, list[np.ndarray]]] = {}
-    ends = np.cumsum([t.size for t in graph.inputs])
-    for x in inputs:
-        parts = np.split(x, ends[:-1])
-        values = {t: part.reshape(t.shape) for t, part in zip(graph.inputs, parts, strict=True)}
+    for moment in moments:
+        values, _ = graph.values(*np.split(moment, [graph.input_size]))
         for node in graph.nodes:
-            values[node.output] = node.op.evaluate(*(values[t] for t in node.inputs))
             # The activation is an operator of its own or the last act of another.
             name = getattr(getattr(node.op, "activation", node.op), "name", None)
             if name in ("relu", "tanh"):
@@ -276,14 +313,17 @@ def _rollouts(model: Model, runs: Sequence[Recording], samples: int) -> list[Rol
     ]
 
 
-def _radii(model: Model, inputs: np.ndarray) -> list[float]:
-    """Spectral radius of the linearised free run at each of `inputs` (S, inputs)."""
-    card = model.card
-    n, width = len(card.output_offset), card.output_columns
+def _radii(card: ModelCard, graph: Graph, moments: np.ndarray) -> list[float]:
+    """Spectral radius of the linearised free run at each of `moments` (S, inputs + states): from
+    the output lags, newest first, and the network's own state to the next ones."""
+    n, lags = len(card.output_offset), card.output_columns
+    first = card.command_columns
+    carried = [*range(first, first + lags), *range(graph.input_size, moments.shape[1])]
     radii = []
-    for x in inputs:
-        jacobian = model.jacobian(x)[1][:, card.command_columns : card.command_columns + width]
-        companion = np.vstack([jacobian, np.eye(width)[: width - n]])
+    for moment in moments:
+        jacobian = graph.full_jacobian(*np.split(moment, [graph.input_size]))[:, carried]
+        older = np.eye(len(carried))[: lags - n]
+        companion = np.vstack([jacobian[:n], older, jacobian[n:]])
         radii.append(float(np.max(np.abs(np.linalg.eigvals(companion)))))
     return radii
 
@@ -324,6 +364,8 @@ def _settled(model: Model, command: np.ndarray, settle_s: float = 1.0) -> np.nda
     lags = np.zeros(card.output_columns)
     fixed, signals = np.tile(command, card.input_lags), np.zeros(len(card.signal_names))
     beside = np.concatenate([signals, np.tile(command, len(card.memory_s))])
+    if isinstance(model, RecurrentModel):
+        model.start(np.concatenate([fixed, lags, beside]))
     for _ in range(round(settle_s * card.rate_hz)):
         y = model.step(np.concatenate([fixed, lags, beside]))
         lags = np.concatenate([y, lags[:-n]])

@@ -129,6 +129,7 @@ class _Run:
         self.problems: dict[tuple[str, int], Problem] = {}
         self.heads: dict[tuple[int, ...], tuple[int, tuple]] = {}
         self.loops: dict[int, LoopFound] = {}
+        self.endless: set[int] = set()  # heads of those that are not bounded: once is enough
         self.returned: Value = ANY
         self.ended: Count | None = None
         self.part: Count | None = None
@@ -201,7 +202,8 @@ class _Run:
             bound = self.executor.bounds.get(again)
             if bound is not None and turns[-1] > bound:
                 return
-            if bound is None and turns[-1] >= MOST_TURNS:
+            most = FIRST_LOOK if again in self.endless else MOST_TURNS
+            if bound is None and turns[-1] >= most:
                 self._unbounded(at.frame, again)
                 return
         self._push(at.frame, to, turns, state, whole, part)
@@ -433,6 +435,7 @@ class _Run:
     # ------------------------------------------------------------------ what is wrong
 
     def _unbounded(self, frame: Frame, head: int) -> None:
+        self.endless.add(head)
         self._problem(
             "a loop whose turns are not known", frame, head,
             "say LOOP_BOUND(most turns) in its body, or make its bound a constant",

@@ -140,12 +140,14 @@ class Proof(_Found):
         ]
 
     def shortfalls(self) -> list[str]:
-        """Where control period or stack do not suffice, a line each."""
+        """Where control period or stack do not suffice, a line each. Where something is not
+        bounded, the cycles that were counted are none that a sample needs."""
         lines = []
-        if self.period_cycles is not None and self.needed_cycles > self.period_cycles:
+        period = None if self.problems else self.period_cycles
+        if period is not None and self.needed_cycles > period:
             lines.append(
                 f"a sample needs up to {self.needed_cycles:,} cycles, the control period has "
-                f"{self.period_cycles:,}: lower the rate, the horizon or the network"
+                f"{period:,}: lower the rate, the horizon or the network"
             )
         if self.stack_bytes > self.stack_reserved:
             lines.append(

@@ -108,6 +108,24 @@ def test_page_and_plot_are_of_these_results(modules, results):
     assert report.digest(results) in plot
 
 
+def test_what_was_measured_by_hand_is_whole(modules, results):
+    """Each network has each peer, with costs or the reason for none, and versions are told."""
+    run, report = modules
+    found = report.by_hand()
+    for row in found:
+        assert set(row) == {"model", "tool", "mode", "version", "failure", *run.COSTS}
+        assert row["model"] in run.NETWORKS
+        costs = [row[cost] for cost in run.COSTS if cost != "cycles"]
+        assert all(c is None if row["failure"] else c >= 0 for c in costs), row
+        assert row["mode"].endswith(", by hand") and row["version"]
+    page = report.markdown(results)
+    assert all(f"commit {row['version']}" in page for row in found if row["tool"] != "emlearn")
+    for model in ("conv1d", "lenet", "lstm32", "dscnn", "kws", "micro_speech"):
+        rows = [row for row in (*results["rows"], *found) if row["model"] == model]
+        tools = {row["tool"].split()[0] for row in rows}
+        assert tools >= {"onnx2c", "emlearn", "TFLM"}, model
+
+
 def test_the_solver_has_its_rows(modules, solver, results):
     _, report = modules
     rows = results["solver"]["rows"]

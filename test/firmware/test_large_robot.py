@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from soft_control import firmware_build as module
 from soft_control.control.mpc_settings import MpcSettings, physical_settings
 from soft_control.learning.card import NETWORK_FILE, load_card
+from soft_control.link.errors import LinkError
 from soft_control.link.framing import CONTENT_MAX
+from soft_control.link.learned_map import LearnedMap
 from soft_control.link.messages import Configure, Sizes, content_max
 from soft_control.rigs import describe
 
@@ -118,3 +121,24 @@ def test_sil_and_pil_give_the_same_bits_in_time(open_target, trunk, trunk_settin
     assert max(answer.step_cost for answer in pil) < 550_000
     # 1200 points of a reference take 43,200 bytes.
     assert trunk.flash_percent < 10.0 and trunk.ram_bytes < 43_200 + (28 << 10)
+
+
+def test_a_map_takes_no_gain_from_another_body(open_target, trunk):
+    """Three coordinates to a body, each with gains of its own body's alone."""
+    session, rng = open_target("sil", trunk), np.random.default_rng(1)
+    gain = np.eye(9) + 0.1 * np.kron(np.eye(3), rng.uniform(-1, 1, (3, 3)))
+    known = replace(LearnedMap.as_recorded(9), gain=gain, offset=0.001 * np.arange(9.0))
+    session.adapt(known)
+    told = session.adaptation()
+    np.testing.assert_allclose(told.gain, gain, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(told.offset, known.offset, rtol=1e-6, atol=1e-9)
+    for i, j, value in ((0, 3, 0.01), (4, 8, -0.01), (8, 0, 1e-9)):
+        other = gain.copy()
+        other[i, j] = value
+        with pytest.raises(LinkError, match="refused ADAPT: bad value"):
+            session.adapt(replace(known, gain=other))
+    # Six commands reach more than a surface: no point of this robot has products.
+    with pytest.raises(LinkError, match="refused ADAPT: bad value"):
+        session.adapt(replace(known, curve=np.eye(9, 6)))
+    np.testing.assert_array_equal(session.adaptation().gain, told.gain)
+    np.testing.assert_array_equal(session.adaptation().offset, told.offset)

@@ -18,6 +18,7 @@ from soft_control.learning.model import (
     load_model,
     normalised_windows,
 )
+from soft_control.proof.prove import prove
 
 UNITS, HORIZON = 6, 5
 M, N = 2, 3
@@ -102,6 +103,18 @@ def test_it_steers(recurrent, folder, open_target):
     away = [np.linalg.norm(answer.predicted - wanted[k]) for k, answer in enumerate(answers)]
     still = [np.linalg.norm(rest - wanted[k]) for k in range(50)]
     assert np.mean(away[20:]) < 0.2 * np.mean(still[20:])
+
+
+def test_the_proof_names_the_loops_that_it_cannot_bound(recurrent):
+    """Those over runs of inputs that move (docs/proof.md), and what was counted with them refuses
+    nothing."""
+    if not recurrent.elf.is_file():
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    proof = prove(recurrent)
+    found = {problem.function for problem in proof.problems}
+    assert found == {"fk_push_add_3", "fk_push", "fk_push_last"}
+    assert proof.shortfalls() == []
+    assert 0 < proof.stack_bytes <= proof.stack_reserved
 
 
 def test_what_a_recurrent_network_cannot(folder, own_settings, tmp_path):

@@ -113,13 +113,13 @@ static void resynchronise(dynamixel_t *servos)
     drop(servos, from);
 }
 
-/* Can the bytes so far be the beginning of a packet? An id is never FF: of three the first is no
- * part of it. */
+/* Can the bytes so far, one or more, be the beginning of a packet? An id is never FF: of three the
+ * first is no part of it. */
 static bool may_begin(const dynamixel_t *servos)
 {
     const uint8_t *p = servos->packet;
     const uint8_t size = servos->size;
-    return (size < 1u || p[0] == 0xFFu) && (size < 2u || p[1] == 0xFFu)
+    return p[0] == 0xFFu && (size < 2u || p[1] == 0xFFu)
            && (size < 3u || p[2] != 0xFFu)
            && (size < 4u || (p[3] >= 2u && p[3] <= DYNAMIXEL_PARAMETERS_MAX + 2u));
 }

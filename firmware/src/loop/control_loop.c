@@ -299,6 +299,7 @@ static void control(control_loop_t *loop, sample_t *sample)
         sample->flags |= SUPERVISOR_NOT_FINITE;
     }
     for (int i = 0; i < COMMANDS; i++) {
+        /* The solver keeps its bounds; if it did not, it would be seen. */
         const float asked = sample->result.command[i];
         if (asked < loop->mpc_config.command_min[i] || asked > loop->mpc_config.command_max[i]) {
             sample->flags |= SUPERVISOR_LIMITED;
@@ -325,7 +326,6 @@ static void supervise(control_loop_t *loop, sample_t *sample)
 {
     const units_t *units = &loop->config->units;
     supervisor_t *supervisor = &loop->supervisor;
-    float asked[COMMANDS];
 
     supervisor_solver(supervisor, (sample->flags & SUPERVISOR_NOT_FINITE) != 0u);
     if (sample->observed != NULL) {
@@ -337,14 +337,12 @@ static void supervise(control_loop_t *loop, sample_t *sample)
     if (supervisor->state != STATE_RUNNING) {
         supervisor_safe(supervisor, &loop->config->limits, sample->command);
     }
-    memcpy(asked, sample->command, sizeof asked);
     sample->flags = supervisor_gate(supervisor, &loop->settings, &loop->config->limits,
                                     share_of_period(loop), sample->command, sample->flags);
-    for (int i = 0; i < COMMANDS; i++) {
-        /* Without an intervention the network goes on with the solver's own bits. */
-        if (supervisor->state != STATE_RUNNING
-            || (sample->flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_LIMITED)) != 0u
-            || !(sample->command[i] <= asked[i] && sample->command[i] >= asked[i])) {
+    /* Without an intervention the network goes on with the solver's own bits. */
+    if (supervisor->state != STATE_RUNNING
+        || (sample->flags & (SUPERVISOR_NOT_FINITE | SUPERVISOR_LIMITED)) != 0u) {
+        for (int i = 0; i < COMMANDS; i++) {
             sample->result.command[i] = normalised(sample->command[i], units->command_offset[i],
                                                    units->command_scale[i]);
         }
@@ -385,7 +383,7 @@ static void actuate(control_loop_t *loop, sample_t *sample)
         sample->latency_us = (uint16_t)(latency < UINT16_MAX ? latency : UINT16_MAX);
     }
     mpc_advance(&loop->mpc, sample->result.command);
-    sample->step_cost = board_step_cost_end(loop->board);
+    sample->step_cost = board_step_cost_end(loop->board); /* 0 where nothing counts, as in sil */
     if (sample->step_cost > loop->counters.step_cost_max) {
         loop->counters.step_cost_max = sample->step_cost;
     }
@@ -428,7 +426,7 @@ static void report(control_loop_t *loop, const sample_t *sample)
     telemetry->actuator_errors = loop->status.errors;
     telemetry->voltage = loop->status.voltage;
     telemetry->temperature = loop->status.temperature;
-    telemetry->doubted = 0u;
+    telemetry->doubted = 0u; /* of the first 32, should a robot have more */
     for (int i = 0; i < SIGNALS && i < 32; i++) {
         telemetry->doubted |= (uint32_t)loop->doubt.doubted[i] << i;
     }
@@ -536,10 +534,11 @@ static bool host_ready(const control_loop_t *loop, uint32_t k)
            || loop->supervisor.state == STATE_HOLDING;
 }
 
-/* A run does not begin before the sensor has shown that it is there. */
+/* A run does not begin before the sensor has shown that it is there, not even one that holds
+ * because the host has gone meanwhile. */
 static bool may_begin(control_loop_t *loop)
 {
-    if (SIGNALS == 0 || loop->sensing.any || loop->supervisor.state != STATE_ARMED) {
+    if (SIGNALS == 0 || loop->sensing.any) {
         return true;
     }
     judge_sensor(loop);
@@ -559,7 +558,7 @@ static void count_unanswered(control_loop_t *loop)
  * one comes: then it counts as missed. */
 static void follow_sensor(control_loop_t *loop)
 {
-    uint32_t left = PORT_BYTES_MAX;
+    uint32_t left = PORT_BYTES_MAX; /* used up by samples of one byte only */
     bool came;
     do {
         left--;

@@ -27,6 +27,7 @@ static bool search(const mpc_config_t *config, const float reference[HORIZON][OU
         plan_extend(config, *trial);
         plan_predict(config, reference, network, *trial);
         ++*trials;
+        /* What is no number is not lower, unless a compiler takes it that there are none. */
         if ((*trial)->cost < (*plan)->cost && is_finite((*trial)->cost)) {
             plan_t *better = *trial;
             *trial = *plan;

@@ -61,7 +61,9 @@ class Status(ctypes.Structure):
 def built(tmp_path_factory):
     """A library for a sensor and actuators."""
 
-    def build(sensor: str = "lightlace", actuators: str = "analogue") -> ctypes.CDLL:
+    def build(
+        sensor: str = "lightlace", actuators: str = "analogue", config: str = ""
+    ) -> ctypes.CDLL:
         library = tmp_path_factory.mktemp("instruments") / "instruments.so"
         sources = ["wire/frame.c", f"instruments/{sensor}.c", f"instruments/{actuators}.c"]
         command = ["cc", "-std=c99", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
@@ -70,7 +72,7 @@ def built(tmp_path_factory):
         command += [f"-I{SOURCES}", f"-I{HERE}", f"-DSENSOR={sensor}", f"-DACTUATOR={actuators}"]
         command += [f'-DSENSOR_HEADER="instruments/{sensor}.h"']
         command += [f'-DACTUATOR_HEADER="instruments/{actuators}.h"']
-        command += [f"-DSENSOR_CONFIG={SENSOR[sensor][1]}"]
+        command += [f"-DSENSOR_CONFIG={config or SENSOR[sensor][1]}"]
         command += [f"-DACTUATOR_CONFIG={initialiser(ACTUATOR[actuators])}"]
         command += [str(SOURCES / source) for source in sources] + [str(HERE / "harness.c")]
         subprocess.run([*command, "-lm", "-o", str(library)], check=True)
@@ -157,6 +159,28 @@ def test_actuators_say_the_same_through_a_damaged_line(kind, built):
     assert master.status.answers > 100 and master.status.bad > 100
 
 
+def test_a_frame_of_another_kind_is_no_sample(built):
+    """Another type, shorter, longer, and empty; the whole one between them counts."""
+    lib, counts = built("magnetic", config="{.median = 1}"), ((ctypes.c_int32 * 3) * 5)()
+    right = b"\x10\x00" + struct.pack("<3h", 1, -2, 300)
+    contents = (b"\x11" + right[1:], right[:-1], right, right + b"\0", b"\x10")
+    stream = b"".join(map(encode_frame, contents))
+    reader = SENSORS["magnetic"](3, 1.0, 0.0)
+    assert reader.feed(stream, 0.0) == [[1, -2, 300]]
+    assert lib.read_sensor(stream, len(stream), counts) == 1
+    assert list(counts[0]) == [1, -2, 300]
+    assert lib.sensor_dropped() == reader.dropped == 4
+
+
+def test_a_sensor_without_signs_takes_no_minus(built):
+    lib, counts = built(config="{.is_signed = false}"), ((ctypes.c_int32 * 3) * 3)()
+    stream = b"1,-2,3\n-0,2,3\n1,2,3\n"
+    reader = SENSORS["lightlace"](3, 1.0, 0.0, signed=False)
+    assert reader.feed(stream, 0.0) == [[1, 2, 3]]
+    assert lib.read_sensor(stream, len(stream), counts) == 1
+    assert list(counts[0]) == [1, 2, 3] and lib.sensor_dropped() == reader.dropped == 2
+
+
 def test_a_hasel_driver_disarms_after_50_ms_of_silence():
     master, device = (end(ACTUATOR["hasel_driver"], 2) for end in ACTUATORS["hasel_driver"])
     device.feed(master.drive([0.1, 0.2]), 1.0)
@@ -188,6 +212,23 @@ def test_frames_of_the_vectors_give_medians_less_the_offset(built):
     assert reader.feed(stream, 0.0) == vector["samples"] and reader.lost == vector["lost"]
     found = lib.read_sensor(stream, len(stream), counts)
     assert [list(counts[i]) for i in range(found)] == vector["samples"]
+
+
+@pytest.mark.parametrize("kind", ACTUATORS)
+def test_answers_of_the_vectors_are_understood_as_they_say(kind, built):
+    """Of a dynamixel the second servo, 7, was asked. Six digits stand in the vectors."""
+    lib, known, out = built(actuators=kind), Status(), ctypes.create_string_buffer(64)
+    for vector in VECTORS["answers"][kind]:
+        data, expected = bytes.fromhex(vector["bytes"]), vector["status"]
+        master = ACTUATORS[kind].master(ACTUATOR[kind], 2)
+        master.drive([0.0, 0.0])
+        lib.restart()
+        lib.drive((ctypes.c_float * 2)(), out)
+        assert master.feed(data) is (expected["answers"] > 0), vector["name"]
+        lib.read_actuators(data, len(data), ctypes.byref(known))
+        for status in (known, master.status):
+            found = {name: getattr(status, name) for name in expected}
+            assert found == pytest.approx(expected, rel=2e-6), vector["name"]
 
 
 @pytest.mark.parametrize("kind", ACTUATORS)

@@ -17,7 +17,7 @@ from soft_control.robots.description import RobotDescription
 
 from .wired import Wired
 
-SENSOR = {"count_max": 4095, "count_step_max": 50, "frozen_samples": 20}
+SENSOR = {"signed": True, "count_max": 4095, "count_step_max": 50, "frozen_samples": 20}
 SERVOS = {"silence_samples": 5, "safe_output": "hold"}
 ACTUATORS = {
     "hold": SERVOS,

@@ -485,3 +485,53 @@ def test_a_sample_is_cheap_and_the_state_small(built, tmp_path):
     c = built(3, curved=True)
     maps = c.feed(c.start(), x[:, :3], x[:, 3:])
     assert np.array_equal(measured.outputs["y"][:, :3], maps[:, 0, :, 3])  # the same bits
+
+
+def test_an_element_is_found_by_its_outputs(built):
+    """Gains within a group alone; products of coordinates where its outputs curve, by their slots
+    00 01 02 11 12 22 of three coordinates, of which a smaller robot has fewer."""
+    groups = [(0, 3), (1,), (2, 4, 5)]
+    lib = built(6, groups=groups, curved=True).lib
+    for of in groups:
+        for i, j in itertools.product(of, range(6)):
+            assert lib.adaptation_gain(i, j) == (of.index(j) if j in of else -1)
+    assert [lib.adaptation_curve(2, slot) for slot in range(6)] == [4, 5, 6, 7, 8, 9]
+    assert [lib.adaptation_curve(1, slot) for slot in range(6)] == [-1] * 6
+    flat, line = built(2, curved=True).lib, built(1, curved=True).lib
+    assert [flat.adaptation_curve(1, slot) for slot in range(6)] == [3, 4, -1, 5, -1, -1]
+    assert [line.adaptation_curve(0, slot) for slot in range(6)] == [-1] * 6
+
+
+def test_the_time_without_a_belief_does_not_wrap(built):
+    c = built(2)
+    state = c.start()
+    state.since_believed = 2**32 - 2
+    for _ in range(3):
+        c.lib.adaptation_rest(ctypes.byref(state))
+    assert state.since_believed == 2**32 - 1
+
+
+def test_nothing_is_forgotten_beyond_what_the_prior_knew(built):
+    """Variances of 1 and a little more, as rounding leaves them: no further, and not for ever.
+    1e-6: rounding of a sum of three."""
+    c, rng, most = built(2), np.random.default_rng(4), np.float32(1.0001)
+    grown = stopped = 0
+    for _ in range(300):
+        state = c.start()
+        known = state.known[0]
+        known.diagonal[:] = np.minimum(10 ** rng.uniform(-3, 0.2, 3), most)
+        before = np.array(known.diagonal)
+        state.begun, state.agreed = True, int(DOUBT_S * RATE_HZ)
+        y = (c_float * 2)(*rng.uniform(-1, 1, 2))
+        c.lib.adaptation_update(ctypes.byref(state), y, y)  # the turn that weighs
+        assert state.believed == 1 and state.turn == 1
+        c.lib.adaptation_rest(ctypes.byref(state))  # and the one that forgets
+        after = [c.lib.adaptation_ignorance(ctypes.byref(state), 0, f) for f in range(3)]
+        upper = np.eye(3)
+        upper[np.triu_indices(3, 1)] = np.array(known.upper)[[0, 1, 2]]
+        variances = np.diag(upper @ np.diag(known.diagonal) @ upper.T)
+        assert np.all(variances <= most + 1e-6) and np.all(variances >= before - 1e-6)
+        assert after == pytest.approx(np.minimum(variances, 1.0), abs=1e-6)
+        grown += variances.sum() > before.sum() + 1e-6
+        stopped += np.array_equal(known.diagonal, before) and before.max() == most
+    assert grown > 100 and stopped > 10

@@ -16,7 +16,16 @@ from soft_control.control.mpc_settings import physical_settings
 from soft_control.control.observer import observer_config, reset, signal_function, step
 from soft_control.learning.dataset import Recording
 from soft_control.learning.model import ModelCard, free_run, load_model
-from soft_control.link.codes import ErrorCode, HostLost, SolverStatus, State, Supervisor, Wiring
+from soft_control.link.codes import (
+    Clock,
+    ErrorCode,
+    HostLost,
+    SolverStatus,
+    Source,
+    State,
+    Supervisor,
+    Wiring,
+)
 from soft_control.link.framing import FrameDecoder, encode_frame
 from soft_control.link.lace_line import format_line
 from soft_control.link.learned_map import LearnedMap
@@ -177,6 +186,32 @@ def test_nothing_but_hello_before_reset(firmware):
     ):
         assert raw.ask(message) == [Error(ErrorCode.WRONG_STATE, message.TYPE)]
     assert raw.ask(Hello()) == [raw.info]
+
+
+@pytest.mark.parametrize(
+    ("name", "first_that_is_none"),
+    [("clock", len(Clock)), ("wiring", len(Wiring)), ("source", len(Source)), ("adapts", 2),
+     ("host_lost", len(HostLost))],
+)  # fmt: skip
+def test_modes_that_there_are_none_of_arm_nothing(firmware, name, first_that_is_none):
+    raw = Raw(firmware.library)
+    for value in (first_that_is_none, 255):
+        asked = replace(arm(REST, ORIGIN), **{name: value})
+        assert raw.ask(asked) == [Error(ErrorCode.BAD_VALUE, Arm.TYPE)]
+    assert raw.ask(Hello()) == [raw.info]
+    (info,) = raw.ask(replace(arm(REST, ORIGIN), **{name: first_that_is_none - 1}))
+    assert info.state == State.ARMED
+
+
+def test_moves_of_nothing_hold_the_command_to_the_bit(open_target, settings):
+    run = Run(open_target("sil"))
+    for _ in range(10):
+        last = run.step().command
+    still = physical_settings(settings, TENDON) | {"move_max": [0.0, 0.0]}
+    run.session.configure(still)
+    answers = [run.step() for _ in range(10)]
+    assert {answer.command for answer in answers} == {last}
+    assert all(answer.status != SolverStatus.INFEASIBLE_PROBLEM for answer in answers)
 
 
 def test_configure_changes_the_problem_at_once(open_target, settings):

@@ -177,3 +177,24 @@ def test_a_larger_headroom_trusts_the_signals_more(model_dir, config):
 def test_a_million_hostile_steps_under_sanitizers(estimating, hostile_steps):
     (moved,) = hostile_steps("observer_fuzz.c", estimating, SOURCES)
     assert moved > 100_000  # steps that have moved the error
+
+
+def test_rounding_makes_no_variance_negative(firmware_observer):
+    """Signals without noise leave nothing of an error along one direction: 0, more or less 6e-8 of
+    what there was."""
+    settings, state = firmware_observer._config, firmware_observer.state
+    settings.keep = 1.0
+    np.ctypeslib.as_array(settings.renewed)[...] = 0.0
+    np.ctypeslib.as_array(settings.noise)[...] = 1e-12
+    predicted, command = np.array([0.2, -0.1, 0.3]), np.array([0.1, 0.4])
+    signals = FUNCTION.weights @ FUNCTION.features(predicted, command)
+    rng, none_left = np.random.default_rng(6), 0
+    for _ in range(300):
+        along = rng.standard_normal(N)
+        state.error[:] = [0.0] * N
+        np.ctypeslib.as_array(state.covariance)[...] = np.outer(along, along)
+        firmware_observer.step(NONE, signals, predicted, command)
+        variances = np.diag(firmware_observer.covariance)
+        assert np.all(variances >= 0.0) and variances.max() < 1e-5 * along @ along
+        none_left += np.any(variances == 0.0)
+    assert none_left > 100

@@ -22,9 +22,12 @@ from soft_control.control.sensor_doubt import DoubtConfig, doubt_config
 from soft_control.firmware_build import build
 from soft_control.learning.card import SignalDoubt, load_card
 from soft_control.learning.signal_model import predicted_signals
+from soft_control.link.codes import Clock, Source, State, Supervisor
+from soft_control.link.lace_line import format_line
 
 from ..conftest import CModel, M, N, P, signal_model_of_test
 from .test_control_loop import REST, Run
+from .wired import PERIOD_S, Wired
 
 RATE_HZ = 120.0
 INPUTS = N + M
@@ -357,6 +360,30 @@ def test_what_is_not_believed_counts_as_what_it_should_be(open_target, doubting,
     # Signals, outputs and commands have gone through float32 and their units, there and back.
     np.testing.assert_allclose(doubted, told, atol=1e-5)
     assert np.ptp(told, axis=0).min() > 0.1
+
+
+def test_values_that_are_used_again_are_not_stuck(doubting):
+    """Three channels are dead. Their sensor pauses after 20 samples for 40 periods, which are no
+    evidence; the 36th sample that is equal to the first is too often."""
+    built, folder, config = doubting
+    robot = load_card(folder).robot
+    wired, others = Wired(built, robot), [0] * (len(robot.signals) - 1)
+    wired.arm(clock=Clock.TIMER, source=Source.HOLD)
+
+    def come(samples: int) -> None:
+        for k in range(samples):
+            wired.heartbeat()
+            wired.tick(format_line([20 + k % 2, *others]))
+
+    assert config.still_max == [35] * P
+    come(20)
+    wired.wait(40 * PERIOD_S)
+    assert len(wired.telemetry) >= 59 and wired.telemetry[-1].flags & Supervisor.SENSOR_HELD
+    assert {one.doubted & 0b1110 for one in wired.telemetry} == {0}
+    come(16)
+    assert wired.telemetry[-1].doubted & 0b1110 == 0
+    come(1)
+    assert wired.state == State.RUNNING and wired.telemetry[-1].doubted & 0b1110 == 0b1110
 
 
 def test_a_model_without_it_believes_all(open_target):

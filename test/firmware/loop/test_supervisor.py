@@ -280,6 +280,13 @@ def test_without_any_point_the_start_is_held(c):
     assert column(Reference(c, 7).horizon(7)) == ([-1.0] * c.HORIZON, c.HORIZON)
 
 
+def test_a_stream_ends_no_later_than_its_room(c):
+    stream = Reference(c, 5)
+    for k in range(5, 5 + c.REFERENCE_POINTS + 3):
+        stream.put(k)
+    assert stream.end() == 5 + c.REFERENCE_POINTS
+
+
 def test_points_outside_the_window_or_not_finite_are_dropped(c):
     stream = Reference(c, 10)
     for k in range(10, 10 + c.HORIZON + 1):

@@ -223,11 +223,22 @@ def test_one_whose_first_sample_has_not_come_is_replaced(wired):
     robot.arm()
     run(robot, 10)
     assert switch(robot, Source.HOLD, k=30) == 30
+    assert switch(robot, Source.HOLD, k=20) == 20  # the same, sooner
     assert switch(robot, Source.MPC) == 10  # as it was
     run(robot, 30)
     assert all(found_by_solver(robot))
     info = robot.hello()
     assert (info.source, info.source_k) == (Source.MPC, 10)
+
+
+def test_a_sample_that_has_passed_is_the_next_one(wired):
+    robot = wired("hold")
+    robot.upload(CIRCLE, samples=137.0)
+    robot.arm()
+    run(robot, 10)
+    assert switch(robot, Source.HOLD, k=3) == 10
+    run(robot, 3)
+    assert found_by_solver(robot) == [True] * 10 + [False] * 3
 
 
 # ------------------------------------------------------------------ the host's commands

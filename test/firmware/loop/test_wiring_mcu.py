@@ -26,6 +26,7 @@ from soft_control.link.codes import (
 from soft_control.link.dynamixel import Dynamixel
 from soft_control.link.lace_line import format_line
 from soft_control.link.messages import Arm, Configure, Drive, Error, Info, Measurement, Sample, Stop
+from soft_control.link.transport import Port
 
 from .wired import (
     CIRCLE,
@@ -218,6 +219,35 @@ def test_two_samples_that_are_none_end_a_run_before_it_has_begun(wired):
     assert robot.state == State.STOPPED and robot.shown == []
 
 
+def test_a_host_that_goes_before_the_sensor_has_been_seen_lets_nothing_move(wired):
+    """The run holds before it has begun: where ARM says, but not before the sensor is there."""
+    robot = wired("hold")
+    robot.upload()
+    times = {"host_timeout_ms": 50, "sensor_timeout_ms": 300}
+    robot.arm(clock=Clock.TIMER, host_lost=HostLost.HOLD, **times)
+    robot.wait(0.2)
+    robot.feel(b"1,2,3\n")  # no sample
+    robot.wait(0.05)
+    assert robot.state == State.HOLDING
+    assert robot.shown == [] and not robot.device.armed
+    robot.run(20, beats=False)
+    assert robot.state == State.HOLDING and robot.device.armed
+    assert robot.command == pytest.approx(REST, abs=resolution(robot.robot))
+    robot.wait(0.35)
+    assert robot.hello().cause == Cause.SENSOR_SILENT
+
+
+def test_a_run_that_has_not_begun_leaves_no_word_to_the_actuators(wired):
+    """Stopped twice before the first sample: nothing was driven, and nothing is let go."""
+    robot = wired("neutral")
+    robot.arm()
+    for state in (State.STOPPED, State.IDLE):
+        (info,) = robot.tell(Stop())
+        assert info.state == state
+        robot.wait(0.05)
+    assert robot.shown == [] and not robot.device.armed
+
+
 @pytest.mark.parametrize("clock", Clock)
 def test_stop_once_is_the_safe_output_and_twice_lets_go(wired, clock):
     robot = wired("neutral")
@@ -250,8 +280,8 @@ def test_a_run_that_goes_on_is_not_armed_anew(wired, clock):
     robot.tell(arm)
     robot.run(20)
     robot.wait(0.01)
-    other = replace(arm, host_us=robot.host_us)
-    assert robot.tell(other) == [Error(ErrorCode.WRONG_STATE, Arm.TYPE)]
+    for other in (replace(arm, host_us=robot.host_us), replace(arm, k=arm.k + 1)):
+        assert robot.tell(other) == [Error(ErrorCode.WRONG_STATE, Arm.TYPE)]
     k = robot.telemetry[-1].k
     (info,) = robot.tell(arm)  # its answer was damaged, and so it comes again
     assert isinstance(info, Info) and info.state == State.RUNNING
@@ -424,6 +454,22 @@ def test_samples_do_not_wait_for_a_host_that_is_lost(wired, choice):
     assert numbers[19] == 19 and len(numbers) >= 45
 
 
+def test_a_robot_that_holds_waits_for_no_host_that_is_back(wired):
+    """Its heartbeats alone bring no command, and none is needed."""
+    robot = wired("hold")
+    robot.arm(**DRIVEN, host_timeout_ms=100, host_lost=HostLost.HOLD)
+    for k in range(20):
+        robot.drive(k, (-0.17 + 0.02 * k, -0.4))
+        robot.tick()
+    robot.run(20, beats=False)
+    count = len(robot.telemetry)
+    robot.run(30)
+    assert robot.state == State.HOLDING
+    assert [one.k for one in robot.telemetry[count:]] == [*range(40, 70)]
+    assert not robot.telemetry[-1].flags & Supervisor.HOST_STALE
+    assert commands(robot)[-1] == pytest.approx((0.21, -0.4))
+
+
 def test_a_host_that_says_nothing_for_long_is_waited_for_a_hundred_samples(wired):
     """Without a time-out; and the gaps are crossed a hundred at a time."""
     robot = wired("hold")
@@ -442,6 +488,8 @@ def test_a_tethered_sample_waits_for_its_position(wired):
     robot.tick()
     assert [one.k for one in robot.telemetry] == [0]
     robot.tick()
+    assert len(robot.telemetry) == 1
+    robot.tell(Measurement(2, robot.host_us, ORIGIN))  # of another sample
     assert len(robot.telemetry) == 1
     robot.tell(Measurement(1, robot.host_us, ORIGIN))
     assert [one.k for one in robot.telemetry] == [0, 1]
@@ -589,6 +637,47 @@ def test_answers_that_are_damaged_are_counted(wired):
     assert robot.hello().actuator_bad == 1 and robot.state == State.RUNNING
 
 
+def test_a_flood_on_a_line_keeps_nobody_from_anything(wired):
+    """Noise of five times what a board keeps, on each line; then all goes on. The sensor's line is
+    too long once, which is one damaged sample."""
+    robot = wired("hold")
+    robot.transport.write_to(Port.SENSOR, b"\n" * 9000)  # while it is idle: each is counted
+    assert robot.hello().sensor_dropped == 9000
+    robot.upload()
+    robot.arm()
+    robot.run(5)
+    robot.transport.write_to(Port.ACTUATOR, b"\xff" * 20_000)
+    robot.transport.write_to(Port.SENSOR, b"9" * 20_000)
+    robot.transport.write_to(Port.HOST, b"\x01" * 20_000 + b"\0")
+    told = robot.hello()
+    assert (told.sensor_dropped, told.bad_frames) == (9001, 1)
+    robot.wait(PERIOD_S)
+    robot.run(1)  # ends the long line
+    count = len(robot.telemetry)
+    robot.run(20)
+    assert robot.state == State.RUNNING and len(robot.telemetry) == count + 20
+    assert robot.telemetry[-1].voltage > 0.0 and robot.hello().actuator_bad == 0
+
+
+def test_telemetry_that_the_line_has_no_room_for_is_counted(wired):
+    """Nobody reads the host's line, which keeps 8192 bytes; the run goes on by itself."""
+    robot = wired("hold")
+    robot.upload()
+    robot.arm()
+    read = robot.transport.read_from
+    robot.transport.read_from = lambda port: b"" if port == Port.HOST else read(port)
+    robot.run(200, beats=False)
+    assert robot.telemetry == [] and len(robot.shown) == 200
+    robot.transport.read_from = read
+    robot.wait(PERIOD_S)  # now all is read
+    told, kept = robot.hello(), len(robot.telemetry)
+    assert 20 < kept < 180 and told.state == State.RUNNING
+    assert (told.telemetry_sent, told.telemetry_dropped) == (kept, 200 - kept)
+    robot.run(1)
+    assert robot.telemetry[-1].k == 200
+    assert [one.number for one in robot.telemetry] == [*range(kept + 1)]
+
+
 def test_what_the_sensor_gives_in_vain_is_counted(wired):
     robot = wired("hold")
     robot.arm()
@@ -598,3 +687,15 @@ def test_what_the_sensor_gives_in_vain_is_counted(wired):
     robot.tick(format_line([4096, *robot.counts()[1:]]))
     told = robot.hello()
     assert (told.sensor_samples, told.sensor_dropped) == (7, 2)
+
+
+def test_a_count_below_its_range_and_a_fall_are_no_samples(wired):
+    """The range begins at 0, and a count moves by at most 50 from the last one that was good."""
+    robot = wired("hold")
+    robot.arm()
+    others = robot.counts()[1:]
+    for count, held in ((90, False), (-1, True), (90, False), (39, True), (40, False)):
+        robot.heartbeat()
+        robot.tick(format_line([count, *others]))
+        assert bool(robot.telemetry[-1].flags & Supervisor.SENSOR_HELD) is held, count
+    assert robot.state == State.RUNNING and robot.hello().sensor_dropped == 2

@@ -504,6 +504,36 @@ def test_overflow_in_the_weights_holds_the_command(tendon_firmware: Firmware) ->
         np.testing.assert_array_equal(array_of(result, "command"), state.commands[0])
 
 
+def test_a_last_command_that_is_not_finite_is_no_answer(tendon_firmware: Firmware) -> None:
+    """The nearest to 0 within the bounds then, in the channel that has none."""
+    rng = np.random.default_rng(5)
+    tendon_firmware.set_network(random_network(rng, tendon_firmware.sizes))
+    config, state, reference = random_problem(rng, tendon_firmware.sizes)
+    config.command_min[:], config.command_max[:] = (-1.0, 0.25), (1.0, 1.0)
+    for channel, wanted in ((0, 0.0), (1, 0.25)):
+        for what in (np.nan, -np.inf):
+            commands = np.full_like(state.commands, 0.5)
+            commands[0, channel] = what
+            c_state = tendon_firmware.state(replace(state, commands=commands))
+            result = tendon_firmware.step(tendon_firmware.config(config), c_state, reference)
+            assert result.status == mpc.Status.NOT_FINITE
+            held = np.where(np.arange(2) == channel, wanted, 0.5)
+            np.testing.assert_array_equal(array_of(result, "command"), held)
+
+
+def test_an_infinite_curvature_holds_the_command(tendon_firmware: Firmware) -> None:
+    """Of a plan that rests, whose moves cost nothing yet: the cost is finite."""
+    rng = np.random.default_rng(6)
+    tendon_firmware.set_network(random_network(rng, tendon_firmware.sizes))
+    config, state, reference = random_problem(rng, tendon_firmware.sizes)
+    resting = replace(state, plan=np.tile(state.commands[0], (3, 1)))
+    for move_weight, wanted in ((1e30, mpc.Status.CONVERGED), (3e38, mpc.Status.NOT_FINITE)):
+        c_config = tendon_firmware.config(replace(config, move_weight=np.full(2, move_weight)))
+        result = tendon_firmware.step(c_config, tendon_firmware.state(resting), reference)
+        assert result.status == wanted and result.iterations == 1
+        np.testing.assert_array_equal(array_of(result, "command"), state.commands[0])
+
+
 def test_no_command_within_the_bounds(tendon_firmware: Firmware) -> None:
     """The last command then, brought within the bounds on the commands if they leave any room."""
     rng = np.random.default_rng(7)
@@ -546,6 +576,47 @@ def test_advance_survives_a_bad_sample(tendon_firmware: Firmware) -> None:
     np.testing.assert_array_equal(array_of(c_state, "outputs")[0], before[0])
     c_state.signals[0] = 0.0
     assert tendon_firmware.advance(c_state, np.zeros(2))
+    before = array_of(c_state, "outputs")
+    network = random_network(rng, tendon_firmware.sizes)
+    network.b[1] = np.inf  # what comes of inputs that are finite
+    tendon_firmware.set_network(network)
+    assert not tendon_firmware.advance(c_state, np.zeros(2))
+    np.testing.assert_array_equal(array_of(c_state, "outputs")[0], before[0])
+
+
+def test_a_state_that_overflows_is_not_taken(tmp_path: Path) -> None:
+    """The outputs do not look at it and stay finite; nor are they taken, which belong to it."""
+    sizes = Sizes(states=4, output_lags=0)
+    sizes.write(tmp_path)
+    firmware, rng = Firmware(tmp_path, sizes), np.random.default_rng(14)
+    network = random_network(rng, sizes)
+    firmware.set_network(network)
+    _, state, _ = random_problem(rng, sizes)
+    c_state = firmware.state(state)
+    assert firmware.advance(c_state, np.zeros(2))
+    before = {name: array_of(c_state, name) for name in ("outputs", "network")}
+    network.b_matrix[-1], network.b[-1] = 3e38, 3e38
+    network.a_matrix[:], network.a[:] = 0.0, 5.0  # each hidden unit is nearly 1
+    firmware.set_network(network)
+    assert not firmware.advance(c_state, np.full(2, 0.25))
+    for name, wanted in before.items():
+        np.testing.assert_array_equal(array_of(c_state, name), wanted)
+    np.testing.assert_array_equal(array_of(c_state, "commands")[0], [0.25, 0.25])
+
+
+def test_a_plan_of_one_command_stays_where_it_is(tmp_path: Path) -> None:
+    """It has no last move that could go on."""
+    sizes = Sizes(control_horizon=1, tail_continues=1)
+    sizes.write(tmp_path)
+    firmware, rng = Firmware(tmp_path, sizes), np.random.default_rng(15)
+    network = random_network(rng, sizes)
+    firmware.set_network(network)
+    config, state, _ = random_problem(rng, sizes)
+    c_state, plan = firmware.state(state), state.plan.copy()
+    assert firmware.advance(c_state, np.zeros(2))
+    assert mpc.advance(config, network, state, np.zeros(2))
+    np.testing.assert_array_equal(array_of(c_state, "plan"), plan)
+    np.testing.assert_array_equal(state.plan, plan)
 
 
 @pytest.mark.parametrize("sizes", [Sizes(states=4, output_lags=0), Sizes(states=3, fold=1)])

@@ -99,6 +99,11 @@ def test_a_library_that_says_another_board_drives_nothing(firmware, sizes, tmp_p
     assert good.read_from(Port.ACTUATOR) == 2 * safe
 
 
+def test_a_library_without_its_magic_number_drives_nothing(firmware, sizes, tmp_path):
+    broken = damaged(firmware.library, tmp_path, header_at(firmware.library))
+    refuses(SilTransport(broken), sizes, Cause.IMAGE_DAMAGED)
+
+
 def test_nobody_starts_what_is_damaged_or_anothers(firmware, tmp_path):
     def at(folder: Path):
         return firmware.model_copy(update={"directory": folder})

@@ -8,8 +8,10 @@ import os
 import random
 import shutil
 import socket
+import struct
 import threading
 import tty
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,11 @@ import pytest
 
 from soft_control.cli import terminal
 from soft_control.cli.app import NAME, app
+from soft_control.link import codes
 from soft_control.link.errors import LinkError
 from soft_control.link.keeping import forget, kept, store
 from soft_control.link.learned_map import LearnedMap
-from soft_control.link.messages import Configure
+from soft_control.link.messages import Configure, Keep
 from soft_control.link.opening import open_session
 from soft_control.link.session import McuSession
 from soft_control.link.transport import PilTransport, Port, SilTransport
@@ -292,6 +295,48 @@ def test_another_build_does_not_take_it(firmware, estimating):
         assert store(session).number == 2
     with McuSession(KeepingSil(firmware.library, memory)) as session:
         assert kept(session).number == 0  # the newest is the other's, though ours is still there
+
+
+def rewritten(memory: Memory, at: int, value: bytes) -> None:
+    """The first page's copy with other bytes there in its content, and a checksum that is right."""
+    words = int.from_bytes(bytes(memory.bytes[8:12]), "little")
+    end = 12 + 4 * words
+    memory.bytes[12 + at : 12 + at + len(value)] = value
+    memory.bytes[end : end + 4] = zlib.crc32(bytes(memory.bytes[:end])).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "taken"),
+    [
+        (32, struct.pack("<f", -1.0), True),  # command_min of the first command, narrower
+        (32, struct.pack("<f", -9.0), False),  # wider than what was built in
+        (32, struct.pack("<f", float("nan")), False),
+        (-4, struct.pack("<f", 0.25), True),  # the last element of the map
+        (-4, struct.pack("<f", float("inf")), False),
+        (-4, struct.pack("<f", 1e6), False),  # no map is so far away
+        (0, b"another model   ", False),
+        (16, b"other settings  ", False),
+    ],
+)
+def test_a_copy_that_is_whole_has_to_be_valid_as_well(firmware, at, value, taken):
+    memory = Memory(4096)
+    with McuSession(KeepingSil(firmware.library, memory)) as session:
+        built = far_commands(session)
+        assert store(session).number == 1
+    size = 4 * int.from_bytes(bytes(memory.bytes[8:12]), "little")
+    rewritten(memory, at % size, value)
+    with McuSession(KeepingSil(firmware.library, memory)) as session:
+        assert kept(session).number == taken
+        assert session.adaptation().says_something is (taken and at == -4)
+        assert taken or np.array_equal(far_commands(session), built)
+
+
+def test_what_is_to_be_kept_is_asked_for_in_words_that_are_known(firmware):
+    with McuSession(KeepingSil(firmware.library, Memory(4096))) as session:
+        for choice in (len(codes.Keep), 255):
+            with pytest.raises(LinkError, match="refused KEEP: bad value"):
+                session.request(Keep(choice))
+        assert kept(session).number == 0
 
 
 def test_the_power_is_cut_while_the_firmware_stores(firmware):

@@ -14,6 +14,8 @@ from soft_control.link.codes import ErrorCode
 from soft_control.link.framing import CONTENT_MAX
 from soft_control.link.messages import MESSAGES, PROTOCOL_VERSION
 
+from ..conftest import POINTS_MAX
+
 HERE = Path(__file__).parents[1]
 VECTORS = json.loads((HERE / "vectors.json").read_text())
 TYPES = {message.__name__: message.TYPE for message in MESSAGES.values()}
@@ -70,6 +72,18 @@ def test_takes_the_lengths_of_the_table_and_no_other(c, row):
         content = bytes(content)
         wanted = 0 if size in row["lengths"] else ErrorCode.BAD_LENGTH
         assert decode(c, content)[0] == wanted, size
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS["host"] if row["message"] in POINTS_AT])
+def test_takes_no_more_points_than_a_frame_has_room_for(c, row):
+    """Not even where the bytes that would have to follow are there."""
+    at = POINTS_AT[row["message"]]
+    for points in (POINTS_MAX, POINTS_MAX + 1, 255):
+        content = bytes([row["type"]]).ljust(at, b"\0") + bytes([points]) + bytes(12 * points)
+        code, request = decode(c, content)
+        fits = points <= POINTS_MAX
+        assert code == (0 if fits else ErrorCode.BAD_LENGTH)
+        assert request.points.count == (points if fits else 0)
 
 
 @pytest.mark.parametrize("vector", FROM_HOST, ids=lambda v: v["name"])

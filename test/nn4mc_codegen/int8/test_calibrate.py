@@ -10,7 +10,8 @@ import pytest
 from nn4mc_codegen.compile import compile_model, emit_graph
 from nn4mc_codegen.graph.check import ModelError
 from nn4mc_codegen.graph.options import Options
-from nn4mc_codegen.int8.calibrate import load_samples, quantize_graph
+from nn4mc_codegen.int8.calibrate import quantize_graph
+from nn4mc_codegen.int8.samples import load_samples
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.batch_normalization import BatchNormalization
@@ -21,7 +22,6 @@ from nn4mc_codegen.ops.flatten import Flatten
 from nn4mc_codegen.ops.multiply import Multiply
 from nn4mc_codegen.ops.pad import Pad
 from nn4mc_codegen.ops.pool import AveragePool, MaxPool
-from nn4mc_codegen.ops.recurrent import SimpleRNN
 from nn4mc_codegen.ops.softmax import Softmax
 from nn4mc_codegen.ops.windows import Windows
 from nn4mc_codegen.trial.host import HostCode, build_library
@@ -208,11 +208,3 @@ def test_options_that_do_not_go_together_are_refused(model, tmp_path):
     with pytest.raises(ModelError, match="for dtype int8 only"):
         compile_model(model, tmp_path / "out", representative=tmp_path / "x.npy")
     assert not (tmp_path / "out").exists()
-
-
-def test_recurrent_layers_are_refused(build):
-    b = build()
-    kernels = weights(3, 2), weights(2, 2), weights(2)
-    graph = b.graph(b.apply(SimpleRNN(*kernels, TANH), b.input(3)))
-    with pytest.raises(ModelError, match=r"recurrent layers \(layer_0\) have no int8 form"):
-        quantize_graph(graph, np.eye(3))

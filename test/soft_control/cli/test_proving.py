@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from soft_control.cli.terminal import FAILED
+from soft_control.learning.model import RecurrentModel
 from soft_control.proof.report import Proof
 
 
@@ -37,6 +38,20 @@ def test_without_an_emulator_it_is_compared_with_nothing(tendon, proved, softctl
     monkeypatch.setattr("soft_control.cli.proving.shutil.which", lambda name: None)
     ended = softctl("prove", str(tendon.firmware), "--samples", "7")
     assert asked == [0] and "qemu-system-arm is not installed" in ended.err
+
+
+def test_of_a_recurrent_model_all_but_the_derivatives_is_bounded(
+    tendon, proved, softctl, monkeypatch
+):
+    given = []
+    recurrent = RecurrentModel.__new__(RecurrentModel)
+    monkeypatch.setattr("soft_control.learning.model.load_model", lambda folder: recurrent)
+    monkeypatch.setattr(
+        "soft_control.proof.prove.prove", lambda _, __, model: given.append(model) or proved
+    )
+    ended = softctl("prove", str(tendon.firmware), "--model", "models/gru")
+    assert ended.code == 0 and given == [None]
+    assert "is recurrent: its derivatives are not bounded" in ended.err
 
 
 def test_what_fails_is_told_and_is_exit_code_1(tendon, proved, softctl, monkeypatch):

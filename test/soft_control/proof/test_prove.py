@@ -56,6 +56,15 @@ def test_a_period_or_a_stack_that_does_not_suffice_is_told(proof):
     slow = proof.model_copy(update={"period_cycles": proof.needed_cycles - 1})
     (line,) = slow.shortfalls()
     assert "the control period has" in line
+    endless = report.Unbounded(
+        function="f",
+        address=0,
+        place="a.c:1",
+        what="a loop whose turns are not known",
+        remedy="say",
+    )
+    unknown = slow.model_copy(update={"problems": [endless]})
+    assert unknown.shortfalls() == [] and len(unknown.failures()) == 1
     narrow = proof.model_copy(update={"stack_reserved": proof.stack_bytes - 1})
     (line,) = narrow.shortfalls()
     assert line.startswith("the stack needs")
