@@ -67,7 +67,7 @@ onnx: setup
 	  test/nn4mc_codegen/importers/test_against_onnxruntime.py test/nn4mc_codegen/importers/test_random_onnx.py
 
 # docs/faults.md: everything that can go wrong on wires, processes, files and clocks, on the library, on the
-# emulated board and with all processes of a run. Nine minutes for 174 of them, on two cores that others used as well.
+# emulated board and with all processes of a run. 224 of them in 137 s, on two cores that others used as well.
 faults: models/tendon/fk.json
 	$(BIN)/softctl faults --page docs/faults.md
 

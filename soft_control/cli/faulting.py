@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,10 @@ def faults(
             "session the host's end of the wire, graph all processes of a run."
         ),
     ] = ",".join(STANDS),
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Faults tried at once; default: one more than processors."),
+    ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="Say which faults there are, and try none.")
     ] = False,
@@ -67,15 +72,19 @@ def faults(
         _list(chosen)
         return
     from soft_control.faults.report import in_a_line, write_page
-    from soft_control.faults.stands import stands
+    from soft_control.faults.stands import at_once, stands
 
-    outcomes = []
+    begun_s = time.monotonic()
+    found = {}
     with stands(model, rig) as ready, progress_bar("{task.fields[note]}") as bar:
         task = bar.add_task("faults", total=len(chosen), note="building")
-        for fault, changes in chosen:
-            bar.update(task, note=fault.name)
-            outcomes.append(ready.try_fault(fault, changes))
-            bar.update(task, advance=1)
+        with ready.trying(chosen, jobs or at_once()) as waiting:
+            for name, outcome_of in waiting.items():
+                bar.update(task, note=name)
+                found[name] = outcome_of()
+                bar.update(task, advance=1)
+    outcomes = [found[fault.name] for fault, _ in chosen]
+    took_s = time.monotonic() - begun_s
     if page is not None:
         write_page(page, outcomes)
     if as_json:
@@ -84,7 +93,7 @@ def faults(
     for one in wrong:
         warn(f"{one.fault.name}: {'; '.join(one.failures)}")
     if not as_json:
-        say(in_a_line(outcomes))
+        say(in_a_line(outcomes, took_s))
     if wrong:
         raise typer.Exit(FAILED)
 

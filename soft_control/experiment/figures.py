@@ -5,15 +5,12 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import matplotlib
 import numpy as np
 
 from soft_control.experiment.checks import cut_of
-from soft_control.experiment.record import RunRecord
-from soft_control.experiment.run_samples import Run
+from soft_control.experiment.run_samples import Entry, Run
 from soft_control.experiment.summary import tracking_error
 from soft_control.plain_text import printable
 from soft_control.robots.description import Quantity
@@ -31,29 +28,6 @@ STYLE = {
     "svg.hashsalt": "soft_control",
     "text.parse_math": False,  # a $ in a name is a $
 }
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One run in a report."""
-
-    label: str
-    """Controller, target and folder."""
-    run: Run
-    summary: dict[str, Any]
-    """What summary.measure found."""
-    colour: str
-    """Of its lines in all figures."""
-
-    @property
-    def record(self) -> RunRecord:
-        """What the run was made with."""
-        return self.run.record
-
-    @property
-    def title(self) -> str:
-        """The controller's."""
-        return printable(self.record.title)
 
 
 ABOVE = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "borderaxespad": 0.2}

@@ -89,15 +89,22 @@ class ReplaceableSession:
     waits for telemetry: that one goes on when it is done."""
 
     def __init__(
-        self, open_firmware: Open, kept: KeptBuild, discard: Callable[[], None] = lambda: None
+        self,
+        open_firmware: Open,
+        kept: KeptBuild,
+        discard: Callable[[], None] = lambda: None,
+        rehearse: Callable[[McuSession], None] = lambda session: None,
     ) -> None:
         """Opens the first one. discard: throws away what has come on the instruments' lines and
-        nobody has read. Raises as McuSession."""
-        self._open, self._kept, self._discard = open_firmware, kept, discard
+        nobody has read. rehearse: is done with each firmware before it is told anything of the run.
+        Raises as McuSession."""
+        self._open, self._kept = open_firmware, kept
+        self._discard, self._rehearse = discard, rehearse
         self.on_begun: Callable[[], None] = lambda: None
         """Called when a firmware has begun on the ports of another: what their sensor had said
         last, that one has taken with it."""
         self._session = open_firmware(kept.build, True)
+        self._rehearse(self._session)
         self._known = Remembered()
         self._unread: deque[Telemetry] = deque()
         self._replaced = self.generation = 0
@@ -267,6 +274,7 @@ class ReplaceableSession:
             try:
                 self._check(new.info, before, same_horizon)
                 if self._known.wiring == Wiring.HOST:
+                    self._rehearse(new)
                     k = self._known.relive(new, settings)
                     new, self._session = self._session, new
             finally:
@@ -354,6 +362,7 @@ class ReplaceableSession:
     def _begin(self, new: McuSession, k: int, settings: Mapping[str, Any] | None) -> int:
         """Wiring mcu: the run goes on from sample k, in real time from the one that is due."""
         known, self._session = self._known, new
+        self._rehearse(new)
         told = known.told
         if told is not None:
             known.command, known.outputs = told.command, told.predicted

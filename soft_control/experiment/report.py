@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 from nn4mc_codegen.printing.c import template_environment
 from soft_control.experiment.energy import power_row
-from soft_control.experiment.figures import Entry, draw_all
 from soft_control.experiment.record import RunRecord, read_record
-from soft_control.experiment.run_samples import read_run
+from soft_control.experiment.run_samples import Entry, read_run
 from soft_control.experiment.summary import measure, read_summary
 from soft_control.paths import TEMPLATES
 from soft_control.plain_text import printable
@@ -64,6 +63,9 @@ def label_of(record: RunRecord, run_dir: Path) -> str:
 
 def write_report(entries: Sequence[Entry], out: Path) -> None:
     """Writes the page, with its figures inside, to `out`."""
+    # matplotlib takes longer to import than the table of a run takes to print.
+    from soft_control.experiment.figures import draw_all
+
     environment = template_environment(TEMPLATES, html=True)
     environment.filters["printable"] = printable
     page = environment.get_template("report.html").render(

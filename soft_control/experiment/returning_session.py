@@ -57,11 +57,9 @@ class Returned:
 class ReturningSession(ReplaceableSession):
     """One in whose place another one takes part, when the microcontroller has gone."""
 
-    def __init__(
-        self, open_firmware: Open, kept: KeptBuild, discard: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, open_firmware: Open, kept: KeptBuild, *others: Callable[..., None]) -> None:
         """As ReplaceableSession."""
-        super().__init__(open_firmware, kept, discard)
+        super().__init__(open_firmware, kept, *others)
         self._lost_before = 0
         self._prepare_s = 0.0
         self._crashes_s: deque[float] = deque(maxlen=CRASHES_MAX)
@@ -122,6 +120,7 @@ class ReturningSession(ReplaceableSession):
                 self._check_may_arm(new.info, may_arm)
                 if new.info.state in ACTIVE:
                     new.stop()  # a trajectory is told to one that rests
+                self._rehearse(new)
                 k = self._arm_in_material(new) if in_material else self._arm_at_host(new, next_k)
             except BaseException:
                 new.close()

@@ -35,6 +35,7 @@ from soft_control.learning.cdr import (
     stamp_ns,
 )
 from soft_control.learning.recording import RecordingError, warn
+from soft_control.plain_text import printable
 from soft_control.topics import (
     COMMAND,
     MCU,
@@ -115,6 +116,29 @@ class Run:
         """(T,) samples of which the host heard: others were in a cut of its line, and the bag has
         their outputs alone."""
         return ~np.isnan(self.commands).any(axis=1)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run in a report."""
+
+    label: str
+    """Controller, target and folder."""
+    run: Run
+    summary: dict[str, Any]
+    """What summary.measure found."""
+    colour: str
+    """Of its lines in all figures."""
+
+    @property
+    def record(self) -> RunRecord:
+        """What the run was made with."""
+        return self.run.record
+
+    @property
+    def title(self) -> str:
+        """The controller's."""
+        return printable(self.record.title)
 
 
 def read_run(run_dir: Path) -> Run:

@@ -44,6 +44,18 @@ class Outcome:
     def passed(self) -> bool:
         return not self.failures
 
+    @property
+    def late_alone(self) -> bool:
+        """Whether the time to the safe output is all that is not as expected."""
+        return len(self.failures) == 1 and self._late_ms > SAFE_MS
+
+    @property
+    def _late_ms(self) -> float:
+        """After what is tolerated; 0 where there is no such time, or it has no limit."""
+        if self.safe_ms is None or self.by_the_wall:
+            return 0.0
+        return self.safe_ms - (self.fault.expect.tolerated_ms or 0.0)
+
     def fail_unless(self, right: bool, otherwise: str) -> None:
         """Notes a failure where it is not right."""
         if not right:
@@ -63,10 +75,9 @@ class Outcome:
         elif self.safe_ms is None:
             self.failures.append("never went to the safe output")
         elif not self.by_the_wall:
-            late_ms = self.safe_ms - expected.tolerated_ms
             self.fail_unless(
-                late_ms <= SAFE_MS,
-                f"safe output after {self.safe_ms:.1f} ms: {late_ms:.1f} ms after the "
+                self._late_ms <= SAFE_MS,
+                f"safe output after {self.safe_ms:.1f} ms: {self._late_ms:.1f} ms after the "
                 f"{expected.tolerated_ms:g} ms that are tolerated, not {SAFE_MS:g}",
             )
         for loss in self.losses:

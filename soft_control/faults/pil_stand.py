@@ -40,6 +40,10 @@ SHORTLY_S = 0.05
 """An answer of the emulator takes some milliseconds: what comes later does not come."""
 BEHIND_S = 0.2
 SAFE = (State.STOPPED, State.FAULT)
+TRIES = 3
+"""A time to the safe output that is too long is measured again. While an emulator waits for a timer
+its clock is this machine's, and late where it gets no processor; a firmware that is late is so each
+time."""
 
 
 class Code(Strict):
@@ -222,13 +226,15 @@ class _Trial:
         shown, telemetry = robot.shown(), robot.telemetry
         since = next((i for i, one in enumerate(telemetry) if one.state in SAFE), None)
         if since is not None:
-            # Two frames may be told at one time of the microcontroller.
-            at_s, wrong = safe_begin(shown, shown[since].at_s + 2e-9, described)
+            # By their order: two frames may be told at one time of the microcontroller.
+            in_order = [one._replace(at_s=float(i)) for i, one in enumerate(shown)]
+            begin, wrong = safe_begin(in_order, since - 0.5, described)
             outcome.fail_unless(not wrong, f"on the way to the safe output it {wrong}")
-            if at_s is not None:
+            if begin is not None:
                 # How long a sample takes is the machine's affair, but for one that never comes.
                 silent = self.fault.what == "sensor_silent"
-                outcome.safe_ms = 1e3 * (at_s - shown[since - silent].at_s)
+                first_s = shown[round(begin)].at_s
+                outcome.safe_ms = 1e3 * (first_s - shown[since - silent].at_s)
         if wrong := beyond_limits(shown, described):
             outcome.failures.append(wrong)
         move_max = physical_settings(self.bench.build.mpc, described)["move_max"]
@@ -243,7 +249,15 @@ class _Trial:
 
 
 def try_fault(bench: Bench, fault: Fault, folder: Path) -> Outcome:
-    """A run with the fault, judged; a folder for what it needs."""
+    """What a run with the fault comes to, judged; a folder for what it needs."""
+    for _ in range(TRIES):
+        outcome = _try(bench, fault, folder)
+        if not outcome.late_alone:
+            break
+    return outcome
+
+
+def _try(bench: Bench, fault: Fault, folder: Path) -> Outcome:
     with contextlib.ExitStack() as stack:
         try:
             return _Trial(bench, fault, folder, stack).run()

@@ -4,23 +4,74 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
+import weakref
+from collections.abc import Mapping
 from pathlib import Path
 
+from soft_control.processes import die_with_parent
+
 NODES = b"soft_control.nodes."
+STARTED: weakref.WeakSet[subprocess.Popen] = weakref.WeakSet()
+"""By `softctl` or `node`."""
+LOCK = re.compile(r"(\d+) @soft_control/ros_domain/(\d+)$", re.MULTILINE)
+"""In /proc/net/unix: inode and domain of what `experiment.runner.reserve_domain` holds."""
 
 
-def softctl(*arguments: object) -> subprocess.Popen:
+def softctl(*arguments: object, **environment: str) -> subprocess.Popen:
     """`softctl …` in a session of its own, what it says in one stream."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "soft_control.cli", *map(str, arguments)],
-        stdout=subprocess.PIPE,
+    return _started(["soft_control.cli", *map(str, arguments)], environment, subprocess.PIPE)
+
+
+def node(
+    name: str, namespace: str, parameters: Path, log: Path, **environment: str
+) -> subprocess.Popen:
+    """A node alone, as ROS starts it."""
+    words = ["--ros-args", "-r", f"__ns:={namespace}", "--params-file", str(parameters)]
+    with open(log, "w") as said:
+        return _started([f"soft_control.nodes.{name}", *words], environment, said)
+
+
+def _started(words: list[str], environment: Mapping[str, str], said: object) -> subprocess.Popen:
+    """It ends with the thread that starts it, and hears Ctrl-C whoever has started that."""
+    follow = die_with_parent(signal.SIGINT)
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        follow()
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words],
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=said,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=begin,
     )
+    STARTED.add(process)
+    return process
+
+
+def kill_all() -> None:
+    """All that were started and are still there; nodes go with their softctl."""
+    for process in list(STARTED):
+        process.kill()  # does nothing where it has ended
+
+
+def domain_of(pid: int) -> int | None:
+    """The ROS domain that a `softctl run` holds; None: none yet (Linux, proc(5))."""
+    with contextlib.suppress(OSError):
+        holds = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
+        for inode, domain in LOCK.findall(Path("/proc/net/unix").read_text(errors="replace")):
+            if f"socket:[{inode}]" in holds:
+                return int(domain)
+    return None
 
 
 def descendants(pid: int) -> dict[str, int]:

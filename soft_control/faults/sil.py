@@ -13,6 +13,7 @@ from soft_control.control.mpc_settings import physical_settings
 from soft_control.experiment.rig_device import sensor_writer
 from soft_control.faults.fault import Run
 from soft_control.faults.host_end import HostEnd, sensor_reader
+from soft_control.faults.once import Once
 from soft_control.faults.outcome import Loss
 from soft_control.faults.wire import Way
 from soft_control.faults.wired import WiredFirmware
@@ -60,13 +61,8 @@ class Bench:
     """Its name, or the directory of a twin."""
     model: Path
     """Directory of the model that was built."""
-    _kept: dict[str, Any] = field(default_factory=dict)
-
-    def remembered(self, name: str, find: Callable[[], Any]) -> Any:
-        """What `find` found when it was called first with this name."""
-        if name not in self._kept:
-            self._kept[name] = find()
-        return self._kept[name]
+    remembered: Once = field(default_factory=Once)
+    """What faults share: runs in which nothing is wrong."""
 
 
 class SilRobot(WiredFirmware):
@@ -120,6 +116,7 @@ class SilRobot(WiredFirmware):
             kept.clear()
         if self.asked.wiring == "host":
             self.host = HostEnd(self.robot, self.build.signal_names, self._wanted, self.now_s)
+            self.instruments = ()
 
     def tick(self) -> None:
         """A sample of the sensor, and a control period."""
@@ -206,8 +203,7 @@ class SilRobot(WiredFirmware):
             return
         if not self.wires[Port.SENSOR, Way.IN].whole:
             self._hear(b"")
-        if not self.wires[Port.ACTUATOR, Way.OUT].whole:
-            self._drive_from_host(b"")
+        self._drive_from_host(b"")
         if data := self.host.watch(self.now_s):
             if self.safe_since_s is None:
                 self.safe_since_s = self.now_s
@@ -220,9 +216,10 @@ class SilRobot(WiredFirmware):
                 self.tell(sample)
 
     def _drive_from_host(self, data: bytes) -> None:
+        back, arrived = self.wires[Port.ACTUATOR, Way.IN], b""
         while self._answers and self._answers[0][0] <= self.now_s:
-            answer = self.wires[Port.ACTUATOR, Way.IN].carry(self._answers.pop(0)[1], self.now_s)
-            self.host.master.feed(answer)
+            arrived += back.carry(self._answers.pop(0)[1], self.now_s)
+        self.host.master.feed(arrived + back.carry(b"", self.now_s))
         self.tell_actuators(self.wires[Port.ACTUATOR, Way.OUT].carry(data, self.now_s), self.now_s)
 
     def tell_actuators(self, data: bytes, at_s: float) -> float:

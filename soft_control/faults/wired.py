@@ -67,6 +67,8 @@ class WiredFirmware:
         self.messages: list[Message] = []
         """All others that have come."""
         self.wires = {(port, way): Wire() for port in Port for way in Way}
+        self.instruments: tuple[Port, ...] = (Port.SENSOR, Port.ACTUATOR)
+        """Whose bytes come to the firmware; where a host has them, it hears them itself."""
         self.repair()
         self.step_s = 0.0
         """That each control step takes."""
@@ -131,7 +133,7 @@ class WiredFirmware:
         end_s = self.now_s + time_s
         while self.now_s < end_s - 1e-9:
             self.now_s = min(self.now_s + self.period_s / WAKE_UPS, end_s)
-            for port in (Port.SENSOR, Port.ACTUATOR):
+            for port in self.instruments:
                 if not self.wires[port, Way.IN].whole:
                     self._write(port, b"")
             self._write(Port.HOST, b"")
@@ -174,7 +176,7 @@ class WiredFirmware:
         self._arrive(port, data)
         if self.now_s < self.reached_s:
             return
-        while self._answers and self._answers[0][0] <= self.now_s:
+        while self.instruments and self._answers and self._answers[0][0] <= self.now_s:
             self._arrive(Port.ACTUATOR, self._answers.pop(0)[1])
         while self._coming and self.now_s >= self.reached_s:
             self.transport.write_to(*self._coming.pop(0))

@@ -47,6 +47,8 @@ READ_SIZE = 4096
 MACHINE = "netduinoplus2"
 TICK_S = 0.001
 """So often a firmware in this process looks at its clock."""
+BOOT_S = 2.0
+"""An emulator has started within so long, on a machine where five wait for each processor too."""
 PIPE_SIZE = 1 << 20
 """What Linux lets any user have."""
 
@@ -247,6 +249,7 @@ class PilTransport:
         for terminal in filter(None, (sensor, actuator)):
             _make_raw(terminal)
         self._process: subprocess.Popen | None = None
+        self._boots = True
         self._errors = tempfile.TemporaryFile()
         # QEMU opens the two ends by name, as line.in and line.out, once it has started; those that
         # it inherits say from the first moment on, and until it ends, that there is somebody.
@@ -285,7 +288,12 @@ class PilTransport:
         return self._process.pid if self._process else None
 
     def write(self, data: bytes) -> None:
+        """The first bytes wait until the firmware has said something: before it has turned its
+        receiver on they would be lost."""
         try:
+            if self._boots and self._process is not None:
+                self._readable(BOOT_S)
+                self._boots = False
             while data:
                 data = data[os.write(self._out, data) :]
         except OSError as error:
@@ -294,15 +302,19 @@ class PilTransport:
     def read(self, timeout_s: float) -> bytes:
         if self._process is None:
             raise self._gone()
-        poll = select.poll()
-        poll.register(self._in, select.POLLIN)
-        if not poll.poll(math.ceil(max(timeout_s, 0.0) * 1000.0)):
+        if not self._readable(timeout_s):
             return b""
         data = os.read(self._in, READ_SIZE)
         if not data:
             raise self._gone()
         self._links.cleanup()  # QEMU has opened them; nothing is left of them if we are killed
         return data
+
+    def _readable(self, timeout_s: float) -> bool:
+        """Whether something has come within the time, if only the end of QEMU."""
+        poll = select.poll()
+        poll.register(self._in, select.POLLIN)
+        return bool(poll.poll(math.ceil(max(timeout_s, 0.0) * 1000.0)))
 
     def close(self) -> None:
         if self._process is not None:

@@ -36,7 +36,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
-from soft_control.experiment.ros_messages import EVERY_SAMPLE, LATEST_SAMPLE
+from soft_control.experiment.ros_messages import EVERY_SAMPLE, GLANCE, LATEST_SAMPLE
 from soft_control.link.sensor_reader import WARNING_EVERY_S
 from soft_control.network import keep_to_loopback
 from soft_control.nodes._roll_call import RollCall
@@ -269,18 +269,36 @@ class RigNode(Node):
     ) -> None:
         """Subscribes, says so in the roll call, and takes what expected publishers say. with_info:
         the callback gets the message's info, too, as rclpy knows it."""
+        options["with_info"] = with_info
+        self.roll_call.listens_to(self._take(message_type, relative(topic), callback, qos, options))
+
+    def hear(self, message_type: type, topic: str, callback: Callable[..., None]) -> None:
+        """A topic of others, as it is named: they know no roll call; who speaks first has it."""
+        self._take(message_type, topic, callback, GLANCE, {}, foreign=True)
+
+    def _take(
+        self,
+        message_type: type,
+        topic: str,
+        callback: Callable[..., None],
+        qos: QoSProfile,
+        options: dict[str, Any],
+        foreign: bool = False,
+    ) -> str:
+        """What counts of a topic goes to the callback; returns its resolved name."""
+        with_info = options.pop("with_info", False)
 
         def on_message(*told: Any) -> None:
             # rclpy's EventsExecutor gives both as one tuple to whoever wants both.
             message, info = told if len(told) == 2 else told[0]
-            if self.roll_call.accepts(resolved, info["publisher_gid"]["data"]):
+            if self.roll_call.accepts(resolved, info["publisher_gid"]["data"], foreign):
                 callback(message, info) if with_info else callback(message)
 
         on_message.__signature__ = signature(lambda message, info: None)
         resolved = self.create_subscription(
-            message_type, relative(topic), on_message, qos, **options
+            message_type, topic, on_message, qos, **options
         ).topic_name
-        self.roll_call.listens_to(resolved)
+        return resolved
 
     def is_too_old(self, stamp_ns: int, age_max_s: float) -> bool:
         """Whether a sample was taken longer ago than that by this machine's clock, which is said;

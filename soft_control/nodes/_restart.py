@@ -14,7 +14,7 @@ from soft_control.experiment.returning_session import ReturningSession
 from soft_control.experiment.ros_messages import LATCHED, to_stamp
 from soft_control.firmware_files import FirmwareBuild, KeptBuild, check_names, read_build
 from soft_control.firmware_instruments import sensor_config
-from soft_control.link.opening import FirmwareFiles, open_session
+from soft_control.link.opening import FirmwareFiles, open_session, rehearse
 from soft_control.link.returning import PortFinder
 from soft_control.link.session import LinkError, McuSession
 from soft_control.link.transport import discard_input
@@ -68,7 +68,11 @@ def returning_session(node: Any) -> ReturningSession:
         for port in ports or ():
             discard_input(port)
 
-    return ReturningSession(open_firmware, KeptBuild(node.build, p.target), discard)
+    def try_out(session: McuSession) -> None:
+        if p.target == "pil" and node.realtime:
+            rehearse(session, p.command_neutral, p.rest)
+
+    return ReturningSession(open_firmware, KeptBuild(node.build, p.target), discard, try_out)
 
 
 class Restart:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from sensor_msgs.msg import JointState
 
 from soft_control.experiment.health import Health, SensorWatch
-from soft_control.experiment.ros_messages import GLANCE, joint_state, point, to_ns
+from soft_control.experiment.ros_messages import joint_state, point, to_ns
 from soft_control.link.sensor_reader import WARNING_EVERY_S
 from soft_control.link.tracker import Placement, Tracker, rotate
 from soft_control.nodes._diagnostics import Diagnostics
@@ -114,16 +114,6 @@ class MotionTracker(RigNode):
         self.watch = SensorWatch()
         self.diagnostics = Diagnostics(self, ", ".join(p.points), self.judge)
         self.present()
-
-    def hear(self, kind: type, topic: str, callback: Any) -> None:
-        """A topic of others, as it is named: they know no roll call, and whoever speaks first is
-        the tracker."""
-
-        def on_message(message: Any, info: dict[str, Any]) -> None:
-            if self.roll_call.accepts(resolved, info["publisher_gid"]["data"], foreign=True):
-                callback(message)
-
-        resolved = self.create_subscription(kind, topic, on_message, GLANCE).topic_name
 
     def on_message(self, name: str, topic: str, message: Any) -> None:
         """A point as the tracker sees it."""

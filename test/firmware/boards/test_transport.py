@@ -51,6 +51,18 @@ def test_nothing_is_left_open(program, tmp_path, monkeypatch):
             use()
 
 
+def test_what_is_written_at_once_waits_until_the_board_hears(program):
+    """Its receiver is not on before it has said something, and drops what comes."""
+    transport = PilTransport(program.elf, machine=program.machine)
+    transport.write(b"T")
+    deadline = time.monotonic() + PATIENCE_S
+    came = 0
+    while came < 100_000 and time.monotonic() < deadline:
+        came += transport.read(1.0).count(b"x")
+    assert came == 100_000
+    transport.close()
+
+
 def test_a_qemu_that_is_gone_is_noticed_by_reader_and_writer(program):
     transport = PilTransport(program.elf, machine=program.machine)
     wait_for_boot(transport)

@@ -13,6 +13,7 @@ import pytest
 from soft_control.experiment import figures, report
 from soft_control.experiment.record import RECORD_FILE, read_record
 from soft_control.experiment.report import read_entries, table, verdict, write_report
+from soft_control.experiment.run_samples import Entry, Run
 from soft_control.learning.dataset import RecordingError
 from soft_control.robots.description import Command, Output, Signal, tip
 
@@ -353,12 +354,12 @@ def test_500_hostile_names_stay_text(run_dir, record, robot, tmp_path, monkeypat
             (folder / RECORD_FILE).write_text(json.dumps(values | changed))
             kept = read_record(folder)
             entry = plain[i % 2]
-            run = figures.Run(**{**vars(entry.run), "record": kept})
+            run = Run(**{**vars(entry.run), "record": kept})
             label = report.label_of(kept, folder)
-            entries.append(figures.Entry(label, run, report.measure(run), entry.colour))
+            entries.append(Entry(label, run, report.measure(run), entry.colour))
         out = tmp_path / "made" / str(page) / "report.html"
         if page > 1:
-            monkeypatch.setattr(report, "draw_all", lambda entries: [])
+            monkeypatch.setattr(figures, "draw_all", lambda entries: [])
         write_report(entries if page != 1 else entries[:6], out)
         made = Page(out.read_text(encoding="utf-8"))
         assert made.elements <= known.elements and made.attributes <= known.attributes

@@ -13,6 +13,8 @@ from soft_control.experiment.returning_session import CRASHES_MAX, GAP_MAX, NotA
 from soft_control.link.codes import Cause, State
 from soft_control.link.errors import Gone
 from soft_control.link.learned_map import LearnedMap
+from soft_control.link.opening import rehearse
+from soft_control.link.transport import Port
 
 from .test_replaceable_session import RATE_HZ, Run, assert_bounded
 
@@ -43,6 +45,25 @@ def test_an_emulator_that_is_killed_is_followed_by_another_at_the_same_sample(ru
     assert len(one.commands) == 300 and one.session.generation == 0
     assert_bounded(one.commands, 180)
     assert np.mean(one.errors[190:]) < 2.0 * before
+
+
+class Rehearsed(Run):
+    """Each of its firmwares has rehearsed."""
+
+    def open(self, firmware, wired):
+        session, robot = super().open(firmware, wired), self.card.robot
+        rehearse(session, robot.command_neutral.tolist(), robot.output_rest.tolist())
+        assert session._transport.read_from(Port.ACTUATOR) == b"", "nothing has been moved"
+        return session
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_rehearsal_leaves_nothing_behind(run, tendon, streamed):
+    without = run(streamed=streamed).run(80)
+    after = Rehearsed(tendon, streamed=streamed).run(80)
+    np.testing.assert_array_equal(after.commands, without.commands)
+    assert after.session.go_on(True).armed, "one that has rehearsed knows no run"
+    after.session.close()
 
 
 def test_what_was_learned_is_told_again_as_it_was_heard_last(run):

@@ -1,13 +1,14 @@
 """Runs in real time whose devices go and come back, under another name, while the robot moves.
 
 `make unplug` does it a hundred times with each device. What is asked of a run is that it knows what
-it has lost; how long a device takes to be found is asked too, with room for a busy machine.
+it has lost, that a device is found within two seconds, and that a figure goes on within one.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -20,21 +21,30 @@ from soft_control.firmware_files import read_build  # noqa: E402
 
 from ..board import Board  # noqa: E402
 from ..plug import Plug  # noqa: E402
-from .unplugging import BEGINS_S, Outcome, recovery_s, unplugged  # noqa: E402
+from .unplugging import BEGINS_S, Outcome, Waiting, recovery_s, stopped_ns, unplugged  # noqa: E402
 
 CYCLES = int(os.environ.get("UNPLUG_CYCLES", "2"))
 EACH_S = 1.5
 WITHIN_S = 2.0
 """From when a device is there again to its first sample in the bag."""
 FIGURE_WITHIN_S = 1.0
-"""From the end of an emulator to the next command that the robot is told; of 95 in a hundred, for a
-busy machine may take a second for the start of a process alone."""
+"""From the end of an emulator to the next command that the robot is told, less the time for which
+the next emulator could have run and others had the processors."""
+LATE_S, SHORTLY_NS = 3 / 120, 500_000_000
+"""An emulator that has waited for a processor for so long, of the time before it stopped the robot,
+may have been late through no fault of its own: three periods, as three late steps are one."""
 LEAVES_S, SPARE = 3.0, 1.15
 """A run goes on for so long after the last cycle; a machine that is late makes them longer."""
 
 
 @pytest.fixture
-def unplug(tendon, tmp_path):
+def waiting(tmp_path) -> Waiting:
+    """Of the run's emulators."""
+    return Waiting(tmp_path / "run" / "log" / "mcu.log")
+
+
+@pytest.fixture
+def unplug(tendon, tmp_path, waiting):
     """unplug(devices, …): the outcome of a run with these devices."""
 
     def make(*devices: str, board: Board | None = None, **asked) -> Outcome:
@@ -46,12 +56,12 @@ def unplug(tendon, tmp_path):
             out=tmp_path / "run",
             **asked,
         )
-        return unplugged(experiment, list(devices), CYCLES, EACH_S, board)
+        return unplugged(experiment, list(devices), CYCLES, EACH_S, waiting, board)
 
     return make
 
 
-def say(outcome: Outcome, device: str, found_s: list[float]) -> None:
+def say(outcome: Outcome, device: str, found_s: np.ndarray) -> None:
     """For people who look on: `pytest -s`."""
     median, most, all_of_them = np.percentile(found_s, [50, 95, 100])
     summary = outcome.summary
@@ -62,12 +72,35 @@ def say(outcome: Outcome, device: str, found_s: list[float]) -> None:
     )
 
 
-def assert_back(outcome: Outcome, device: str, stamps_ns: list[int], most_s: float) -> None:
-    """most_s: of 95 in a hundred."""
+def assert_back(outcome: Outcome, device: str, stamps_ns: list[int]) -> None:
     found_s = recovery_s(outcome.times[device], stamps_ns)
     say(outcome, device, found_s)
-    assert len(found_s) == CYCLES
-    assert max(found_s) <= WITHIN_S and np.percentile(found_s, 95) <= most_s
+    assert len(found_s) == CYCLES and found_s.max() <= WITHIN_S
+
+
+def assert_figure_goes_on(outcome: Outcome, waiting: Waiting) -> None:
+    """Behind each end of an emulator."""
+    found_s = recovery_s(outcome.times["mcu"], outcome.commands_ns)
+    say(outcome, "mcu", found_s)
+    back_ns = np.array(outcome.times["mcu"].there) + np.round(1e9 * found_s).astype(int)
+    waited_s = np.array([waiting.until_s(at_ns) for at_ns in back_ns])
+    own_s = found_s - waited_s
+    print(
+        f"of that, {waited_s.max():.3f} s at most for a processor; without it {own_s.max():.3f} s"
+    )
+    assert len(found_s) == CYCLES and own_s.max() <= FIGURE_WITHIN_S
+
+
+def late(waiting: Waiting) -> NoReturn:
+    """Of a run whose firmware has stopped the robot because three steps in a row were late: that is
+    a failure, but where its emulator could not run."""
+    at_ns = stopped_ns(waiting.log)
+    waited_s = waiting.until_s(at_ns, at_ns - SHORTLY_NS)
+    words = f"steps were late; in the half second before, the emulator waited {waited_s:.3f} s for "
+    words += "a processor"
+    if waited_s >= LATE_S:
+        pytest.skip(words)
+    pytest.fail(words)
 
 
 def assert_told_or_counted(outcome: Outcome) -> None:
@@ -92,12 +125,20 @@ def settled(outcome: Outcome) -> np.ndarray:
     return error[~np.isnan(error) & (seen.t_s > 2.0)]
 
 
+def test_what_an_emulator_waited_for_a_processor_is_its_own(waiting):
+    """Counted from its start; that of the one before it is no excuse."""
+    waiting._looks = [(10, 7, 0.5), (20, 7, 0.6), (30, 8, 0.1), (40, 8, 0.25)]
+    asked = [waiting.until_s(25), waiting.until_s(35), waiting.until_s(20, 10), waiting.until_s(50)]
+    assert asked == pytest.approx([0.1, 0.25, 0.1, 0.0])
+    assert waiting.until_s(40, 30) == pytest.approx(0.15)
+
+
 @pytest.mark.long
-def test_sensor_servos_and_emulator_of_a_run_at_the_host(unplug):
+def test_sensor_servos_and_emulator_of_a_run_at_the_host(unplug, waiting):
     outcome = unplug("sensor", "actuators", "mcu", target="pil")
-    assert_back(outcome, "sensor", outcome.signals_ns, WITHIN_S)
-    assert_back(outcome, "actuators", outcome.commands_ns, WITHIN_S)
-    assert_back(outcome, "mcu", outcome.commands_ns, FIGURE_WITHIN_S)
+    assert_back(outcome, "sensor", outcome.signals_ns)
+    assert_back(outcome, "actuators", outcome.commands_ns)
+    assert_figure_goes_on(outcome, waiting)
     assert_told_or_counted(outcome)
     returns = outcome.summary["returns"]
     assert returns["lightlace"]["reconnections"] == returns["dynamixel"]["reconnections"] == CYCLES
@@ -109,18 +150,17 @@ def test_sensor_servos_and_emulator_of_a_run_at_the_host(unplug):
 
 
 @pytest.mark.long
-def test_the_emulator_of_a_run_in_the_material(unplug):
+def test_the_emulator_of_a_run_in_the_material(unplug, waiting):
     """In the middle of a figure: the actuators hold meanwhile, and the figure goes on."""
-    busy = "this machine is too busy for an emulator that keeps real time: three steps were late"
     try:
         outcome = unplug("mcu", target="pil", wiring="mcu")
     except RunFailed as failed:
         if "deadline missed" not in str(failed):
             raise
-        pytest.skip(busy)
+        late(waiting)
     if outcome.summary["mcu"]["cause"] == "deadline_missed":
-        pytest.skip(busy)
-    assert_back(outcome, "mcu", outcome.commands_ns, FIGURE_WITHIN_S)
+        late(waiting)
+    assert_figure_goes_on(outcome, waiting)
     summary = outcome.summary
     assert summary["mcu"]["rearmed"] == summary["returns"]["mcu"]["rearmed"] == CYCLES
     assert summary["commands_outside_bounds"] == 0 and summary["complete"]
@@ -134,7 +174,7 @@ def test_the_cable_of_a_board(unplug, tendon, tmp_path):
         outcome = unplug("board", board=board, target="hil", port=str(board.plug.link))
     finally:
         board.close()
-    assert_back(outcome, "board", outcome.commands_ns, WITHIN_S)
+    assert_back(outcome, "board", outcome.commands_ns)
     assert_told_or_counted(outcome)
     assert outcome.summary["returns"]["mcu"]["rearmed"] == CYCLES
 
@@ -149,8 +189,8 @@ def test_magnetometers(tmp_path):
         duration_s=BEGINS_S + SPARE * CYCLES * EACH_S + LEAVES_S,
         out=Path(tmp_path / "run"),
     )
-    outcome = unplugged(experiment, ["sensor"], CYCLES, EACH_S)
-    assert_back(outcome, "sensor", outcome.signals_ns, WITHIN_S)
+    outcome = unplugged(experiment, ["sensor"], CYCLES, EACH_S, Waiting(tmp_path / "none"))
+    assert_back(outcome, "sensor", outcome.signals_ns)
     found = outcome.summary["returns"]["magnetic"]
     assert found["reconnections"] == CYCLES
     missing = outcome.outputs - len(outcome.signals_ns)

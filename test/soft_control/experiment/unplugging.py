@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import signal
 import threading
@@ -12,6 +13,8 @@ import tty
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from soft_control.experiment.bringup import NodeSpec, prepare
 from soft_control.experiment.run_samples import Run, read_run
@@ -97,9 +100,9 @@ class Cable(threading.Thread):
                 os.write(rig, data)
 
 
-def kill_emulators(log: Path) -> list[int]:
-    """Ends, by its id, the emulator of the node that writes this log; those that there were."""
-    killed = []
+def emulators(log: Path) -> list[int]:
+    """Those of the node that writes this log, by their ids."""
+    found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
@@ -109,11 +112,47 @@ def kill_emulators(log: Path) -> list[int]:
                 continue
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             files = Path(f"/proc/{parent}/fd")
-            logs = {os.readlink(file) for file in files.iterdir()}
-            if str(log) in logs:
-                os.kill(int(entry.name), signal.SIGKILL)
-                killed.append(int(entry.name))
-    return killed
+            if str(log) in {os.readlink(file) for file in files.iterdir()}:
+                found.append(int(entry.name))
+    return found
+
+
+class Waiting:
+    """How long the emulators of a node have waited for a processor that others had, as the kernel
+    counts it for each of their threads (Linux, Documentation/scheduler/sched-stats.rst)."""
+
+    def __init__(self, log: Path) -> None:
+        """log: of the node."""
+        self.log = log
+        self._looks: list[tuple[int, int, float]] = []
+        """When, ns since 1970; whose; s since that one has started."""
+
+    def look(self) -> None:
+        """To be called ten times a second."""
+        known = self._looks[-1][1] if self._looks else None
+        waited_s = self._waited_s(known)
+        if waited_s is None:
+            known = next(iter(emulators(self.log)), None)
+            waited_s = self._waited_s(known)
+        if waited_s is not None:
+            self._looks.append((time.time_ns(), known, waited_s))
+
+    @staticmethod
+    def _waited_s(pid: int | None) -> float | None:
+        """Of a process the thread that has waited longest, s; None: there is none."""
+        try:
+            threads = list(Path(f"/proc/{pid}/task").iterdir())
+            return max(int((t / "schedstat").read_text().split()[1]) for t in threads) / 1e9
+        except (OSError, IndexError, ValueError):
+            return None
+
+    def until_s(self, at_ns: int, since_ns: int = 0) -> float:
+        """Of the one that was there at that time, since another one or since its start, s."""
+        after = next((look for look in self._looks if look[0] >= at_ns), None)
+        if after is None:
+            return 0.0
+        before = [look[2] for look in self._looks if look[0] <= since_ns and look[1] == after[1]]
+        return after[2] - (before[-1] if before else 0.0)
 
 
 @dataclass
@@ -136,12 +175,21 @@ class Unplugging:
     """What `run` calls ten times a second: unplugs one device after another. A machine that is
     late does not make up for it: two that are away at once would be another test."""
 
-    def __init__(self, actions: list[Callable[[], None]], period_s: float, begun: Path) -> None:
-        """actions: what happens in turn, one each period_s, some time after that file is there."""
+    def __init__(
+        self,
+        actions: list[Callable[[], None]],
+        period_s: float,
+        begun: Path,
+        look: Callable[[], None],
+    ) -> None:
+        """actions: what happens in turn, one each period_s, some time after that file is there.
+        look: is called each time."""
+        self._look = look
         self._actions, self._period_s, self._begun = list(actions), period_s, begun
         self._next_s: float | None = None
 
     def __call__(self) -> None:
+        self._look()
         now_s = time.monotonic()
         if self._next_s is None:
             if self._begun.exists():
@@ -156,10 +204,12 @@ def unplugged(
     devices: list[str],
     cycles: int,
     each_s: float,
+    waiting: Waiting,
     board: Board | None = None,
 ) -> Outcome:
     """A run in which each of the devices is unplugged so often, one each each_s: sensor and
-    actuators by their cables, mcu by ending the emulator, board by its own cable."""
+    actuators by their cables, mcu by ending the emulator, board by its own cable. waiting: of the
+    node mcu."""
     out = experiment.out
     nodes = prepare(experiment)
     cables = {
@@ -174,7 +224,8 @@ def unplugged(
     killed, unplugged_board = Times(), Times()
 
     def kill() -> None:
-        if kill_emulators(out / "log" / "mcu.log"):
+        for emulator in emulators(waiting.log):
+            os.kill(emulator, signal.SIGKILL)
             killed.gone.append(time.time_ns())
             killed.there.append(killed.gone[-1])
 
@@ -194,7 +245,7 @@ def unplugged(
         cable.start()
     try:
         with ros_domain():
-            run(nodes, out, Unplugging(actions, each_s, out / "sensor.port"))
+            run(nodes, out, Unplugging(actions, each_s, out / "sensor.port", waiting.look))
     finally:
         for cable in cables.values():
             cable.close()
@@ -222,6 +273,15 @@ def plug_in(node: NodeSpec, cables: dict[str, Cable]) -> None:
             node.parameters["port"] = str(cables[name].near)
 
 
-def recovery_s(times: Times, stamps_ns: list[int]) -> list[float]:
-    """Of each cycle, from when the device was there again to the first stamp after that, s."""
-    return [min(ns for ns in stamps_ns if ns > there) / 1e9 - there / 1e9 for there in times.there]
+def recovery_s(times: Times, stamps_ns: list[int]) -> np.ndarray:
+    """(C,) of each cycle, from when the device was there again to the first stamp after that, s."""
+    stamps = np.array(stamps_ns)
+    return np.array([stamps[stamps > there].min() - there for there in times.there]) / 1e9
+
+
+def stopped_ns(log: Path) -> int:
+    """When the robot was stopped, by the log of the node mcu, ns since 1970."""
+    said = re.search(
+        r"\[(\d+)\.(\d{9})\] \[[^]]*mcu\]: the microcontroller is fault", log.read_text()
+    )
+    return int(said[1] + said[2])

@@ -42,6 +42,14 @@ def test_what_is_not_as_expected_is_said(expect, seen, failure):
     assert failure is None or failure in judged.failures[0]
 
 
+def test_what_is_late_alone_may_be_measured_again():
+    late = SAFE | {"safe_ms": 121.0}
+    assert outcome(STOPPED, **late).late_alone
+    assert not outcome(STOPPED, **SAFE).late_alone
+    assert not outcome(STOPPED, **late | {"cause": "asked"}).late_alone
+    assert not outcome(STOPPED | {"says": "boot"}, **late, by_the_wall=True).late_alone
+
+
 def test_the_page_has_a_line_for_each_fault_and_escapes_what_is_in_it():
     good = outcome({"tolerated_ms": 100}, safe_ms=108.0, losses=[Loss("samples", 2, 3)])
     bad = outcome({"says": "a | b"}, said="x")
@@ -50,6 +58,6 @@ def test_the_page_has_a_line_for_each_fault_and_escapes_what_is_in_it():
     assert len(lines) == 2 and "| 108.0 | 2 samples |" in lines[0]
     assert r"a \| b" in lines[1] and "**said 'x'" in lines[1]
     assert "the longest was 8.0" in text
-    said = in_a_line([good, bad])
+    said = in_a_line([good, bad], 3.0)
     assert said.startswith("2 faults, 1 not as expected; safe output at most 8.0 ms")
-    assert "2 samples, reports and frames lost, none uncounted" in said
+    assert "2 samples, reports and frames lost, none uncounted; 3 s" in said

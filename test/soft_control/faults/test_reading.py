@@ -49,10 +49,18 @@ def test_the_page_has_a_line_for_each(known):
     assert sorted(set(lines) - {"fault"}) == sorted(fault.name for fault in known)
 
 
+@pytest.mark.parametrize("wiring", ["mcu", "host"])
 @pytest.mark.parametrize("wire", WIRES)
-def test_every_wire_is_damaged_in_every_way(known, wire):
-    ways = {fault.what for fault in known if fault.where == wire and fault.stand == "sil"}
-    assert {"drop", "flip", "duplicate", "reorder", "truncate", "delay", "garbage"} <= ways
+def test_every_wire_is_damaged_in_every_way(known, wire, wiring):
+    on_wires = [fault for fault in known if fault.stand == "sil" and fault.run.wiring == wiring]
+    assert {fault.what for fault in on_wires if fault.where == wire} == {*DAMAGES}
+
+
+@pytest.mark.parametrize("what", ["killed", "stopped"])
+def test_it_happens_to_every_node(known, what):
+    nodes = {path.stem for path in (share() / "soft_control" / "nodes").glob("[a-z]*.py")}
+    tried = {fault.where for fault in known if fault.stand == "graph" and fault.what == what}
+    assert nodes and nodes | {"softctl"} <= tried
 
 
 def test_every_message_that_has_numbers_is_tried_without(known):
