@@ -9,6 +9,7 @@ import pytest
 
 from nn4mc_codegen.compile import compile_model
 from nn4mc_codegen.importers import read_model
+from nn4mc_codegen.trial.chips import STM32F405
 from nn4mc_codegen.trial.host import HostCode, build_library
 from nn4mc_codegen.trial.qemu import (
     compile_objects,
@@ -93,4 +94,4 @@ def test_size_is_below_onnx2c(tmp_path):
         pytest.skip(missing_tools() or f"{path.name} is not in {MODELS}")
     compile_model(path, tmp_path, optimize="size")
     objects = compile_objects(tmp_path, [tmp_path / "fk.c"], [f"-I{tmp_path}"])
-    assert size_beyond_empty(tmp_path, objects, ["fk_step"]).flash_bytes <= 34_904
+    assert size_beyond_empty(tmp_path, objects, ["fk_step"], STM32F405).flash_bytes <= 34_904

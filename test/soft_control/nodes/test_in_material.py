@@ -73,13 +73,14 @@ class World:
         self.sensor.write(line)
 
     def take(self) -> None:
-        """What is there for the actuators."""
-        before = self.device.completed
-        if data := self.actuators.read(0.01):
-            self.actuators.write(self.device.drive(data))
-        if self.device.completed > before:
-            self.told.append(self.device.command)
-            self.device.step(1 / RATE_HZ)
+        """What is there for the actuators: two commands where nobody has looked for so long."""
+        for byte in self.actuators.read(0.01):
+            before = self.device.completed
+            if answer := self.device.drive(bytes([byte])):
+                self.actuators.write(answer)
+            if self.device.completed > before:
+                self.told.append(self.device.command)
+                self.device.step(1 / RATE_HZ)
 
     def run(self, samples: int) -> None:
         """In lockstep."""
