@@ -121,6 +121,10 @@ class Page:
     def one(self, selector: str) -> Any:
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
+    def click(self, selector: str) -> None:
+        """The page may draw it anew between being found and being clicked."""
+        self.wait(lambda: not self.one(selector).click())
+
     def wait(self, what: Callable[[], Any]) -> Any:
         """What it returns as soon as that is true."""
         wait = WebDriverWait(
@@ -218,11 +222,11 @@ def test_the_controller_is_switched_and_a_refusal_says_why(
             return page.text("#controller [aria-checked=true]")
 
         page.wait(lambda: chosen() == "mpc")
-        page.one("#controller [data-value=hold]").click()
+        page.click("#controller [data-value=hold]")
         page.wait(lambda: chosen() == "hold")
         page.wait(lambda: "accepted" in page.text("#controller-answer"))
         assert ("controller", "hold") in robot.said
-        page.one("#controller [data-value=pid]").click()
+        page.click("#controller [data-value=pid]")
         page.wait(
             lambda: "pid refused: pid has no position to see" in page.text("#controller-answer")
         )
@@ -251,7 +255,7 @@ def test_a_weight_is_set_and_a_form_that_is_filled_in_stays(
         page.one('[data-parameter="/mcu.share"] input').send_keys("1", Keys.ENTER)
         page.wait(lambda: robot.said and robot.said[-1][0] == "share")
         assert first.get_property("value") == "2.5"  # not put back by what came of the other
-        page.one(f"{weight} button").click()
+        page.click(f"{weight} button")
         page.wait(lambda: "output weight is 2.5, 2 now" in page.text(weight))
         assert list(robot.said[-1][1]) == [2.5, 2.0]
         assert "command_min" not in page.text("#parameters").replace(" ", "_")
@@ -282,7 +286,7 @@ def test_it_waits_for_a_robot_pauses_and_reconnects(
             seen.append(newest())
         frozen = seen[0]
         assert seen == [frozen, frozen]
-        page.one("#pause").click()
+        page.click("#pause")
         page.wait(lambda: newest() != frozen)
         # A cursor by the keyboard: it reads what was, and Escape goes back to what is.
         canvas = page.one("#outputs-plot canvas")
@@ -320,6 +324,6 @@ def test_two_robots_are_one_choice_away(
         page.open(url)
         page.wait(lambda: page.text("#robot option") == "/left /right")
         for name in ("/right", "/left"):  # that which was found first is shown first
-            page.one(f"#robot option[value='{name}']").click()
+            page.click(f"#robot option[value='{name}']")
             page.wait(lambda name=name: f"{name}/mcu" in page.text("#parameters"))
             page.wait(lambda: page.text("#state") == "live")
