@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from soft_control.monitor.domains import running
 from soft_control.monitor.graph import Graph
 from soft_control.monitor.robots import RobotView
 from soft_control.robots.description import RobotDescription
+from soft_control.run_domains import running
 
 FOLLOW_S = 0.5
 

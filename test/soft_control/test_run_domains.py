@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from soft_control.experiment.runner import ros_domain
-from soft_control.monitor.domains import running
+from soft_control.run_domains import running
 
 
 def test_the_domain_of_a_run_is_found_and_goes_with_it():
