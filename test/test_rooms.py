@@ -21,6 +21,7 @@ ROOMS = {
             "paths",
             "plain_text",
             "processes",
+            "run_domains",
             "safe_output",
             "shared_memory",
             "small_files",

@@ -19,6 +19,7 @@ from soft_control.experiment.fork_server import Forked, fork_server
 from soft_control.experiment.outcome import RunFailed, ending_node, failure
 from soft_control.network import DISCOVERY, keep_to_loopback
 from soft_control.processes import cpu_seconds
+from soft_control.run_domains import NAME
 from soft_control.security.enclaves import enclave_words
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def reserve_domain() -> tuple[int, socket.socket]:
         try:
             # An abstract name is seen by all users, as the domain's UDP ports are, and is no
             # file: nothing to follow, to truncate or to leave behind. It goes with the process.
-            lock.bind(f"\0soft_control/ros_domain/{domain}")
+            lock.bind(f"\0{NAME}{domain}")
         except OSError as error:
             lock.close()
             if error.errno != errno.EADDRINUSE:

@@ -21,10 +21,11 @@ from soft_control.experiment.bag_recovery import recover
 from soft_control.faults.beside import END_S, START_S, Build, own_robot
 from soft_control.faults.fault import Expected, Fault, check_settings
 from soft_control.faults.outcome import Loss, Outcome
-from soft_control.faults.processes import descendants, domain_of, left_behind, softctl
+from soft_control.faults.processes import descendants, left_behind, softctl
 from soft_control.faults.sil import Bench
 from soft_control.learning.recording import RecordingError
 from soft_control.rigs.parameters import Strict
+from soft_control.run_domains import domain_of
 
 UNDER_WAY_BYTES = 20_000
 """Of the bag, when a fault may come."""

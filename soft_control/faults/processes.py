@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,8 +17,6 @@ from soft_control.processes import die_with_parent
 NODES = b"soft_control.nodes."
 STARTED: weakref.WeakSet[subprocess.Popen] = weakref.WeakSet()
 """By `softctl` or `node`."""
-LOCK = re.compile(r"(\d+) @soft_control/ros_domain/(\d+)$", re.MULTILINE)
-"""In /proc/net/unix: inode and domain of what `experiment.runner.reserve_domain` holds."""
 
 
 def softctl(*arguments: object, **environment: str) -> subprocess.Popen:
@@ -62,16 +59,6 @@ def kill_all() -> None:
     """All that were started and are still there; nodes go with their softctl."""
     for process in list(STARTED):
         process.kill()  # does nothing where it has ended
-
-
-def domain_of(pid: int) -> int | None:
-    """The ROS domain that a `softctl run` holds; None: none yet (Linux, proc(5))."""
-    with contextlib.suppress(OSError):
-        holds = {os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()}
-        for inode, domain in LOCK.findall(Path("/proc/net/unix").read_text(errors="replace")):
-            if f"socket:[{inode}]" in holds:
-                return int(domain)
-    return None
 
 
 def descendants(pid: int) -> dict[str, int]:

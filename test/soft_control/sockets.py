@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,13 +21,3 @@ def bound_udp(pid: int | str) -> list[tuple[str, int]]:
     bound = [row[1].split(":") for row in rows if row[9] in inodes]
     found = [(".".join(str(b) for b in bytes.fromhex(a)[::-1]), int(p, 16)) for a, p in bound]
     return [(address, port) for address, port in found if 7400 <= port < 32768]
-
-
-def domain_of(pid: int) -> int | None:
-    """The ROS domain that a `softctl run` has taken for its nodes; None where it has none yet."""
-    inodes = _inodes(pid)
-    for line in Path("/proc/net/unix").read_text().splitlines():
-        words = line.split()
-        if words[6] in inodes and (found := re.search(r"soft_control/ros_domain/(\d+)$", line)):
-            return int(found[1])
-    return None

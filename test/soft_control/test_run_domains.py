@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 from soft_control.experiment.runner import ros_domain
-from soft_control.run_domains import running
+from soft_control.run_domains import domain_of, running
 
 
 def test_the_domain_of_a_run_is_found_and_goes_with_it():
     with ros_domain() as domain:
-        assert domain in running()
+        assert domain in running() and domain_of(os.getpid()) == domain
         with ros_domain() as other:
             assert {domain, other} <= set(running())
+    assert domain_of(2**30) is None
 
 
 def test_only_locks_of_runs_count(tmp_path):

@@ -29,7 +29,7 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
-from ..sockets import domain_of  # noqa: E402
+from soft_control.run_domains import domain_of  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[3]
 PACKAGED = ("soft_control", "nn4mc_codegen", "config", "launch", "urdf", "firmware", "resource")
