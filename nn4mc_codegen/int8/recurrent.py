@@ -14,6 +14,7 @@ sigmoid(s) = (1 + tanh(s / 2)) / 2.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -172,8 +173,9 @@ class Recurrent(QOp):
         states = self._step(x.ravel(), *states)
         return np.concatenate([self.output(states[0]), *states])
 
+    @abstractmethod
     def _step(self, x: np.ndarray, *states: np.ndarray) -> tuple[np.ndarray, ...]:
-        raise NotImplementedError
+        """The new states, of x (inputs,) and the states, all integers; the first of them is h."""
 
 
 @dataclass(frozen=True, eq=False)
