@@ -96,7 +96,8 @@ def test_it_predicts_what_the_network_predicts(tmp_path, kind, increments):
     away = free_run(model, JUDGED[0]) - JUDGED[0].outputs
     assert np.max(np.abs(away)) < 2e-4 * np.max(card.output_scale)
     (errors,) = card.metrics
-    assert errors.ten_step_live < 1e-3 * 1e3 * np.max(card.output_scale)  # mm
+    scale_mm = 1e3 * np.max(card.output_scale)
+    assert errors.unit == "mm" and errors.ten_step_live < 1e-3 * scale_mm
 
 
 def test_keras_reads_what_was_written_and_means_the_same(tmp_path):
