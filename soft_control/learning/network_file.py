@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nn4mc_codegen.ops.activation import Activation
-from nn4mc_codegen.ops.recurrent import GRU, Recurrent, SimpleRNN
+from nn4mc_codegen.ops.recurrent import GRU, LSTM, Recurrent, SimpleRNN
 from soft_control.learning.card import ModelError
 from soft_control.learning.foreign_layers import Chain, Hidden
 
@@ -47,7 +47,7 @@ def write_increment_network(
 def write_recurrent_network(path: Path, chain: Chain, inputs: Mapping[str, int]) -> None:
     """The chain's layers on all named inputs of one time step after the other, joined; where it is
     of increments, the last result is added to the input `output`. Raises ModelError for an
-    activation that is not in Keras by its name alone."""
+    activation that is not in Keras by its name alone, and for a cell state that is held."""
     nodes = [_layer("InputLayer", name, batch_shape=[None, None, n]) for name, n in inputs.items()]
     nodes.append(_layer("Concatenate", "x", [list(inputs)], axis=-1))
     before, stored = "x", {}
@@ -73,6 +73,11 @@ def _config(op: Hidden) -> dict:
             config["recurrent_activation"] = _named(op.recurrent_activation)
         if isinstance(op, GRU):
             config["reset_after"] = op.reset_after
+        if isinstance(op, LSTM) and op.cell_clip:
+            raise ModelError(
+                f"its LSTM holds its cell state within {op.cell_clip:g}, as TensorFlow Lite's do: "
+                "take the network as Keras or ONNX have it"
+            )
     return config
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nn4mc_codegen.ops.activation import Activation
+from nn4mc_codegen.ops.recurrent import LSTM
 from soft_control.learning.adopting import adopt
+from soft_control.learning.foreign_layers import Chain
 from soft_control.learning.model import (
     ModelError,
     RecurrentModel,
@@ -15,6 +18,7 @@ from soft_control.learning.model import (
     normalised_windows,
     rollouts,
 )
+from soft_control.learning.network_file import write_recurrent_network
 
 from .test_adopting import JUDGED, POLE, RUNS, SETTINGS, SMALL, B
 
@@ -132,6 +136,15 @@ def test_an_unfit_network_is_not_written(tmp_path):
     path = network(tmp_path, "GRU", layers=2, activation="tanh")
     _, report = adopt(path, RUNS, JUDGED, ONE_LAG, tmp_path / "m")
     assert report.unfit and not (tmp_path / "m").exists()
+
+
+def test_a_cell_state_that_is_held_is_not_let_go(tmp_path):
+    tanh, sigmoid = Activation("tanh"), Activation("sigmoid")
+    cell = LSTM(*ARRAYS["LSTM"], tanh, sigmoid, cell_clip=10.0)
+    chain = Chain([cell], np.zeros((UNITS, N)), np.zeros(N))
+    with pytest.raises(ModelError, match="holds its cell state within 10, as TensorFlow Lite's"):
+        write_recurrent_network(tmp_path / "fk.keras", chain, {"commands": M, "output": N})
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_it_cannot_be_is_said(tmp_path):
