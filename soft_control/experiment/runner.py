@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from soft_control.experiment.bringup import NodeSpec
 
 POLL_S = 0.1
-PATIENCE_S = 3.0
+PATIENCE_S = 5.0
 """A node has so long to end after SIGINT, and again after SIGTERM."""
 WRITING_SHARE = 0.1
 """Of a core: a logger that uses more is still writing or summing up; one that waits uses 0.04."""
@@ -159,7 +159,9 @@ def start(node: NodeSpec, run_dir: Path) -> Forked:
 def stop(processes: dict[str, Forked], run_dir: Path) -> None:
     """Ends all, the logger last so that it sees the others' last words."""
     logger = processes.get("logger")
-    end([process for process in processes.values() if process is not logger])
+    # Nobody is left to say that what the killed one was told has come.
+    killed = any((process.poll() or 0) < 0 for process in processes.values())
+    end([process for process in processes.values() if process is not logger], hurried=killed)
     if logger is None:
         return
     if (run_dir / "bag").exists():
@@ -168,11 +170,14 @@ def stop(processes: dict[str, Forked], run_dir: Path) -> None:
     end([logger])
 
 
-def end(processes: list[Forked]) -> None:
-    """SIGINT, then SIGTERM, then SIGKILL, each to those that are still there."""
+def end(processes: list[Forked], hurried: bool = False) -> None:
+    """SIGINT, then SIGTERM, by which a node waits for nobody any more, then SIGKILL, each to those
+    that are still there; hurried: the first two at once."""
     for how in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         for process in processes:
             process.send_signal(how)  # does nothing where it has ended
+            if hurried and how == signal.SIGINT:
+                process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE_S
         for process in processes:
             # Nobody waits in vain for a process that was killed.

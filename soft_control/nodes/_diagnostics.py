@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
@@ -15,8 +14,6 @@ from soft_control.experiment.ros_messages import RECENT, joint_state, to_stamp
 from soft_control.topics import DIAGNOSTICS, STATISTICS
 
 EVERY_S = 1.0
-LAST_S = 0.5
-"""The last word has so long to get through."""
 
 
 class Diagnostics:
@@ -62,4 +59,3 @@ class Diagnostics:
         """At the end of the node: what was counted since it was said last is told, too. How it is
         is nobody's business any more: a simulated device goes a moment before its node."""
         self._count()
-        self.statistics.wait_for_all_acked(Duration(seconds=LAST_S))

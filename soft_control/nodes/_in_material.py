@@ -11,7 +11,6 @@ from concurrent.futures import TimeoutError as NotInTime
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 
 from soft_control.control.controllers import HOLD, MCU_NODE
@@ -325,7 +324,6 @@ class InMaterial:
                 break
         self.session.heartbeat()
         self.counted.publish(self.counters(self.session.hello()))
-        self.counted.wait_for_all_acked(Duration(seconds=2))
         self.node.keep_learned()
         self.session.stop()
 

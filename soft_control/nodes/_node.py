@@ -30,6 +30,7 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     SetParametersResult,
 )
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.experimental.events_executor import EventsExecutor
 from rclpy.node import Node
@@ -54,6 +55,10 @@ INTEGER_MAX = 2**63 - 1
 GARBAGE = 50_000
 """Objects between two looks for garbage. At Python's 700 a node looks every few samples, and finds
 none."""
+HEARD_S = 4.0
+"""A node that ends waits so long until what it said has come. One message that was lost holds back,
+in those who want every one, all that came after it; whoever says it again must still be there."""
+HEARD_LOOK_S = 0.1
 ALONE_S = 20
 """A node whose parent was killed may take so long to leave the graph."""
 
@@ -321,6 +326,15 @@ class RigNode(Node):
     def close(self) -> None:
         """Called once at the end, whatever led to it."""
 
+    def wait_until_heard(self, is_hurried: Callable[[], bool]) -> None:
+        """After `close`: until all that was published has come where every message is wanted, for
+        HEARD_S at most, as one of those may have been killed or stand still."""
+        until_s = time.monotonic() + HEARD_S
+        for publisher in self.publishers:
+            while time.monotonic() < until_s and not is_hurried():
+                if publisher.wait_for_all_acked(Duration(seconds=HEARD_LOOK_S)):
+                    break
+
 
 def _plain(value: Any) -> Any:
     """A parameter's value; arrays are lists."""
@@ -336,11 +350,14 @@ class _Stop:
     """
 
     def __init__(self, breaks_off: bool) -> None:
-        self.asked, self._breaks_off = False, breaks_off
+        self.asked, self.breaks_off = False, breaks_off
+        self.hurried = False
+        """Whether SIGTERM came after another signal: nobody is to be waited for."""
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
+        self.hurried = self.hurried or (self.asked and signum == signal.SIGTERM)
         self.asked = True
-        if self._breaks_off:
+        if self.breaks_off:
             raise SystemExit
 
 
@@ -379,11 +396,10 @@ def main(node_type: type[RigNode]) -> None:
     try:
         code = _exit_code(live, node_type.NAME)
     finally:
-        # Ending tidily must not be cut short by a second signal.
-        for signum in STOP_SIGNALS:
-            signal.signal(signum, signal.SIG_IGN)
+        stop.breaks_off = False  # ending tidily must not be cut short by a second signal
         if node is not None:
             code = max(code, _exit_code(node.close, node_type.NAME))
+            node.wait_until_heard(lambda: stop.hurried)
         orphan = os.getppid() != parent
         if orphan:
             # Fast DDS 3.2 may lock up where many participants leave at once, and nobody is left

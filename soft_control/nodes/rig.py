@@ -19,7 +19,6 @@ from typing import Literal
 
 from geometry_msgs.msg import PointStamped
 from pydantic import Field, model_validator
-from rclpy.duration import Duration
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
@@ -150,7 +149,6 @@ class RigSimulation(RigNode):
         self.device.step(duration_s)
         self.k += 1
         if self.k >= self.parameters.samples:
-            self.outputs.wait_for_all_acked(Duration(seconds=5))
             raise SystemExit
 
     def sample(self, now_ns: int) -> None:
