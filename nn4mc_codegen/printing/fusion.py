@@ -7,14 +7,14 @@ y = tanh(W·x + b)   is  Linear, Map      -> two kernels: tanh is long, and all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from nn4mc_codegen.printing.access import Locator
 from nn4mc_codegen.printing.registers import DOT_OUTPUTS, HELD_OPERANDS
-from nn4mc_codegen.program.expression import Expression, var
+from nn4mc_codegen.program.expression import Expression, Function, var
 from nn4mc_codegen.program.functions import LONG
 from nn4mc_codegen.program.instructions import Elements, Instruction, Linear, Map
 from nn4mc_codegen.program.program import Program
@@ -81,10 +81,13 @@ def fuse(p: Program, results: Sequence[Elements], locator: Locator, mode: str) -
     `before` of a product that can hold its results in registers.
     """
     kernels: list[Kernel] = []
+    heads = {i.result.first for i in p.instructions if not isinstance(i, Map)}
+    maps = [i for i in p.instructions if isinstance(i, Map)]
+    shared = {_called(m) for m in maps if int(m.operands[0].flat[0]) in heads} - {None}
     for instruction in p.instructions:
         last = kernels[-1] if kernels else None
         if isinstance(instruction, Map):
-            if last and _joins(last, instruction, locator, mode):
+            if last and _joins(last, instruction, locator, mode, shared):
                 last.maps.append(instruction)
             else:
                 kernels.append(Kernel(None, [instruction]))
@@ -126,11 +129,20 @@ def sums_by_output(linear: Linear, locator: Locator) -> bool:
     return True
 
 
-def _joins(kernel: Kernel, mapped: Map, locator: Locator, mode: str) -> bool:
-    """Whether a formula is computed with the kernel before it."""
+def _called(mapped: Map) -> Function | None:
+    """The function whose call is the whole formula, if it is one."""
+    return mapped.expression.value if mapped.expression.op == "call" else None
+
+
+def _joins(
+    kernel: Kernel, mapped: Map, locator: Locator, mode: str, shared: Collection[Function]
+) -> bool:
+    """Whether a formula is computed with the kernel before it. `shared` are the functions that
+    follow a head somewhere, so that the program has their loop over an array anyway.
+    """
     if mode != "speed" and (is_long(mapped) or any(is_long(m) for m in kernel.maps)):
         return False
-    if mode == "size" and (kernel.head is not None or mapped.expression.op == "call"):
+    if mode == "size" and (kernel.head is not None or _called(mapped) in shared):
         return False  # both are calls of a function that the layers share
     if kernel.head is not None and kernel.head.kind != "linear":
         return False

@@ -13,7 +13,7 @@ makes of them what is stored (`results`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise, product
@@ -156,6 +156,34 @@ class BlockedLinear(PrintedKernel):
         """Name of the sum of row a and output b of a block."""
         return f"s{b}" if rows.size == 1 else f"s{a}_{b}"
 
+    @cached_property
+    def placed(self) -> Collection[tuple[Tile, Tile]]:
+        """Blocks for whose sums and weights the registers are told. Sum k is register k."""
+        return ()
+
+    def total(self, rows: Tile, outputs: Tile, a: int, b: int) -> str:
+        """Name of that sum where all products have been added."""
+        s = self.sum(a, b, rows)
+        return s.replace("s", "z") if (rows, outputs) in self.placed else s
+
+    def totals(self, rows: Tile, outputs: Tile) -> list[str]:
+        """Statements that take a block's sums out of the registers that were told: a function that
+        is called later may overwrite these."""
+        if (rows, outputs) not in self.placed:
+            return []
+        places = product(range(rows.size), range(outputs.size))
+        return [
+            f"const float {self.total(rows, outputs, a, b)} = {self.sum(a, b, rows)};"
+            for a, b in places
+        ]
+
+    def _declared(self, rows: Tile, outputs: Tile, a: int, b: int) -> str:
+        """Declaration of a sum, without a semicolon."""
+        s = self.sum(a, b, rows)
+        if (rows, outputs) in self.placed:
+            return f"{self.code.macro}_SUM_AT({s}, {outputs.size * a + b})"
+        return f"float {s}"
+
     def term(self, s: str, w: str, x: str, first: bool) -> str:
         """Statement that adds the product w·x to the sum s, or begins the sum with it."""
         return f"{s} = {w} * {x};" if first else f"{s} = {self.name}_mac({w}, {x}, {s});"
@@ -168,9 +196,11 @@ class BlockedLinear(PrintedKernel):
 
     def starts(self, rows: Tile, outputs: Tile) -> list[str]:
         """Statements that make a block's sums begin."""
-        names = [self.sum(a, b, rows) for a in range(rows.size) for b in range(outputs.size)]
+        places = list(product(range(rows.size), range(outputs.size)))
+        names = [self.sum(a, b, rows) for a, b in places]
+        declared = [self._declared(rows, outputs, a, b) for a, b in places]
         if self.clears:
-            return [f"float {name};" for name in names]
+            return [f"{declaration};" for declaration in declared]
         (start,) = self.locator.single(
             [self.head.start[rows.begin : rows.end, outputs.begin : outputs.end]]
         )
@@ -180,15 +210,14 @@ class BlockedLinear(PrintedKernel):
             at = index(start.start, (start.row_step, rows.at("j")), (1, outputs.at("r")))
             pointer = moved(self.array(start.array), at)
             return [
-                *(f"float {name};" for name in names),
+                *(f"{declaration};" for declaration in declared),
                 f"{{ {self.code.read_operands(outputs.size)}({pointer});",
                 *(f"{name} = h{b};" for b, name in enumerate(names[:-1])),
                 f"{names[-1]} = h{len(names) - 1}; }}",
             ]
         return [
-            f"float {self.sum(a, b, rows)} = {self.start_element(rows, outputs, a, b)};"
-            for a in range(rows.size)
-            for b in range(outputs.size)
+            f"{declaration} = {self.start_element(rows, outputs, a, b)};"
+            for declaration, (a, b) in zip(declared, places, strict=True)
         ]
 
     def start_element(self, rows: Tile, outputs: Tile, a: int, b: int) -> str:
@@ -202,7 +231,7 @@ class BlockedLinear(PrintedKernel):
         """Statements that make of the sums of output b what is stored."""
         piece = self.map_pieces[0] if self.map_pieces else None
         position = BlockPosition(rows.at("j"), outputs.at("r"), b, 0, 0, self.shape[0])
-        sums = [(a, self.sum(a, b, rows)) for a in range(rows.size)]
+        sums = [(a, self.total(rows, outputs, a, b)) for a in range(rows.size)]
         common, lines = self.formulas_at(piece, position, sums)
         return [*common, *(line for row in lines for line in row)]
 

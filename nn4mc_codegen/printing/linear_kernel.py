@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cached_property
 
 from nn4mc_codegen.printing.access import Access
@@ -12,11 +13,7 @@ from nn4mc_codegen.printing.linear_loops import SumLoop, sum_loops
 from nn4mc_codegen.printing.linear_operands import operand_lines
 from nn4mc_codegen.printing.registers import (
     BODY_MACS,
-    LARGE_WEIGHTS,
-    NEAR,
     READ_AT_ONCE_MIN,
-    STRAIGHT_INPUTS,
-    STRAIGHT_MACS,
 )
 
 
@@ -30,14 +27,9 @@ class PrintedLinear(BlockedLinear):
     def loops(self, rows: Tile, outputs: Tile, body: int = 0) -> list[SumLoop]:
         """The loops that make a block's sums, each of at most `body` multiply-accumulates a turn,
         by default what suits the mode."""
-        shorter = body
-        if body == 0:
-            large = self.head.W.size > LARGE_WEIGHTS and len(self.head.x) == 1
-            body = BODY_MACS["balanced" if large and self.mode == "speed" else self.mode]
-            shorter = min(body, BODY_MACS["balanced"])
+        limit = (body or BODY_MACS[self.mode]) // (rows.size * outputs.size)
         W = self.head.W[outputs.begin : outputs.end]
         x = self.head.x[rows.begin : rows.end]
-        sums = rows.size * outputs.size
         found: list[SumLoop] = []
         for begin, end in self.locator.spans(W, x):
             (W_access,) = self.locator.single([W[:, begin:end]])
@@ -46,21 +38,13 @@ class PrintedLinear(BlockedLinear):
             else:  # `packed`: the rows of one column after the other
                 x_access = Access(self.feed.result, rows.begin, 1, len(self.head.x))
             if not self.is_zero(W_access):
-                limit = self._inputs_of_turn(end - begin, rows.size, sums, body, shorter, x_access)
                 found += sum_loops(self, rows, outputs, end - begin, limit, W_access, x_access)
         return found
 
-    def _inputs_of_turn(
-        self, length: int, rows: int, sums: int, body: int, shorter: int, x: Access
-    ) -> int:
-        """Most inputs of a turn, by the multiply-accumulates of a body; more than those of a
-        shorter body only where they pay."""
-        limit, least = body // sums, shorter // sums
-        few = rows == 1 and length <= STRAIGHT_INPUTS
-        if limit > least and length * sums > STRAIGHT_MACS and not few:
-            near = (NEAR - (rows - 1) * x.row_step) // max(x.step, 1) + 1
-            limit = max(least, min(limit, length // 2, near))
-        return limit
+    @cached_property
+    def placed(self) -> Collection[tuple[Tile, Tile]]:
+        blocks = () if self.dots else self.blocks
+        return {b for b in blocks if any(loop.places for loop in self.loops(*b))}
 
     # ------------------------------------------------------------------ what is switched on
     #

@@ -41,6 +41,11 @@ class SumLoop:
     def gated(self) -> bool:
         return self.kernel.gate is not None
 
+    @property
+    def places(self) -> bool:
+        """Whether the registers of sums and weights are told, see `BlockedLinear.placed`."""
+        return self.reading == "row" and not self.gated
+
     # ------------------------------------------------------------------ pointers
 
     @property
@@ -161,7 +166,10 @@ class SumLoop:
         chunk = _weights_at_once(self.rows, width)
         for done in range(0, width, chunk):
             size = min(chunk, width - done)
-            lines.append(f"{{ {self.kernel.code.read_weights(size)}(W);")
+            code = self.kernel.code
+            sums = self.rows.size * outputs
+            row = code.read_row(size, sums) if self.places else code.read_weights(size)
+            lines.append(f"{{ {row}(W);")
             lines += [
                 self._mac(f"w{b}", a, done + b, u, first)
                 for b in range(min(size, outputs - done))
@@ -182,6 +190,8 @@ class SumLoop:
         """Statement for the weight w of row a, output b and the turn's input u."""
         s = self.kernel.sum(a, b, self.rows)
         x = f"h{a}" if self._operands_at_once else f"v[{u * self.x.step + a * self.x.row_step}]"
+        if self.places:
+            return f"{self.kernel.code.macro}_ADD({s}, {w}, {x});"
         return self.kernel.term(s, w, x, first)
 
 

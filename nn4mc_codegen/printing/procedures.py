@@ -31,8 +31,6 @@ HASEL's network takes 534 instead of 529, and one of 26-16-12-9 with tanh 1515 i
 takes 1577 instead of 1549; with 2048 that of 26-16-12-9 takes 10,231 instead of 10,263, in 24 bytes
 more.
 """
-TANH_COEFFICIENTS = 8
-"""How many templates/functions.j2 reads by one instruction, where tanh is applied to an array."""
 
 # C expressions of parameters that are not named as they are in the program.
 ARGUMENTS = {"state": "state->value"}
@@ -140,8 +138,6 @@ class PrintedProcedure:
         (mapped,) = printed.maps
         (access,) = self._procedure.locator.single(mapped.operands)
         code.array_functions.add(function.symbol)
-        if function.name == "tanh":
-            code.read_weights(TANH_COEFFICIENTS)
         x = self._pointer(replace(access, row_step=0))
         y = self._pointers[mapped.result.first]
         return f"{code.use(function)}_all({x}, {y}, {mapped.result.size});"

@@ -74,35 +74,6 @@ speed: with 64 the step of tendon takes 386 instead of 350; with 256 it takes 36
 more, and dense 989 instead of 992.
 """
 
-STRAIGHT_MACS = 60
-"""Most multiply-accumulates that speed writes out without any loop; of more it makes two turns.
-
-Of a longer body without a loop GCC 12.2 reads the weights of many inputs before it uses any, and
-moves them about. With 128 a convolution of 8 channels, 1×1, makes 16 of them in 13,663 instructions
-instead of 12,108, balanced in 12,792; 10-20-5 takes 570 instead of 531, balanced 535. With 50, what
-dense 36-10-5-3 has, nothing changes in these; 1×1 from 4 channels to 8 has 64, and takes 4523 where
-it was 4557, balanced 4541.
-"""
-
-STRAIGHT_INPUTS = 5
-"""Inputs of a product with one row that speed writes out whatever their number of outputs.
-
-With 4 the step of LSTM5 takes 1458 instructions instead of 1451, as its 5 units have 20 gates.
-"""
-
-NEAR = 255
-"""How many floats behind its pointer an operand is read without another instruction."""
-
-LARGE_WEIGHTS = 1024
-"""Weights of a product with one row beyond which speed has the bodies of balanced.
-
-In a loop of many turns a long body makes GCC keep too much in registers: with 128 the step of
-64-64-64 takes 13,522 instructions instead of 11,935, that of LSTM32 on 16 inputs 15,659 instead of
-14,387. The largest product for which 128 was found to pay has 630, that of GRU10 on 21 inputs: its
-step takes 2145 instructions instead of 2190. With many rows, as a convolution has, it pays for
-larger ones: LeNet takes 366,484 instead of 385,278.
-"""
-
 
 def share(width: int, free: int) -> int:
     """How many of `width` weights that stand side by side are read by one instruction, with `free`

@@ -20,6 +20,10 @@ DERIVED = ("d_", "t_")
 carry tangents forward."""
 
 
+COEFFICIENTS = {"tanh": 8, "sigmoid": 9}
+"""How many coefficients of a function templates/functions.j2 reads by one instruction."""
+
+
 class Code:
     """The C file as it grows: constants, functions of floats, kernels.
 
@@ -43,6 +47,8 @@ class Code:
         """symbols of functions that are also applied to whole arrays, by a loop of their own"""
         self.weight_reads: set[int] = set()
         """numbers of weights that a macro reads by one instruction"""
+        self.row_reads: set[tuple[int, int]] = set()
+        """the same beside sums whose registers are told: also the number of the first register"""
         self.operand_reads: set[int] = set()
         """numbers of operands that a macro reads by one instruction"""
         self.environment = template_environment()
@@ -79,6 +85,17 @@ class Code:
         self.weight_reads.add(size)
         return f"{self.macro}_ROW_{size}"
 
+    def read_row(self, size: int, sums: int) -> str:
+        """C name of the macro that does so beside as many sums, which stand in the first registers.
+
+        Weights go into the last of the registers that a function may overwrite, if one is left for
+        an operand between them and the sums, else into the last of all.
+        """
+        few = sums + 1 + size <= CALLER_SAVED
+        first = (CALLER_SAVED if few else REGISTERS) - size
+        self.row_reads.add((size, first))
+        return f"{self.macro}_ROW_{size}_AT_{first}"
+
     def read_operands(self, size: int) -> str:
         """C name of the macro that reads `size` operands, as h0, h1, …"""
         self.operand_reads.add(size)
@@ -93,6 +110,21 @@ class Code:
         few = size <= CALLER_SAVED // 2
         first = (CALLER_SAVED if few else REGISTERS) - size
         return self._reading(f"ROW_{size}(W)", "w", size, first, assembly, moves=True)
+
+    def row_macro(self, size: int, first: int, assembly: bool) -> str:
+        """Definition of `read_row`: the weights w0, w1, … are the registers from `first` on."""
+        names = [f"w{k}" for k in range(size)]
+        if assembly:
+            lines = [f'register float {w} __asm__("s{first + k}");' for k, w in enumerate(names)]
+            lines += [
+                f'__asm__("vldmia %0!, {{s{first}-s{first + size - 1}}}" : "+r"(W),',
+                *(f'"=t"({w}),' for w in names[:-1]),
+                f'"=t"({names[-1]}) : "m"(*(const float(*)[{size}])(W)))',
+            ]
+        else:
+            lines = [f"const float {w} = (W)[{k}];" for k, w in enumerate(names)]
+            lines.append(f"(W) += {size}")
+        return self._macro(f"ROW_{size}_AT_{first}(W)", lines)
 
     def operands_macro(self, size: int, assembly: bool) -> str:
         """Definition of `read_operands`: they go into the first registers, from s0 on."""
@@ -124,6 +156,9 @@ class Code:
         else:
             lines = [f"const float {letter}{k} = ({pointer})[{k}];" for k in numbers]
             lines.append(f"({pointer}) += {size}" if moves else "")
+        return self._macro(head, lines)
+
+    def _macro(self, head: str, lines: list[str]) -> str:
         text = packed("\n".join(lines)).rstrip()
         return f"#define {self.macro}_{head} \\\n    " + " \\\n    ".join(text.splitlines())
 
@@ -145,14 +180,24 @@ class Code:
         found: dict[str, Function] = {}
 
         def add(function: Function) -> None:
-            small = self.options.optimize == "size" and function.name == "sigmoid"
-            for called in (functions.TANH,) if small else functions.CALLS.get(function.name, ()):
+            calls = functions.CALLS.get(function.name, ())
+            for called in (functions.TANH,) if self._by_tanh(function) else calls:
                 add(called)
             found.setdefault(function.symbol, function)
 
         for symbol in sorted(self.functions):
             add(self.functions[symbol])
         return list(found.values())
+
+    def _by_tanh(self, function: Function) -> bool:
+        """Whether it is a call of tanh, which is smaller."""
+        return self.options.optimize == "size" and function.name == "sigmoid"
+
+    @property
+    def weight_macros(self) -> list[int]:
+        """The numbers of `weight_reads`, and those of the coefficients that functions read."""
+        called = [f.name for f in self.ordered_functions if not self._by_tanh(f)]
+        return sorted(self.weight_reads | {COEFFICIENTS[f] for f in called if f in COEFFICIENTS})
 
     @property
     def kernel_texts(self) -> list[str]:

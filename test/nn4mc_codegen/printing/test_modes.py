@@ -16,6 +16,7 @@ from nn4mc_codegen.ops.conv import Conv
 from nn4mc_codegen.ops.depthwise import DepthwiseConv
 from nn4mc_codegen.ops.flatten import Flatten
 from nn4mc_codegen.ops.pool import AveragePool, MaxPool
+from nn4mc_codegen.ops.recurrent import SimpleRNN
 from nn4mc_codegen.ops.windows import Windows
 from nn4mc_codegen.trial.qemu import measure, missing_tools
 
@@ -54,10 +55,56 @@ def pooled(b):
     return b.graph(b.dense(h, 3))
 
 
+def chain(*sizes, activation):
+    def make(b):
+        h = b.input(sizes[0])
+        for units in sizes[1:]:
+            h = b.dense(h, units, Activation(activation))
+        return b.graph(h)
+
+    return pytest.param(make, id=f"{'-'.join(map(str, sizes))} {activation}")
+
+
+def recurrent(b):
+    """The state is read while the next one is made: with tanh in place it has to be copied."""
+    op = SimpleRNN(weights(16, 20), weights(20, 20), weights(20), Activation("tanh"))
+    return b.graph(b.dense(b.apply(op, b.input(16)), 3))
+
+
+def curved(b):
+    """A convolution that makes many values at once and applies tanh to each."""
+    op = Conv(weights(9, 3, 20), weights(20), windows(3, 1, "valid"), 1, Activation("tanh"))
+    return b.graph(b.apply(Flatten(), b.apply(op, b.input(6, 6, 3))))
+
+
+def channelwise(b):
+    """A depthwise convolution alone: no other layer shares its relu."""
+    op = DepthwiseConv(weights(9, 1, 4), weights(4), windows(3), 4, RELU)
+    return b.graph(b.apply(Flatten(), b.apply(op, b.input(8, 8, 4))))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int8"])
 @pytest.mark.parametrize("make", [dense, separable, pooled])
 def test_order(build, tmp_path, origin, make, dtype):
-    graph = make(build())
+    check_order(make(build()), tmp_path, origin, dtype)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        chain(48, 24, 8, activation="relu"),
+        chain(16, 8, 8, activation="tanh"),
+        chain(12, 5, activation="relu"),
+        recurrent,
+        curved,
+        channelwise,
+    ],
+)
+def test_order_of_floats(build, tmp_path, origin, make):
+    check_order(make(build()), tmp_path, origin, "float32")
+
+
+def check_order(graph, tmp_path, origin, dtype):
     x = np.random.default_rng(0).normal(size=(20, graph.input_size)).astype(np.float32)
     if dtype == "int8":
         graph = quantize_graph(graph, x)

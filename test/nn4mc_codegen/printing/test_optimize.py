@@ -106,6 +106,18 @@ def test_host_and_microcontroller_agree_bit_for_bit(build, compile_graphs, tmp_p
             np.testing.assert_array_equal(found, expected[key])
 
 
+@pytest.mark.parametrize("flag", ["-O0", "-Os", "-O3"])
+def test_the_bits_are_the_same_however_gcc_optimises(build, tmp_path, origin, flag):
+    """The C tells GCC registers, which must hold what it thinks at any level."""
+    graph = gru10(build())
+    for name, text in emit(graph, Options(optimize="speed"), origin).texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    x = np.random.default_rng(1).normal(size=(5, 21)).astype(np.float32)
+    expected, found = measure(tmp_path, "fk", x), measure(tmp_path, "fk", x, flags=[flag])
+    for key, values in found.outputs.items():
+        np.testing.assert_array_equal(values, expected.outputs[key])
+
+
 def test_a_stage_of_a_predictive_controller(shared_data, tmp_path, origin):
     """Signals folded, Jacobian with respect to commands and past outputs."""
     graph, _ = read_model(shared_data / HASEL)
