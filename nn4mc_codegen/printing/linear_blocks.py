@@ -26,9 +26,7 @@ from nn4mc_codegen.printing.registers import (
     BLOCK_ROWS,
     BLOCK_SUMS,
     GATED_BLOCK_SUMS,
-    READ_AT_ONCE_MAX,
     READ_AT_ONCE_MIN,
-    REGISTERS,
 )
 from nn4mc_codegen.program.instructions import Array, Linear
 
@@ -205,7 +203,7 @@ class BlockedLinear(PrintedKernel):
             [self.head.start[rows.begin : rows.end, outputs.begin : outputs.end]]
         )
         at_once = rows.size == 1 and start.step == 1 and self.mode != "size"
-        if at_once and READ_AT_ONCE_MIN <= outputs.size <= REGISTERS - READ_AT_ONCE_MAX:
+        if at_once and READ_AT_ONCE_MIN <= outputs.size <= BLOCK_SUMS:
             start = _of_whole(start, rows, outputs)
             at = index(start.start, (start.row_step, rows.at("j")), (1, outputs.at("r")))
             pointer = moved(self.array(start.array), at)

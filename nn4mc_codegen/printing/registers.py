@@ -16,16 +16,18 @@ CALLER_SAVED = 16
 BLOCK_SUMS = 20
 """Most sums of a block; weights, operands and addresses of the FPU take the other 12 registers.
 
-With 16 the step of the GRU takes 2454 instructions instead of 2293, and the folded Jacobian 1732
-instead of 1549. With 24 a step of 24-24-24 takes 2346 instead of 2359, in 88 bytes more of flash;
-the benchmark's networks have no layer for which it makes a difference.
+With 16 the step of the GRU takes 2172 instructions instead of 2041, and that of 10-20-5 560 instead
+of 517. With 24 that of 24-24-24 takes 1610 instead of 1777, in 232 bytes more of flash, but LeNet
+408,651 instead of 340,916.
 """
 
 BLOCK_ROWS = 4
 """Most rows of a block.
 
-With 3 a step with two convolutions of 8 channels takes 31,381 instructions instead of 33,385; with
-5 nothing changes. The Jacobians of the benchmark have 3 rows, and do not depend on it.
+With 3, or 2, the benchmark's Conv1D, LeNet and DS-CNN take 102,705, 327,286 and 181,049
+instructions instead of 110,327, 340,916 and 186,644, but weights are read more often: by the model
+they take 263,639, 855,727 and 365,285 cycles instead of 255,447, 823,833 and 357,856. With 5
+nothing changes. The Jacobians of the benchmark have 3 rows, and do not depend on it.
 """
 
 GATED_BLOCK_SUMS = 28
@@ -39,15 +41,14 @@ With 24 the Jacobian of 8-9-16-3 with relu takes 1894 instructions instead of 18
 READ_AT_ONCE_MIN = 3
 """Fewest floats that are read by one instruction, VLDM.
 
-With 4 the folded Jacobian takes 1597 instructions instead of 1549, the step of dense 1057 instead
-of 1052; with 2 nothing changes in these.
+With 4 the folded Jacobian took 1597 instructions instead of 1549; the step of dense takes 1021
+instead of 1015, that of LeNet 357,036 instead of 340,916; with 2 nothing changes in these.
 """
 
 READ_AT_ONCE_MAX = 16
 """Most floats that are read by one instruction, half of the registers.
 
-With 12 the step of the LSTM takes 1604 instructions instead of 1589, that of the GRU 2285 instead
-of 2293; with 20 nothing changes in these.
+With 12 or 20 nothing changes in the steps of the benchmark.
 """
 
 HELD_OPERANDS = 20
@@ -68,10 +69,10 @@ With 4 the Jacobian of 8-3-5-2 with tanh takes 563 instructions instead of 514. 
 BODY_MACS = {"speed": 128, "balanced": 40, "size": 8}
 """Most multiply-accumulates that are written out in the body of a loop, by --optimize.
 
-balanced: with 24 the step of dense takes 1081 instructions instead of 1052, that of tendon 383
-instead of 363; with 64 they take 1039 and 386, in 248 and 200 bytes more of flash.
-speed: with 64 the step of tendon takes 386 instead of 350; with 256 it takes 360, in 576 bytes
-more, and dense 989 instead of 992.
+balanced: with 24 the step of dense takes 1044 instructions instead of 1015, that of tendon 382
+instead of 360; with 64 they take 998 and 353, in 232 and 160 bytes more of flash.
+speed: with 64 the step of dense takes 874 instead of 868, that of 10-20-5 513 instead of 466. With
+256 they take 865, in 288 bytes more, and 478, in 528 bytes more.
 """
 
 
