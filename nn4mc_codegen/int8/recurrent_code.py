@@ -20,6 +20,7 @@ from nn4mc_codegen.int8.constants import Constants
 from nn4mc_codegen.int8.memory import Place, rounded_up
 from nn4mc_codegen.int8.quantize import QNode, QuantGraph
 from nn4mc_codegen.int8.recurrent import LSTM, TANH, GRUResetAfter, Recurrent, Sums
+from nn4mc_codegen.int8.unpacked import gate_blocks, words
 
 BLOCK = 4
 """Rows that the kernel sums at a time."""
@@ -35,7 +36,9 @@ class RecurrentCode:
     columns of x and h, filled up, units, sums, and products that make them.
     """
 
-    def __init__(self, graph: QuantGraph, constants: Constants, turns: Sequence[int]):
+    def __init__(
+        self, graph: QuantGraph, constants: Constants, turns: Sequence[int], unpacked: bool
+    ):
         self._constants = constants
         ops: list[Recurrent] = [n.op for n in graph.nodes if isinstance(n.op, Recurrent)]
         self.forms = list(dict.fromkeys((op.kind, op.gate.name if op.gate else "") for op in ops))
@@ -44,6 +47,9 @@ class RecurrentCode:
         self.parts = [1] * ("gru_reset_after" in kinds) + [2]
         """of the forms of the kernel: the operands that a product has, x and h or one of them"""
         self.turn = min(turns, key=lambda turn: sum(_cost(op, turn) for op in ops))
+        self.unpacked = unpacked
+        self.words = sorted({w for op in ops for w in map(_words, op.sums) if unpacked})
+        """pairs of columns of products of unpacked weights"""
         self.columns = max([self._padded(op.inputs) + self._padded(op.units) for op in ops] or [0])
         self.units = max([op.units for op in ops], default=0)
         self.arguments = max([sum(map(_rows, op.sums)) for op in ops], default=0)
@@ -70,8 +76,7 @@ class RecurrentCode:
             self._constants.add("int32_t", f"t_{symbol}", TANH),
             str(op.inputs),
             str(op.units),
-            str(self._padded(op.inputs)),
-            str(self._padded(op.units)),
+            *([] if self.unpacked else map(str, map(self._padded, (op.inputs, op.units)))),
             str(wide),
             str(op.output.multiplier),
             str(op.output.shift),
@@ -91,10 +96,12 @@ class RecurrentCode:
         int8_linear.j2 derives. It begins with -129 times the p that meet x, so that their products
         can be shifted; what is added then has the bias in it, and takes off the others' 129·p.
         """
+        if self.unpacked:
+            return self._unpacked_product(letter, symbol, op, sums)
         inputs, units = sums.inputs, sums.weights.shape[1] - sums.inputs
         before, after = self._padded(inputs), self._padded(units)
         rows = _rows(sums)
-        order = np.arange(len(sums.bias)).reshape(-1, op.units).T.ravel()
+        order = _order(op, sums)
         full = np.zeros((rows, before + after), np.int64)
         full[: len(order), :inputs] = sums.weights[order, :inputs]
         full[: len(order), before : before + units] = sums.weights[order, inputs:]
@@ -118,8 +125,24 @@ class RecurrentCode:
         ]
         return f"{{ {', '.join(fields)} }}"
 
+    def _unpacked_product(self, letter: str, symbol: str, op: Recurrent, sums: Sums) -> str:
+        """Initialiser of a `Sums` with unpacked weights: kernel, array, rows."""
+        blocks = gate_blocks(sums, _order(op, sums))
+        kernel = f"{self._constants.prefix}_gates_{_words(sums)}"
+        w = self._constants.add("int32_t", f"w{letter}_{symbol}", blocks)
+        return f"{{ {kernel}, {w}, {_rows(sums)} }}"
+
     def _padded(self, size: int) -> int:
-        return rounded_up(size, 4 * self.turn)
+        return 2 * words(size) if self.unpacked else rounded_up(size, 4 * self.turn)
+
+
+def _order(op: Recurrent, sums: Sums) -> np.ndarray:
+    """Rows in the order of units, with their gates side by side."""
+    return np.arange(len(sums.bias)).reshape(-1, op.units).T.ravel()
+
+
+def _words(sums: Sums) -> int:
+    return words(sums.inputs) + words(sums.weights.shape[1] - sums.inputs)
 
 
 def _filled(values: np.ndarray, size: int) -> np.ndarray:
