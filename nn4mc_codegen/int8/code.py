@@ -70,7 +70,7 @@ class Int8Code:
     def __init__(self, graph: QuantGraph, options: Options):
         graph = simplified(graph)
         self.graph, self.name = graph, options.name
-        self.in_ram = options.weights == "ram"
+        self.optimize, self.in_ram = options.optimize, options.weights == "ram"
         self.is_static = options.stack_bytes == 0
         """whether the buffer is a static array"""
         self.constants = Constants(self.name, self.in_ram)
