@@ -1,7 +1,8 @@
 """What the int8 templates print: constants, structs of layers, one call of a kernel a node.
 
-The kernels (templates/int8_kernels.j2) are C functions that know no network. A dense layer h of 5
-units on 6 inputs, with rows of weights in blocks of 4 and columns in fours, is
+The kernels (templates/int8_kernels.j2) are C functions that know no network, but for those of small
+ones (see `unpacked`). A dense layer h of 5 units on 6 inputs, with rows of weights in blocks of 4
+and columns in fours, is
 
     static const int16_t fk_w_h[32] = …               8 rows × 8 columns of int8, two in a number
     static const int32_t fk_r_h[16] = …               two numbers a row: how a sum becomes int8

@@ -7,7 +7,8 @@ An LSTM h of 5 units on 6 inputs, 8 + 8 columns with those of weight 0 that fill
     static const fk_recurrent fk_l_h = { …, { { fk_w_h, fk_b_h, 8, 8, 2, 20 } } };
     fk_lstm_sigmoid(&fk_l_h, x, state->value, h);       its call, in fk_step_q
 
-The kernels are those of templates/int8_recurrent.j2.
+The kernels are those of templates/int8_recurrent.j2. In small networks weights and the products'
+kernels have another form, see `unpacked`.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class RecurrentCode:
         """The call of a layer's kernel; `struct` declares what it is told, as `Int8Code` does."""
         op: Recurrent = node.op
         pairs = zip(op.gates, op.sums, strict=True)
-        products = [self._product(letter, symbol, op, sums) for letter, sums in pairs]
+        product = self._unpacked_product if self.unpacked else self._product
+        products = [product(letter, symbol, op, sums) for letter, sums in pairs]
         wide = op.cell if isinstance(op, LSTM) else op.wide if isinstance(op, GRUResetAfter) else 0
         fields = [
             self._constants.add("int32_t", f"t_{symbol}", TANH),
@@ -96,8 +98,6 @@ class RecurrentCode:
         int8_linear.j2 derives. It begins with -129 times the p that meet x, so that their products
         can be shifted; what is added then has the bias in it, and takes off the others' 129·p.
         """
-        if self.unpacked:
-            return self._unpacked_product(letter, symbol, op, sums)
         inputs, units = sums.inputs, sums.weights.shape[1] - sums.inputs
         before, after = self._padded(inputs), self._padded(units)
         rows = _rows(sums)
@@ -126,7 +126,7 @@ class RecurrentCode:
         return f"{{ {', '.join(fields)} }}"
 
     def _unpacked_product(self, letter: str, symbol: str, op: Recurrent, sums: Sums) -> str:
-        """Initialiser of a `Sums` with unpacked weights: kernel, array, rows."""
+        """The same where weights are unpacked: kernel, array, rows."""
         blocks = gate_blocks(sums, _order(op, sums))
         kernel = f"{self._constants.prefix}_gates_{_words(sums)}"
         w = self._constants.add("int32_t", f"w{letter}_{symbol}", blocks)

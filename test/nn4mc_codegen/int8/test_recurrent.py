@@ -215,12 +215,13 @@ def test_stacked_layers_pass_verification(network, origin):
         "arm-none-eabi-gcc -std=c99 -mcpu=cortex-m3 -mthumb",
     ],
 )
-def test_compiles_without_a_warning(network, tmp_path, origin, compiler):
+@pytest.mark.parametrize("optimize", ["balanced", "size"])
+def test_compiles_without_a_warning(network, tmp_path, origin, compiler, optimize):
     command = [*compiler.split(), *WARNINGS, "-O1", "-c", "fk.c", "-o", "fk.o"]
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
     layers = [layer(kind, 5, 5, GATES[k % 2]) for k, kind in enumerate(KINDS)]
-    write(network(*layers, outputs=0)[1], tmp_path, origin)
+    write(network(*layers, outputs=0)[1], tmp_path, origin, optimize=optimize)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -240,11 +241,12 @@ def test_header_says_what_the_state_means(network, origin):
         assert line in header.splitlines()
 
 
-def test_sanitizers(network, tmp_path, origin):
+@pytest.mark.parametrize("optimize", ["balanced", "size"])
+def test_sanitizers(network, tmp_path, origin, optimize):
     """The self-test with a reset midway, under those for memory and for undefined behaviour; its
-    inputs go beyond what int8 holds."""
+    inputs go beyond what int8 holds. Weights have 16 bits or 8."""
     _, quantised = network(*(layer(kind, 5, 5, GATES[k % 2]) for k, kind in enumerate(KINDS)))
-    texts = emit_graph(quantised, Options("toy"), origin).texts
+    texts = emit_graph(quantised, Options("toy", optimize=optimize), origin).texts
     x = np.random.default_rng(1).normal(0.0, 3.0, (200, 5)).astype(np.float32)
     cases = make_cases(quantised, texts["toy.h"], "toy", {}, x, resets=(100,))
     texts |= selftest_texts("toy", cases)
