@@ -19,7 +19,7 @@ import numpy as np
 
 from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
-from nn4mc_codegen.int8.constants import Constants, wrapped
+from nn4mc_codegen.int8.constants import Constants, factor_of, limits_of, wrapped
 from nn4mc_codegen.int8.line import KINDS, LINE, PLAIN, Form, forms_of
 from nn4mc_codegen.int8.memory import Place, copies_of, places_of, rounded_up
 from nn4mc_codegen.int8.operators import (
@@ -37,7 +37,7 @@ from nn4mc_codegen.int8.operators import (
     Softmax,
     Window,
 )
-from nn4mc_codegen.int8.quantize import QNode, QOp, QuantGraph, Rescaling
+from nn4mc_codegen.int8.quantize import QNode, QOp, QuantGraph
 from nn4mc_codegen.int8.recurrent_code import RecurrentCode
 from nn4mc_codegen.int8.shapes import (
     DENSE_BLOCKS,
@@ -155,7 +155,7 @@ class Int8Code:
         self.line, self.plain = LINE in kinds, PLAIN in kinds
         self.once = PLAIN in self.dense_forms
         self.twice = PLAIN in self.conv_forms + self.depthwise_forms or bool(
-            self.kinds & {"mean", "add", "multiply"}
+            self.sums or self.kinds & {"mean", "multiply"}
         )
         lined = [(products, self.bits), (depthwise, self.depthwise_bits)]
         self.lines = sorted(
@@ -201,6 +201,10 @@ class Int8Code:
     @property
     def sliding(self) -> bool:
         return self.pools or "depthwise" in self.kinds
+
+    @property
+    def sums(self) -> list[str]:
+        return [kind for kind in ("add", "squared_difference") if kind in self.kinds]
 
     @property
     def loads(self) -> bool:
@@ -380,7 +384,7 @@ class Int8Code:
             op.positions,
             node.output.size,
             op.positions * op.input_zero,
-            *_factor(op.rescaling),
+            *factor_of(op.rescaling),
             1 + 2 * op.rescaling.zero,
         )
         words = ", ".join(map(str, numbers))
@@ -405,15 +409,17 @@ class Int8Code:
         numbers = [
             *(op.zeros[0], a_factor[0], -1 - a_factor[1]),
             *(op.zeros[1], b_factor[0], -1 - b_factor[1], op.sign),
-            *_factor(r),
-            *_limits(r),
+            *factor_of(r),
+            *limits_of(r),
         ]
         layer = self._struct("sum", f"l_{symbol}", list(map(str, numbers)))
         a, b = self._operands(op, symbol, node, places)
-        yield f"{self.name}_add(&{layer}, {a}, {b}, {node.output.size}, {result});"
+        yield f"{self.name}_{op.kind}(&{layer}, {a}, {b}, {node.output.size}, {result});"
+
+    _squared_difference = _add
 
     def _multiply(self, op: Multiply, symbol, node, places, result) -> Iterator[str]:
-        numbers = [*op.zeros, *_factor(op.rescaling), *_limits(op.rescaling)]
+        numbers = [*op.zeros, *factor_of(op.rescaling), *limits_of(op.rescaling)]
         layer = self._struct("product", f"l_{symbol}", list(map(str, numbers)))
         a, b = self._operands(op, symbol, node, places)
         yield f"{self.name}_multiply(&{layer}, {a}, {b}, {node.output.size}, {result});"
@@ -438,13 +444,3 @@ class Int8Code:
         ends = np.cumsum([t.size for t in node.inputs])
         for copy in copies_of(op.source, ends):
             yield from copy.lines(places[copy.operand], result)
-
-
-def _limits(rescaling: Rescaling) -> list[str]:
-    """Twice the zero point and 1 for rounding; the lowest and the highest result."""
-    return [str(1 + 2 * rescaling.zero), str(rescaling.low), str(rescaling.high)]
-
-
-def _factor(rescaling: Rescaling) -> tuple[int, int]:
-    """Multiplier and bits to shift to the right of a single factor, as in `_rescaling`."""
-    return int(rescaling.multiplier[0]), -1 - int(rescaling.shift[0])
