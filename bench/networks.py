@@ -19,6 +19,7 @@ NETWORKS = {
         L.Dense(5, activation="tanh"),
         L.Dense(3, activation="tanh"),
     ],
+    "narrow": [L.Input((16,)), L.Dense(16, activation="relu"), L.Dense(16)],
     "wide": [L.Input((64,)), L.Dense(64, activation="relu"), L.Dense(64)],
     "gru": [L.Input((None, 21)), L.GRU(10), L.Dense(3)],
     "lstm": [L.Input((None, 21)), L.LSTM(5), L.Dense(3)],

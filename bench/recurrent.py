@@ -39,6 +39,8 @@ MINUTES, EPOCHS = 20.0, 150
 """Of the recording, and of training."""
 COUNTED = 20
 """Of the problems, whose instructions are counted: they hardly differ."""
+MOST_TRACED = 10_000_000
+"""Instructions of the step whose cycles are modelled."""
 WITHIN = 0.01
 LIMIT, AIM = 8.4e6, 4.2e6
 """Cycles a step: 20 Hz at 168 MHz, and half of it."""
@@ -198,7 +200,7 @@ def costs(
         def run(program: str, samples: np.ndarray, cycles: bool = False):
             (folder / "solver.c").write_text(program)
             how = {"sources": sources, "flags": [f"-I{source}"], "cycles": cycles}
-            return measure(folder, "solver", samples, **how)
+            return measure(folder, "solver", samples, most_traced=MOST_TRACED, **how)
 
         full = run(OWN, x)
         each = full.instructions_each - run(HANDED_OVER, x[:1]).instructions_each[0]

@@ -38,6 +38,7 @@ NETWORKS = {
         "published HASEL network, dense 36-10-5-3, relu and tanh",
         PUBLISHED / "hasel_dense_2022-06-06.hdf5",
     ),
+    "narrow": ("dense 16-16-16, relu", MODELS / "narrow.h5"),
     "wide": ("dense 64-64-64, relu", MODELS / "wide.h5"),
     "gru": ("GRU10 of 21 inputs, Dense 3", MODELS / "gru.h5"),
     "lstm": ("LSTM5 of 21 inputs, Dense 3", MODELS / "lstm.h5"),

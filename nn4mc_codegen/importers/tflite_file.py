@@ -65,6 +65,8 @@ class Operator:
     """tensors; -1 is one that is left out"""
     outputs: tuple[int, ...]
     _table: Any
+    part: int = 0
+    """which of several outputs is meant, where they are made one by one"""
 
     def has(self, position: int) -> bool:
         """Whether there is an input at a position."""
@@ -127,6 +129,11 @@ class File:
                 if signature.Inputs(i).TensorIndex() == index:
                     return _text(signature.Inputs(i).Name())
         return self.tensor(index).name
+
+    @property
+    def read(self) -> set[int]:
+        """Tensors that operators read or the model gives."""
+        return {i for operator in self.operators for i in operator.inputs} | set(self.outputs)
 
     def _count(self, length: int, most: int) -> int:
         """A length that the file claims: each element takes four bytes of it at least."""

@@ -19,7 +19,7 @@ from nn4mc_codegen.importers.tflite_reader import (
     window_of,
 )
 from nn4mc_codegen.importers.tflite_recurrent import sequence_lstm
-from nn4mc_codegen.importers.tflite_shapes import CUTS, permutation
+from nn4mc_codegen.importers.tflite_shapes import CUT_INPUT, CUTS, permutation
 from nn4mc_codegen.ops.activation import LINEAR, Activation
 from nn4mc_codegen.ops.add import Add
 from nn4mc_codegen.ops.batch_normalization import BatchNormalization
@@ -264,7 +264,7 @@ class FloatReader(FloatTensors):
         return self.shaped(operator, value, shape, "_shape")
 
     def _cut(self, operator: Operator) -> Value:
-        value = self.result(operator)
+        value = self.result(operator, CUT_INPUT.get(operator.kind, 0))
         parts = CUTS[operator.kind](self, operator, value.shape)
         first = len(value.shape) - len(value.tensor.shape)
         value = self.node(operator, Slice(parts.slices[first:]), value)

@@ -33,7 +33,7 @@ from nn4mc_codegen.importers.tflite_reader import (
     window_of,
     without_batch,
 )
-from nn4mc_codegen.importers.tflite_shapes import CUTS, permutation
+from nn4mc_codegen.importers.tflite_shapes import CUT_INPUT, CUTS, permutation
 from nn4mc_codegen.importers.tflite_wide import split_channels, split_rows
 from nn4mc_codegen.int8.fixed_point import fixed_point, hard_swish, rescale
 from nn4mc_codegen.int8.operators import (
@@ -50,6 +50,7 @@ from nn4mc_codegen.int8.operators import (
     Pool,
     Rewire,
     Softmax,
+    SquaredDifference,
     Window,
 )
 from nn4mc_codegen.int8.quantize import HIGH, LOW, QTensor, Rescaling
@@ -297,18 +298,30 @@ class Int8Reader(Int8Tensors):
         words = f"y = x with its axes in the order {', '.join(map(str, axes))}"
         return self._put(operator, value, lambda x: x.transpose(axes), words)
 
-    def _cut(self, operator: Operator) -> Value:
-        value = self.int8(operator)
+    def _cut(self, operator: Operator) -> Value | Floating:
+        position, words = CUT_INPUT.get(operator.kind, 0), "y = a part of x"
+        value = self.result(operator, position)
         parts = CUTS[operator.kind](self, operator, value.shape)
-        return self._put(operator, value, parts.of, "y = a part of x")
+        if isinstance(value, Floating):
+            x = value.source
+            output = replace(x.tensor, name=operator.name, shape=without_batch(parts.shape))
+            return Floating(self._put(operator, x, parts.of, words, output), value.functions)
+        return self._put(operator, self.int8(operator, position), parts.of, words)
 
-    def _put(self, operator: Operator, value: Value, where: Callable, words: str) -> Value:
+    def _put(
+        self,
+        operator: Operator,
+        value: Value,
+        where: Callable,
+        words: str,
+        output: QTensor | None = None,
+    ) -> Value:
         """What becomes of x where `where` puts its elements, in their own scale."""
         numbers = where(np.arange(value.tensor.size).reshape(value.shape))
         if numbers.size > MAX_MOVED:
             reason = f"moves {numbers.size} elements"
             raise operator.refusal(reason, f"at most {MAX_MOVED} are moved in int8")
-        output = self.same_scale(operator, value, numbers.shape)
+        output = output or self.same_scale(operator, value, numbers.shape)
         rewire = Rewire(numbers.ravel(), 0, words)
         return self.node(operator, rewire, output, numbers.shape, value)
 
@@ -346,7 +359,7 @@ class Int8Reader(Int8Tensors):
         return Value(self.tensor(stored, value.shape, stored.name), value.shape), value
 
     def _binary(self, operator: Operator) -> Value:
-        name = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[operator.kind]
+        options = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}.get(operator.kind)
         (a, first), (b, second) = self._operand(operator, 0), self._operand(operator, 1)
         shape = np.broadcast_shapes(a.shape, b.shape)
         for operand in (a, b):  # one repeats as a whole, or neither
@@ -355,12 +368,14 @@ class Int8Reader(Int8Tensors):
                 reason = f"of shapes {a.shape} and {b.shape} is not supported"
                 raise operator.refusal(reason, "make the shapes alike")
         output = self.output(operator, shape)
-        limits = self.clips(operator, operator.activation(name), output)
+        limits = self.clips(operator, operator.activation(options) if options else "NONE", output)
         if first is not None and second is not None:
             raise operator.refusal("of two constants is not supported", "convert it again")
         operands = (a.tensor, b.tensor, output, (first, second))
         if operator.kind == "MUL":
             op = Multiply.of(*operands, *limits)
+        elif operator.kind == "SQUARED_DIFFERENCE":
+            op = SquaredDifference.of(*operands)
         else:
             op = Add.of(*operands, 1 if operator.kind == "ADD" else -1, *limits)
         given = [v for v, constant in ((a, first), (b, second)) if constant is None]
@@ -373,7 +388,7 @@ class Int8Reader(Int8Tensors):
     operators: dict[str, Callable] = {
         **dict.fromkeys(RESHAPES, _reshape),
         **dict.fromkeys((*ACTIVATION_KINDS, "RELU_N1_TO_1"), _activation),
-        **dict.fromkeys(("ADD", "MUL", "SUB"), _binary),
+        **dict.fromkeys(("ADD", "MUL", "SQUARED_DIFFERENCE", "SUB"), _binary),
         **dict.fromkeys(CUTS, _cut),
         "AVERAGE_POOL_2D": _average_pool,
         "CONCATENATION": _concatenation,

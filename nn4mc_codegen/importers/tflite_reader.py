@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ class Reader(ABC):
         self.file = file
         self.values: dict[int, Any] = {}
         self.nodes: list[Any] = []
+        self.read = file.read
 
     def graph(self) -> Graph | QuantGraph:
         inputs = [self.input(index) for index in self.file.inputs]
@@ -96,7 +98,20 @@ class Reader(ABC):
         return [int(n) for n in self.constant(operator, position).ravel()[: 2 * MAX_RANK]]
 
     def _apply(self, operator: Operator) -> None:
-        (index, *others) = operator.outputs
+        """Makes what an operator gives; of several results, each by itself, those that are read."""
+        if len(operator.outputs) == 1:
+            self._make(operator)
+            return
+        if operator.kind not in SEVERAL:
+            raise self._unsupported(operator)
+        for part, index in enumerate(operator.outputs):
+            name = f"{operator.name}_{part}"
+            one = replace(operator, name=name, outputs=(index,), part=part)
+            if index in self.read:
+                self._make(one)
+
+    def _make(self, operator: Operator) -> None:
+        (index,) = operator.outputs
         if index in self.values or self.file.tensor(index).data is not None:
             raise operator.refusal("writes a tensor that is written already", "convert it again")
         if operator.kind == "SHAPE":
@@ -105,7 +120,7 @@ class Reader(ABC):
             isinstance(self.value(operator, p), np.ndarray) for p in range(len(operator.inputs))
         ):
             self.values[index] = self._folded(operator)
-        elif operator.kind in self.operators and not others:
+        elif operator.kind in self.operators:
             try:
                 value = self.operators[operator.kind](self, operator)
             except ModelError:
@@ -172,6 +187,8 @@ RESHAPES = {
     "SQUEEZE": Reader._squeeze,
     "EXPAND_DIMS": Reader._expand_dims,
 }
+SEVERAL = ("SPLIT", "UNPACK")
+"""Operators with several results."""
 RECURRENT = (
     "BIDIRECTIONAL_SEQUENCE_LSTM",
     "BIDIRECTIONAL_SEQUENCE_RNN",

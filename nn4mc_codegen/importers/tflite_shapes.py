@@ -101,5 +101,40 @@ def strided_slice(reader: Reader, operator: Operator, shape: Shape) -> Parts:
     return Parts(tuple(slices), tuple(found))
 
 
-CUTS = {"REVERSE_V2": reversed_axes, "STRIDED_SLICE": strided_slice}
+def split(reader: Reader, operator: Operator, shape: Shape) -> Parts:
+    """Of SPLIT: one of equal parts along the axis that its first input is; raises `ModelError`."""
+    axes, count = reader.integers(operator, 0), operator.options("SplitOptions").NumSplits()
+    if len(axes) != 1 or not -len(shape) <= axes[0] < len(shape):
+        raise operator.refusal(f"along axes {axes} of shape {shape}", "convert the model again")
+    axis = axes[0] % len(shape)
+    if not operator.part < count or shape[axis] % count:
+        reason = f"of shape {shape} into {count} parts along axis {axis}"
+        raise operator.refusal(reason, "convert the model again")
+    size = shape[axis] // count
+    part = operator.part * size, (operator.part + 1) * size, 1
+    slices = tuple(part if k == axis else (None, None, 1) for k in range(len(shape)))
+    return Parts(slices, (*shape[:axis], size, *shape[axis + 1 :]))
+
+
+def unpack(reader: Reader, operator: Operator, shape: Shape) -> Parts:
+    """Of UNPACK: one element of an axis, which goes; raises `ModelError`."""
+    options = operator.options("UnpackOptions")
+    axis, count = options.Axis(), options.Num()
+    if not -len(shape) <= axis < len(shape) or not operator.part < count == shape[axis]:
+        reason = f"of shape {shape} into {count} parts along axis {axis}"
+        raise operator.refusal(reason, "convert the model again")
+    axis %= len(shape)
+    part = operator.part, operator.part + 1, 1
+    slices = tuple(part if k == axis else (None, None, 1) for k in range(len(shape)))
+    return Parts(slices, (*shape[:axis], *shape[axis + 1 :]))
+
+
+CUTS = {
+    "REVERSE_V2": reversed_axes,
+    "SPLIT": split,
+    "STRIDED_SLICE": strided_slice,
+    "UNPACK": unpack,
+}
 """Operators that take a part of x, or all of it in another order along its axes."""
+CUT_INPUT = {"SPLIT": 1}
+"""Which of their inputs x is, where it is not the first."""

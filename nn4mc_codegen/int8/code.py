@@ -1,7 +1,8 @@
 """What the int8 templates print: constants, structs of layers, one call of a kernel a node.
 
-The kernels (templates/int8_kernels.j2) are C functions that know no network. A dense layer h of 5
-units on 6 inputs, with rows of weights in blocks of 4 and columns in fours, is
+The kernels (templates/int8_kernels.j2) are C functions that know no network, but for those of small
+ones (see `unpacked`). A dense layer h of 5 units on 6 inputs, with rows of weights in blocks of 4
+and columns in fours, is
 
     static const int16_t fk_w_h[32] = …               8 rows × 8 columns of int8, two in a number
     static const int32_t fk_r_h[16] = …               two numbers a row: how a sum becomes int8
@@ -18,7 +19,7 @@ import numpy as np
 
 from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
-from nn4mc_codegen.int8.constants import Constants, wrapped
+from nn4mc_codegen.int8.constants import Constants, factor_of, limits_of, wrapped
 from nn4mc_codegen.int8.line import KINDS, LINE, PLAIN, Form, forms_of
 from nn4mc_codegen.int8.memory import Place, copies_of, places_of, rounded_up
 from nn4mc_codegen.int8.operators import (
@@ -36,12 +37,13 @@ from nn4mc_codegen.int8.operators import (
     Softmax,
     Window,
 )
-from nn4mc_codegen.int8.quantize import HIGH, LOW, QNode, QOp, QuantGraph, Rescaling
+from nn4mc_codegen.int8.quantize import QNode, QOp, QuantGraph
 from nn4mc_codegen.int8.recurrent_code import RecurrentCode
 from nn4mc_codegen.int8.shapes import (
     DENSE_BLOCKS,
     SHORT_RUN,
     TURNS,
+    clips,
     conv_cost,
     dense_cost,
     order,
@@ -51,6 +53,7 @@ from nn4mc_codegen.int8.shapes import (
     vectors,
 )
 from nn4mc_codegen.int8.simplify import PooledConv, simplified
+from nn4mc_codegen.int8.unpacked import ROWS, dense_blocks, is_small, words
 
 
 class Int8Code:
@@ -68,7 +71,7 @@ class Int8Code:
     def __init__(self, graph: QuantGraph, options: Options):
         graph = simplified(graph)
         self.graph, self.name = graph, options.name
-        self.in_ram = options.weights == "ram"
+        self.optimize, self.in_ram = options.optimize, options.weights == "ram"
         self.is_static = options.stack_bytes == 0
         """whether the buffer is a static array"""
         self.constants = Constants(self.name, self.in_ram)
@@ -87,9 +90,14 @@ class Int8Code:
         )
         self.depthwise_bits, more = forms_of(depthwise, [np.zeros(1, np.int64)] * len(depthwise))
         self.forms: dict[Linear, Form] = dict(zip(products + depthwise, forms + more, strict=True))
-        self.route = {op: route(op, self.forms[op].kind == PLAIN) for op in products}
+        self.unpacked = is_small(graph, options) and all(f.kind == LINE for f in forms)
+        """whether weights have 16 bits each; all layers' or none's"""
+        self.lengths = sorted({op.weights.shape[1] for op in products if self.unpacked})
+        """of vectors that such dense layers read"""
+        packed = [] if self.unpacked else products
+        self.route = {op: route(op, self.forms[op].kind == PLAIN) for op in packed}
         by_route: dict[str, list[Linear]] = {}
-        for op in products:
+        for op in packed:
             by_route.setdefault(self.route[op], []).append(op)
         dense = by_route.pop("dense", [])
         self.routes = set(by_route)
@@ -103,14 +111,14 @@ class Int8Code:
         self.four_forms = self._kinds([op for op in fours if op not in pooled])
         self.conv_kernels = [False] * bool(self.four_forms) + [True] * bool(pooled)
         self.dense_kinds, self.points_kinds = self._pairs(dense), self._pairs(points)
-        self.patch_kinds, self.pair_kinds = self._pairs(patches), self._pairs(products)
+        self.patch_kinds, self.pair_kinds = self._pairs(patches), self._pairs(packed)
         turns = TURNS[options.optimize]
         shapes = itertools.product(DENSE_BLOCKS, turns)
         self.block, self.dense_turn = min(shapes, key=lambda shape: dense_cost(dense, *shape))
         self.conv_turn = min(turns, key=lambda turn: conv_cost(fours, turn))
-        self.recurrent = RecurrentCode(graph, self.constants, turns)
+        self.recurrent = RecurrentCode(graph, self.constants, turns, self.unpacked)
         # Recurrent layers read narrow pairs of a whole vector, as dense layers do.
-        more = ["pairs"] * bool(self.recurrent.forms)
+        more = ["pairs"] * bool(self.recurrent.forms and not self.unpacked)
         self.spread_kinds = more + [kind for kind in self.dense_kinds if kind not in more]
         self.pair_kinds = more + [kind for kind in self.pair_kinds if kind not in more]
         # Lengths of the longest vectors that the kernels multiply, filled up; of the longest patch,
@@ -139,7 +147,7 @@ class Int8Code:
         self.deepest_window = max([w.windows.size[0] for w in windows], default=0)
         self.gathers = any(op.per_channel > 1 or len(op.weights) < 4 for op in depthwise)
         """whether the channels of x for four of y do not lie side by side in any"""
-        self.clips = any(_clips(op) for op in ops)
+        self.clips = any(clips(op) for op in ops)
         """whether any results have narrower limits than int8"""
         self.halves_up = any(isinstance(op, AveragePool) and op.halves_up for op in ops)
         """whether any mean is that of numbers of uint8, which stand here 128 lower"""
@@ -147,7 +155,7 @@ class Int8Code:
         self.line, self.plain = LINE in kinds, PLAIN in kinds
         self.once = PLAIN in self.dense_forms
         self.twice = PLAIN in self.conv_forms + self.depthwise_forms or bool(
-            self.kinds & {"mean", "add", "multiply"}
+            self.sums or self.kinds & {"mean", "multiply"}
         )
         lined = [(products, self.bits), (depthwise, self.depthwise_bits)]
         self.lines = sorted(
@@ -163,6 +171,8 @@ class Int8Code:
 
     def _surplus(self, op: QOp) -> int:
         """Elements that a kernel writes beyond a result: the last block writes all its rows."""
+        if self.unpacked and isinstance(op, Dense):
+            return -len(op.weights) % ROWS
         return -len(op.weights) % self.block if self.route.get(op) == "dense" else 0
 
     def _kinds(self, ops: Sequence[Linear]) -> list[str]:
@@ -193,6 +203,10 @@ class Int8Code:
         return self.pools or "depthwise" in self.kinds
 
     @property
+    def sums(self) -> list[str]:
+        return [kind for kind in ("add", "squared_difference") if kind in self.kinds]
+
+    @property
     def loads(self) -> bool:
         return self.sliding or "mean" in self.kinds or "points" in self.routes
 
@@ -207,6 +221,7 @@ class Int8Code:
             self.patch + 8 * self.conv_columns,
             8 * self.points_columns,
             2 * self.dense_columns,
+            4 * words(max(self.lengths, default=0)),
             8 * self.ring + 4 * self.deepest_window,
             self.recurrent.bytes,
         )
@@ -281,7 +296,13 @@ class Int8Code:
         return name
 
     def _dense(self, op: Dense, symbol, node, places, result) -> Iterator[str]:
-        yield from self._vectors(op, symbol, places[0], op.weights.shape[1], result)
+        rows, columns = op.weights.shape
+        if not self.unpacked:
+            yield from self._vectors(op, symbol, places[0], columns, result)
+            return
+        blocks = dense_blocks(op, self.forms[op].numbers, self.forms[op].c)
+        w, rows = self.constants.add("int32_t", f"w_{symbol}", blocks), rounded_up(rows, ROWS)
+        yield f"{self.name}_dense_{columns}({w}, {places[0]}, {rows}, {result});"
 
     def _vectors(
         self, op: Dense | Conv, symbol: str, x: Place, step: int, y: Place
@@ -363,7 +384,7 @@ class Int8Code:
             op.positions,
             node.output.size,
             op.positions * op.input_zero,
-            *_factor(op.rescaling),
+            *factor_of(op.rescaling),
             1 + 2 * op.rescaling.zero,
         )
         words = ", ".join(map(str, numbers))
@@ -388,15 +409,17 @@ class Int8Code:
         numbers = [
             *(op.zeros[0], a_factor[0], -1 - a_factor[1]),
             *(op.zeros[1], b_factor[0], -1 - b_factor[1], op.sign),
-            *_factor(r),
-            *_limits(r),
+            *factor_of(r),
+            *limits_of(r),
         ]
         layer = self._struct("sum", f"l_{symbol}", list(map(str, numbers)))
         a, b = self._operands(op, symbol, node, places)
-        yield f"{self.name}_add(&{layer}, {a}, {b}, {node.output.size}, {result});"
+        yield f"{self.name}_{op.kind}(&{layer}, {a}, {b}, {node.output.size}, {result});"
+
+    _squared_difference = _add
 
     def _multiply(self, op: Multiply, symbol, node, places, result) -> Iterator[str]:
-        numbers = [*op.zeros, *_factor(op.rescaling), *_limits(op.rescaling)]
+        numbers = [*op.zeros, *factor_of(op.rescaling), *limits_of(op.rescaling)]
         layer = self._struct("product", f"l_{symbol}", list(map(str, numbers)))
         a, b = self._operands(op, symbol, node, places)
         yield f"{self.name}_multiply(&{layer}, {a}, {b}, {node.output.size}, {result});"
@@ -420,31 +443,4 @@ class Int8Code:
             yield f"memset({result}, {op.fill}, {node.output.size});"
         ends = np.cumsum([t.size for t in node.inputs])
         for copy in copies_of(op.source, ends):
-            place = places[copy.operand]
-            source = Place(place.array, place.start + copy.source)
-            target = Place(result.array, result.start + copy.target)
-            if copy.count == 1:
-                yield f"memcpy({target}, {source}, {copy.length});"
-                continue
-            yield f"for (int i = 0; i < {copy.count}; i++) {{"
-            yield (
-                f"    memcpy({target} + i * {copy.target_step}, {source} + i * {copy.source_step}, "
-                f"{copy.length});"
-            )
-            yield "}"
-
-
-def _limits(rescaling: Rescaling) -> list[str]:
-    """Twice the zero point and 1 for rounding; the lowest and the highest result."""
-    return [str(1 + 2 * rescaling.zero), str(rescaling.low), str(rescaling.high)]
-
-
-def _factor(rescaling: Rescaling) -> tuple[int, int]:
-    """Multiplier and bits to shift to the right of a single factor, as in `_rescaling`."""
-    return int(rescaling.multiplier[0]), -1 - int(rescaling.shift[0])
-
-
-def _clips(op: QOp) -> bool:
-    """Whether an operator's results have narrower limits than int8."""
-    limits = op if isinstance(op, Pool) else getattr(op, "rescaling", None)
-    return limits is not None and (limits.low, limits.high) != (LOW, HIGH)
+            yield from copy.lines(places[copy.operand], result)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nn4mc_codegen.int8.quantize import Rescaling
+
 _BYTES = {"int8_t": 1, "int16_t": 2, "int32_t": 4}
 
 
@@ -75,3 +77,13 @@ class Constants:
 def wrapped(values: np.ndarray) -> np.ndarray:
     """Values as int32, modulo 2^32 as the C computes."""
     return ((values + (1 << 31)) & ((1 << 32) - 1)) - (1 << 31)
+
+
+def limits_of(rescaling: Rescaling) -> list[str]:
+    """Twice the zero point and 1 for rounding; the lowest and the highest result."""
+    return [str(1 + 2 * rescaling.zero), str(rescaling.low), str(rescaling.high)]
+
+
+def factor_of(rescaling: Rescaling) -> tuple[int, int]:
+    """Multiplier and bits to shift to the right of a single factor."""
+    return int(rescaling.multiplier[0]), -1 - int(rescaling.shift[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +98,18 @@ class Copy:
     count: int = 1
     source_step: int = 0
     target_step: int = 0
+
+    def lines(self, operand: Place, result: Place) -> Iterator[str]:
+        """Of C, from where the operand lies to where the result does."""
+        source = Place(operand.array, operand.start + self.source)
+        target = Place(result.array, result.start + self.target)
+        if self.count == 1:
+            yield f"memcpy({target}, {source}, {self.length});"
+            return
+        yield f"for (int i = 0; i < {self.count}; i++) {{"
+        steps = f"{target} + i * {self.target_step}, {source} + i * {self.source_step}"
+        yield f"    memcpy({steps}, {self.length});"
+        yield "}"
 
 
 def copies_of(source: np.ndarray, ends: np.ndarray) -> list[Copy]:

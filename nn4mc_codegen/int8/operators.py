@@ -323,13 +323,39 @@ class Add(Binary):
         return "y = a + b" if self.sign > 0 else "y = a - b"
 
     def evaluate(self, *values: np.ndarray) -> np.ndarray:
+        return self.rescaling(self._sum(values, 20))
+
+    def _sum(self, values: tuple[np.ndarray, ...], bits: int) -> np.ndarray:
+        """a + sign·b on the common scale, with so many more bits."""
         a, b = (
-            rescale((value - zero) << 20, *factor)
+            rescale((value - zero) << bits, *factor)
             for value, zero, factor in zip(
                 self._operands(values), self.zeros, self.factors, strict=True
             )
         )
-        return self.rescaling(a + self.sign * b)
+        return a + self.sign * b
+
+
+@dataclass(frozen=True, eq=False)
+class SquaredDifference(Add):
+    """As Add, with 7 more bits, so that the square of the difference stays below 2^30."""
+
+    kind = "squared_difference"
+    formula = "y = (a - b)²"
+
+    @classmethod
+    def of(
+        cls, a: QTensor, b: QTensor, y: QTensor, fixed: Fixed = (None, None)
+    ) -> SquaredDifference:
+        fine = 2.0 * max(a.scale, b.scale)
+        factors = fixed_point(a.scale / fine), fixed_point(b.scale / fine)
+        rescaling = Rescaling.of(np.array([fine**2 / ((1 << 14) * y.scale)]), y.zero)
+        if rescaling.shift[0] >= 0:
+            raise ValueError("has an output scale far below its input scales")
+        return cls(fixed, (a.zero, b.zero), factors, -1, rescaling)
+
+    def evaluate(self, *values: np.ndarray) -> np.ndarray:
+        return self.rescaling(self._sum(values, 7) ** 2)
 
 
 @dataclass(frozen=True, eq=False)

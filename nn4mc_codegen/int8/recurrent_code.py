@@ -7,7 +7,8 @@ An LSTM h of 5 units on 6 inputs, 8 + 8 columns with those of weight 0 that fill
     static const fk_recurrent fk_l_h = { …, { { fk_w_h, fk_b_h, 8, 8, 2, 20 } } };
     fk_lstm_sigmoid(&fk_l_h, x, state->value, h);       its call, in fk_step_q
 
-The kernels are those of templates/int8_recurrent.j2.
+The kernels are those of templates/int8_recurrent.j2. In small networks weights and the products'
+kernels have another form, see `unpacked`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nn4mc_codegen.int8.constants import Constants
 from nn4mc_codegen.int8.memory import Place, rounded_up
 from nn4mc_codegen.int8.quantize import QNode, QuantGraph
 from nn4mc_codegen.int8.recurrent import LSTM, TANH, GRUResetAfter, Recurrent, Sums
+from nn4mc_codegen.int8.unpacked import gate_blocks, words
 
 BLOCK = 4
 """Rows that the kernel sums at a time."""
@@ -35,7 +37,9 @@ class RecurrentCode:
     columns of x and h, filled up, units, sums, and products that make them.
     """
 
-    def __init__(self, graph: QuantGraph, constants: Constants, turns: Sequence[int]):
+    def __init__(
+        self, graph: QuantGraph, constants: Constants, turns: Sequence[int], unpacked: bool
+    ):
         self._constants = constants
         ops: list[Recurrent] = [n.op for n in graph.nodes if isinstance(n.op, Recurrent)]
         self.forms = list(dict.fromkeys((op.kind, op.gate.name if op.gate else "") for op in ops))
@@ -44,6 +48,9 @@ class RecurrentCode:
         self.parts = [1] * ("gru_reset_after" in kinds) + [2]
         """of the forms of the kernel: the operands that a product has, x and h or one of them"""
         self.turn = min(turns, key=lambda turn: sum(_cost(op, turn) for op in ops))
+        self.unpacked = unpacked
+        self.words = sorted({w for op in ops for w in map(_words, op.sums) if unpacked})
+        """pairs of columns of products of unpacked weights"""
         self.columns = max([self._padded(op.inputs) + self._padded(op.units) for op in ops] or [0])
         self.units = max([op.units for op in ops], default=0)
         self.arguments = max([sum(map(_rows, op.sums)) for op in ops], default=0)
@@ -64,14 +71,14 @@ class RecurrentCode:
         """The call of a layer's kernel; `struct` declares what it is told, as `Int8Code` does."""
         op: Recurrent = node.op
         pairs = zip(op.gates, op.sums, strict=True)
-        products = [self._product(letter, symbol, op, sums) for letter, sums in pairs]
+        product = self._unpacked_product if self.unpacked else self._product
+        products = [product(letter, symbol, op, sums) for letter, sums in pairs]
         wide = op.cell if isinstance(op, LSTM) else op.wide if isinstance(op, GRUResetAfter) else 0
         fields = [
             self._constants.add("int32_t", f"t_{symbol}", TANH),
             str(op.inputs),
             str(op.units),
-            str(self._padded(op.inputs)),
-            str(self._padded(op.units)),
+            *([] if self.unpacked else map(str, map(self._padded, (op.inputs, op.units)))),
             str(wide),
             str(op.output.multiplier),
             str(op.output.shift),
@@ -94,7 +101,7 @@ class RecurrentCode:
         inputs, units = sums.inputs, sums.weights.shape[1] - sums.inputs
         before, after = self._padded(inputs), self._padded(units)
         rows = _rows(sums)
-        order = np.arange(len(sums.bias)).reshape(-1, op.units).T.ravel()
+        order = _order(op, sums)
         full = np.zeros((rows, before + after), np.int64)
         full[: len(order), :inputs] = sums.weights[order, :inputs]
         full[: len(order), before : before + units] = sums.weights[order, inputs:]
@@ -118,8 +125,24 @@ class RecurrentCode:
         ]
         return f"{{ {', '.join(fields)} }}"
 
+    def _unpacked_product(self, letter: str, symbol: str, op: Recurrent, sums: Sums) -> str:
+        """The same where weights are unpacked: kernel, array, rows."""
+        blocks = gate_blocks(sums, _order(op, sums))
+        kernel = f"{self._constants.prefix}_gates_{_words(sums)}"
+        w = self._constants.add("int32_t", f"w{letter}_{symbol}", blocks)
+        return f"{{ {kernel}, {w}, {_rows(sums)} }}"
+
     def _padded(self, size: int) -> int:
-        return rounded_up(size, 4 * self.turn)
+        return 2 * words(size) if self.unpacked else rounded_up(size, 4 * self.turn)
+
+
+def _order(op: Recurrent, sums: Sums) -> np.ndarray:
+    """Rows in the order of units, with their gates side by side."""
+    return np.arange(len(sums.bias)).reshape(-1, op.units).T.ravel()
+
+
+def _words(sums: Sums) -> int:
+    return words(sums.inputs) + words(sums.weights.shape[1] - sums.inputs)
 
 
 def _filled(values: np.ndarray, size: int) -> np.ndarray:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from nn4mc_codegen.int8.memory import rounded_up
-from nn4mc_codegen.int8.operators import Conv, Dense, Linear, Window
+from nn4mc_codegen.int8.operators import Conv, Dense, Linear, Pool, Window
+from nn4mc_codegen.int8.quantize import HIGH, LOW, QOp
 from nn4mc_codegen.int8.simplify import PooledConv
 
 # The instructions of four columns in the kernels' loops on a Cortex-M4: of the dense kernel, by the
@@ -64,6 +65,12 @@ def at_equal_distances(window: Window) -> bool:
 def _fours(op: Linear, block: int, turn: int) -> int:
     rows, columns = op.weights.shape
     return rounded_up(rows, block) * rounded_up(columns, 4 * turn) // 4
+
+
+def clips(op: QOp) -> bool:
+    """Whether an operator's results have narrower limits than int8."""
+    limits = op if isinstance(op, Pool) else getattr(op, "rescaling", None)
+    return limits is not None and (limits.low, limits.high) != (LOW, HIGH)
 
 
 def rest_of(window: Window) -> int:

@@ -8,6 +8,7 @@ matrices with a row for each element and PUSH_STRIDE columns, worked in tiles of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,8 @@ class PrintedOwn:
     tangents: str
     carried: bool
     """whether only columns of directions that the state carries count"""
+    input: int | None
+    """the number of its first element where they are elements of x"""
     back: str
     """C expression of its first element's row on the way back"""
 
@@ -87,6 +90,20 @@ class PrintedPass:
     def inputs(self) -> list[tuple[int, int]]:
         """First input and count of its sources that are inputs."""
         return [(s.first, s.count) for s in self.sources if s.kind == "x"]
+
+    @property
+    def multiplies_all(self) -> bool:
+        """Whether there are sources of which nothing is left out."""
+        return any(s.kind != "x" for s in self.sources)
+
+    @property
+    def starts_at_zero(self) -> bool:
+        """Whether there are tiles to which nothing comes without products."""
+        return not self.own or self.own[0].carried
+
+    @property
+    def more_own(self) -> bool:
+        return len(self.own) > 1
 
     @property
     def reads_state(self) -> bool:
@@ -229,7 +246,8 @@ class Push:
                 "push: a formula reads elements that lie apart; use jacobian for this network"
             )
         rows, back = self._rows(name, first), self._back(name, first)
-        return PrintedOwn(self._slope(own.slope), rows, name == "dstate", back)
+        place = first if name == "dx" else None
+        return PrintedOwn(self._slope(own.slope), rows, name == "dstate", place, back)
 
     # -------------------------------------------------------------- the way back
 
@@ -257,6 +275,19 @@ class Push:
     def back_floats(self) -> int:
         return sum(self._sizes.values()) * self.outputs
 
+    def back_inputs(self, passes: Sequence[PrintedPass]) -> list[tuple[int, int]]:
+        """First and count of inputs that the passes read, in products or without."""
+        read = [one for made in passes for one in made.inputs]
+        read += [(o.input, p.rows) for p in passes for o in p.own if o.input is not None]
+        found: list[tuple[int, int]] = []
+        for first, count in sorted(read):
+            before, length = found.pop() if found else (first, 0)
+            if first > before + length:
+                found.append((before, length))
+                before, length = first, 0
+            found.append((before, max(length, first + count - before)))
+        return found
+
     def back_copies(self) -> list[tuple[str, str]]:
         """Outputs that are other rows, which get what the outputs have: to and from."""
         return [
@@ -278,15 +309,15 @@ class Push:
     @property
     def call_floats(self) -> int:
         """What a call keeps in arrays of its own: those of the step, slopes, sums of weights, the
-        runs of inputs that move, and what it keeps static."""
+        lists of inputs that move, and what it keeps static."""
         sums = max(
             (TILE * (sum(len(s.elements) for s in m.sources) + self.outputs) for m in self._passes),
             default=0,
         )
-        runs = self.stride // TILE * (self._sizes["dx"] + 4) // 2  # of 16 bits
+        moving = self.stride // TILE * (self._sizes["dx"] + 4) // 2  # of 16 bits
         back = self.back_floats if self.with_last else 0
         kept = self.static_floats + back
-        return self.procedure.memory_size + self.slopes + sums + runs + kept
+        return self.procedure.memory_size + self.slopes + sums + moving + kept
 
     @property
     def static_floats(self) -> int:

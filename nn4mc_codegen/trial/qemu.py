@@ -39,8 +39,8 @@ LINK_FLAGS = "-nostartfiles --specs=nano.specs -Wl,--gc-sections,--build-id=none
 
 # A network of a million multiply-adds, emulated a thousand times, takes a minute.
 TIMEOUT_S = 300
-# Most instructions of a sample that are traced for the estimate of cycles: so many took 6 s of
-# processor time (2026).
+# Most instructions of a sample that are traced for the estimate of cycles, by default: so many took
+# 6 s of processor time (2026).
 MAX_TRACED = 2_000_000
 _RESET, _RESTORE = 1, 2
 _OVERFLOW = re.compile(r"region `(\w+)' overflowed by (\d+) bytes")
@@ -75,7 +75,7 @@ class Measurement:
     """static variables beyond an empty program; neither the stack nor the caller's arrays"""
     cycles: int | None
     """estimated, of the first sample (see cycles.py); None unless asked for, or where that sample
-    takes more than `MAX_TRACED` instructions"""
+    takes more than `most_traced` instructions"""
     cost: Cost | None
     """the same by kinds of instruction"""
     profile: dict[tuple[str, str], int] | None
@@ -110,6 +110,7 @@ def measure(
     flags: Sequence[str] = (),
     chip: Chip = STM32F405,
     most_instructions: int | None = None,
+    most_traced: int = MAX_TRACED,
     **others: np.ndarray,
 ) -> Measurement:
     """Run `name`_`function` of the network in `folder` on samples, on the emulated Cortex-M4F.
@@ -122,8 +123,9 @@ def measure(
     row (or one sample as a vector). A recurrent network's state is reset before the first sample
     and where `resets` says so, and carried on between; or it is set to `state` (samples, states)
     before each. `keep` names the functions whose flash is counted, by default this one. `cycles`
-    asks for the estimate and the profile too, which takes a second run. `sources` are the C files,
-    by default `name`.c in `folder`; `flags` are added to the reference flags. After
+    asks for the estimate and the profile too, which takes a second run, where a sample takes no
+    more than `most_traced` instructions. `sources` are the C files, by default `name`.c in
+    `folder`; `flags` are added to the reference flags. After
     `most_instructions`, all samples together, those that are left are not run; two at least are.
 
     Raises `QemuError` or `InterfaceError`; `TooLarge` where the chip has no room.
@@ -147,7 +149,7 @@ def measure(
             raise QemuError(f"{measured.name}: {len(results)} of {len(records)} samples came back")
         instructions = _instructions(results, chip)
         cost = profile = None
-        if cycles and instructions[0] <= MAX_TRACED:
+        if cycles and instructions[0] <= most_traced:
             trace = _trace(work, records[:1], chip)
             listing = _call(["arm-none-eabi-objdump", "-d", str(work / "measure.elf")])
             cost = cost_of_trace(trace, disassembly(listing))

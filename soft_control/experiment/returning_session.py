@@ -21,7 +21,7 @@ from typing import Any
 
 from soft_control.experiment.replaceable_session import Open, ReplaceableSession
 from soft_control.firmware_files import KeptBuild
-from soft_control.link.codes import Cause, State, Wiring, in_words
+from soft_control.link.codes import Cause, Source, State, Wiring, in_words
 from soft_control.link.errors import Gone
 from soft_control.link.messages import Info, Telemetry
 from soft_control.link.session import ACTIVE, McuSession
@@ -164,7 +164,11 @@ class ReturningSession(ReplaceableSession):
 
     def _arm_in_material(self, new: McuSession) -> int:
         """Its actuators have held what they were told last, unless a crash or their own silence has
-        put them elsewhere. In real time it begins at the sample that is due when all is told."""
+        put them elsewhere. In real time it begins at the sample that is due when all is told.
+
+        They may have been told one command more than this host has heard of. From there to the
+        command of the next sample would be two moves: so the first sample holds the one that is
+        known."""
         known = self._known
         k = self._due_k(self._prepare_s)
         began_s = time.monotonic()
@@ -173,7 +177,9 @@ class ReturningSession(ReplaceableSession):
         if known.told is not None:
             due_s = known.told_s + (k - known.told.k - 0.5) / new.info.rate_hz
             time.sleep(max(due_s - time.monotonic(), 0.0))
-        self._arm(new, k, self._safe_output == "hold" or not self._was_let_go(new.info))
+        holds = self._safe_output == "hold" or not self._was_let_go(new.info)
+        self._arm(new, k, holds, source=Source.HOLD)
+        new.switch(known.modes.get("source", Source.MPC), k + 1)
         return k
 
     def _was_let_go(self, info: Info) -> bool:
@@ -189,13 +195,14 @@ class ReturningSession(ReplaceableSession):
         self._arm(new, k, self._safe_output == "hold")
         return k
 
-    def _arm(self, new: McuSession, k: int, holds: bool) -> None:
-        """At rest: where the robot was told to be last, or where a run begins."""
+    def _arm(self, new: McuSession, k: int, holds: bool, **others: Any) -> None:
+        """At rest: where the robot was told to be last, or where a run begins; modes, but for
+        others than those of the run."""
         known = self._known
         known.command, known.outputs = self._rest
         if holds and known.told is not None:
             known.command, known.outputs = known.told.command, known.told.predicted
-        new.arm(known.command, known.outputs, k=k, **known.modes_at(k))
+        new.arm(known.command, known.outputs, k=k, **known.modes_at(k) | others)
         known.k, known.driven_k = k, None
         known.stream(new, k)
 

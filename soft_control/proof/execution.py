@@ -46,10 +46,9 @@ from soft_control.proof.values import (
 )
 
 MOST_TURNS = 300
-"""Of a loop that nobody bounds, at which it counts as endless."""
+"""Of a loop that nobody bounds, since it could first end, at which it counts as endless."""
 FIRST_LOOK = 8
-"""Turns, from which on it is looked whether anything still changes: at 7 and 8, 15 and 16, 31 and
-32."""
+"""Turns from which on it is looked whether anything changes: at 7 and 8, 15 and 16, 31 and 32."""
 MOST_BLOCKS = 5_000_000
 SAVED = (*range(4, 12), SP, *range(FLOATS + 16, FLOATS + 32))
 """Registers that a function gives back as they were (Procedure Call Standard for the Arm
@@ -129,6 +128,7 @@ class _Run:
         self.problems: dict[tuple[str, int], Problem] = {}
         self.heads: dict[tuple[int, ...], tuple[int, tuple]] = {}
         self.loops: dict[int, LoopFound] = {}
+        self.ways_out: dict[tuple[int, ...], int] = {}  # key of a loop: first turn that had one
         self.endless: set[int] = set()  # heads of those that are not bounded: once is enough
         self.returned: Value = ANY
         self.ended: Count | None = None
@@ -197,12 +197,16 @@ class _Run:
                 "a call of a function that does not return needs an endless loop behind it",
             )  # fmt: skip
             return
-        turns, again = graph.turns(at.block, at.turns, to)
+        turns, again, stays = graph.turns(at.block, at.turns, to)
+        key, first = (*at.frame.key, *graph.key(at.turns, at.block)), len(at.frame.key) + 1
+        for depth in range(stays, len(at.turns)):
+            self.ways_out.setdefault(key[: first + 2 * depth], at.turns[depth])
         if again:
             bound = self.executor.bounds.get(again)
             if bound is not None and turns[-1] > bound:
                 return
             most = FIRST_LOOK if again in self.endless else MOST_TURNS
+            most += self.ways_out.get(key[: first + 2 * (stays - 1)], turns[-1])
             if bound is None and turns[-1] >= most:
                 self._unbounded(at.frame, again)
                 return
@@ -279,8 +283,8 @@ class _Run:
         holds = CONDITIONS[block.condition]
         ways = [(block.target, holds), (block.next, ALL_FLAGS ^ holds)]
         ways = [(to, mask) for to, mask in ways if state.flags & mask]
-        for number, (to, mask) in enumerate(ways):
-            other = state if number == len(ways) - 1 else state.copy()
+        for number, (to, mask) in enumerate(ways, 1):
+            other = state if number == len(ways) else state.copy()
             other.flags &= mask
             if len(ways) == 2:
                 narrow(code.asked, other, mask)
@@ -443,5 +447,4 @@ class _Run:
 
     def _problem(self, what: str, frame: Frame, address: int, remedy: str) -> None:
         name, place = frame.graph.function.name, self.image.place(address)
-        problem = Problem(what, name, address, place, remedy)
-        self.problems.setdefault((what, address), problem)
+        self.problems.setdefault((what, address), Problem(what, name, address, place, remedy))

@@ -84,9 +84,11 @@ class Graph:
             flat += position, turn
         return (*flat, own[0])
 
-    def turns(self, source: int, turns: tuple[int, ...], to: int) -> tuple[tuple[int, ...], int]:
-        """The turns at block `to`, when `source` was passed in `turns`; and the head of the loop
-        that another turn begins of, or 0."""
+    def turns(
+        self, source: int, turns: tuple[int, ...], to: int
+    ) -> tuple[tuple[int, ...], int, int]:
+        """The turns at block `to`, when `source` was passed in `turns`; the head of the loop that
+        another turn begins of, or 0; and how many loops around `source` are not left."""
         mine = [head for _, head in self.order[source][:-1]]
         other = [head for _, head in self.order[to][:-1]]
         common = 0
@@ -95,8 +97,8 @@ class Graph:
         after = list(turns[:common]) + [0] * (len(other) - common)
         if common == len(other) and common > 0 and other[-1] == to:
             after[-1] += 1
-            return tuple(after), to
-        return tuple(after), 0
+            return tuple(after), to, common
+        return tuple(after), 0, common
 
 
 def build_graph(image: Image, function: Function, tables: dict[int, list[int]]) -> Graph:

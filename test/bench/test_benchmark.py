@@ -96,6 +96,17 @@ def test_balanced_beats_every_peer_on_every_count(modules, results):
         assert memory[0] < memory[1]
 
 
+def test_int8_beats_float32_from_512_weights_on(modules, results):
+    """In instructions and cycles; the first two networks have 425 weights."""
+    _, report = modules
+    own = {(r["model"], r["mode"]): r for r in results["rows"] if r["tool"] == report.OWN}
+    models = [m for m, mode in own if mode == "speed" and m not in ("dense", "hasel")]
+    assert set(models) >= {"narrow", "wide", "gru", "lstm", "tendon", "lstm32", "conv1d", "dscnn"}
+    for model in models:
+        for cost in ("instructions", "cycles", "flash_bytes"):
+            assert own[model, "int8"][cost] < own[model, "speed"][cost], (model, cost)
+
+
 def test_page_and_plot_are_of_these_results(modules, results):
     _, report = modules
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")

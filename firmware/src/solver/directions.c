@@ -4,8 +4,10 @@
 
 void directions_begin(directions_t *directions)
 {
-    /* Columns are worked by four: what is beyond the directions of a stage has to be zero. */
-    memset(directions, 0, sizeof *directions);
+    /* Columns are worked by four: what is beyond the directions of a stage has to be zero. Of the
+     * states a stage reads no columns but those that the stage before has written. */
+    memset(directions->inputs, 0, sizeof directions->inputs);
+    memset(directions->outputs, 0, sizeof directions->outputs);
 }
 
 /* The outputs of the last stage become the newest output lag. */

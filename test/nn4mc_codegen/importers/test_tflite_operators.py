@@ -59,6 +59,13 @@ def kinds(content: bytes) -> set[str]:
 ROWS = normal(3, 1, 5)
 NORMALISATION = L.LayerNormalization(epsilon=0.1)
 NORMALISATION.build((1, 3, 8))
+
+
+def apart(parts):
+    """Of the first and the last part, so that any between them are read by nobody."""
+    return tf.concat([tf.tanh(parts[-1]), parts[0]], axis=-1)
+
+
 FUNCTIONS = {
     "transposed": ("TRANSPOSE", [(1, 3, 4, 5)], lambda x: tf.transpose(x, (0, 3, 1, 2))),
     "transposed_batch": ("TRANSPOSE", [(1, 3, 4, 5)], lambda x: tf.transpose(x, (2, 1, 0, 3))),
@@ -68,6 +75,9 @@ FUNCTIONS = {
     "one_row": ("STRIDED_SLICE", [(1, 6, 4)], lambda x: x[:, -1]),
     "beyond": ("STRIDED_SLICE", [(1, 6, 4)], lambda x: x[:, -9:3, 2:99]),
     "turned": ("REVERSE_V2", [(1, 6, 4)], lambda x: tf.reverse(x, (1, -1))),
+    "split": ("SPLIT", [(1, 6, 4)], lambda x: apart(tf.split(x, 3, axis=1))),
+    "split_channels": ("SPLIT", [(1, 6, 4)], lambda x: apart(tf.split(x, 2, axis=-1))),
+    "unpacked": ("UNPACK", [(1, 3, 4)], lambda x: apart(tf.unstack(x, axis=2))),
     "minus": ("SUB", [(1, 3, 4, 5), (1, 3, 1, 5)], lambda a, b: a - b),
     "minus_rows": ("SUB", [(1, 3, 4, 5)], lambda x: ROWS - x),
     "minus_channels": ("SUB", [(1, 3, 5)], lambda x: tf.nn.relu(x - ROWS[0, 0])),
@@ -459,6 +469,15 @@ def test_half_precision_weights_become_float32():
         np.testing.assert_allclose(graph.evaluate(x), expected, rtol=0, atol=OUTPUT_TOLERANCE)
 
 
+def in_int8(converter, shape) -> bytes:
+    """The file of a converter, input and output in int8, too."""
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([normal(*shape)] for _ in range(20))
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converted(converter)
+
+
 def quantised(model, shape, **more) -> bytes:
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -547,14 +566,19 @@ def test_uint8_is_that_of_the_reference_kernels(network, origin, tmp_path):
     expected = np.array([interpreter(row) for row in x]).astype(int)
     assert len(np.unique(expected)) > 20
     np.testing.assert_array_equal([graph.evaluate_q(row - 128) + 128 for row in x], expected)
+    same_in_c(graph, x - 128, expected - 128, origin, tmp_path)
+
+
+def same_in_c(graph, x, expected, origin, folder):
+    """The C gives these int8 of those, here and on the emulated core."""
     for file, text in emit_graph(graph, Options("net"), origin).texts.items():
-        (tmp_path / file).write_text(text, encoding="utf-8")
-    build_library([tmp_path / "net.c"], tmp_path / "net.so")
-    code = HostCode(tmp_path / "net.so", tmp_path / "net.h")
-    np.testing.assert_array_equal(code.run(x - 128, "step_q")["y"], expected - 128)
+        (folder / file).write_text(text, encoding="utf-8")
+    build_library([folder / "net.c"], folder / "net.so")
+    code = HostCode(folder / "net.so", folder / "net.h")
+    np.testing.assert_array_equal(code.run(x, "step_q")["y"], expected)
     if missing_tools() is None:  # whose kernels take the DSP instructions
-        on_arm = measure(tmp_path, "net", x - 128, "step_q").outputs["y"]
-        np.testing.assert_array_equal(on_arm, expected - 128)
+        on_arm = measure(folder, "net", x, "step_q").outputs["y"]
+        np.testing.assert_array_equal(on_arm, expected)
 
 
 def test_inputs_and_outputs_of_uint8_around_int8():
@@ -582,6 +606,50 @@ def test_int8_is_put_elsewhere_as_by_the_reference_kernels():
     graph, interpreter = tflite.read(content), Interpreter(content, reference=True)
     for x in normal(SAMPLES, graph.input_size):
         np.testing.assert_array_equal(graph.evaluate(x), interpreter(x))
+
+
+def apart_in_int8(x):
+    """Parts that are split and unpacked, of which the one in between is read by nobody."""
+    first, _, last = tf.split(x, 3, axis=1)
+    columns = tf.unstack(tf.tanh(tf.concat([first, last], axis=2)), axis=2)
+    return tf.concat([columns[0], columns[7], columns[2]], axis=1)
+
+
+def apart_in_floats(x):
+    """The converter leaves this UNPACK between a DEQUANTIZE and several QUANTIZE."""
+    first, second, *_ = tf.unstack(x, axis=1)
+    return tf.tanh(first) + second
+
+
+def distances(x):
+    """Of tensors with scales of their own, of one that repeats, and of a constant."""
+    a, b = tf.tanh(x), tf.nn.relu(x)
+    near = tf.math.squared_difference(a, b)
+    far = tf.math.squared_difference(ROWS[0, 0, :4], tf.math.squared_difference(near, x))
+    return tf.math.squared_difference(far, tf.reduce_mean(x, axis=(0, 1), keepdims=True))
+
+
+INT8_FUNCTIONS = {
+    "apart": ({"SPLIT", "UNPACK"}, apart_in_int8),
+    "apart_in_floats": ({"DEQUANTIZE", "UNPACK"}, apart_in_floats),
+    "distances": ({"SQUARED_DIFFERENCE"}, distances),
+}
+
+
+@pytest.mark.parametrize("name", INT8_FUNCTIONS)
+def test_int8_functions_are_those_of_the_reference_kernels(name, origin, tmp_path):
+    wanted, function = INT8_FUNCTIONS[name]
+    signature = [tf.TensorSpec((1, 6, 4), tf.float32)]
+    concrete = tf.function(function, input_signature=signature).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    content = in_int8(converter, (1, 6, 4))
+    assert wanted <= kinds(content)
+    graph, interpreter = tflite.read(content), Interpreter(content, reference=True)
+    x = RANDOM.integers(-128, 128, (20 * SAMPLES, graph.input_size))
+    expected = np.array([interpreter(row) for row in x])
+    assert len(np.unique(expected)) > 20
+    np.testing.assert_array_equal([graph.evaluate_q(row) for row in x], expected)
+    same_in_c(graph, x, expected, origin, tmp_path)
 
 
 def test_parts_of_weights_are_the_weights():
@@ -624,6 +692,8 @@ def refused(tmp_path, content: bytes) -> str:
 
 HOSTILE = {
     "not_all_axes": ("TRANSPOSE", 1, [0, 1, 2, 2], "no order of them"),
+    "axis_of_parts": ("SPLIT", 0, [-4], "along axes [-4]"),
+    "parts_that_are_not_equal": ("SPLIT", 0, [2], "into 3 parts along axis 2"),
     "an_axis_that_is_none": ("TRANSPOSE", 1, [0, 1, 2, 7], "no order of them"),
     "negative_axis": ("TRANSPOSE", 1, [-1, 1, 2, 3], "no order of them"),
     "too_few_axes": ("TRANSPOSE", 1, [0, 1], "no order of them"),
@@ -636,7 +706,12 @@ HOSTILE = {
     "axis_of_a_turn": ("REVERSE_V2", 1, [3], "of axes [3]"),
     "axis_of_a_sum": ("SUM", 1, [1, 9], "over axes [1, 9]"),
 }
-OF_FUNCTION = {"TRANSPOSE": "transposed", "STRIDED_SLICE": "part", "REVERSE_V2": "turned"}
+OF_FUNCTION = {
+    "SPLIT": "split",
+    "TRANSPOSE": "transposed",
+    "STRIDED_SLICE": "part",
+    "REVERSE_V2": "turned",
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -667,6 +742,17 @@ def test_more_bounds_than_axes_are_refused(files, tmp_path):
     assert "has 9 bounds" in refused(tmp_path, changed(files["part"], change))
 
 
+def test_more_parts_than_an_axis_has_are_refused(files, tmp_path):
+    def change(model):
+        operator = operator_of(model, "UNPACK")
+        operator.outputs = [*operator.outputs, add_tensor(model, "FLOAT32", None, (1, 3))]
+        read = operator_of(model, "CONCATENATION")
+        read.inputs = [*read.inputs, operator.outputs[-1]]
+
+    message = refused(tmp_path, changed(files["unpacked"], change))
+    assert "UNPACK of shape (1, 3, 4) into 4 parts along axis 2" in message
+
+
 def outcome(content: bytes) -> bool:
     """Whether a file is read; if not, the error must be one line. In this process."""
     try:
@@ -678,7 +764,7 @@ def outcome(content: bytes) -> bool:
 
 
 def test_truncated_and_damaged_files_of_these_kinds(files, lstm_window):
-    for content in (lstm_window, in_uint8(uint8_others), files["part"]):
+    for content in (lstm_window, in_uint8(uint8_others), files["part"], files["split"]):
         for length in np.linspace(0, len(content) - 8, 60).astype(int):
             assert not outcome(content[:length])
         outcomes = []

@@ -300,9 +300,10 @@ def test_half_the_flash_of_float32(large, tmp_path, origin, emulator, activation
     assert small.flash_bytes <= 0.5 * real.flash_bytes
     # float32 reads many weights by one instruction: 11.4 k and 12.8 k instructions.
     assert small.instructions <= 1.05 * real.instructions
-    # As measured in November 2026 with gcc 12.2: 10.5 and 10.8 kB, 11.7 k and 11.9 k instructions.
+    # As measured in November 2026 with gcc 12.2: 10.4 and 10.8 kB, 11.5 k and 11.7 k instructions;
+    # nine an input look for the NaN that is among them.
     assert small.flash_bytes <= 10_900
-    assert small.instructions <= 12_100
+    assert small.instructions <= 11_900
     assert small.ram_bytes == 0
 
 

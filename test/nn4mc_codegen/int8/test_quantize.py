@@ -124,6 +124,7 @@ HEAVY = np.full((1, 5000), 127, np.int8)
         lambda: o.Softmax.of(300, UNIT, 1.0),
         lambda: o.Add.of(UNIT, UNIT, q.QTensor("y", (1,), 1e-9, 0)),
         lambda: o.Multiply.of(UNIT, UNIT, q.QTensor("y", (1,), 1e-9, 0)),
+        lambda: o.SquaredDifference.of(UNIT, UNIT, q.QTensor("y", (1,), 1e-9, 0)),
         lambda: o.Mean.of(1 << 22, UNIT, UNIT),
     ],
 )

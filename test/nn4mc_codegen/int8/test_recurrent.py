@@ -215,12 +215,13 @@ def test_stacked_layers_pass_verification(network, origin):
         "arm-none-eabi-gcc -std=c99 -mcpu=cortex-m3 -mthumb",
     ],
 )
-def test_compiles_without_a_warning(network, tmp_path, origin, compiler):
+@pytest.mark.parametrize("optimize", ["balanced", "size"])
+def test_compiles_without_a_warning(network, tmp_path, origin, compiler, optimize):
     command = [*compiler.split(), *WARNINGS, "-O1", "-c", "fk.c", "-o", "fk.o"]
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
     layers = [layer(kind, 5, 5, GATES[k % 2]) for k, kind in enumerate(KINDS)]
-    write(network(*layers, outputs=0)[1], tmp_path, origin)
+    write(network(*layers, outputs=0)[1], tmp_path, origin, optimize=optimize)
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -240,11 +241,12 @@ def test_header_says_what_the_state_means(network, origin):
         assert line in header.splitlines()
 
 
-def test_sanitizers(network, tmp_path, origin):
+@pytest.mark.parametrize("optimize", ["balanced", "size"])
+def test_sanitizers(network, tmp_path, origin, optimize):
     """The self-test with a reset midway, under those for memory and for undefined behaviour; its
-    inputs go beyond what int8 holds."""
+    inputs go beyond what int8 holds. Weights have 16 bits or 8."""
     _, quantised = network(*(layer(kind, 5, 5, GATES[k % 2]) for k, kind in enumerate(KINDS)))
-    texts = emit_graph(quantised, Options("toy"), origin).texts
+    texts = emit_graph(quantised, Options("toy", optimize=optimize), origin).texts
     x = np.random.default_rng(1).normal(0.0, 3.0, (200, 5)).astype(np.float32)
     cases = make_cases(quantised, texts["toy.h"], "toy", {}, x, resets=(100,))
     texts |= selftest_texts("toy", cases)
@@ -259,18 +261,19 @@ def test_sanitizers(network, tmp_path, origin):
 
 
 # Instructions and flash of float32 (speed, balanced) as measured in November 2026 with gcc 12.2:
-# LSTM32 14387, 14663 and 27 kB; LSTM16 6485, 6628; GRU16 3514, 4711; GRU16 with the reset gate
-# before the product 3531, 4669. Of int8: the limits below.
+# LSTM32 11778, 12613 and 27 kB; LSTM16 4605, 4963; GRU16 3125, 3445; GRU16 with the reset gate
+# before the product 3163, 3475. Of int8: the limits below; those of GRU16 are small networks, whose
+# weights have two bytes: 0.75 times float32's flash, balanced.
 @pytest.mark.parametrize(
-    ("kind", "units", "limit"),
+    ("kind", "units", "limit", "flash"),
     [
-        ("lstm", 32, 10_300),
-        ("gru_reset_after", 16, 3500),
-        pytest.param("lstm", 16, 4400, marks=pytest.mark.long),
-        pytest.param("gru", 16, 3850, marks=pytest.mark.long),
+        ("lstm", 32, 10_050, 0.6),
+        ("gru_reset_after", 16, 2620, 0.8),
+        pytest.param("lstm", 16, 4210, 0.6, marks=pytest.mark.long),
+        pytest.param("gru", 16, 2620, 0.8, marks=pytest.mark.long),
     ],
 )
-def test_faster_than_float32(network, tmp_path, origin, emulator, kind, units, limit):
+def test_faster_than_float32(network, tmp_path, origin, emulator, kind, units, limit, flash):
     graph, quantised = network(layer(kind, 16, units))
     x = sequences(16, seed=1, count=1, steps=20)[0]
     write(quantised, tmp_path, origin)
@@ -278,7 +281,7 @@ def test_faster_than_float32(network, tmp_path, origin, emulator, kind, units, l
     write(graph, tmp_path, origin, "real")
     real = measure(tmp_path, "real", x)
     assert small.instructions < real.instructions and small.instructions <= limit
-    assert small.flash_bytes < 0.65 * real.flash_bytes and small.ram_bytes == 0
+    assert small.flash_bytes < flash * real.flash_bytes and small.ram_bytes == 0
 
 
 def test_curves():

@@ -48,6 +48,12 @@ def residual(b):
     return b.graph(b.apply(Add(), output, h))
 
 
+def beside(b):
+    """An input that is fed back past the layer, which does not read it."""
+    h = b.apply(gru(3, 4), b.input(3, name="commands"))
+    return b.graph(b.apply(Add(), b.input(2, name="output"), b.dense(h, 2)))
+
+
 def stack(*ops):
     def make(b):
         h = b.input(4, name="x")
@@ -64,6 +70,7 @@ NETWORKS = {
     "lstm": stack(LSTM(*arrays(4, 5, 4), TANH, SIGMOID)),
     "deep": stack(gru(4, 5), LSTM(*arrays(5, 3, 4), TANH, SIGMOID), gru(3, 6, False)),
     "residual": residual,
+    "beside": beside,
     "state_is_output": lambda b: b.graph(b.apply(gru(2, 3), b.input(2, name="x"))),
     "dense": lambda b: b.graph(b.dense(b.dense(b.input(5, name="x"), 9, TANH), 2)),
 }

@@ -96,19 +96,11 @@ def test_what_many_need_is_made_once():
 
 def test_a_run_that_is_over_before_its_fault_is_tried_again_longer(tendon_model):
     """Its bag has too little to be under way at all: in lockstep another is over while nobody had
-    a processor to disturb it."""
+    a processor to disturb it. A process that none of them has is named."""
     pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-    run = {"rig": "mass_spring_damper", "controller": "excitation", "duration_s": 0.2}
-    fault, changes = stopped("short", "analogue", for_s=0.1, **run)
+    run = {"rig": "mass_spring_damper", "controller": "excitation", "for_s": 0.1}
     with stands(tendon_model.model, "") as ready:
-        outcome = ready.try_fault(fault, changes)
-    assert outcome.failures == []
-
-
-def test_a_fault_of_a_process_that_no_run_has_says_so(tendon_model):
-    pytest.importorskip("rclpy", reason="ROS 2 is not installed")
-    run = {"rig": "mass_spring_damper", "controller": "excitation", "duration_s": 0.5}
-    fault, changes = stopped("odd", "tracker", for_s=0.1, **run)
-    with stands(tendon_model.model, "") as ready:
-        failures = ready.try_fault(fault, changes).failures
-    assert any("no process tracker among" in failure for failure in failures)
+        there = ready.try_fault(*stopped("short", "analogue", duration_s=0.2, **run))
+        nowhere = ready.try_fault(*stopped("odd", "tracker", duration_s=0.5, **run))
+    assert there.failures == []
+    assert any("no process tracker among" in failure for failure in nowhere.failures)

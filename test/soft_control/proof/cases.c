@@ -15,6 +15,16 @@ uint32_t fixed(const int32_t *in)
     return sum;
 }
 
+/* More turns than an unknown end would be given. */
+uint32_t many(const int32_t *in)
+{
+    uint32_t sum = 0;
+    for (int i = 0; i < 1000; i++) {
+        sum = sum * 31u + (uint32_t)in[i & 7];
+    }
+    return sum;
+}
+
 /* 1 + 2 + .. + 8 turns of the inner loop, not 64. */
 uint32_t triangle(const int32_t *in)
 {

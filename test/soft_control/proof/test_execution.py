@@ -14,6 +14,7 @@ from .conftest import HERE, INPUTS, Cases
 # it.
 LONGEST = {
     "fixed": ([1] * INPUTS, 0),
+    "many": ([1] * INPUTS, 0),
     "triangle": ([1] * INPUTS, 0),
     "table": ([3, 5], 0),
     "early": ([1] * INPUTS, 0),
