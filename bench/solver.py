@@ -58,15 +58,17 @@ SETTINGS = (
     Setting("hasel", 5, 2, 20_000),
     Setting("hasel", 10, 2, 36_000),
     Setting("hasel", 10, 5, 75_000, casadi=False),  # gcc takes too long over 2.3 MB of straight C
-    Setting("hasel", 1, 1, 4_000),
+    Setting("hasel", 1, 1, 4_050),
     Setting("hasel_tanh", 5, 2, 24_000),
     Setting("tendon", 5, 2, 11_000),
     Setting("tendon", 10, 5, 31_000),
 )
-FLASH_LIMIT = 16 << 10
-"""Of solver and network together, at 5/2."""
+FLASH_LIMIT = 17 << 10
+"""Of solver and network together, at 5/2: a sixteenth of it for what the robot of today is like."""
 RAM_LIMIT = 4 << 10
-FIRMWARE_FLASH_LIMIT = 32 << 10
+FIRMWARE_FLASH_LIMIT = 40 << 10
+"""With what learns the robot of today, the observer, the tests of sensors, what outlasts the power,
+and the image's header."""
 FIRMWARES = {
     "tendon": ("dense 26-8-3", 3, 11, (8,)),
     "hasel": ("dense 36-10-5-3", 2, 18, (10, 5)),

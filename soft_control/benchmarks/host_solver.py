@@ -35,7 +35,7 @@ float probe_model(const mpc_config_t *config, const mpc_state_t *state,
     static plan_t plan;
     static network_t network;
     static quadratic_t model;
-    plan_start(state, &plan, &network);
+    plan_start(config, state, &plan, &network);
     plan_bound(config, &plan);
     quadratic_build(config, reference, &network, &plan, &model);
     for (int v = 0; v < VARIABLES; ++v) { /* newest first in the solver */

@@ -159,7 +159,7 @@ mpc_result_t mpc_step(const mpc_config_t *config, mpc_state_t *state,
     result.cost = 0.0f;
     /* mpc_state_t has only floats. A reference that is not finite makes the cost so, too. */
     if (all_finite((const float *)state, (int)(sizeof *state / sizeof(float)))) {
-        plan_start(state, plan, &network);
+        plan_start(config, state, plan, &network);
         if (plan_bound(config, plan)) {
             plan_copy_past(plan, trial);
             result.status =

@@ -56,19 +56,19 @@
 
 /* Parts of the input. They are copied as structs and not by memcpy: the compiler then knows that
  * they are aligned. */
-typedef struct {
+typedef struct MAY_ALIAS {
     float values[SIGNALS > 0 ? SIGNALS : 1];
 } signals_t;
 #if MEMORIES > 0
-typedef struct {
+typedef struct MAY_ALIAS {
     float values[MEMORIES];
 } memory_t;
 #endif
-typedef struct {
+typedef struct MAY_ALIAS {
     float values[COMMAND_INPUTS];
 } command_lags_t;
 #if OUTPUT_LAGS > 0
-typedef struct {
+typedef struct MAY_ALIAS {
     float values[OUTPUT_INPUTS];
 } output_lags_t;
 #endif

@@ -22,9 +22,11 @@ static inline float mac(float a, float b, float c)
  * a double. No arithmetic is done in double. An array of such pairs is declared PAIRED: it
  * begins at a multiple of 8 bytes. */
 #ifdef __GNUC__
-typedef double __attribute__((may_alias)) two_floats_t;
+#define MAY_ALIAS __attribute__((may_alias))
+typedef double MAY_ALIAS two_floats_t;
 #define PAIRED __attribute__((aligned(8)))
 #else
+#define MAY_ALIAS
 typedef struct {
     float first, second;
 } two_floats_t;

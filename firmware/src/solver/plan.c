@@ -8,19 +8,22 @@
 #include "solver/barrier.h"
 
 /* Parts of the state and of a plan that are copied whole. Both sides have the newest first.
- * Copied as structs and not by memcpy they are known to be aligned. */
-typedef struct {
+ * Copied as structs and not by memcpy they are known to be aligned. What one type has written is
+ * read as another, or as floats, so none may be taken for a place of its own. */
+typedef struct MAY_ALIAS {
     float values[(INPUT_DELAY + INPUT_LAGS) * COMMANDS];
 } past_commands_t;
-typedef struct {
+typedef struct MAY_ALIAS {
     float values[OUTPUT_SLOTS * OUTPUTS];
 } past_outputs_t;
-typedef struct {
+typedef struct MAY_ALIAS {
     float values[(INPUT_DELAY + OUTPUT_SLOTS) * OUTPUTS]; /* y_d .. */
 } known_outputs_t;
 
-void plan_start(const mpc_state_t *state, plan_t *plan, network_t *network)
+void plan_start(const mpc_config_t *config, const mpc_state_t *state, plan_t *plan,
+                network_t *network)
 {
+    plan->as_recorded = is_as_recorded(config);
     for (int i = 0; i < CONTROL_HORIZON; ++i) {
         UNROLL for (int c = 0; c < COMMANDS; ++c) {
             command_of(plan, i)[c] = state->plan[i][c];
@@ -40,6 +43,7 @@ void plan_start(const mpc_state_t *state, plan_t *plan, network_t *network)
 
 void plan_copy_past(plan_t *from, plan_t *to)
 {
+    to->as_recorded = from->as_recorded;
     *(past_commands_t *)command_of(to, -1) = *(past_commands_t *)command_of(from, -1);
     *(known_outputs_t *)output_of(to, INPUT_DELAY) =
         *(known_outputs_t *)output_of(from, INPUT_DELAY);

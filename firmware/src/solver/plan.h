@@ -43,6 +43,7 @@ typedef struct {
     float outputs[(HORIZON + OUTPUT_SLOTS) * OUTPUTS];               /* y_N .. y_1, y_0 .. */
     int stop[COMMANDS]; /* first j at which a bound stops a continued tail; REACH: none does */
     float cost;
+    bool as_recorded; /* the robot's outputs are the network's, but for an offset */
 } plan_t;
 
 /* u_j for j < REACH; a negative j is the past. */
@@ -74,7 +75,13 @@ static inline float plan_output_cost(const mpc_config_t *config,
     float z[OUTPUTS];
     float cost = 0.0f;
 
-    robot_output(config, output_of(plan, j), z);
+    if (plan->as_recorded) {
+        UNROLL for (int r = 0; r < OUTPUTS; ++r) {
+            z[r] = output_of(plan, j)[r] + config->output_offset[r];
+        }
+    } else {
+        robot_output(config, output_of(plan, j), z);
+    }
     UNROLL for (int r = 0; r < OUTPUTS; ++r) {
         const float error = z[r] - wanted[r];
         weight[r] = tracking[r];
@@ -93,7 +100,8 @@ static inline float plan_output_cost(const mpc_config_t *config,
 
 /* Begins a plan with the past and the warm start of `state`, and `network` with its signals. Also
  * predicts y_1 .. y_d, which no command can change any more. */
-void plan_start(const mpc_state_t *state, plan_t *plan, network_t *network);
+void plan_start(const mpc_config_t *config, const mpc_state_t *state, plan_t *plan,
+                network_t *network);
 
 /* Copies all that comes before u_0 and y_d+1: it is the same in every plan of a sample. */
 void plan_copy_past(plan_t *from, plan_t *to);

@@ -79,6 +79,20 @@ typedef struct {
 #endif
 } mpc_state_t;
 
+/* Whether the network's outputs are the robot's, but for an offset. */
+static inline bool is_as_recorded(const mpc_config_t *config)
+{
+    uint32_t other = 0;
+    UNROLL for (int r = 0; r < OUTPUTS; ++r) {
+        UNROLL for (int q = 0; q < OUTPUTS; ++q) {
+            uint32_t gain;
+            memcpy(&gain, &config->output_gain[r][q], sizeof gain);
+            other |= gain ^ (r == q ? 0x3f800000u : 0u); /* 1.0f */
+        }
+    }
+    return other == 0;
+}
+
 /* z, what the robot puts out where the network predicts y. */
 static inline void robot_output(const mpc_config_t *config, const float y[OUTPUTS],
                                 float z[OUTPUTS])

@@ -31,8 +31,10 @@ static inline void load_row(const float *x, float row[COMMANDS])
     }
 }
 
-/* As sensitivities_t, but of the robot's outputs z, which have the cost: OUTPUTS rows a block. */
+/* As sensitivities_t, but of the robot's outputs z, which have the cost: OUTPUTS rows a block. They
+ * take the place of those of y once nobody reads these any more, where both are of the same size. */
 #define COST_BLOCK (OUTPUTS * COMMANDS)
+#define IN_PLACE (NETWORK_STATES == 0 && !PUSHES && MPC_METHOD == MPC_GAUSS_NEWTON)
 typedef float cost_sensitivities_t[CONTROL_HORIZON][REACH * COST_BLOCK];
 
 static inline float *cost_block(cost_sensitivities_t costs, int i, int t)
@@ -40,19 +42,36 @@ static inline float *cost_block(cost_sensitivities_t costs, int i, int t)
     return costs[CONTROL_HORIZON - 1 - i] + (REACH - 1 - t) * COST_BLOCK;
 }
 
-/* dz/du = gain dy/du */
+/* dz/du = gain dy/du, which may stand in one place. */
 static inline void see_robot(const mpc_config_t *config, const float *by_network, float *by_robot)
 {
-    UNROLL for (int r = 0; r < OUTPUTS; ++r) {
-        UNROLL for (int c = 0; c < COMMANDS; ++c) {
-            float sum = config->output_gain[r][0] * by_network[c];
+    for (int c = 0; c < COMMANDS; ++c) {
+        float column[OUTPUTS];
+        UNROLL for (int q = 0; q < OUTPUTS; ++q) {
+            column[q] = by_network[q * COMMANDS + c];
+        }
+        UNROLL for (int r = 0; r < OUTPUTS; ++r) {
+            float sum = config->output_gain[r][0] * column[0];
             UNROLL for (int q = 1; q < OUTPUTS; ++q) {
-                sum = mac(config->output_gain[r][q], by_network[q * COMMANDS + c], sum);
+                sum = mac(config->output_gain[r][q], column[q], sum);
             }
             by_robot[r * COMMANDS + c] = sum;
         }
     }
 }
+
+#if IN_PLACE
+/* Of all blocks at once. */
+static void see_robot_in_place(const mpc_config_t *config, cost_sensitivities_t costs)
+{
+    for (int i = 0; i < CONTROL_HORIZON; ++i) {
+        const float *const end = cost_block(costs, i, i) + COST_BLOCK;
+        for (float *block = cost_block(costs, i, REACH - 1); block != end; block += COST_BLOCK) {
+            see_robot(config, block, block);
+        }
+    }
+}
+#endif
 
 /* The derivative by y that follows from that by z. */
 static inline void see_network(const mpc_config_t *config, const float by_robot[OUTPUTS],
@@ -86,7 +105,7 @@ static void take(const mpc_config_t *config, directions_t *directions, int i, fl
 #else
 /* Makes block i of stage t, and adds its share to the gradient by u_i. */
 static void propagate(const mpc_config_t *config, const plan_t *plan, const float *jacobian, int i,
-                      int t, sensitivities_t sensitivities, cost_sensitivities_t costs,
+                      int t, sensitivities_t sensitivities, float *by_robot,
                       const float slope[OUTPUTS], float *gradient)
 {
     float *next = sensitivities_block(sensitivities, i, t);
@@ -101,7 +120,9 @@ static void propagate(const mpc_config_t *config, const plan_t *plan, const floa
         }
         gradient[c] = g;
     }
-    see_robot(config, sum, cost_block(costs, i, t));
+    if (by_robot != NULL) {
+        see_robot(config, sum, by_robot);
+    }
     for (int s = OUTPUTS; s < JACOBIAN_ROWS; ++s) {
         chain(next + s * COMMANDS, 1, plan, jacobian + s * JACOBIAN_COLUMNS, i, t, next + BLOCK);
     }
@@ -155,11 +176,10 @@ static void sum_hessian(cost_sensitivities_t costs, const float *weights, quadra
         const int rows = fewer(HORIZON - FIRST_COST_STAGE + 1, REACH - i) * OUTPUTS;
         const int w = VARIABLE_OF(i);
         const float *later = cost_block(costs, i, REACH - 1);
-        const float *other = later;
         sum_tile(later, later, weights, rows, COMMANDS, true, &quadratic->hessian[w][w],
                  &quadratic->hessian[w][w]);
         for (int v = w + COMMANDS; v < VARIABLES; v += COMMANDS) {
-            other += REACH * COST_BLOCK;
+            const float *other = costs[v / COMMANDS];
             for (int r = 0; r < COMMANDS; r += HEIGHT) {
                 sum_tile(other + r, later, weights, rows, HEIGHT, false,
                          &quadratic->hessian[v + r][w], &quadratic->hessian[w][v + r]);
@@ -239,7 +259,6 @@ static void add_command_curvatures(const mpc_config_t *config, plan_t *plan, qua
 void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][OUTPUTS],
                      network_t *network, plan_t *plan, quadratic_t *quadratic)
 {
-    cost_sensitivities_t costs PAIRED;
     float weights[REACH * OUTPUTS]; /* one for each row of the blocks */
     float by_robot[OUTPUTS];        /* half the derivative of the cost of a stage by z, */
     float slope[OUTPUTS];           /* and by y */
@@ -255,6 +274,11 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
     sensitivities_t sensitivities PAIRED;
     curvature_t curvature;
     cost += barrier_add(config, plan_variables(plan), quadratic->gradient);
+#endif
+#if IN_PLACE
+    float (*const costs)[REACH * COST_BLOCK] = sensitivities;
+#else
+    cost_sensitivities_t costs PAIRED;
 #endif
 
     network_rewind(network);
@@ -277,14 +301,19 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
         if (j >= FIRST_COST_STAGE) {
             cost += plan_output_cost(config, reference, plan, j,
                                      weights + (HORIZON - j) * OUTPUTS, by_robot);
-            see_network(config, by_robot, slope);
+            if (plan->as_recorded) {
+                memcpy(slope, by_robot, sizeof slope);
+            } else {
+                see_network(config, by_robot, slope);
+            }
         }
         for (int i = 0; i <= t && i < CONTROL_HORIZON; ++i) {
 #if PUSHES
             take(config, &directions, i, cost_block(costs, i, t), slope,
                  quadratic->gradient + VARIABLE_OF(i));
 #else
-            propagate(config, plan, jacobian, i, t, sensitivities, costs, slope,
+            propagate(config, plan, jacobian, i, t, sensitivities,
+                      IN_PLACE ? NULL : cost_block(costs, i, t), slope,
                       quadratic->gradient + VARIABLE_OF(i));
 #endif
         }
@@ -293,6 +322,11 @@ void quadratic_build(const mpc_config_t *config, const float reference[HORIZON][
 #endif
     }
     plan->cost = cost;
+#if IN_PLACE
+    if (!plan->as_recorded) {
+        see_robot_in_place(config, costs);
+    }
+#endif
     sum_hessian(costs, weights, quadratic);
     add_command_curvatures(config, plan, quadratic);
 #if MPC_METHOD != MPC_GAUSS_NEWTON
