@@ -159,8 +159,9 @@ def test_sizes_are_reported_and_small(firmware, has_board_compiler):
         pytest.skip("arm-none-eabi-gcc is not installed")
     assert firmware.flash_bytes == firmware.elf.with_suffix(".bin").stat().st_size
     assert firmware.flash_percent == pytest.approx(100 * firmware.flash_bytes / 2**20, abs=1e-3)
-    # The network is 10 kB of it; the image's own check and what outlasts the power are 2.1 kB.
-    assert firmware.flash_percent < 4.0
+    # The network is 10 kB of it; the image's own check and what outlasts the power are 2.1 kB, what
+    # spares a robot that is as recorded the map of one that is not 0.3 kB.
+    assert firmware.flash_percent < 4.05
     # The stack's reserve included; 1200 points of a reference take 14,400.
     assert 14_400 + 4096 < firmware.ram_bytes <= 24 << 10
 

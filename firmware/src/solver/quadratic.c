@@ -31,8 +31,8 @@ static inline void load_row(const float *x, float row[COMMANDS])
     }
 }
 
-/* As sensitivities_t, but of the robot's outputs z, which have the cost: OUTPUTS rows a block. They
- * take the place of those of y once nobody reads these any more, where both are of the same size. */
+/* As sensitivities_t, but of the robot's outputs z, which have the cost: OUTPUTS rows a block.
+ * They take the place of those of y once nobody reads these any more, where both are as large. */
 #define COST_BLOCK (OUTPUTS * COMMANDS)
 #define IN_PLACE (NETWORK_STATES == 0 && !PUSHES && MPC_METHOD == MPC_GAUSS_NEWTON)
 typedef float cost_sensitivities_t[CONTROL_HORIZON][REACH * COST_BLOCK];
