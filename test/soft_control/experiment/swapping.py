@@ -45,6 +45,8 @@ class Swapper:
         self.answers: list[tuple[bool, str]] = []
         """Successful, and the reason where not."""
         self.asked = None
+        self.answered_ns: int | None = None
+        """When something was chosen of which nobody says from which sample on it holds."""
         self.duration_s = 0.0
 
     def __enter__(self) -> Swapper:
@@ -70,8 +72,11 @@ class Swapper:
         self.since_k = self.sample_of(header_ns(chosen))
         self.chosen.append((self.since_k, chosen.frame_id))
 
-    def on_command(self, command: JointState) -> None:
+    def on_command(self, command: JointState, info: dict[str, int]) -> None:
+        """What it hears may be old, on a loaded machine: hundreds of samples have passed since."""
         self.k = self.sample_of(header_ns(command.header))
+        if self.answered_ns is not None and info["source_timestamp"] >= self.answered_ns:
+            self.since_k, self.answered_ns = self.k, None
         if not self.wanted or self.asked or self.since_k is None:
             return
         if self.k - self.since_k >= self.stay:
@@ -95,7 +100,7 @@ class Swapper:
             self.answers.append((result.successful, result.reason))
             self.asked = None
             if not isinstance(wanted, str) or not result.successful:
-                self.since_k = self.k
+                self.since_k, self.answered_ns = None, time.time_ns()
             elif self.since_k == before:
                 self.since_k = None  # until /controller says from when on
 

@@ -37,7 +37,7 @@ from soft_control.robots import load as load_robot
 
 PROJECT = Path(__file__).resolve().parents[3]
 HERE = Source(text="this test", verified=True)
-DEMO = Work(29729, 30363, 223, 120.0)
+DEMO = Work(28020, 28654, 223, 120.0)
 
 
 def model(**changes: Any) -> Model:
