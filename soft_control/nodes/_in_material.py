@@ -29,6 +29,7 @@ from soft_control.nodes._run_length import RunLength
 from soft_control.nodes._swap import Swap
 from soft_control.topics import COMMAND_ASKED, FIRST_NS, MCU, OUTPUTS, SIGNALS
 
+NO_SAMPLE = "a sample of the microcontroller: it hears nothing from the sensor"
 CHECK_S = 0.05
 HEARTBEAT_S = 0.05
 QUIET_S = 0.2
@@ -112,7 +113,7 @@ class InMaterial:
 
     def on_everyone_matched(self) -> None:
         self.everyone_matched = True
-        self.run_length.begin()
+        self.run_length.expect()
         p: McuParameters = self.node.parameters
         if self.node.realtime and self.node.is_active:
             self.arm()
@@ -276,6 +277,7 @@ class InMaterial:
 
     def on_telemetry(self, told: Telemetry) -> None:
         now_ns = self.stamp_ns(told)
+        self.run_length.begin()
         if self.k is not None:
             self.node.absence.lost_samples += max((told.k - self.k) // self.every - 1, 0)
         self.newest, self.k, self.last_ns = told, told.k, now_ns
@@ -305,7 +307,7 @@ class InMaterial:
 
     def check(self) -> None:
         """Raises what has ended the thread, SystemExit at the end of the run."""
-        self.run_length.check()
+        self.run_length.check(NO_SAMPLE)
         self.node.swap.check_release()
         if self.ended is not None:
             raise self.ended

@@ -57,8 +57,7 @@ class McuParameters(MpcParameters, ManagedParameters, ReturningParameters):
     duration_s: float = Field(
         0.0,
         ge=0,
-        description="Wiring mcu: ends the run when all have been there for so long, s; 0: "
-        "others do.",
+        description="Wiring mcu: ends the run so long after its first sample, s; 0: others do.",
     )
     port_timeout_s: float = Field(10.0, ge=0, description="Ports may appear within, s.")
     clock: Literal["lockstep", "realtime"] = Field("lockstep", description="What paces the run.")

@@ -12,7 +12,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 
 from soft_control.experiment.health import INACTIVE, Health, SensorWatch
-from soft_control.experiment.ros_messages import EVERY_SAMPLE, joint_state, to_ns
+from soft_control.experiment.ros_messages import EVERY_SAMPLE, GLANCE, joint_state, to_ns
 from soft_control.learning.calibration import Calibration
 from soft_control.link.instruments import SENSORS
 from soft_control.link.rhythm import Rhythm
@@ -21,7 +21,13 @@ from soft_control.nodes._managed import ManagedNode, ManagedParameters
 from soft_control.nodes._node import Names, check_lengths
 from soft_control.nodes._port import CHECK_S, InstrumentPort, ReturningParameters
 from soft_control.nodes._run_length import RunLength
-from soft_control.topics import CLOCK, SIGNALS, SIGNALS_RAW
+from soft_control.topics import CLOCK, COMMAND, SIGNALS, SIGNALS_RAW
+
+NO_SAMPLE = "a valid sample of the sensor"
+NO_COMMAND = (
+    "a command: the controller waits for what is not said, such as outputs of a tracker that does "
+    "not see its points"
+)
 
 
 class SensorParameters(ManagedParameters, ReturningParameters):
@@ -42,7 +48,7 @@ class SensorParameters(ManagedParameters, ReturningParameters):
     signal_names: Names = Field([], description="Of the channels; by default they are numbered.")
     port_timeout_s: float = Field(10.0, ge=0, description="The port may appear within, s.")
     duration_s: float = Field(
-        0.0, ge=0, description="Ends the run when all have been there for so long, s; 0: others do."
+        0.0, ge=0, description="Ends the run so long after its first command, s; 0: others do."
     )
     silence_timeout_s: float = Field(
         30.0, gt=0, description="Without a valid sample for so long the sensor has failed, s."
@@ -78,6 +84,8 @@ class SensorNode(ManagedNode):
 
         self.raw = self.publish_on(JointState, SIGNALS_RAW)
         self.calibrated = self.publish_on(JointState, SIGNALS)
+        if p.duration_s:
+            self.listen(JointState, COMMAND, lambda command: self.run_length.begin(), GLANCE)
         if self.lockstep:
             # Not the latest tick only: a PID does not wait for the signals of a sample.
             self.listen(Clock, CLOCK, self.on_clock, EVERY_SAMPLE)
@@ -87,7 +95,7 @@ class SensorNode(ManagedNode):
         self.start()
 
     def on_everyone_matched(self) -> None:
-        self.run_length.begin()
+        self.run_length.expect()
 
     def open(self) -> None:
         # In lockstep the samples after one that is lost would belong to other times.
@@ -142,8 +150,9 @@ class SensorNode(ManagedNode):
     def check(self) -> None:
         """Raises RuntimeError where the sensor is gone or what it sends is of no use, SystemExit at
         the end of the run."""
-        self.port.check(f"{self.reader.samples} samples", self.run_length.is_over)
-        self.run_length.check()
+        length, samples = self.run_length, self.reader.samples
+        self.port.check(f"{samples} samples", length.is_over or length.is_late)
+        length.check(NO_COMMAND if samples else NO_SAMPLE)
         if self.port.failed:
             return
         now_s = time.monotonic()
