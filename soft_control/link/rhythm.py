@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections import deque
 
 REMEMBERED = 120
-"""Times of samples: each comes when this machine finds time, and only their mean is the sensor's
-rhythm."""
+"""Times between samples: each comes when this machine finds time, and only their mean is the
+sensor's rhythm."""
 ENOUGH = 12
-"""Of them say it; fewer, as between two gaps, do not count against what was known before."""
+"""Of them say it."""
 
 
 class Rhythm:
     """Of a sensor whose rate nobody has told; time is an argument, s."""
 
     def __init__(self) -> None:
-        self._at_s: deque[float] = deque(maxlen=REMEMBERED)
-        self._before_s = 0.0
+        # Not the times themselves: of a few samples between two gaps that came all at once, as they
+        # do where the machine is busy, the mean alone would say nothing.
+        self._between_s: deque[float] = deque(maxlen=REMEMBERED)
+        self._last_s: float | None = None
         self._interrupted = False
 
     @property
     def period_s(self) -> float:
-        """The mean time from one sample to the next; 0: it is not known yet."""
-        count = len(self._at_s)
-        if count < ENOUGH:
-            return self._before_s
-        return (self._at_s[-1] - self._at_s[0]) / (count - 1)
+        """The mean time from one sample to the next, gaps left out; 0: it is not known yet."""
+        count = len(self._between_s)
+        return sum(self._between_s) / count if count >= ENOUGH else 0.0
 
     def interrupt(self) -> None:
         """The next sample is the first after a gap."""
@@ -35,9 +35,10 @@ class Rhythm:
         """One has come. Behind a gap: how many have not, by the rhythm before; else None."""
         passed = None
         if self._interrupted:
-            self._interrupted, self._before_s = False, self.period_s
-            known = self._at_s and self._before_s
-            passed = max(round((now_s - self._at_s[-1]) / self._before_s) - 1, 0) if known else 0
-            self._at_s.clear()
-        self._at_s.append(now_s)
+            self._interrupted, passed = False, 0
+            if (period_s := self.period_s) and self._last_s is not None:
+                passed = max(round((now_s - self._last_s) / period_s) - 1, 0)
+        elif self._last_s is not None:
+            self._between_s.append(now_s - self._last_s)
+        self._last_s = now_s
         return passed

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from soft_control.link.returning import LAST_S, Backoff, PortFinder
-from soft_control.link.rhythm import Rhythm
+from soft_control.link.rhythm import ENOUGH, Rhythm
 
 
 def usb(device, number, location="1-2", vid=0x403, pid=0x6001):
@@ -81,3 +81,7 @@ def test_samples_that_passed_meanwhile_are_counted_by_the_rhythm_before():
         rhythm.interrupt()
         now_s += gap * 0.01
         assert rhythm.sample(now_s) == pytest.approx(gap - 1, abs=1)
+    for _ in range(ENOUGH):  # which had waited for a busy machine
+        assert rhythm.sample(now_s + 0.001) is None
+    rhythm.interrupt()
+    assert rhythm.sample(now_s + 0.5) == pytest.approx(49, abs=6), "they are a tenth of those known"
