@@ -25,8 +25,8 @@ from soft_control.topics import CLOCK, COMMAND, SIGNALS, SIGNALS_RAW
 
 NO_SAMPLE = "a valid sample of the sensor"
 NO_COMMAND = (
-    "a command: the controller waits for what is not said, such as outputs of a tracker that does "
-    "not see its points"
+    "a command: the controller has not heard what it waits for, such as the outputs of a tracker "
+    "that does not see its points"
 )
 
 
