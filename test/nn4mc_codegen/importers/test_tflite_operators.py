@@ -616,7 +616,7 @@ def apart_in_int8(x):
 
 
 def apart_in_floats(x):
-    """The converter leaves this UNPACK between a DEQUANTIZE and several QUANTIZE."""
+    """The converter may leave this UNPACK between a DEQUANTIZE and several QUANTIZE."""
     first, second, *_ = tf.unstack(x, axis=1)
     return tf.tanh(first) + second
 
@@ -629,6 +629,9 @@ def distances(x):
     return tf.math.squared_difference(far, tf.reduce_mean(x, axis=(0, 1), keepdims=True))
 
 
+TRIES = 40
+"""Of the same function on the same data the converter leaves an operator in floats one time, and
+not the next: in a process of 12 tries from 1 to 8 times not."""
 INT8_FUNCTIONS = {
     "apart": ({"SPLIT", "UNPACK"}, apart_in_int8),
     "apart_in_floats": ({"DEQUANTIZE", "UNPACK"}, apart_in_floats),
@@ -641,8 +644,10 @@ def test_int8_functions_are_those_of_the_reference_kernels(name, origin, tmp_pat
     wanted, function = INT8_FUNCTIONS[name]
     signature = [tf.TensorSpec((1, 6, 4), tf.float32)]
     concrete = tf.function(function, input_signature=signature).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
-    content = in_int8(converter, (1, 6, 4))
+    for _ in range(TRIES):
+        content = in_int8(tf.lite.TFLiteConverter.from_concrete_functions([concrete]), (1, 6, 4))
+        if wanted <= kinds(content):
+            break
     assert wanted <= kinds(content)
     graph, interpreter = tflite.read(content), Interpreter(content, reference=True)
     x = RANDOM.integers(-128, 128, (20 * SAMPLES, graph.input_size))
