@@ -40,12 +40,11 @@ def read(content: bytes) -> Graph | QuantGraph:
         if "INT16" in file.types:
             reason = "computes with int16 activations, of which there is no C here"
             raise ModelError(f"{reason}; {INT16_ADVICE}")
-        if "INT8" in file.types:
-            return Int8Reader(file).graph()
-        reader = FloatReader(file)
+        kind = Int8Reader if "INT8" in file.types else FloatReader
+        reader = kind(file)
         graph = reader.graph()
-        if reader.steps and set(reader.steps) == {1}:
-            graph = FloatReader(file, carries=True).graph()
+        if set(reader.steps) == {1}:
+            graph = kind(file, carries=True).graph()
         return graph
     except ModelError:
         raise

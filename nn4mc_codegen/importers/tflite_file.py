@@ -10,6 +10,7 @@ that counts, is the same. Such tensors are shown as int8 here, and nothing after
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,8 @@ class Operator:
     """tensors; -1 is one that is left out"""
     outputs: tuple[int, ...]
     _table: Any
+    intermediates: tuple[int, ...] = ()
+    """tensors that are none but by their scales; -1 is one that is left out"""
     part: int = 0
     """which of several outputs is meant, where they are made one by one"""
 
@@ -204,12 +207,17 @@ class File:
         kind = _OPERATORS.get(builtin, f"operator code {builtin}")
         if kind == "CUSTOM":
             kind = f"custom operator '{_text(code.CustomCode())}'"
-        inputs = np.atleast_1d(table.InputsAsNumpy())[:MAX_TENSORS] if table.InputsLength() else ()
-        inputs = tuple(int(i) for i in inputs)
-        if any(not -1 <= i < self._tensors for i in inputs):
-            raise ModelError("damaged: it names tensors that it does not have")
+        inputs = self._optional(table.InputsLength(), table.InputsAsNumpy)
+        between = self._optional(table.IntermediatesLength(), table.IntermediatesAsNumpy)
         outputs = self._indices(table.OutputsAsNumpy())
-        return Operator(kind, f"{kind.lower()}_{number}", inputs, outputs, table)
+        return Operator(kind, f"{kind.lower()}_{number}", inputs, outputs, table, between)
+
+    def _optional(self, length: int, values: Callable) -> tuple[int, ...]:
+        """Tensors of which any may be left out."""
+        found = tuple(int(i) for i in np.atleast_1d(values())[:MAX_TENSORS]) if length else ()
+        if any(not -1 <= i < self._tensors for i in found):
+            raise ModelError("damaged: it names tensors that it does not have")
+        return found
 
 
 def _text(name: bytes | None) -> str:

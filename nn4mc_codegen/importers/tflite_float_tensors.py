@@ -8,7 +8,7 @@ import numpy as np
 
 from nn4mc_codegen.graph.check import refuse
 from nn4mc_codegen.graph.ir import Graph, Node, Op, Shape, Tensor
-from nn4mc_codegen.importers.tflite_file import File, Operator, Stored
+from nn4mc_codegen.importers.tflite_file import Operator, Stored
 from nn4mc_codegen.importers.tflite_reader import Reader, without_batch
 from nn4mc_codegen.ops.reshape import Reshape
 
@@ -21,16 +21,7 @@ class Value:
 
 
 class FloatTensors(Reader):
-    """What operators on float32 share; they themselves stand in a subclass.
-
-    `carries` says whether recurrent layers, which then all go one step, keep their state from
-    call to call; `steps` is how many steps each of them goes.
-    """
-
-    def __init__(self, file: File, carries: bool = False):
-        super().__init__(file)
-        self.carries = carries
-        self.steps: list[int] = []
+    """What operators on float32 share; they themselves stand in a subclass."""
 
     def constant_of(self, stored: Stored) -> np.ndarray:
         return dequantized(stored) if stored.scales.size else super().constant_of(stored)

@@ -15,6 +15,7 @@ import numpy as np
 from nn4mc_codegen.graph.check import MAX_ELEMENTS
 from nn4mc_codegen.graph.ir import Shape
 from nn4mc_codegen.importers.tflite_file import Operator, Stored
+from nn4mc_codegen.importers.tflite_int8_recurrent import sequence_lstm
 from nn4mc_codegen.importers.tflite_int8_tensors import (
     CLIPS,
     FLOAT_ADVICE,
@@ -56,10 +57,6 @@ from nn4mc_codegen.int8.operators import (
 from nn4mc_codegen.int8.quantize import HIGH, LOW, QTensor, Rescaling
 from nn4mc_codegen.ops.windows import Windows
 
-LSTM_ADVICE = (
-    "convert without a representative dataset, which leaves float32 activations, or compile the "
-    "Keras file, which --dtype int8 quantises here"
-)
 # Most elements that one operator puts elsewhere: in search of a few copies that do it, each
 # element's move is compared with those before it.
 MAX_MOVED = 1 << 16
@@ -381,10 +378,6 @@ class Int8Reader(Int8Tensors):
         given = [v for v, constant in ((a, first), (b, second)) if constant is None]
         return self.node(operator, op, output, shape, *given)
 
-    def _sequence_lstm(self, operator: Operator) -> Value:
-        reason = "computes in TensorFlow Lite's int8, with a state in int16, which is not read"
-        raise operator.refusal(reason, LSTM_ADVICE)
-
     operators: dict[str, Callable] = {
         **dict.fromkeys(RESHAPES, _reshape),
         **dict.fromkeys((*ACTIVATION_KINDS, "RELU_N1_TO_1"), _activation),
@@ -402,7 +395,7 @@ class Int8Reader(Int8Tensors):
         "QUANTIZE": _quantize,
         "SOFTMAX": _softmax,
         "TRANSPOSE": _transpose,
-        "UNIDIRECTIONAL_SEQUENCE_LSTM": _sequence_lstm,
+        "UNIDIRECTIONAL_SEQUENCE_LSTM": sequence_lstm,
     }
 
 

@@ -62,8 +62,8 @@ class FloatInput:
 class Int8Tensors(Reader):
     """What operators on int8 share; they themselves stand in a subclass."""
 
-    def __init__(self, file: File):
-        super().__init__(file)
+    def __init__(self, file: File, carries: bool = False):
+        super().__init__(file, carries)
         self.inputs: dict[FloatInput, QTensor] = {}
         """what the QUANTIZE of each float32 input says that its int8 mean"""
 

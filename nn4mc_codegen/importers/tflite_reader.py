@@ -25,13 +25,18 @@ class Reader(ABC):
     `values` has for every tensor so far a constant array, or what the subclass makes of a result,
     which has a `shape` with the batch axis. Shapes are followed here, for a batch of one: those in
     the file are wrong behind a dynamic Reshape.
+
+    `carries` says whether recurrent layers, which then all go one step, keep their state from
+    call to call; `steps` is how many steps each of them goes.
     """
 
     operators: dict[str, Callable]
     """kind of an operator -> method that applies it"""
 
-    def __init__(self, file: File):
+    def __init__(self, file: File, carries: bool = False):
         self.file = file
+        self.carries = carries
+        self.steps: list[int] = []
         self.values: dict[int, Any] = {}
         self.nodes: list[Any] = []
         self.read = file.read

@@ -12,9 +12,10 @@ import math
 
 import numpy as np
 
+from nn4mc_codegen.graph.ir import Shape
 from nn4mc_codegen.importers.tflite_file import Operator
 from nn4mc_codegen.importers.tflite_float_tensors import FloatTensors, Value
-from nn4mc_codegen.importers.tflite_reader import ACTIVATIONS, KERAS_ADVICE
+from nn4mc_codegen.importers.tflite_reader import ACTIVATIONS, KERAS_ADVICE, Reader
 from nn4mc_codegen.ops.activation import Activation
 from nn4mc_codegen.ops.recurrent import LSTM
 from nn4mc_codegen.ops.take import Slice
@@ -31,13 +32,8 @@ EXTRAS = {"peepholes": range(9, 12), "a projection": (16, 17), "a normalisation"
 
 def sequence_lstm(r: FloatTensors, operator: Operator) -> Value:
     """What the layer makes of x (1, steps, inputs), or (steps, 1, inputs) where it says so."""
-    options = operator.options(OPTIONS)
     x = r.result(operator)
-    batch_axis = 1 if options.TimeMajor() else 0
-    if len(x.shape) != 3 or x.shape[batch_axis] != 1:
-        reason = f"of shape {x.shape} is not that of one sequence"
-        raise operator.refusal(reason, "convert with a batch size of 1")
-    steps = x.shape[1 - batch_axis]
+    steps = sequence_length(operator, x.shape)
     if steps > MAX_STEPS:
         reason = f"of {steps} steps at once is too long to be unrolled (at most {MAX_STEPS})"
         raise operator.refusal(reason, f"convert with one step, or {KERAS_ADVICE}")
@@ -50,11 +46,20 @@ def sequence_lstm(r: FloatTensors, operator: Operator) -> Value:
         rows = r.shaped(operator, x, (1, steps, x.shape[2]), "_steps")
         both = r.node(operator, Unrolled(cell), rows)
         h = r.node(operator, Slice(((None, None, 1), (0, cell.units, 1))), both, part="_h")
-    shape = (1, steps, cell.units) if batch_axis == 0 else (steps, 1, cell.units)
-    return r.shaped(operator, h, shape, "_sequence")
+    return r.shaped(operator, h, (*x.shape[:2], cell.units), "_sequence")
 
 
-def _cell(r: FloatTensors, operator: Operator, steps: int) -> LSTM:
+def sequence_length(operator: Operator, shape: Shape) -> int:
+    """Steps of an operator's x, which must be that of one sequence."""
+    batch_axis = 1 if operator.options(OPTIONS).TimeMajor() else 0
+    if len(shape) != 3 or shape[batch_axis] != 1:
+        reason = f"of shape {shape} is not that of one sequence"
+        raise operator.refusal(reason, "convert with a batch size of 1")
+    return shape[1 - batch_axis]
+
+
+def require_plain(r: Reader, operator: Operator) -> None:
+    """Refuses what a plain LSTM from a state of zeros has not."""
     options = operator.options(OPTIONS)
     if not operator.has(1):
         raise operator.refusal("couples its input gate with its forget gate", KERAS_ADVICE)
@@ -65,6 +70,11 @@ def _cell(r: FloatTensors, operator: Operator, steps: int) -> LSTM:
         raise operator.refusal("has diagonal weights of its state", KERAS_ADVICE)
     for position in STATES:
         _require_zero(r, operator, position)
+
+
+def _cell(r: FloatTensors, operator: Operator, steps: int) -> LSTM:
+    options = operator.options(OPTIONS)
+    require_plain(r, operator)
     fused = operator.activation(OPTIONS)
     if fused not in ("NONE", "RELU", "RELU6", "TANH"):
         raise operator.refusal(f"has the activation {fused}", "use tanh")
@@ -90,7 +100,7 @@ def _cell(r: FloatTensors, operator: Operator, steps: int) -> LSTM:
     return LSTM(kernel, recurrent, np.concatenate(biases), activation, gates, clip)
 
 
-def _require_zero(r: FloatTensors, operator: Operator, position: int) -> None:
+def _require_zero(r: Reader, operator: Operator, position: int) -> None:
     """Of a state: a variable, or zeros."""
     if not operator.has(position):
         raise operator.refusal("lacks a state", "convert the model again")

@@ -21,6 +21,8 @@ from nn4mc_codegen.graph.lower import unique
 from nn4mc_codegen.graph.options import Options
 from nn4mc_codegen.int8.constants import Constants, factor_of, limits_of, wrapped
 from nn4mc_codegen.int8.line import KINDS, LINE, PLAIN, Form, forms_of
+from nn4mc_codegen.int8.lstm import LSTM
+from nn4mc_codegen.int8.lstm_code import LSTMCode
 from nn4mc_codegen.int8.memory import Place, copies_of, places_of, rounded_up
 from nn4mc_codegen.int8.operators import (
     Add,
@@ -117,8 +119,9 @@ class Int8Code:
         self.block, self.dense_turn = min(shapes, key=lambda shape: dense_cost(dense, *shape))
         self.conv_turn = min(turns, key=lambda turn: conv_cost(fours, turn))
         self.recurrent = RecurrentCode(graph, self.constants, turns, self.unpacked)
-        # Recurrent layers read narrow pairs of a whole vector, as dense layers do.
-        more = ["pairs"] * bool(self.recurrent.forms and not self.unpacked)
+        self.lstm = LSTMCode(graph, self.constants, turns, options.optimize)
+        # Recurrent layers read pairs of a whole vector, as dense layers do.
+        more = ["pairs"] * bool(self.recurrent.forms and not self.unpacked) + self.lstm.kinds
         self.spread_kinds = more + [kind for kind in self.dense_kinds if kind not in more]
         self.pair_kinds = more + [kind for kind in self.pair_kinds if kind not in more]
         # Lengths of the longest vectors that the kernels multiply, filled up; of the longest patch,
@@ -224,6 +227,7 @@ class Int8Code:
             4 * words(max(self.lengths, default=0)),
             8 * self.ring + 4 * self.deepest_window,
             self.recurrent.bytes,
+            self.lstm.bytes,
         )
         return self.buffer + kernel + self.graph.input_size + self.graph.output.size
 
@@ -380,13 +384,8 @@ class Int8Code:
     _max_pool = _average_pool = _pool
 
     def _mean(self, op: Mean, symbol, node, places, result) -> Iterator[str]:
-        numbers = (
-            op.positions,
-            node.output.size,
-            op.positions * op.input_zero,
-            *factor_of(op.rescaling),
-            1 + 2 * op.rescaling.zero,
-        )
+        zeros, r = op.positions * op.input_zero, op.rescaling
+        numbers = op.positions, node.output.size, zeros, *factor_of(r), 1 + 2 * r.zero
         words = ", ".join(map(str, numbers))
         yield f"{self.name}_mean({places[0]}, {words}, {result});"
 
@@ -425,9 +424,10 @@ class Int8Code:
         yield f"{self.name}_multiply(&{layer}, {a}, {b}, {node.output.size}, {result});"
 
     def _recurrent(self, op: QOp, symbol, node, places, result) -> Iterator[str]:
-        yield self.recurrent.call(self.name, self._struct, symbol, node, places[0], result)
+        code = self.lstm if isinstance(op, LSTM) else self.recurrent
+        yield code.call(self.name, self._struct, symbol, node, places[0], result)
 
-    _simple_rnn = _gru = _gru_reset_after = _lstm = _recurrent
+    _simple_rnn = _gru = _gru_reset_after = _lstm = _tflite_lstm = _recurrent
 
     def _softmax(self, op: Softmax, symbol, node, places, result) -> Iterator[str]:
         table = self.constants.add("int32_t", f"e_{symbol}", op.exponentials)

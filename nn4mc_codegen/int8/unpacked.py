@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nn4mc_codegen.graph.options import Options
+from nn4mc_codegen.int8.lstm import LSTM
 from nn4mc_codegen.int8.memory import rounded_up
 from nn4mc_codegen.int8.operators import Dense, Linear
 from nn4mc_codegen.int8.quantize import QuantGraph
@@ -39,6 +40,8 @@ def is_small(graph: QuantGraph, options: Options) -> bool:
     """Whether all weights of a network are few, and in layers that have this form."""
     ops = [node.op for node in graph.nodes]
     layers = [op for op in ops if isinstance(op, Linear | Recurrent)]
+    if any(isinstance(op, LSTM) for op in ops):
+        return False
     sizes = [row.shape for op in layers for row in _weights(op)]
     return (
         all(isinstance(op, Recurrent) or _is_vector(op) for op in layers)
@@ -81,6 +84,14 @@ def gate_blocks(sums: Sums, order: np.ndarray) -> np.ndarray:
     both = [_pairs(_of_bytes(by_x << sums.shift)), _pairs(by_h)]
     columns = np.hstack(both), sums.bias[order, None], sums.multiplier[order, None]
     return np.hstack([_blocks(c, rounded_up(len(order), ROWS)) for c in columns])
+
+
+def sum_blocks(start: np.ndarray, weights: np.ndarray, of_bytes: bool, count: int) -> np.ndarray:
+    """What it reads of rows of sums that become no results at once: start (rows,) and `count` pairs
+    of weights (rows, columns) of x, which is one `of_bytes`, or of elements that have 16 bits."""
+    pairs = _pairs(_of_bytes(weights) if of_bytes else weights)
+    pairs = np.pad(pairs, ((0, 0), (0, count - pairs.shape[1])))
+    return np.hstack([_blocks(c, len(start)) for c in (start[:, None], pairs)])
 
 
 def _of_bytes(weights: np.ndarray) -> np.ndarray:

@@ -139,8 +139,11 @@ def _tflite(content: bytes, graph: Graph | QuantGraph, samples: int, seed: int) 
             found = np.rint(found / graph.output.scale) + graph.output.zero
         elif head["output_type"] == "uint8":
             found -= 128
-        meant = np.array([graph.evaluate_q(row) for row in q])
-        return SourceVerdict(head["runner"], float(np.max(np.abs(found - meant))), 1.0)
+        meant, state = [], None
+        for row in q:
+            y, state = graph.step_q(row, state if carries else None)
+            meant.append(y)
+        return SourceVerdict(head["runner"], float(np.max(np.abs(found - np.array(meant)))), 1.0)
     meant = graph.run(x)[0] if carries else np.array([graph.evaluate(row) for row in x])
     scale = max(1.0, float(np.max(np.abs(meant))))
     error = float(np.max(np.abs(found - meant))) / scale

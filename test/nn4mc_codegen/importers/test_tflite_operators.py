@@ -15,15 +15,11 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
 
-from nn4mc_codegen.compile import emit_graph  # noqa: E402
 from nn4mc_codegen.graph.check import ModelError  # noqa: E402
-from nn4mc_codegen.graph.options import Options  # noqa: E402
 from nn4mc_codegen.importers import read_model, tflite  # noqa: E402
 from nn4mc_codegen.importers.tflite_file import File  # noqa: E402
 from nn4mc_codegen.importers.tflite_wide import split_channels, split_rows  # noqa: E402
 from nn4mc_codegen.ops.windows import Windows  # noqa: E402
-from nn4mc_codegen.trial.host import HostCode, build_library  # noqa: E402
-from nn4mc_codegen.trial.qemu import measure, missing_tools  # noqa: E402
 from nn4mc_codegen.trial.reference import compare_with_source  # noqa: E402
 
 from .tflite_interpreter import (  # noqa: E402
@@ -33,6 +29,7 @@ from .tflite_interpreter import (  # noqa: E402
     converted,
     of_function,
     operator_of,
+    same_in_c,
     schema,
     set_constant,
 )
@@ -204,7 +201,7 @@ def test_lstm_of_a_whole_sequence(lstm_window):
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["window", "step", "both_ways_in_half_precision", "quantised"])
-def test_lstm_of_keras_2(kind):
+def test_lstm_of_keras_2(kind, origin, tmp_path):
     """Its conversion takes five to ten seconds."""
     k2 = pytest.importorskip("tf_keras")
     steps = 1 if kind == "step" else STEPS
@@ -212,7 +209,10 @@ def test_lstm_of_keras_2(kind):
     if kind == "both_ways_in_half_precision":
         last = k2.layers.Bidirectional(last)
     first = k2.layers.LSTM(UNITS, return_sequences=True)
-    model = k2.Sequential([k2.layers.Input(batch_shape=(1, steps, 3)), first, last])
+    layers = [k2.layers.Input(batch_shape=(1, steps, 3)), first, last]
+    if kind == "quantised":
+        layers.append(k2.layers.Dense(2))
+    model = k2.Sequential(layers)
     model.set_weights([normal(*w.shape, scale=0.7) for w in model.get_weights()])
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if kind in ("both_ways_in_half_precision", "quantised"):
@@ -220,9 +220,14 @@ def test_lstm_of_keras_2(kind):
     if kind == "both_ways_in_half_precision":
         converter.target_spec.supported_types = [tf.float16]
     if kind == "quantised":
-        converter.representative_dataset = lambda: ([normal(1, steps, 3)] for _ in range(20))
-        with pytest.raises(ModelError, match="state in int16.*without a representative dataset"):
-            tflite.read(converted(converter))
+        content = in_int8(converter, (1, steps, 3))
+        graph, interpreter = tflite.read(content), Interpreter(content, reference=True)
+        x, expected = RANDOM.integers(-128, 128, (5 * SAMPLES, graph.input_size)), []
+        for row in x:
+            interpreter.reset()
+            expected.append(interpreter(row))
+        np.testing.assert_array_equal([graph.evaluate_q(row) for row in x], expected)
+        same_in_c(graph, x, expected, origin, tmp_path)
         return
     content = converted(converter)
     graph = tflite.read(content)
@@ -497,18 +502,6 @@ def test_int16_activations_are_refused_with_a_way_out():
         tflite.read(quantised(model, (1, 7), supported_ops=[ops]))
 
 
-def test_a_quantised_lstm_is_refused_with_a_way_out(lstm_window):
-    def change(model):
-        graph = model.subgraphs[0]
-        for index in (*graph.inputs, *(o.outputs[0] for o in graph.operators)):
-            graph.tensors[index].type = schema.TensorType.INT8
-            how = graph.tensors[index].quantization = schema.QuantizationParametersT()
-            how.scale, how.zeroPoint = [0.1], [0]
-
-    with pytest.raises(ModelError, match="state in int16.*without a representative dataset"):
-        tflite.read(changed(lstm_window, change))
-
-
 # ---------------------------------------------------------------------------- uint8 and int8
 
 
@@ -567,18 +560,6 @@ def test_uint8_is_that_of_the_reference_kernels(network, origin, tmp_path):
     assert len(np.unique(expected)) > 20
     np.testing.assert_array_equal([graph.evaluate_q(row - 128) + 128 for row in x], expected)
     same_in_c(graph, x - 128, expected - 128, origin, tmp_path)
-
-
-def same_in_c(graph, x, expected, origin, folder):
-    """The C gives these int8 of those, here and on the emulated core."""
-    for file, text in emit_graph(graph, Options("net"), origin).texts.items():
-        (folder / file).write_text(text, encoding="utf-8")
-    build_library([folder / "net.c"], folder / "net.so")
-    code = HostCode(folder / "net.so", folder / "net.h")
-    np.testing.assert_array_equal(code.run(x, "step_q")["y"], expected)
-    if missing_tools() is None:  # whose kernels take the DSP instructions
-        on_arm = measure(folder, "net", x, "step_q").outputs["y"]
-        np.testing.assert_array_equal(on_arm, expected)
 
 
 def test_inputs_and_outputs_of_uint8_around_int8():

@@ -11,6 +11,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
+from nn4mc_codegen.compile import emit_graph
+from nn4mc_codegen.graph.options import Options
+from nn4mc_codegen.trial.host import HostCode, build_library
+from nn4mc_codegen.trial.qemu import measure, missing_tools
+
 
 class Interpreter:
     """The flat output of a flat input, by TensorFlow Lite itself."""
@@ -93,3 +98,16 @@ def set_constant(model: Any, kind: str, position: int, values: Any) -> None:
     array = np.asarray(values)
     tensor.shape = list(array.shape)
     model.buffers[tensor.buffer].data = np.frombuffer(array.tobytes(), np.uint8)
+
+
+def same_in_c(graph, x, expected, origin, folder, resets=None, **options):
+    """The C gives these int8 of those, here and on the emulated core; a state is reset before the
+    samples of `resets`."""
+    for file, text in emit_graph(graph, Options("net", **options), origin).texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    build_library([folder / "net.c"], folder / "net.so")
+    code = HostCode(folder / "net.so", folder / "net.h")
+    np.testing.assert_array_equal(code.run(x, "step_q", resets=resets)["y"], expected)
+    if missing_tools() is None:  # whose kernels take the DSP instructions
+        on_arm = measure(folder, "net", x, "step_q", resets=resets).outputs["y"]
+        np.testing.assert_array_equal(on_arm, expected)
