@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 SHORT = 0.9
 """A realtime run may miss a sample or two of its length, and is not broken off for that."""
+
+NO_SPACE = 1 << 16
+"""Bytes: where fewer are free in a run's folder, a node that ended has failed to write."""
 
 
 class RunFailed(RuntimeError):
@@ -51,7 +55,8 @@ def reason(name: str, code: int, run_dir: Path) -> str:
     if code < 0:  # what it said before is no reason
         return f"{name} was killed by {_signal(-code)} (what it said until then is in {log})"
     last = lines[-1] if lines else "it said nothing"
-    return f"{name} ended with code {code}: {last} (all of it is in {log})"
+    full = "; no space is left there" if shutil.disk_usage(run_dir).free < NO_SPACE else ""
+    return f"{name} ended with code {code}: {last} (all of it is in {log}{full})"
 
 
 def _signal(number: int) -> str:

@@ -159,6 +159,8 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
             rate_hz,
             experiment.target,
         )
+    if build and (in_material or not experiment.sim):
+        checks.check_counts(build, experiment.firmware, robot, *_sensor_of(experiment, robot))
     if build and card and experiment.adaptation:
         read_learned(Path(experiment.adaptation), robot.output_names, card.model_hash)
     samples = round(experiment.length_s * rate_hz) + (build.horizon if build else 0) + 1
@@ -179,16 +181,30 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
     )
 
 
+def _sensor_of(experiment: Experiment, robot: RobotDescription) -> tuple[str, str]:
+    """Whose sensor a run has, and what to do where the firmware takes its counts for others."""
+    if experiment.sim:
+        counts = "full_scale_counts of its signals"
+        return f"the rig {experiment.rig}", (
+            f"write {counts} into the description of {robot.name}, as `softctl describe` does, and "
+            "make twin and firmware again from it"
+        )
+    if experiment.robot:
+        return robot.name, "`softctl build` it again with this --robot"
+    return f"the rig {experiment.rig}", "name the description of the real robot by --robot"
+
+
 def robot_of(experiment: Experiment) -> RobotDescription:
     """The robot of the experiment's rig: by its own description, or by a later one where the
-    experiment names it; the rig's sensors stay calibrated as they are. Raises ValueError where that
-    one is of another robot."""
+    experiment names it. The sensors of a simulated rig stay calibrated as they are; what those of a
+    real robot send is what the later one says. Raises ValueError where that one is of another
+    robot."""
     robot = describe(experiment.rig)
     if not experiment.robot:
         return robot
     later = robots.load(experiment.robot)
     checks.check_same(later, robot, f"the rig {experiment.rig}")
-    return later.calibrated(robot.full_scale_counts)
+    return later.calibrated(robot.full_scale_counts) if experiment.sim else later
 
 
 def reference_curve(experiment: Experiment, card: ModelCard) -> Reference | SampledReference:

@@ -32,6 +32,7 @@ from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import printable
 from soft_control.rigs import Rig, check_no_opinion, make_rig
 from soft_control.robots.description import RobotDescription
+from soft_control.small_files import write_whole
 
 TUNING_GAINS = (1.0, 0.8, 1.25)
 """Of the rigs that the optimiser sees: tuned on the nominal one alone, the loop cycles as soon as a
@@ -394,5 +395,4 @@ def write_parameters(
     """A ROS parameter file, with how it came about at its head, one comment a line."""
     head = "".join(f"# {printable(line, 400)}\n" for line in comment)
     body = yaml.safe_dump({node: {"ros__parameters": parameters}}, sort_keys=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(head + body, encoding="utf-8")
+    write_whole(path, head + body)

@@ -29,7 +29,7 @@ from soft_control.experiment.node_parameters import (
 )
 from soft_control.experiment.record import RECORD_FILE, read_record
 from soft_control.experiment.settings import Experiment
-from soft_control.experiment.setup import check
+from soft_control.experiment.setup import check, robot_of
 from soft_control.firmware_build import build
 from soft_control.firmware_files import BUILD_FILE, BuildError
 from soft_control.learning.card import RestSignals
@@ -742,6 +742,8 @@ def test_a_later_description_of_the_rigs_robot(experiment, tmp_path):
     assert setup.curve.amplitude == (0.0, 0.0125, 0.01)
     assert setup.curve.centre[1] == setup.robot.output_rest[1] == 0.003
     assert setup.robot.full_scale_counts == describe("tendon").full_scale_counts
+    real = robot_of(Experiment(rig="tendon", robot=str(file), sim=False))
+    assert real.full_scale_counts[0] == 1.0  # what a robot that is there sends, the file says
     with pytest.raises(ValueError, match="has the commands .*, the rig tendon has servo_0"):
         check(experiment(robot="hasel"))
 

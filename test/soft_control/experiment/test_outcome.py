@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from soft_control.experiment import outcome
@@ -77,3 +79,13 @@ def test_a_run_in_a_line(tmp_path):
     assert line.startswith("MPC on pil: tip RMSE 0.943, maximum 3.2 mm; 480 samples in ")
     assert "\n" not in line
     assert "recorded 480 samples" in outcome.in_a_line(summary(), "open loop", tmp_path)
+
+
+def test_a_full_disk_is_why_a_node_said_nothing(tmp_path, monkeypatch):
+    (tmp_path / "log").mkdir()
+    (log := tmp_path / "log" / "logger.log").write_text("")
+    monkeypatch.setattr(outcome.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4095))
+    said = outcome.reason("logger", 1, tmp_path)
+    assert said == (
+        f"logger ended with code 1: it said nothing (all of it is in {log}; no space is left there)"
+    )
