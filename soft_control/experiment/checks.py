@@ -393,6 +393,13 @@ def curve_of(
             value = own.get(key, defaults.get(key))
             if not _is_numbers([value]) or key == "component" and not _is_number_of_one(value):
                 wanted = "a whole number from 0 on" if key == "component" else "a finite number"
+                if value is None and key == "amplitude":
+                    example = f"{name}: {{amplitude: …}}, in {robot.outputs[number].unit}"
+                    raise ValueError(
+                        f"nobody says how far {name} goes in a shape: write {example}, below "
+                        f"nodes.reference.outputs into {said_in(robot)}, or follow a file: "
+                        "--reference FILE.csv"
+                    )
                 raise ValueError(
                     f"{key} of {name} in the node reference must be {wanted}, not {value!r}: "
                     f"{where}"
