@@ -75,7 +75,7 @@ def run(
     softctl run --no-sim --lace-port /dev/ttyUSB0 --servo-port /dev/ttyUSB1 --out runs/robot
     softctl run --rig twins/trunk --model models/trunk --firmware build/trunk --out runs/trunk
     """
-    from soft_control.experiment.outcome import in_a_line
+    from soft_control.experiment.outcome import in_a_line, off_rate
     from soft_control.experiment.report import read_result, table
 
     chosen = Experiment(
@@ -114,6 +114,8 @@ def run(
         rows = [(name, *values) for name, values in table([result])]
         show_table(rows=rows, title=f"{title}, {out}")
     say(in_a_line(result.summary, title, out))
+    if doubt := off_rate(result.summary, chosen.length_s):
+        warn(doubt)
 
 
 def carry_out(chosen: Experiment, title: str) -> None:

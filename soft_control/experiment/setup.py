@@ -195,16 +195,17 @@ def _sensor_of(experiment: Experiment, robot: RobotDescription) -> tuple[str, st
 
 
 def robot_of(experiment: Experiment) -> RobotDescription:
-    """The robot of the experiment's rig: by its own description, or by a later one where the
-    experiment names it. The sensors of a simulated rig stay calibrated as they are; what those of a
-    real robot send is what the later one says. Raises ValueError where that one is of another
-    robot."""
+    """The robot of the experiment: of its rig, by the rig's own description or by a later one where
+    the experiment names it, with the rig's sensors calibrated as they are; or one that is there,
+    which is what the named description says. Raises ValueError where a rig is of another robot."""
+    if experiment.robot and not experiment.sim:
+        return robots.load(experiment.robot)
     robot = describe(experiment.rig)
     if not experiment.robot:
         return robot
     later = robots.load(experiment.robot)
     checks.check_same(later, robot, f"the rig {experiment.rig}")
-    return later.calibrated(robot.full_scale_counts) if experiment.sim else later
+    return later.calibrated(robot.full_scale_counts)
 
 
 def reference_curve(experiment: Experiment, card: ModelCard) -> Reference | SampledReference:

@@ -89,3 +89,14 @@ def test_a_full_disk_is_why_a_node_said_nothing(tmp_path, monkeypatch):
     assert said == (
         f"logger ended with code 1: it said nothing (all of it is in {log}; no space is left there)"
     )
+
+
+@pytest.mark.parametrize(
+    ("sim", "samples", "doubted"),
+    [(False, 250, False), (False, 290, False), (False, 671, True), (False, 100, True)]
+    + [(True, 100, False)],
+)
+def test_a_sensor_at_another_rate_is_said(sim, samples, doubted):
+    said = outcome.off_rate({"sim": sim, "rate_hz": 50.0, "samples": samples}, 5.0)
+    assert (said is not None) == doubted
+    assert not doubted or said.startswith(f"the sensor gave {samples} samples in 5 s, where 50 Hz ")
