@@ -62,7 +62,9 @@ def first_fault(
     `named` says what the user calls a field; the other ones are called as in the model, behind
     `otherwise`.
     """
-    first = error.errors()[0]
+    faults = error.errors()
+    # A setting that is not known is what the missing one was meant by: output_wait, output_weight.
+    first = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
     said = one_line(WORDS.get(first["type"], first["msg"].removeprefix("Value error, ")))
     field = ".".join(map(str, first["loc"]))
     name = printable((named or {}).get(field, f"{otherwise}{field}"))

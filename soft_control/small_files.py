@@ -29,3 +29,21 @@ def read_small(path: Path) -> bytes:
 def read_small_text(path: Path) -> str:
     """The same, of text in UTF-8. Raises UnicodeDecodeError, too."""
     return read_small(path).decode("utf-8")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file in UTF-8 all at once; its folder is made where it is missing. What was there
+    stays where that fails, as on a full disk. Raises OSError, which names the file."""
+    path = Path(os.path.realpath(path))  # a link stays one
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_replace = path.is_file() or not path.exists()  # no device, such as /dev/stdout
+    beside = path.with_name(f".{path.name}.new") if to_replace else path
+    try:
+        beside.write_text(text, encoding="utf-8")
+        if to_replace:
+            os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        if to_replace:
+            beside.unlink(missing_ok=True)

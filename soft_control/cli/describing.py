@@ -9,6 +9,7 @@ import typer
 
 from soft_control.cli.options import file_option
 from soft_control.cli.terminal import say
+from soft_control.small_files import write_whole
 
 
 def describe(
@@ -47,8 +48,7 @@ def describe(
     told = dict.fromkeys(command or [], COMMANDS) | dict.fromkeys(output or [], OUTPUTS)
     text = first_description(files, out.stem, told)
     described(yaml.safe_load(text), str(out))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_whole(out, text)
     for line in text.splitlines():
         say(line)
     say(f"written to {out}: correct it, then `softctl train RUNS --robot {out}`")
@@ -93,7 +93,6 @@ def parameters(
         raise ValueError(
             f"no node {node}: `ros2 pkg executables soft_control` lists them"
         ) from None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    write_whole(out, text)
     more = f"; fill in {', '.join(wanted)}, or say --set" if wanted else ""
     say(f"written to {out}{more}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from soft_control.experiment.settings import Experiment
 from soft_control.plain_text import first_fault
+
+SPACE = 1 << 20
+"""Bytes that are free where a command writes: a model and its firmware have 0.7 MB, and what cannot
+be written is best said before the work."""
 
 
 def described(field: str, help: str | None = None, *names: str) -> typer.models.OptionInfo:
@@ -68,6 +73,9 @@ def _can_hold(path: Path, folder: Path) -> Path:
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise typer.BadParameter(f"{path}: {there} is no folder that you may write to")
+    free = shutil.disk_usage(there).free
+    if free < SPACE:
+        raise typer.BadParameter(f"{path}: {free >> 10} KiB are free there, {SPACE >> 10} needed")
     return path
 
 

@@ -308,13 +308,24 @@ def _option(parameter: inspect.Parameter, hint: Any) -> Option:
     if isinstance(info, typer.models.ArgumentInfo):
         name = parameter.name.upper()
     else:
-        name = (info.param_decls or (f"--{parameter.name.replace('_', '-')}",))[0]
+        name = _option_name(parameter.name, annotation, info)
     return Option(
         name=name,
         kind=_annotated_kind(annotation, info),
         default="required" if needed else _shown(parameter.default),
         meaning=_one_line(info.help or ""),
     )
+
+
+def _option_name(field: str, annotation: Any, info: Any) -> str:
+    """All names that it is typed by. Typer keeps the first of `typer.Option("--set")` as what looks
+    like a default."""
+    declared = [info.default, *(info.param_decls or ())]
+    names = [one for one in declared if isinstance(one, str) and one.startswith("--")]
+    if not names:
+        dashed = field.replace("_", "-")
+        names = [f"--{dashed}", f"--no-{dashed}"] if annotation is bool else [f"--{dashed}"]
+    return ", ".join(names)
 
 
 def _annotated_kind(annotation: Any, info: Any) -> str:

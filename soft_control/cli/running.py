@@ -75,7 +75,7 @@ def run(
     softctl run --no-sim --lace-port /dev/ttyUSB0 --servo-port /dev/ttyUSB1 --out runs/robot
     softctl run --rig twins/trunk --model models/trunk --firmware build/trunk --out runs/trunk
     """
-    from soft_control.experiment.outcome import in_a_line
+    from soft_control.experiment.outcome import in_a_line, off_rate
     from soft_control.experiment.report import read_result, table
 
     chosen = Experiment(
@@ -114,6 +114,8 @@ def run(
         rows = [(name, *values) for name, values in table([result])]
         show_table(rows=rows, title=f"{title}, {out}")
     say(in_a_line(result.summary, title, out))
+    if doubt := off_rate(result.summary, chosen.length_s):
+        warn(doubt)
 
 
 def carry_out(chosen: Experiment, title: str) -> None:
@@ -234,6 +236,9 @@ def tune(
     rig: Annotated[
         str | None, described("rig", "Rig or directory of a twin; default: the rig of the model.")
     ] = None,
+    robot: Annotated[
+        str | None, described("robot", "A later description of the rig's robot, by file or name.")
+    ] = None,
     duration_s: Annotated[float, option("Length of each run, s.", min=4)] = 12.0,
     trials: Annotated[int, typer.Option(min=1, help="Points to try, each on several runs.")] = 60,
     seed: Annotated[int, seed_option("Of search and noise: the same seed finds the same.")] = 0,
@@ -249,13 +254,14 @@ def tune(
     first rig that differs (an MPC that never sees a measured position, and the static inverse: the
     nominal one alone); and over a step besides the reference, so that it does not cycle after one.
     All runs are in process, the MPC as sil. `softctl build` and `softctl run` then use what
-    config/tuned/ holds.
+    config/tuned/ holds. What stands below nodes in the description, such as the size of the
+    reference, is the rig's own, or that of --robot.
 
     \b
     softctl tune --controller pid --model models/tendon --trials 300
     softctl tune --controller pid_feedforward --model models/tendon --trials 300
     softctl tune --controller mpc --model models/tendon --out weights.yaml
-    softctl tune --controller mpc --model models/trunk --rig twins/trunk
+    softctl tune --controller mpc --model models/trunk --rig twins/trunk --robot trunk.yaml
     """
     from soft_control.experiment.tuning import tune as find
 
@@ -265,7 +271,9 @@ def tune(
         def show(made: int, best: float) -> None:
             bar.update(task, completed=made, note=f"best mean RMSE so far {best:.3f}")
 
-        found, path = find(controller, model, reference, duration_s, trials, seed, out, show, rig)
+        found, path = find(
+            controller, model, reference, duration_s, trials, seed, out, show, rig, robot
+        )
     rows = [(name.replace("_", " "), f"{value:.4g}") for name, value in found.values.items()]
     show_table("found", "", rows=rows, title=f"mean RMSE {found.score:.3f}{found.unit}")
     say(f"written to {path}")

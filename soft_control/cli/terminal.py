@@ -206,6 +206,8 @@ def said(error: Exception) -> str:
         return first_fault(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "no space left on the device that is written to"
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return str(error)

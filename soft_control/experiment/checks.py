@@ -287,6 +287,24 @@ def check_build(
         raise ValueError(f"{needed} is missing: run `softctl build` again")
 
 
+def check_counts(
+    build: FirmwareBuild, folder: Path, robot: RobotDescription, of: str, remedy: str
+) -> None:
+    """A firmware and the sensor whose counts reach it, which `of` names, mean the same by a
+    count of each signal that the model sees."""
+    if build.robot is None:
+        return
+    meant, sent = (
+        dict(zip(r.signal_names, r.full_scale_counts, strict=True)) for r in (build.robot, robot)
+    )
+    for name in build.signal_names:
+        if name in sent and not math.isclose(meant.get(name, sent[name]), sent[name]):
+            raise ValueError(
+                f"{name} is 1 at {meant[name]:g} counts for the firmware in {folder}, and at "
+                f"{sent[name]:g} for the sensor of {of}: {remedy}"
+            )
+
+
 def check_sizes(
     entry: ControllerEntry, name: str, parameters: Mapping[str, Any], robot: RobotDescription
 ) -> None:
@@ -375,6 +393,13 @@ def curve_of(
             value = own.get(key, defaults.get(key))
             if not _is_numbers([value]) or key == "component" and not _is_number_of_one(value):
                 wanted = "a whole number from 0 on" if key == "component" else "a finite number"
+                if value is None and key == "amplitude":
+                    example = f"{name}: {{amplitude: …}}, in {robot.outputs[number].unit}"
+                    raise ValueError(
+                        f"nobody says how far {name} goes in a shape: write {example}, below "
+                        f"nodes.reference.outputs into {said_in(robot)}, or follow a file: "
+                        "--reference FILE.csv"
+                    )
                 raise ValueError(
                     f"{key} of {name} in the node reference must be {wanted}, not {value!r}: "
                     f"{where}"

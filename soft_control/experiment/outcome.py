@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 
 SHORT = 0.9
 """A realtime run may miss a sample or two of its length, and is not broken off for that."""
+
+OFF_RATE = 1.5
+"""A run of some seconds also has the samples before its first command, half a second of them."""
+NO_SPACE = 1 << 16
+"""Bytes: where fewer are free in a run's folder, a node that ended has failed to write."""
 
 
 class RunFailed(RuntimeError):
@@ -51,7 +57,8 @@ def reason(name: str, code: int, run_dir: Path) -> str:
     if code < 0:  # what it said before is no reason
         return f"{name} was killed by {_signal(-code)} (what it said until then is in {log})"
     last = lines[-1] if lines else "it said nothing"
-    return f"{name} ended with code {code}: {last} (all of it is in {log})"
+    full = "; no space is left there" if shutil.disk_usage(run_dir).free < NO_SPACE else ""
+    return f"{name} ended with code {code}: {last} (all of it is in {log}{full})"
 
 
 def _signal(number: int) -> str:
@@ -82,3 +89,15 @@ def in_a_line(summary: Mapping[str, Any], title: str, run_dir: Path) -> str:
         for error in summary["errors"]
     )
     return printable(f"{title}: {'; '.join(errors)}; {samples}")
+
+
+def off_rate(summary: Mapping[str, Any], length_s: float) -> str | None:
+    """What is wrong with the rate of a sensor whose samples nobody but itself has timed; None where
+    it is about that of the run."""
+    wanted, samples = summary["rate_hz"] * length_s, summary["samples"]
+    if summary["sim"] or wanted / OFF_RATE <= samples <= wanted * OFF_RATE:
+        return None
+    return (
+        f"the sensor gave {samples} samples in {length_s:g} s, where {summary['rate_hz']:g} Hz "
+        f"make {wanted:.0f}: the controller takes each for one period, so let it send at that rate"
+    )

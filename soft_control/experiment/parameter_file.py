@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,33 @@ def read_parameter_file(
     for key, value in of_all.items():
         having = [name for name, parameters in known.items() if key in parameters]
         if not having:
-            raise ValueError(f"{path}: no node of this run has a parameter {key}")
+            every = {parameter for parameters in known.values() for parameter in parameters}
+            raise ValueError(
+                f"{path}: no node of this run has a parameter {key}{_meant(key, every)}"
+            )
         for name in having:
             given[name][key] = value
     for said, values in of_one:
         name = said.removeprefix(namespace).strip("/") if namespace else said.strip("/")
         if name not in known:
-            raise ValueError(f"{path}: {said} is no node of this run: {', '.join(known)}")
+            meant = _meant(name, known)
+            raise ValueError(f"{path}: {said} is no node of this run: {', '.join(known)}{meant}")
         for key in values:
             if key not in known[name]:
-                raise ValueError(f"{path}: {said} has no parameter {key}")
+                raise ValueError(f"{path}: {said} has no parameter {key}{_meant(key, known[name])}")
         given[name] |= values
     return given
+
+
+def _meant(said: str, known: Iterable[str]) -> str:
+    """What may have been meant by a name that is not known, or where it belongs."""
+    if said == "mpc":  # as in config/, in a description, and in what `softctl tune` writes
+        return (
+            ": the firmware has it built in; write it below nodes.mcu.mpc into the description, "
+            "and `softctl build` it again with --robot"
+        )
+    near = difflib.get_close_matches(said, known, n=1)
+    return f"; is it {near[0]}?" if near else ""
 
 
 def _sections(path: str) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any]]]]:

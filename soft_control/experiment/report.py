@@ -18,6 +18,7 @@ from soft_control.experiment.run_samples import Entry, read_run
 from soft_control.experiment.summary import measure, read_summary
 from soft_control.paths import TEMPLATES
 from soft_control.plain_text import printable
+from soft_control.small_files import write_whole
 
 COLOURS = ("#0b6bb8", "#d9711a", "#3d8f45", "#8a4fa3", "#8c6d31", "#c2417c", "#20a4a4")
 
@@ -74,8 +75,7 @@ def write_report(entries: Sequence[Entry], out: Path) -> None:
         rows=table(entries),
         figures=draw_all(entries),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_whole(out, page)
 
 
 def table(entries: Sequence[Entry | Result]) -> list[tuple[str, list[str]]]:

@@ -159,6 +159,8 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
             rate_hz,
             experiment.target,
         )
+    if build and (in_material or not experiment.sim):
+        checks.check_counts(build, experiment.firmware, robot, *_sensor_of(experiment, robot))
     if build and card and experiment.adaptation:
         read_learned(Path(experiment.adaptation), robot.output_names, card.model_hash)
     samples = round(experiment.length_s * rate_hz) + (build.horizon if build else 0) + 1
@@ -179,10 +181,25 @@ def check(experiment: Experiment, parameters_of: ParametersOf | None = None) -> 
     )
 
 
+def _sensor_of(experiment: Experiment, robot: RobotDescription) -> tuple[str, str]:
+    """Whose sensor a run has, and what to do where the firmware takes its counts for others."""
+    if experiment.sim:
+        counts = "full_scale_counts of its signals"
+        return f"the rig {experiment.rig}", (
+            f"write {counts} into the description of {robot.name}, as `softctl describe` does, and "
+            "make twin and firmware again from it"
+        )
+    if experiment.robot:
+        return robot.name, "`softctl build` it again with this --robot"
+    return f"the rig {experiment.rig}", "name the description of the real robot by --robot"
+
+
 def robot_of(experiment: Experiment) -> RobotDescription:
-    """The robot of the experiment's rig: by its own description, or by a later one where the
-    experiment names it; the rig's sensors stay calibrated as they are. Raises ValueError where that
-    one is of another robot."""
+    """The robot of the experiment: of its rig, by the rig's own description or by a later one where
+    the experiment names it, with the rig's sensors calibrated as they are; or one that is there,
+    which is what the named description says. Raises ValueError where a rig is of another robot."""
+    if experiment.robot and not experiment.sim:
+        return robots.load(experiment.robot)
     robot = describe(experiment.rig)
     if not experiment.robot:
         return robot

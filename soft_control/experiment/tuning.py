@@ -26,12 +26,13 @@ from soft_control.experiment.closed_loop import Firmware, PidController, Trace, 
 from soft_control.experiment.node_parameters import mpc_settings, sees_position
 from soft_control.experiment.record import SETTLE_S
 from soft_control.experiment.settings import Experiment
-from soft_control.experiment.setup import reference_curve
+from soft_control.experiment.setup import reference_curve, robot_of
 from soft_control.firmware_build import build
 from soft_control.learning.model import ModelCard, load_card
 from soft_control.plain_text import printable
 from soft_control.rigs import Rig, check_no_opinion, make_rig
 from soft_control.robots.description import RobotDescription
+from soft_control.small_files import write_whole
 
 TUNING_GAINS = (1.0, 0.8, 1.25)
 """Of the rigs that the optimiser sees: tuned on the nominal one alone, the loop cycles as soon as a
@@ -233,19 +234,21 @@ def tune_mpc(
     score: Score = rmse,
     progress: Callable[[int, float], None] = lambda trial, best: None,
     rig: str | None = None,
+    robot: RobotDescription | None = None,
 ) -> tuple[dict[str, Any], Found]:
     """Parameters of the mcu node with the least mean score, as `tune_pid` finds those of the PID.
 
     The firmware is built once and runs as sil; each trial sends it other weights. The rig is by
-    default that of the model's robot.
+    default that of the model's robot; `robot` is a later description of it.
     """
     card = load_card(model_dir)
-    gains = gains or mpc_tuning_gains(card.robot)
+    robot = robot or card.robot
+    gains = gains or mpc_tuning_gains(robot)
     rigs = [make_rig(rig or card.rig, seed=seed, gain=gain) for gain in gains]
-    settings = mpc_settings(card.robot)
+    settings = mpc_settings(robot)
     with tempfile.TemporaryDirectory() as folder:
         build(model_dir, settings, folder, boards=("host",))
-        firmware = Firmware(Path(folder), card, sees_position("mpc", card.robot))
+        firmware = Firmware(Path(folder), card, sees_position("mpc", robot))
 
         def mean_score(values: dict[str, float]) -> float:
             chosen = settings.model_copy(update=mpc_parameters(values)["mpc"])
@@ -335,7 +338,9 @@ def mpc_for_model(
     progress: Progress,
 ) -> Tuned:
     """The MPC's weights of moves."""
-    parameters, found = tune_mpc(model_dir, followed, trials, seed, progress=progress, rig=rig)
+    parameters, found = tune_mpc(
+        model_dir, followed, trials, seed, progress=progress, rig=rig, robot=card.robot
+    )
     return Tuned(parameters, found, mpc_tuning_gains(card.robot))
 
 
@@ -349,13 +354,14 @@ def tune(
     out: Path | None = None,
     progress: Progress = lambda trial, best: None,
     rig: str | None = None,
+    robot: str | None = None,
 ) -> tuple[Found, Path]:
     """Tunes the controller `name` on a rig, by default that of the model's robot, for the named
     reference and a step, each followed for `duration_s`, and writes the parameters, by default into
-    config/tuned/.
+    config/tuned/. `robot` names a later description of that robot.
 
-    Raises ValueError for a controller that is not tuned, and for the rig of another robot. Returns
-    what was found, and the file.
+    Raises ValueError for a controller that is not tuned, and for the rig or the description of
+    another robot. Returns what was found, and the file.
     """
     entry = controller(name)
     if not entry.tuner:
@@ -364,7 +370,10 @@ def tune(
     card = load_card(model_dir)
     shapes = (reference, STEP_REFERENCE)
     rig = check_no_opinion(rig_for(card, model_dir, rig))
-    curves = [reference_curve(Experiment(rig=rig, reference=s), card) for s in shapes]
+    asked = [Experiment(rig=rig, reference=shape, robot=robot or "") for shape in shapes]
+    curves = [reference_curve(experiment, card) for experiment in asked]
+    if robot:
+        card = card.model_copy(update={"robot": robot_of(asked[0])})
     followed = [(curve.values, duration_s) for curve in curves]
     module, _, function = entry.tuner.partition(":")
     tuner = getattr(importlib.import_module(module), function)
@@ -394,5 +403,4 @@ def write_parameters(
     """A ROS parameter file, with how it came about at its head, one comment a line."""
     head = "".join(f"# {printable(line, 400)}\n" for line in comment)
     body = yaml.safe_dump({node: {"ros__parameters": parameters}}, sort_keys=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(head + body, encoding="utf-8")
+    write_whole(path, head + body)

@@ -33,6 +33,8 @@ REFERENCE = re.compile(
 )
 PREDICTION = re.compile(r"(pred|predicted|est|estimated|sim|model)[_ ].*", re.I)
 
+PRESSURE = re.compile(r"(.*[_ ])?(pressure|press|p)[_ ]?\d*([_ ].*)?", re.I)
+
 COMMANDS, OUTPUTS, SIGNALS, REFERENCES = "command", "output", "signal", "reference"
 TIMES, INDICES, OTHERS = "time", "index", "other"
 """Roles."""
@@ -40,6 +42,9 @@ TIMES, INDICES, OTHERS = "time", "index", "other"
 METRES_SPAN, METRES_AWAY = 2.0, 10.0
 """Coordinates that span less, and are no farther from the origin, are taken to be in metres: the
 trunk spans 0.36 m, and a soft robot of 2 mm that is written in mm is rarer than one of 2 m."""
+
+COUNTS_A_SPAN = 1e5
+"""That a sensor tells apart, at most: numbers of a program have digits that no converter has."""
 
 FULL_SCALE = 0.1, 3.0
 """Of a signal's largest number: others are too far from 1, on the way to the controller, see
@@ -102,6 +107,20 @@ class Column:
         return f"{self.low:.4g} to {self.high:.4g}"
 
     @property
+    def counts(self) -> float:
+        """Of its sensor, so many read 1 if the last recorded digit is a count; 0 of a dead one."""
+        if not self.moves:
+            return float(self.low != 0.0)
+        a_unit = 1.0
+        while a_unit * (self.high - self.low) < COUNTS_A_SPAN:
+            off = self.values * a_unit - np.round(self.values * a_unit)
+            if np.max(np.abs(off)) < 1e-6:
+                break
+            a_unit *= 10.0
+        one = UNITS[self.inside][1] / UNITS[self.unit][1]
+        return a_unit * (float(self.full_scale) if self.full_scale else one)
+
+    @property
     def inside(self) -> str:
         """The unit inside the project, which is the SI one where it may be."""
         return of_one_kind(self.unit)[0] if self.converted else self.unit
@@ -134,6 +153,8 @@ def find_roles(columns: Sequence[Column], told: Mapping[str, str] | None = None)
     outputs = [column for column in columns if column.role == OUTPUTS]
     if not any(column.role == COMMANDS for column in columns):
         _commands_by_file(columns, {column.source for column in outputs})
+    if outputs and not any(column.role == COMMANDS for column in columns):
+        _commands_by_pressure(columns)
     if not outputs:
         sensed = [column for column in columns if column.role == SIGNALS]
         for column in [c for c in sensed if _has_unit(c)] or sensed:
@@ -193,6 +214,16 @@ def _commands_by_file(columns: Sequence[Column], seen_in: set[str]) -> None:
             column.role, column.why = COMMANDS, "in a file without coordinates"
 
 
+def _commands_by_pressure(columns: Sequence[Column]) -> None:
+    """Of a robot that is moved by air, where nothing is called a command."""
+    for column in columns:
+        unit = split_unit(column.name)[1]
+        is_pressure = UNITS[unit][0] == "pressure" if unit else PRESSURE.fullmatch(column.base)
+        if column.role == SIGNALS and column.moves and is_pressure:
+            column.role = COMMANDS
+            column.why = "a pressure, and nothing is called a command: is it told or measured?"
+
+
 def _by_size(limit: float, below: str, above: str) -> Callable[[float], str]:
     return lambda largest: below if largest < limit else above
 
@@ -205,7 +236,7 @@ BY_NAME: tuple[tuple[re.Pattern, Callable[[float], str], str], ...] = (
         "an angle",
     ),
     (
-        re.compile(r"(.*[_ ])?(pressure|press|p)[_ ]?\d*([_ ].*)?", re.I),
+        PRESSURE,
         _by_size(2e3, "kPa", "Pa"),
         "a pressure; psi, bar and mbar are possible",
     ),

@@ -22,6 +22,11 @@ MOVE_COST = 0.05
 the weights in config/robots it is 0.02 on the trunk."""
 
 
+SHAPE_SHARE = 0.3
+"""Of half of an output's span, the amplitude of a shape. On the trunk, whose tip spans 299 mm, that
+is 45 mm, where 40 were chosen by hand."""
+
+
 def written(found: Found, name: str, rest: Mapping[str, str] | None = None) -> str:
     """YAML that `robots.load` reads; `rest` are the outputs' values at rest, with their units."""
     commands = sorted(found.of(COMMANDS), key=lambda column: natural(column.name))
@@ -40,9 +45,12 @@ def written(found: Found, name: str, rest: Mapping[str, str] | None = None) -> s
         *(_output(column, rest or {}) for column in outputs),
     ]
     if signals:
-        lines.append("signals:  # what a sensor tells; delete what is none")
-    for column in signals:
-        lines.append(f"  - {{name: {quoted(column.base)}, {_units(column)}}}  # {column.why}")
+        lines += [
+            "# full_scale_counts: of what the sensor sends, so many counts are 1; here a count for",
+            "# the last recorded digit: put in the sensor's own.",
+            "signals:  # what a sensor tells; delete what is none",
+            *map(_signal, signals),
+        ]
     lines += [
         f"# left out: {printable(column.name, 60)}, {column.why}" for column in found.of(OTHERS)
     ]
@@ -83,7 +91,34 @@ def _weights(commands: Sequence[Column], outputs: Sequence[Column]) -> list[str]
         "    mpc:  # first weights, per unit on paper squared; `softctl tune` finds better ones",
         f"      output_weight: [{listed_numbers(costs)}]  # by their spans",
         f"      move_weight: [{listed_numbers(moves)}]  # by their ranges",
+        *_reference(outputs),
     ]
+
+
+def _reference(outputs: Sequence[Column]) -> list[str]:
+    """How large a shape is: the two outputs of the first one's unit that reach farthest make it,
+    and what moves along their axes at other points; the others are to stay where they rest."""
+    same = [column for column in outputs if column.shown == outputs[0].shown]
+    spans: dict[str, float] = {}
+    for column in same:
+        along = column.axis or column.base
+        spans[along] = max(spans.get(along, 0.0), column.high - column.low)
+    largest = sorted(spans, key=lambda along: -spans[along])[:2]
+    axes = [along for along in spans if along in largest]
+    lines = ["  reference:", "    outputs:  # of a shape, such as figure_eight, about the rest"]
+    for column in outputs:
+        text, along = "{amplitude: 0.0}", column.axis or column.base
+        if column.shown == outputs[0].shown and along in axes:
+            size = f"{_amplitude(column):.2g}, component: {axes.index(along)}"
+            text = f"{{amplitude: {size}}}  # {column.inside}; {SHAPE_SHARE:.0%} of half its span"
+        lines.append(f"      {quoted(column.base)}: {text}")
+    return lines
+
+
+def _amplitude(column: Column) -> float:
+    """In the unit inside the project."""
+    share = SHAPE_SHARE * (column.high - column.low) / 2
+    return share * units.factor(column.unit, column.inside)
 
 
 def _behind(why: str) -> str:
@@ -106,6 +141,12 @@ def _output(column: Column, rest: Mapping[str, str]) -> str:
     place = f", point: {quoted(column.point)}, axis: {quoted(column.axis)}" if column.axis else ""
     at_rest = f", rest: {rest[column.base]}" if column.base in rest else ""
     return f"  - {{name: {quoted(column.base)}, {_units(column)}{place}{at_rest}}}  # {column.why}"
+
+
+def _signal(column: Column) -> str:
+    counts = "" if column.counts == 1.0 else f", full_scale_counts: {column.counts:.6g}"
+    still = "" if column.moves else "; it never moves: dead?"
+    return f"  - {{name: {quoted(column.base)}, {_units(column)}{counts}}}  # {column.why}{still}"
 
 
 def _units(column: Column) -> str:

@@ -8,7 +8,6 @@ TensorFlow is imported only here, and only once a training starts.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ from soft_control.learning.model import (
     normalised_windows,
     overall,
 )
+from soft_control.learning.quiet_tensorflow import tensorflow
 from soft_control.learning.rest import fit_rest_signals
 from soft_control.learning.settings import TrainingError, TrainingSettings
 from soft_control.learning.signal_doubt import fit_signal_doubt
@@ -152,16 +152,6 @@ def untrained(
 # ------------------------------------------------------------------------------------------ network
 
 
-def _tensorflow():
-    """TensorFlow and Keras, quiet; imported as late as possible because it takes seconds."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # another order of sums on another machine
-    import keras
-    import tensorflow as tf
-
-    return tf, keras
-
-
 class _Trainee:
     """The network in training: a Keras model whose first kernel is learned in a basis of its own
     (`lag_basis`), and the maps of the sessions, if they are aligned. The network that is saved
@@ -175,7 +165,7 @@ class _Trainee:
         basis: np.ndarray,
         aligned: Sequence[str] = (),
     ):
-        tf, _ = _tensorflow()
+        tf, _ = tensorflow()
         self.card = card
         self.weights_of_errors = tf.constant(error_weights(card), tf.float32)
         self.keras = _build(card, settings)
@@ -186,7 +176,7 @@ class _Trainee:
 
     def rollout(self, commands, state, beside):
         """Predictions (L, B, n) from the output lags `state` (B, dd·n), and the lags at the end."""
-        tf, _ = _tensorflow()
+        tf, _ = tensorflow()
         n = len(self.card.output_offset)
         outputs = []
         for k in range(commands.shape[0]):
@@ -201,7 +191,7 @@ class _Trainee:
         """One compiled gradient step, with an optimiser of its own for so many updates; with the
         maps of sessions these are learned as well, and it takes the session of each rollout (B,).
         """
-        tf, keras = _tensorflow()
+        tf, keras = tensorflow()
         variables = [*self.keras.trainable_variables, *(maps.variables if maps else [])]
         schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, updates)
         adam = keras.optimizers.Adam(schedule, global_clipnorm=settings.clip)
@@ -284,7 +274,7 @@ def _reproducible(value, numbers: dict[int, int]):
 
 def _build(card: ModelCard, settings: TrainingSettings):
     """Named inputs -> concatenate -> dense … -> add the newest output."""
-    _, keras = _tensorflow()
+    _, keras = tensorflow()
     layers = keras.layers
     inputs = {name: keras.Input((size,), name=name) for name, size in card.input_sizes().items()}
     a = layers.Concatenate(name="x")(list(inputs.values()))

@@ -304,10 +304,14 @@ def full_scales(
     moving: dict[str, tuple[float, np.ndarray]],
     still: dict[str, float],
 ) -> list[float]:
-    """Calibration of the twin's line: the robot's, times ten until a count is fine enough for what
-    the signal shows. `moving` are noise and values (T,) by name, `still` are values."""
+    """Calibration of the twin's line: the robot's, for a firmware has to read both. Where its
+    description says nothing, 1, times ten until a count is fine enough for what the signal shows.
+    `moving` are noise and values (T,) by name, `still` are values."""
     scales = []
     for signal in signals:
+        if signal.full_scale_counts not in (0.0, 1.0):
+            scales.append(signal.full_scale_counts)
+            continue
         if signal.name in moving:
             noise, values = moving[signal.name]
             finest = noise / COUNTS_A_NOISE or np.ptp(values) / COUNTS_A_SPAN

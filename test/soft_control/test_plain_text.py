@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from soft_control.learning.fields import Name
 from soft_control.plain_text import first_fault, printable
@@ -46,3 +46,14 @@ def test_a_fault_names_field_and_value(values, said):
     with pytest.raises(ValidationError) as caught:
         Named(**values)
     assert first_fault(caught.value).startswith(said)
+
+
+def test_a_name_that_is_not_known_goes_before_one_that_is_missing():
+    """Mistyped settings that are needed are both."""
+
+    class Strict(Named):
+        model_config = ConfigDict(extra="forbid")
+
+    with pytest.raises(ValidationError) as caught:
+        Strict(nmaes=["a"])
+    assert first_fault(caught.value).startswith("nmaes = ['a']: no such setting")

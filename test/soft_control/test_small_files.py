@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from soft_control.learning.recording import RecordingError
 from soft_control.learning.rest import read_rest
 from soft_control.rigs.twin_files import read_card
 from soft_control.robots.config_files import read_yaml
-from soft_control.small_files import MOST, read_small, read_small_text
+from soft_control.small_files import MOST, read_small, read_small_text, write_whole
 
 READERS = {
     "fk.json": (load_card, ModelError),
@@ -66,3 +68,31 @@ def test_the_rest_is_read_as_it_is(tmp_path):
     os.truncate(path, MOST + 1)
     with pytest.raises(OSError, match="larger than 64 MiB"):
         read_small(path)
+
+
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path):
+    path = tmp_path / "new" / "page.html"
+    write_whole(path, "é\n")
+    assert path.read_text(encoding="utf-8") == "é\n"
+    write_whole(path, "second")
+    assert [p.name for p in path.parent.iterdir()] == ["page.html"] and path.read_text() == "second"
+    (link := tmp_path / "link").symlink_to(path)
+    write_whole(link, "third")
+    assert link.is_symlink() and path.read_text() == "third"
+
+
+def test_where_nothing_can_be_written_the_file_is_named_and_kept(tmp_path):
+    (path := tmp_path / "page.html").write_text("first")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))  # as a disk that is full
+    try:
+        with pytest.raises(OSError, match="too large") as refused:
+            write_whole(path, "x" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert refused.value.filename == str(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"] and path.read_text() == "first"
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(Path("/dev/full"), "x")

@@ -348,7 +348,7 @@ def test_parameters_of_ones_own_go_over_those_of_the_run(way: Way, tmp_path: Pat
     ("sections", "said"),
     [
         ({"excitation": {"pace": -1.0}}, "excitation: pace = -1.0: .*greater than 0"),
-        ({"excitation": {"paces": 1.0}}, "excitation has no parameter paces"),
+        ({"excitation": {"paces": 1.0}}, "excitation has no parameter paces; is it pace?"),
         ({"pid": {"kp": [1.0]}}, "pid is no node of this run: rig"),
         ({"/**": {"kp": [1.0]}}, "no node of this run has a parameter kp"),
         ({"excitation": {"rate_hz": 10.0}}, "rate_hz of excitation is what the run says"),

@@ -141,7 +141,7 @@ def assert_only_additions(guessed: robots.RobotDescription, robot: robots.RobotD
     rows do not reach."""
     for kind in ("commands", "outputs", "signals"):
         for was, now in zip(getattr(guessed, kind), getattr(robot, kind), strict=True):
-            changed = {"min", "max", "speed_max", "rest"}
+            changed = {"min", "max", "speed_max", "rest", "full_scale_counts"}
             assert was.model_dump(exclude=changed) == now.model_dump(exclude=changed)
     assert guessed.rate_hz == robot.rate_hz
     assert guessed.recording.join == robot.recording.join

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import typer
 from pydantic import BaseModel, Field
 
+from soft_control.cli import options
 from soft_control.cli.options import described, finite, from_json
 from soft_control.experiment.settings import Experiment
 
@@ -59,3 +61,13 @@ def test_what_is_wrong_is_named_as_the_user_calls_it(text, values, said):
     with pytest.raises(ValueError) as error:
         from_json(Settings, text, "--settings", **values)
     assert said in str(error.value)
+
+
+def test_a_disk_that_is_full_is_said_before_the_work(tmp_path, monkeypatch):
+    checked = options.folder_option("Directory.").callback
+    assert checked(tmp_path / "new") == tmp_path / "new"
+    free = options.SPACE - 1
+    usage = SimpleNamespace(total=free, used=0, free=free)
+    monkeypatch.setattr(options.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(typer.BadParameter, match="new: 1023 KiB are free there, 1024 needed"):
+        checked(tmp_path / "new")

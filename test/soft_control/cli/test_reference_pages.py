@@ -6,12 +6,19 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 pytest.importorskip("rclpy", reason="nodes' parameters need ROS 2: pip install soft_control[ros]")
 
-from soft_control.cli.app import BAGS, BENCHMARKS, COMMANDS  # noqa: E402
-from soft_control.cli.reference_pages import ROBOT_EXAMPLE, kind, sections, write_pages  # noqa: E402
+from soft_control.cli.app import BAGS, BENCHMARKS, COMMANDS, app  # noqa: E402
+from soft_control.cli.reference_pages import (  # noqa: E402
+    ROBOT_EXAMPLE,
+    commands,
+    kind,
+    sections,
+    write_pages,
+)
 from soft_control.robots.description import described  # noqa: E402
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -81,6 +88,23 @@ def test_every_command_is_on_the_page_with_an_example():
     for name in [*COMMANDS, *of_groups]:
         about = page.partition(f"\n## softctl {name}\n")[2].partition("\n## ")[0]
         assert f"```sh\nsoftctl {name} " in about, name
+
+
+def test_options_are_called_as_they_are_typed():
+    """By typer's own parser of each command."""
+    typed = typer.main.get_command(app)
+    for command in commands():
+        parser = typed
+        for word in command.name.split()[1:]:
+            parser = parser.commands[word]
+        names = {
+            name
+            for parameter in parser.params
+            if parameter.param_type_name == "option"
+            for name in (*parameter.opts, *parameter.secondary_opts)
+        }
+        said = {n for option in command.options for n in option.name.split(", ") if n[:2] == "--"}
+        assert said == names, command.name
 
 
 @pytest.mark.parametrize("name", ["configuration.md", "commands.md", "robot.md", "glossary.md"])

@@ -119,8 +119,8 @@ def test_a_microcontroller_that_goes_silent_is_a_failed_run(monkeypatch, softctl
 
 
 def test_tune_says_what_it_found_and_where_it_is(monkeypatch, softctl):
-    def tune(controller, model, reference, duration_s, trials, seed, out, progress, rig):
-        assert rig is None
+    def tune(controller, model, reference, duration_s, trials, seed, out, progress, rig, robot):
+        assert rig is None and robot is None
         progress(1, 0.5)
         found = tuning.Found({"kp_0": 0.25}, 0.5, trials, " kPa")
         return found, out or Path("config/tuned/tendon_pid.yaml")

@@ -29,7 +29,7 @@ from soft_control.experiment.node_parameters import (
 )
 from soft_control.experiment.record import RECORD_FILE, read_record
 from soft_control.experiment.settings import Experiment
-from soft_control.experiment.setup import check
+from soft_control.experiment.setup import check, robot_of
 from soft_control.firmware_build import build
 from soft_control.firmware_files import BUILD_FILE, BuildError
 from soft_control.learning.card import RestSignals
@@ -566,9 +566,9 @@ def test_a_reference_with_a_wrong_amplitude_is_refused(experiment, share, value:
     text = file.read_text()
     assert "amplitude: 0.025}" in text
     file.write_text(text.replace("amplitude: 0.025}", f"amplitude: {value}}}"))
-    said = (
-        "amplitude of z .* must be a finite number.*nodes.reference.outputs in .*robots/tendon.yaml"
-    )
+    where = "nodes.reference.outputs in.* .*robots/tendon.yaml"
+    wrong = "how far z goes" if value == "null" else "amplitude of z .* must be a finite number"
+    said = f"{wrong}.*{where}"
     with pytest.raises(ValueError, match=said):
         check(experiment())
 
@@ -580,7 +580,7 @@ def test_a_reference_with_a_wrong_amplitude_is_refused(experiment, share, value:
         ("[1.0]", "outputs of the node reference: must be"),
         ("{bend: {amplitude: 1.0}}", "has bend, but the outputs of tendon are x, y, z"),
         ("{y: {amplitudo: 1.0}}", "y of the node reference has amplitudo"),
-        ("{y: {amplitude: 1.0}}", "amplitude of z in the node reference must be"),
+        ("{y: {amplitude: 1.0}}", "how far z goes in a shape: write z: .amplitude: "),
         ("{y: {amplitude: 1.0, component: -1}}", "component of y .* a whole number from 0"),
         ("{y: {amplitude: 1.0, component: 0.5}}", "component of y .* a whole number from 0"),
     ],
@@ -742,6 +742,9 @@ def test_a_later_description_of_the_rigs_robot(experiment, tmp_path):
     assert setup.curve.amplitude == (0.0, 0.0125, 0.01)
     assert setup.curve.centre[1] == setup.robot.output_rest[1] == 0.003
     assert setup.robot.full_scale_counts == describe("tendon").full_scale_counts
+    real = robot_of(Experiment(rig="tendon", robot=str(file), sim=False))
+    assert real.full_scale_counts[0] == 1.0  # what a robot that is there sends, the file says
+    assert robot_of(Experiment(robot="hasel", sim=False)) == describe("hasel")  # and needs no rig
     with pytest.raises(ValueError, match="has the commands .*, the rig tendon has servo_0"):
         check(experiment(robot="hasel"))
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from soft_control.control.controllers import CONTROLLERS
-from soft_control.experiment.checks import check_lead, check_measured, check_wiring, cut_of
+from soft_control.experiment.checks import (
+    check_counts,
+    check_lead,
+    check_measured,
+    check_wiring,
+    cut_of,
+)
+from soft_control.firmware_files import FirmwareBuild
 
 
 @pytest.mark.parametrize(
@@ -84,3 +93,17 @@ def test_a_lead_is_within_what_is_told(lead_s, fits):
         return check_lead(CONTROLLERS["static_inverse"], given, 120.0)
     with pytest.raises(ValueError, match="preview of the node static_inverse is 30 samples"):
         check_lead(CONTROLLERS["static_inverse"], given, 120.0)
+
+
+def test_a_firmware_and_the_sensor_mean_the_same_by_a_count(robot):
+    known = robot()  # 100 counts are 1
+    fields = dict(directory=Path("fw"), model_hash="0" * 16, build_id="0" * 16, horizon=5)
+    said = FirmwareBuild(**fields, compilers={}, signal_names=["s"], robot=known)
+    blind = FirmwareBuild(**fields, compilers={}, signal_names=[], robot=known)
+    silent = FirmwareBuild(**fields, compilers={}, signal_names=["s"])
+    finer = known.calibrated([1000.0])
+    for build, sensor in ((said, known), (blind, finer), (silent, finer)):
+        check_counts(build, Path("fw"), sensor, "the rig twin", "build it again")
+    wanted = "s is 1 at 100 counts for the firmware in fw, and at 1000 for the sensor of the rig t"
+    with pytest.raises(ValueError, match=f"^{wanted}win: build it again$"):
+        check_counts(said, Path("fw"), finer, "the rig twin", "build it again")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from soft_control.experiment import outcome
@@ -77,3 +79,24 @@ def test_a_run_in_a_line(tmp_path):
     assert line.startswith("MPC on pil: tip RMSE 0.943, maximum 3.2 mm; 480 samples in ")
     assert "\n" not in line
     assert "recorded 480 samples" in outcome.in_a_line(summary(), "open loop", tmp_path)
+
+
+def test_a_full_disk_is_why_a_node_said_nothing(tmp_path, monkeypatch):
+    (tmp_path / "log").mkdir()
+    (log := tmp_path / "log" / "logger.log").write_text("")
+    monkeypatch.setattr(outcome.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4095))
+    said = outcome.reason("logger", 1, tmp_path)
+    assert said == (
+        f"logger ended with code 1: it said nothing (all of it is in {log}; no space is left there)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sim", "samples", "doubted"),
+    [(False, 250, False), (False, 290, False), (False, 671, True), (False, 100, True)]
+    + [(True, 100, False)],
+)
+def test_a_sensor_at_another_rate_is_said(sim, samples, doubted):
+    said = outcome.off_rate({"sim": sim, "rate_hz": 50.0, "samples": samples}, 5.0)
+    assert (said is not None) == doubted
+    assert not doubted or said.startswith(f"the sensor gave {samples} samples in 5 s, where 50 Hz ")

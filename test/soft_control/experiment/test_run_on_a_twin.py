@@ -149,6 +149,22 @@ def test_a_controller_is_tuned_on_a_twin(blind, tmp_path, monkeypatch):
     assert 0.0 < found.score < 10.0
 
 
+def test_a_controller_is_tuned_by_a_later_description(blind, tmp_path):
+    """The size of a shape that the twin's own does not say; the model is not trained again."""
+    twin, model = str(blind.twin.folder), blind.folder / "model"
+    out = tmp_path / "pid.yaml"
+    said = "nobody says how far x goes in a shape: write x: {amplitude: …}, in m, below"
+    with pytest.raises(ValueError, match=said):
+        tune("pid", model, "figure_eight", 4.0, 2, 0, out, rig=twin)
+    outputs = {"x": {"amplitude": 0.01}, "z": {"amplitude": 0.01}, "push": {"amplitude": 1.0}}
+    nodes = {"reference": {"outputs": outputs}}
+    robot = blind.twin.card.robot.model_copy(update={"nodes": nodes})
+    file = tmp_path / "later.yaml"
+    file.write_text(robot.model_dump_json())
+    found, path = tune("pid", model, "figure_eight", 4.0, 2, 0, out, rig=twin, robot=str(file))
+    assert path == out and 0.0 < found.score < 10.0
+
+
 @pytest.mark.parametrize(
     ("rig", "said"),
     [

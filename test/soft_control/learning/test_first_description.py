@@ -28,7 +28,13 @@ def test_the_trunk_is_described_by_its_files_alone(shared_data, tmp_path):
     assert found.command_names == known.command_names
     at_0 = tuple(output.model_copy(update={"rest": 0.0}) for output in found.outputs)
     assert at_0 == tuple(output.model_copy(update={"rest": 0.0}) for output in known.outputs)
-    assert found.signals == known.signals
+    # The angles are recorded to 0.001 deg; of the motors' own sensor nothing is known.
+    at_1 = tuple(s.model_copy(update={"full_scale_counts": 1.0}) for s in found.signals)
+    assert at_1 == known.signals
+    assert found.full_scale_counts == pytest.approx([1000 * 180 / np.pi] * 6, rel=1e-5)
+    sizes = found.nodes["reference"]["outputs"]
+    moving = {name: one["component"] for name, one in sizes.items() if one["amplitude"]}
+    assert moving == {"x1": 0, "z1": 1, "x2": 0, "z2": 1, "x3": 0, "z3": 1}
     np.testing.assert_allclose(found.command_max, known.command_max, rtol=1e-9)
     for name in ("observations_2.csv", "observations_1_100g.csv"):
         one, other = (read_recording(folder / name, robot) for robot in (found, known))
@@ -128,6 +134,43 @@ def test_signals_that_the_wire_would_cut_off_are_brought_to_1(tmp_path):
     i = np.arange(30)
     wanted = [(500 + i) / 529, (100 + i % 3) / 102, np.radians(i % 9), i % 9 / 10]
     np.testing.assert_allclose(run.signals, np.transpose(wanted))
+
+
+def test_counts_of_a_sensor_are_the_last_recorded_digit(tmp_path):
+    """Volts of four digits, raw counts, a dead channel, one that stands still, and all the digits
+    that a program writes, of which a sensor tells a hundred thousand apart."""
+    i = np.arange(30)
+    rows = "".join(
+        f"{k % 5},{k % 7}e-3,{1.65 + 0.0007 * k:.4f},{500 + 3 * k},0,7.5,{np.sin(k):.17g}\n"
+        for k in i
+    )
+    (tmp_path / "run.csv").write_text(f"u,x,flex,raw,spare,still,fine\n{rows}")
+    robot = guessed(tmp_path, tmp_path / "run.csv")
+    text = (tmp_path / "guess.yaml").read_text()
+    # Raw counts become 1 at the largest, 587; the sine spans 2, 200,000 counts of 1e-5.
+    assert robot.full_scale_counts == (1e4, 587.0, 0.0, 1.0, 1e5)
+    assert text.count("it never moves: dead?") == 2
+
+
+def test_pressures_are_commands_where_nothing_else_is_called_so(tmp_path):
+    rows = "".join(f"{20 * k},{k},{k % 7},{k}e-3,0.{k % 9},101.3\n" for k in range(1, 30))
+    (tmp_path / "run.csv").write_text(f"time [ms],P1_kPa,P2_kPa,tip x,flex,p_air_kPa\n{rows}")
+    robot = guessed(tmp_path, tmp_path / "run.csv")
+    assert robot.command_names == ("P1", "P2") and robot.output_names == ("tip x",)
+    assert robot.command_max.tolist() == [29e3, 6e3]
+    assert "is it told or measured?" in (tmp_path / "guess.yaml").read_text()
+
+
+def test_a_first_shape_is_inside_of_what_was_recorded(tmp_path):
+    """120 mm, 60 mm, 20 mm; an angle, which has another unit, stays."""
+    rows = "".join(f"{k},{2 * k},{k},{k / 3},{k}\n" for k in range(61))
+    (tmp_path / "run.csv").write_text(f"u0_deg,tip_x_mm,tip_z_mm,tip_y_mm,bend_deg\n{rows}")
+    told = {name: "output" for name in ("tip_x_mm", "tip_z_mm", "tip_y_mm", "bend_deg")}
+    text = first_description([tmp_path / "run.csv"], "arm", told)
+    outputs = described(yaml.safe_load(text), "arm.yaml").nodes["reference"]["outputs"]
+    assert {name: one["amplitude"] for name, one in outputs.items()} == {
+        "tip_x": 0.018, "tip_z": 0.009, "tip_y": 0.0, "bend": 0.0,
+    }  # fmt: skip
 
 
 def test_first_weights_are_by_spans_and_ranges(tmp_path):
