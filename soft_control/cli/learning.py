@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from soft_control.cli.options import described, folder_option, from_json, seed_option
-from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table
+from soft_control.cli.terminal import FAILED, progress_bar, say, say_json, show_table, warn
+from soft_control.robots.description import RobotDescription
 
 
 def train(
@@ -70,6 +71,7 @@ def train(
     if recorded:
         asked = described_settings(recorded, str(robot or robots.said_in(recorded)))
         base, rate_hz = recorded.training, rate_hz or asked.rate_hz
+        warn_of_nodes(recorded, rate_hz)
     chosen = from_json(
         TrainingSettings, settings, "--settings", base, rig=rig, rate_hz=rate_hz or 120.0
     )
@@ -97,6 +99,17 @@ def train(
     if len(card.sessions) > 1:
         show_sessions(card)
     say(f"model {card.model_hash} in {out}")
+
+
+def warn_of_nodes(robot: RobotDescription, rate_hz: float) -> None:
+    """A network needs nothing of what the description asks of the MPC, but who has waited for it
+    would hear only from `softctl build` that something is misspelt there."""
+    from soft_control.experiment.node_parameters import mpc_settings
+
+    try:
+        mpc_settings(robot, rate_hz)
+    except ValueError as fault:
+        warn(f"{fault}; a firmware will need it, the network does not")
 
 
 def show_sessions(card) -> None:
@@ -182,6 +195,7 @@ def adopt(
     if known:
         asked = described_settings(known, str(robot or robots.said_in(known)))
         base, rate_hz = known.training, asked.rate_hz
+        warn_of_nodes(known, rate_hz)
     chosen = from_json(TrainingSettings, settings, "--settings", base, rig=rig, rate_hz=rate_hz)
     if not judged:
         runs, judged = hold_out(runs, chosen.held_out_share)
