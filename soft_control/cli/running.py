@@ -114,7 +114,7 @@ def run(
         rows = [(name, *values) for name, values in table([result])]
         show_table(rows=rows, title=f"{title}, {out}")
     say(in_a_line(result.summary, title, out))
-    if doubt := off_rate(result.summary, chosen.length_s):
+    if doubt := off_rate(result.summary):
         warn(doubt)
 
 

@@ -174,6 +174,7 @@ class Figures:
             "namespace": record.namespace,
             "rate_hz": record.rate_hz,
             "duration_s": round(taken / record.rate_hz, 6),
+            "last_sample_s": round(self._until_s, 6),
             "samples": self._given,
             "complete": taken >= round(record.duration_s * record.rate_hz)
             or (not record.sim and self._until_s >= record.duration_s - 2 / record.rate_hz),

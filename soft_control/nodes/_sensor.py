@@ -78,6 +78,9 @@ class SensorNode(ManagedNode):
         self.counts: deque[list[int]] = deque()
         self.pairing = threading.Lock()
         self.run_length = RunLength(p.duration_s)
+        self.is_awaited = not p.duration_s
+        """Whether samples are published: those of a run when all can hear them, else some nodes
+        would act on what others and the bag have missed."""
         self.rhythm = Rhythm()
         self.lost = 0
         """Samples that have passed while the port was away."""
@@ -96,6 +99,7 @@ class SensorNode(ManagedNode):
 
     def on_everyone_matched(self) -> None:
         self.run_length.expect()
+        self.is_awaited = True
 
     def open(self) -> None:
         # In lockstep the samples after one that is lost would belong to other times.
@@ -185,7 +189,7 @@ class SensorNode(ManagedNode):
         if self.lockstep:
             self.counts.append(counts)
             self.pair()
-        else:
+        elif self.is_awaited:
             self.publish(self.get_clock().now().nanoseconds, counts)
 
     def on_clock(self, message: Clock) -> None:

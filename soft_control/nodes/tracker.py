@@ -104,6 +104,8 @@ class MotionTracker(RigNode):
         self.tracker = Tracker(tuple(p.points), round(p.timeout_s * 1e9))
         self.seen_s = time.monotonic()
         self.lost = True
+        self.is_awaited = not p.peers
+        """Whether outputs are published: those of a run when all can hear them."""
         self.outputs = self.publish_on(JointState, OUTPUTS)
         self.placed = {name: self.publish_on(PointStamped, point_topic(name)) for name in p.points}
         for name, entry in zip(p.points, p.topics, strict=True):
@@ -114,6 +116,9 @@ class MotionTracker(RigNode):
         self.watch = SensorWatch()
         self.diagnostics = Diagnostics(self, ", ".join(p.points), self.judge)
         self.present()
+
+    def on_everyone_matched(self) -> None:
+        self.is_awaited = True
 
     def on_message(self, name: str, topic: str, message: Any) -> None:
         """A point as the tracker sees it."""
@@ -140,6 +145,8 @@ class MotionTracker(RigNode):
         if self.lost:
             self.lost = False
             self.get_logger().info(f"sees {', '.join(p.points)}")
+        if not self.is_awaited:
+            return
         values = [
             positions[of][AXES.index(axis)]
             for of, axis in zip(p.output_points, p.output_axes, strict=True)

@@ -268,4 +268,4 @@ def test_a_full_disk_is_said_once():
             timeout=60,
         )
     assert done.returncode == MISTAKEN
-    assert done.stderr == "error: [Errno 28] No space left on device\n"
+    assert done.stderr == "error: no space left on the device that is written to\n"

@@ -213,7 +213,7 @@ def test_every_number_has_a_source():
     [
         ("voltage_v: 3.3", "voltage_v: -3.3", "voltage_v"),
         ("voltage_v: 3.3", "voltage_v: .nan", "voltage_v"),
-        ("core: Cortex-M4F", "kernel: Cortex-M4F", "core"),
+        ("core: Cortex-M4F", "kernel: Cortex-M4F", "kernel"),
         ("verified: true", "verified: perhaps", "verified"),
     ],
 )

@@ -93,10 +93,19 @@ def test_a_full_disk_is_why_a_node_said_nothing(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("sim", "samples", "doubted"),
-    [(False, 250, False), (False, 290, False), (False, 671, True), (False, 100, True)]
-    + [(True, 100, False)],
+    [(False, 250, ""), (False, 215, ""), (False, 501, "100 "), (False, 98, "20 ")]
+    + [(True, 98, "")],
 )
 def test_a_sensor_at_another_rate_is_said(sim, samples, doubted):
-    said = outcome.off_rate({"sim": sim, "rate_hz": 50.0, "samples": samples}, 5.0)
-    assert (said is not None) == doubted
-    assert not doubted or said.startswith(f"the sensor gave {samples} samples in 5 s, where 50 Hz ")
+    """Three samples besides were lost."""
+    found = {"sim": sim, "rate_hz": 50.0, "samples": samples, "lost_samples": 3}
+    said = outcome.off_rate(found | {"last_sample_s": (samples + 2) / float(doubted or 50.0)})
+    assert (said is not None) == bool(doubted)
+    assert not doubted or said.startswith(
+        f"the sensor gave {doubted}samples a second, where the run has 50: "
+    )
+
+
+def test_of_a_single_sample_no_rate_is_said():
+    found = {"sim": False, "rate_hz": 50.0, "samples": 1, "lost_samples": 0, "last_sample_s": 0.0}
+    assert outcome.off_rate(found) is None

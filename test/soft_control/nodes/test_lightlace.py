@@ -67,6 +67,17 @@ def failure(node, timeout_s: float = 20.0) -> str:
     raise AssertionError("the node lives on")
 
 
+def test_samples_of_a_run_are_those_that_all_can_hear(sensor, board, published):
+    node = sensor(duration_s=60.0)
+    raw = published(node.raw)
+    os.write(board[0], b"\r\n5,8\r\n6,9\r\n")
+    until(lambda: node.reader.samples == 2)
+    node.on_everyone_matched()
+    os.write(board[0], b"7,9\r\n")
+    until(lambda: node.reader.samples == 3 and raw)
+    assert [message.position[0] for message in raw] == [7.0]
+
+
 def test_lines_become_signals_by_name(sensor, board, published):
     node = sensor(signal_names=["left", "dead"])
     raw, calibrated = published(node.raw), published(node.calibrated)

@@ -48,6 +48,9 @@ def test_poses_become_outputs_by_name_in_the_frame_of_the_robot(make_node, publi
         tracker_frame="vicon",
     )
     outputs, tip = published(node.outputs), published(node.placed["tip"])
+    node.on_message("tip", "/vicon/tip", pose(4_000_000, (0, 0, 100)))
+    assert not outputs, "not all who are to hear it are there"
+    node.on_everyone_matched()
     node.on_message("tip", "/vicon/tip", pose(5_000_000, (0, 0, 100)))
     node.on_message("tip", "/vicon/tip", pose(6_000_000, (0, 0, 100), (0, 0, half, half)))
     first, second = outputs
@@ -73,6 +76,7 @@ def test_points_and_transforms_do_as_well(make_node, published):
             "output_points": ["tip", "base"],
         },
     )
+    node.on_everyone_matched()
     outputs = published(node.outputs)
     a, b = PointStamped(), TransformStamped()
     a.header.stamp = b.header.stamp = to_stamp(9)
