@@ -75,7 +75,7 @@ def of_every_node(policy: Policy) -> Policy:
     )
 
 
-SENSOR = Policy((SIGNALS_RAW, SIGNALS, *HEALTH), (CLOCK,), managed=True)
+SENSOR = Policy((SIGNALS_RAW, SIGNALS, *HEALTH), (CLOCK, COMMAND), managed=True)
 ACTUATOR = Policy((ACTUATORS, COMMAND, *HEALTH), (COMMAND_ASKED,), managed=True)
 CONTROLLER_NODE = Policy(
     (COMMAND_ASKED, CONTROLLER_RELEASED),
@@ -85,7 +85,7 @@ CONTROLLER_NODE = Policy(
 POLICIES: dict[str, Policy] = {
     "analogue": ACTUATOR,
     "lightlace": SENSOR,
-    "magnetic": Policy((*SENSOR.publishes, f"/magnetic/field_{ANY}"), (CLOCK,), managed=True),
+    "magnetic": Policy((*SENSOR.publishes, f"/magnetic/field_{ANY}"), SENSOR.hears, managed=True),
     "dynamixel": ACTUATOR,
     "hasel_driver": ACTUATOR,
     "pid": CONTROLLER_NODE,
