@@ -39,7 +39,11 @@ def write_whole(path: Path, text: str) -> None:
     to_replace = path.is_file() or not path.exists()  # no device, such as /dev/stdout
     beside = path.with_name(f".{path.name}.new") if to_replace else path
     try:
-        beside.write_text(text, encoding="utf-8")
+        if to_replace:
+            beside.unlink(missing_ok=True)
+        # Never through a link that somebody else has put there meanwhile.
+        with open(beside, "x" if to_replace else "w", encoding="utf-8") as file:
+            file.write(text)
         if to_replace:
             os.replace(beside, path)
     except OSError as error:

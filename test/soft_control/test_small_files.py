@@ -81,6 +81,14 @@ def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path):
     assert link.is_symlink() and path.read_text() == "third"
 
 
+def test_nothing_is_written_through_a_link_that_lies_where_a_file_is_prepared(tmp_path):
+    (others := tmp_path / "others").write_text("theirs")
+    (tmp_path / ".page.html.new").symlink_to(others)
+    write_whole(tmp_path / "page.html", "ours")
+    assert others.read_text() == "theirs" and (tmp_path / "page.html").read_text() == "ours"
+    assert not (tmp_path / "page.html").is_symlink()
+
+
 def test_where_nothing_can_be_written_the_file_is_named_and_kept(tmp_path):
     (path := tmp_path / "page.html").write_text("first")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)

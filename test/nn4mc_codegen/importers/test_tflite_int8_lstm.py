@@ -156,6 +156,14 @@ def test_verify_carries_the_state_as_the_interpreter_does(tmp_path):
     assert found.error == 0 and found.passed, found.runner
 
 
+def same_from_zeros(content: bytes) -> None:
+    """Each sequence begins with a state of zeros."""
+    graph, interpreter = tflite.read(content), Interpreter(content, reference=True)
+    for row in extremes(graph.input_size, 30):
+        interpreter.reset()
+        np.testing.assert_array_equal(graph.evaluate_q(row), interpreter(row))
+
+
 @pytest.mark.parametrize("clip", [0.0, 0.25, 1e-7])
 def test_clipped_cell_states(clip):
     """A clip of less than a step of c is none to the interpreter."""
@@ -163,11 +171,7 @@ def test_clipped_cell_states(clip):
     def change(model):
         operator_of(model, KIND).builtinOptions.cellClip = clip
 
-    content = changed(lstm_file(8, 3, {14: 5}), change)
-    graph, interpreter = tflite.read(content), Interpreter(content, reference=True)
-    for row in extremes(graph.input_size, 30):
-        interpreter.reset()
-        np.testing.assert_array_equal(graph.evaluate_q(row), interpreter(row))
+    same_from_zeros(changed(lstm_file(8, 3, {14: 5}), change))
 
 
 def test_time_axis_in_front():
@@ -188,11 +192,7 @@ def test_time_axis_in_front():
         model.operatorCodes.append(code)
         graph.operators.insert(0, turn)
 
-    content = changed(lstm_file(6, 3, {14: 5}), change)
-    graph, interpreter = tflite.read(content), Interpreter(content, reference=True)
-    for row in extremes(graph.input_size, 20):
-        interpreter.reset()
-        np.testing.assert_array_equal(graph.evaluate_q(row), interpreter(row))
+    same_from_zeros(changed(lstm_file(6, 3, {14: 5}), change))
 
 
 def test_tables_are_the_curves():
